@@ -1,0 +1,123 @@
+"""What a handler is given: the state it may change, who asks, when, and where findings go.
+
+One Context lives as long as one transaction. Everything a handler does is done through it, so that dropping
+the context (and its overlay) undoes the transaction completely.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger import state
+from ledger.errors import Refused
+from ledger.history import append_entry
+from ledger.state import Overlay
+from proto.chiptrace.v1.ledger_pb2 import (
+    Entry,
+    EntryKind,
+    History,
+    KeyRecord,
+    Parameters,
+    Reason,
+    Role,
+    Validator,
+    ValidatorSet,
+    ValidatorsRecord,
+)
+
+# A handler is given the context and the chosen member of the oneof (a message, or bytes for the bridge's).
+# It either returns, having changed the state through the context, or raises Refused and has changed nothing
+# that stays.
+Handler = Callable[["Context", Any], None]
+# By the field name of the oneof in Operation, and in Change.
+OperationTable = Mapping[str, Handler]
+ChangeTable = Mapping[str, Handler]
+
+
+@dataclass(slots=True)
+class Context:
+    """One transaction under execution. Times in milliseconds of header time; ids and digests are 32 bytes."""
+
+    overlay: Overlay
+    chain_id: bytes
+    height: int  # of the block; 0 while the genesis state is made
+    time_ms: int
+    transaction_id: bytes
+    operation_index: int
+    operation_digest: bytes
+    signer: KeyRecord
+    member: str  # the signer's
+    parameters: Parameters
+    changes: ChangeTable
+    # What goes beside the state once the transaction stands: (subject key, place in its history, Entry bytes),
+    entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    # and rows of node-side tables, which nothing proves: (key, value or None).
+    side: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    reason: "Reason.ValueType" = Reason.REASON_UNSPECIFIED
+
+    def require_role(self, *roles: "Role.ValueType") -> None:
+        """Returns only if the signing key has one of these roles; else raises Refused(ROLE_NOT_ALLOWED)."""
+        if self.signer.role not in roles:
+            wanted = ", ".join(Role.Name(role) for role in roles)
+            raise Refused(
+                f"a key of role {Role.Name(self.signer.role)} may not do this; sign with one of: {wanted}",
+                Reason.ROLE_NOT_ALLOWED,
+            )
+
+    def enter(
+        self,
+        subject_key: bytes,
+        history: History,
+        kind: "EntryKind.ValueType",
+        digest: bytes | None = None,
+        *,
+        container: str = "",
+        generation: int = 0,
+        container_n: int = 0,
+        finding: "Reason.ValueType" = Reason.REASON_UNSPECIFIED,
+    ) -> int:
+        """Appends an entry to a subject's history (in place) and returns the new number of entries.
+
+        The caller saves the record that holds the history afterwards. `digest` is the event's; without it the
+        entry carries the digest of the operation. A finding is entered here only; see `finding` for outcomes.
+        """
+        entry = Entry(
+            subject=subject_key,
+            height=self.height,
+            transaction=self.transaction_id,
+            operation=self.operation_index,
+            digest=self.operation_digest if digest is None else digest,
+            kind=kind,
+            container=container,
+            generation=generation,
+            container_n=container_n,
+            finding=finding,
+        )
+        n_before, data = append_entry(self.chain_id, history, entry)
+        self.entries.append((subject_key, n_before, data))
+        return n_before + 1
+
+    def side_put(self, key: bytes, value: bytes | None) -> None:
+        """Queues a row for the node-side tables (None deletes); kept only if the transaction stands."""
+        self.side.append((key, value))
+
+    def finding(self, reason: "Reason.ValueType") -> None:
+        """Marks the outcome, which stays OK, with a finding; the first one of a transaction is kept."""
+        if self.reason == Reason.REASON_UNSPECIFIED:
+            self.reason = reason
+
+    def schedule_validators(self, validators: "list[Validator]") -> None:
+        """Puts a checked validator set in force from height + 2; at genesis, from height 1.
+
+        The bookkeeping of sets, in full. After height H is executed the VALIDATORS record holds
+        current = set(H + 1) and next = set(H + 2), and header H + 1 carries the hashes of both. Executing H
+        begins with current := next (execute.py), since next was set(H + 1) until then; this call during H then
+        replaces next alone, by the new set with in_force_from = H + 2. Heights 1 and 2 both use genesis' set.
+        """
+        record = state.load(self.overlay, state.VALIDATORS_KEY, ValidatorsRecord)
+        if self.height == 0 or record is None:
+            first = ValidatorSet(in_force_from=1, validators=validators)
+            record = ValidatorsRecord(current=first, next=first)
+        else:
+            record.next.CopyFrom(ValidatorSet(in_force_from=self.height + 2, validators=validators))
+        state.save(self.overlay, state.VALIDATORS_KEY, record)
