@@ -164,21 +164,27 @@ class SubmitMisbehaviour(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     SECOND_FIELD_NUMBER: _builtins.int
+    VALIDATORS_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     @_builtins.property
     def first(self) -> _consensus_pb2.SignedHeader: ...
     @_builtins.property
     def second(self) -> _consensus_pb2.SignedHeader: ...
+    @_builtins.property
+    def validators(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.ValidatorSet]:
+        """sets in force at those heights that the client no longer holds"""
+
     def __init__(
         self,
         *,
         client: _builtins.str = ...,
         first: _consensus_pb2.SignedHeader | None = ...,
         second: _consensus_pb2.SignedHeader | None = ...,
+        validators: _abc.Iterable[_ledger_pb2.ValidatorSet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "first", b"first", "second", b"second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "first", b"first", "second", b"second", "validators", b"validators"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,6 +253,7 @@ class CustodyTransfer(_message.Message):
     HISTORY_N_FIELD_NUMBER: _builtins.int
     RETURN_FIELD_NUMBER: _builtins.int
     CLASS_COMMISSIONER_FIELD_NUMBER: _builtins.int
+    OWNERSHIP_FIELD_NUMBER: _builtins.int
     part: _builtins.str
     """canonical"""
     origin_chain: _builtins.bytes
@@ -262,6 +269,8 @@ class CustodyTransfer(_message.Message):
     history_n: _builtins.int
     class_commissioner: _builtins.str
     """who commissioned it, named on its origin chain"""
+    ownership: _builtins.bool
+    """the sender owned it: acceptance moves ownership too"""
     def __init__(
         self,
         *,
@@ -274,10 +283,11 @@ class CustodyTransfer(_message.Message):
         history_root: _builtins.bytes = ...,
         history_n: _builtins.int = ...,
         class_commissioner: _builtins.str = ...,
+        ownership: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "class_commissioner", b"class_commissioner", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "origin_chain", b"origin_chain", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "class_commissioner", b"class_commissioner", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

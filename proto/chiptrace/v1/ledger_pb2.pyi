@@ -1653,6 +1653,7 @@ class PartRecord(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     COMMISSIONER_FIELD_NUMBER: _builtins.int
     OFFERS_OWNERSHIP_FIELD_NUMBER: _builtins.int
+    SHIPPER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -1683,6 +1684,8 @@ class PartRecord(_message.Message):
     """member that commissioned or adopted it"""
     offers_ownership: _builtins.bool
     """acceptance moves ownership too"""
+    shipper: _builtins.str
+    """arrived: the member of the other chain that sent it, to whom a return goes"""
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -1707,10 +1710,11 @@ class PartRecord(_message.Message):
         history: Global___History | None = ...,
         commissioner: _builtins.str = ...,
         offers_ownership: _builtins.bool = ...,
+        shipper: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
