@@ -1,0 +1,173 @@
+"""X.509 for the doors: one P-256 authority per consortium, certificates for nodes and for clients.
+
+A certificate only opens a door; who may vote is decided by the pin, the SHA-256 of the certificate's public
+key, so that a certificate may be renewed with its key and no other node need be told. Nothing here signs a
+vote or a transaction.
+"""
+
+import datetime as dt
+import hashlib
+import ipaddress
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ledger.errors import Malformed
+
+AUTHORITY_DAYS: Final = 3_650
+CERTIFICATE_DAYS: Final = 365
+_BACKDATED: Final = dt.timedelta(minutes=10)  # for a reader whose clock is behind
+
+
+def create_authority(directory: Path, name: str, now_ms: int) -> None:
+    """Make ca.pem and ca-key.pem (0600) of a consortium's authority in `directory`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(f"{name} authority")
+    certificate = (
+        _builder(subject, subject, key.public_key(), now_ms, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write_key(directory / "ca-key.pem", key)
+    _write_certificate(directory / "ca.pem", certificate)
+
+
+def issue(authority: Path, target: Path, name: str, hosts: Sequence[str], now_ms: int) -> str:
+    """Issue the certificate `target` (x.pem, with x-key.pem, 0600) from the authority in a directory.
+
+    With hosts (DNS names or addresses) it serves and connects, as a node does; without it only connects. An
+    existing key file is kept: then the certificate is renewed. Returns the pin (hexadecimal).
+    """
+    signer = _read_key(authority / "ca-key.pem")
+    issuer = read_certificate(authority / "ca.pem")
+    key_path = target.with_name(f"{target.stem}-key.pem")
+    if key_path.exists():
+        key = _read_key(key_path)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write_key(key_path, key)
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])
+    names = [_general_name(host) for host in hosts] or [x509.DNSName(_host_label(name))]
+    certificate = (
+        _builder(_name(name), issuer.subject, key.public_key(), now_ms, CERTIFICATE_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    _write_certificate(target, certificate)
+    return pin(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """The certificate in a PEM file. Raises Malformed naming the file."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise Malformed(f"certificate {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise Malformed(f"{path} is not a certificate in PEM: {error}") from None
+
+
+def pin(certificate: bytes) -> str:
+    """SHA-256 (hexadecimal) of the public key (SPKI) of a certificate, PEM or DER. Raises Malformed."""
+    try:
+        is_text = certificate.lstrip().startswith(b"-----")
+        load = x509.load_pem_x509_certificate if is_text else x509.load_der_x509_certificate
+        public_key = load(certificate).public_key()
+        spki = public_key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except ValueError as error:
+        raise Malformed(f"not a certificate: {error}") from None
+    return hashlib.sha256(spki).hexdigest()
+
+
+def expires_ms(path: Path) -> int:
+    """When the certificate in a PEM file ends, in milliseconds since 1970."""
+    return int(read_certificate(path).not_valid_after_utc.timestamp()) * 1_000
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _host_label(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now_ms: int, days: int
+) -> x509.CertificateBuilder:
+    now = dt.datetime.fromtimestamp(now_ms // 1_000, dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+
+
+def _write_certificate(path: Path, certificate: x509.Certificate) -> None:
+    """Replace in one step: a server that reads it now sees the old one or the new one."""
+    fresh = path.with_suffix(".pem.new")
+    fresh.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    fresh.replace(path)
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise Malformed(f"private key {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise Malformed(f"{path} is not a private key in PEM: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Malformed(f"{path} is not a P-256 key")
+    return key

@@ -1,0 +1,241 @@
+"""What an operator sets: TOML files read into frozen dataclasses, one table per section.
+
+Every key is declared here once, with its explanation; `write` puts the explanation above each key. Unknown
+keys, wrong types and missing values are errors that name the file, the section and the key. Paths stand
+relative to the file.
+"""
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
+
+from ledger.errors import Malformed
+
+_FILE_BYTES_MAX: Final = 1_048_576
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """Certificates of this process."""
+
+    ca: Annotated[Path, "Certificate authority of the consortium (PEM); both ends must come from it."]
+    certificate: Annotated[Path, "This process's certificate (PEM). It may be renewed; its key stays."]
+    private_key: Annotated[Path, "Private key of the certificate (PEM, 0600)."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientPortConfig:
+    """The port for members, auditors and relayers."""
+
+    listen: Annotated[str, "host:port on which clients are served."]
+    calls_max: Annotated[int, "Calls served at the same time; one more is answered RESOURCE_EXHAUSTED."] = 512
+    calls_per_identity_max: Annotated[int, "Calls at the same time of one client certificate."] = 128
+    streams_per_connection_max: Annotated[int, "Streams one connection may hold open."] = 256
+    wait_ms_max: Annotated[int, "Longest time a submission waits for its finalization, in milliseconds."] = (
+        30_000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusPortConfig:
+    """The port for validators; its own server, so that clients can never hold up consensus."""
+
+    listen: Annotated[str, "host:port on which the other validators connect."]
+    queue_messages_max: Annotated[int, "Messages that wait for one validator; the oldest is dropped."] = 4_096
+    queue_bytes_max: Annotated[int, "Bytes that wait for one validator; the oldest is dropped."] = 33_554_432
+    frame_transactions_max: Annotated[int, "Transactions passed on in one frame."] = 200
+    frame_delay_ms: Annotated[int, "How long a frame of transactions is filled before it leaves."] = 4
+    reconnect_ms_max: Annotated[int, "Longest pause before a lost validator is called again."] = 3_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusConfig:
+    """Times of the agreement, in milliseconds; the same at every validator of a chain."""
+
+    base_timeout_ms: Annotated[int, "How long the first view waits before it is given up."] = 1_000
+    grace_ms: Annotated[int, "How long a leader waits for a finalization that is forming."] = 200
+    resend_ms: Annotated[int, "Standing still this long resends the latest votes and proofs."] = 1_000
+    leader_dead_ms: Annotated[int, "A leader unheard for this long is skipped quickly."] = 3_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    """One other validator."""
+
+    member: Annotated[str, "Its member, for people."]
+    key: Annotated[str, "Its validator key (Ed25519, 64 hexadecimal digits)."]
+    address: Annotated[str, "host:port of its consensus port."]
+    pin: Annotated[str, "SHA-256 of the public key of its certificate (SPKI, 64 hexadecimal digits)."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node of one chain."""
+
+    name: Annotated[str, "Name of the node, for logs."]
+    genesis: Annotated[Path, "The chain's genesis (bytes of the Genesis message); its hash is the chain id."]
+    data_dir: Annotated[
+        Path, "Directory of the database. May be deleted: the node then fetches the chain again."
+    ]
+    key_dir: Annotated[
+        Path,
+        "Directory of validator.key and of its signing record (journal). Never restore it from a backup: a lost "
+        "signing record means a new key. Without validator.key the node observes.",
+    ]
+    log_file: Annotated[str, "File for the JSON log, one object per line; empty: standard error."] = ""
+    log_level: Annotated[str, "debug, info, warning or error."] = "info"
+    tls: TlsConfig
+    clients: ClientPortConfig
+    consensus_port: ConsensusPortConfig
+    consensus: ConsensusConfig = ConsensusConfig()
+    peers: Annotated[tuple[PeerConfig, ...], "The other validators."] = ()
+
+    def __post_init__(self) -> None:
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise Malformed("log_level must be debug, info, warning or error")
+        for peer in self.peers:
+            _digest(peer.key, f"key of peer {peer.member}")
+            _digest(peer.pin, f"pin of peer {peer.member}")
+            split_address(peer.address)
+        split_address(self.clients.listen)
+        split_address(self.consensus_port.listen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayChainConfig:
+    """One of the two chains a relayer serves."""
+
+    name: Annotated[str, "Name of the chain in the trust file."]
+    client: Annotated[str, "The light client on this chain that follows the other one."]
+    member: Annotated[str, "Whose identity of the trust file to show and to sign with."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """A relayer between two chains. It is believed by nobody; several may run side by side."""
+
+    trust: Annotated[Path, "Trust file with both chains and the relayer's identities."]
+    state_file: Annotated[Path, "Where the relayer notes how far it has read; may be deleted."]
+    log_file: Annotated[str, "File for the JSON log, one object per line; empty: standard error."] = ""
+    log_level: Annotated[str, "debug, info, warning or error."] = "info"
+    poll_ms: Annotated[int, "How often both chains are asked when nothing happens."] = 250
+    packets_per_round: Annotated[int, "Packets carried in one transaction."] = 50
+    first: RelayChainConfig
+    second: RelayChainConfig
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "host:port" ("[::1]:80" for IPv6). Raises Malformed."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise Malformed(f"'{address}' is not host:port")
+    return host.strip("[]"), int(port)
+
+
+def read(path: Path, kind: type[Section]) -> Section:
+    """The configuration of this kind in a TOML file. Raises Malformed naming file, section and key."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Malformed(f"configuration {path} cannot be read: {error.strerror}") from None
+    if len(data) > _FILE_BYTES_MAX:
+        raise Malformed(f"configuration {path} is larger than {_FILE_BYTES_MAX} bytes")
+    try:
+        table = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"configuration {path} is not TOML: {error}") from None
+    try:
+        return _section(kind, table, "top level", path.parent.resolve())
+    except Malformed as error:
+        raise Malformed(f"configuration {path}: {error}") from None
+
+
+def write(path: Path, config: object) -> None:
+    """Write a configuration with the explanation above every key; paths below its directory are relative."""
+    lines: list[str] = []
+    _lines(config, "", path.parent.resolve(), lines)
+    path.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+
+
+def _digest(text: str, what: str) -> None:
+    if len(text) != 64 or any(digit not in "0123456789abcdef" for digit in text):
+        raise Malformed(f"{what} must be 64 lower-case hexadecimal digits")
+
+
+def _abouts(kind: type) -> dict[str, str]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: " ".join(getattr(hint, "__metadata__", ("a section",))) for name, hint in hints.items()}
+
+
+def _section(kind: type[Section], table: Mapping[str, object], place: str, home: Path) -> Section:
+    hints = get_type_hints(kind)
+    abouts = _abouts(kind)
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in table:
+        if name not in fields:
+            raise Malformed(f"{place}: unknown key '{name}'; known are: {', '.join(fields)}")
+    values: dict[str, Any] = {}
+    for name, item in fields.items():
+        if name in table:
+            values[name] = _value(hints[name], table[name], f"{place}: '{name}'", name, home)
+        elif item.default is MISSING:
+            raise Malformed(f"{place}: '{name}' is missing ({abouts[name]})")
+    return kind(**values)
+
+
+def _value(hint: Any, value: object, place: str, name: str, home: Path) -> object:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise Malformed(f"{place} must be a section")
+        return _section(hint, value, f"[{name}]", home)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise Malformed(f"{place} must be a list")
+        return tuple(_value(get_args(hint)[0], item, place, name, home) for item in value)
+    wanted = str if hint is Path else hint
+    if isinstance(hint, types.GenericAlias) or type(value) is not wanted:
+        raise Malformed(f"{place} must be {_TYPE_NAMES[wanted]}")
+    if hint is int and isinstance(value, int) and value <= 0:
+        raise Malformed(f"{place} must be above zero")
+    return home / value if hint is Path and isinstance(value, str) else value
+
+
+_TYPE_NAMES: Final[Mapping[Any, str]] = {str: "a text", int: "a whole number", bool: "true or false"}
+
+
+def _lines(config: object, prefix: str, home: Path, lines: list[str]) -> None:
+    items = dataclasses.fields(config)  # type: ignore[arg-type]
+    abouts = _abouts(type(config))
+    plain = [item for item in items if not _is_section(getattr(config, item.name))]
+    for item in plain:
+        lines += [f"# {abouts[item.name]}", f"{item.name} = {_text(getattr(config, item.name), home)}"]
+    for item in items:
+        value = getattr(config, item.name)
+        if not _is_section(value):
+            continue
+        name = f"{prefix}{item.name}"
+        for section in value if isinstance(value, tuple) else (value,):
+            head = f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
+            lines += ["", f"# {type(section).__doc__}", head]
+            _lines(section, f"{name}.", home, lines)
+
+
+def _is_section(value: object) -> bool:
+    return dataclasses.is_dataclass(value) or isinstance(value, tuple)
+
+
+def _text(value: object, home: Path) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        whole = value.resolve()
+        value = str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)
