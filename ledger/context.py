@@ -4,9 +4,9 @@ One Context lives as long as one transaction. Everything a handler does is done 
 the context (and its overlay) undoes the transaction completely.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ledger import state
 from ledger.errors import Refused
@@ -32,6 +32,8 @@ Handler = Callable[["Context", Any], None]
 # By the field name of the oneof in Operation, and in Change.
 OperationTable = Mapping[str, Handler]
 ChangeTable = Mapping[str, Handler]
+
+VALIDATOR_SETS_KEPT: Final = 1_024  # of which faults can still be judged
 
 
 @dataclass(slots=True)
@@ -106,18 +108,24 @@ class Context:
         if self.reason == Reason.REASON_UNSPECIFIED:
             self.reason = reason
 
-    def schedule_validators(self, validators: "list[Validator]") -> None:
+    def schedule_validators(self, validators: Sequence[Validator]) -> None:
         """Puts a checked validator set in force from height + 2; at genesis, from height 1.
 
         The bookkeeping of sets, in full. After height H is executed the VALIDATORS record holds
         current = set(H + 1) and next = set(H + 2), and header H + 1 carries the hashes of both. Executing H
         begins with current := next (execute.py), since next was set(H + 1) until then; this call during H then
         replaces next alone, by the new set with in_force_from = H + 2. Heights 1 and 2 both use genesis' set.
+        Every set also stays under its own key, so that faults of past heights can be judged
+        (`state.validators_at`).
         """
         record = state.load(self.overlay, state.VALIDATORS_KEY, ValidatorsRecord)
-        if self.height == 0 or record is None:
-            first = ValidatorSet(in_force_from=1, validators=validators)
-            record = ValidatorsRecord(current=first, next=first)
+        if record is None or self.height == 0:
+            scheduled = ValidatorSet(in_force_from=1, validators=validators)
+            record = ValidatorsRecord(current=scheduled, next=scheduled)
         else:
-            record.next.CopyFrom(ValidatorSet(in_force_from=self.height + 2, validators=validators))
+            scheduled = ValidatorSet(in_force_from=self.height + 2, validators=validators)
+            record.next.CopyFrom(scheduled)
+        starts = [start for start in record.starts if start != scheduled.in_force_from]
+        record.starts[:] = [*starts, scheduled.in_force_from][-VALIDATOR_SETS_KEPT:]
+        state.save(self.overlay, state.validator_set_key(scheduled.in_force_from), scheduled)
         state.save(self.overlay, state.VALIDATORS_KEY, record)

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from ledger import codec
 from ledger.errors import InvariantBroken, Malformed, Refused, StoreError
 from ledger.limits import STATE_VALUE_BYTES_MAX, U64_MAX
-from proto.chiptrace.v1.ledger_pb2 import Reason
+from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet, ValidatorsRecord
 
 M = TypeVar("M", bound=Message)
 
@@ -71,7 +71,9 @@ def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
                 raise Refused(f"{component} does not fit 64 bits", Reason.MALFORMED)
             data = component.to_bytes(8, "big")
         if len(data) > _COMPONENT_BYTES_MAX:
-            raise Refused(f"a key component of {len(data)} bytes exceeds {_COMPONENT_BYTES_MAX}", Reason.OVERSIZE)
+            raise Refused(
+                f"a key component of {len(data)} bytes exceeds {_COMPONENT_BYTES_MAX}", Reason.OVERSIZE
+            )
         parts.append(len(data).to_bytes(2, "big"))
         parts.append(data)
     return b"".join(parts)
@@ -98,6 +100,11 @@ def parse_state_key(key: bytes) -> tuple[Kind, tuple[bytes, ...]]:
 
 VALIDATORS_KEY: Final = state_key(Kind.VALIDATORS)
 PARAMETERS_KEY: Final = state_key(Kind.PARAMETERS)
+
+
+def validator_set_key(in_force_from: int) -> bytes:
+    """Key of the ValidatorSet that is in force from a height on."""
+    return state_key(Kind.VALIDATORS, in_force_from)
 
 
 def member_key(member: str) -> bytes:
@@ -267,7 +274,9 @@ class Overlay:
         except KeyError:
             pass
         if self._keys_max is not None and len(self._below) >= self._keys_max:
-            raise Refused(f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS)
+            raise Refused(
+                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
+            )
         value = self._reader.get(key)
         self._below[key] = value
         return value
@@ -295,10 +304,23 @@ def load(reader: Reader, key: bytes, kind: type[M]) -> M | None:
         record = kind()
         record.ParseFromString(value)
     except DecodeError as error:
-        raise StoreError(f"the state value under {key.hex()} is no {kind.__name__}; restore this node") from error
+        raise StoreError(
+            f"the state value under {key.hex()} is no {kind.__name__}; restore this node"
+        ) from error
     return record
 
 
 def save(overlay: Overlay, key: bytes, record: Message) -> None:
     """Puts a record under a key in its deterministic encoding. Raises Refused as `Overlay.put` does."""
     overlay.put(key, codec.encode(record))
+
+
+def validators_at(reader: Reader, height: int) -> ValidatorSet | None:
+    """The set in force at a height (1 up to the next block's successor), or None when it is no longer known."""
+    record = load(reader, VALIDATORS_KEY, ValidatorsRecord)
+    if record is None:
+        return None
+    for start in reversed(record.starts):
+        if start <= height:
+            return load(reader, validator_set_key(start), ValidatorSet)
+    return None

@@ -1956,6 +1956,7 @@ class ValidatorsRecord(_message.Message):
 
     CURRENT_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def current(self) -> Global___ValidatorSet:
         """for the next block"""
@@ -1964,15 +1965,20 @@ class ValidatorsRecord(_message.Message):
     def next(self) -> Global___ValidatorSet:
         """for the block after"""
 
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """in_force_from of the newest sets, ascending; each ValidatorSet is kept under VALIDATORS/<be64 in_force_from>."""
+
     def __init__(
         self,
         *,
         current: Global___ValidatorSet | None = ...,
         next: Global___ValidatorSet | None = ...,
+        starts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "next", b"next"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "next", b"next", "starts", b"starts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
