@@ -1,0 +1,113 @@
+"""Ordered keys and values on a disk, as the ledger needs them; and the twin that lives in memory."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ledger.errors import StoreError
+
+# (key, value); None deletes.
+Change = tuple[bytes, bytes | None]
+
+
+class Snapshot(Protocol):
+    """A view of all keys as they were at one moment, until it is closed."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class KeyValue(Protocol):
+    """A store of ordered keys. Every method raises StoreError, after which the store refuses everything."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values with start <= key < stop (None: to the end) as of the first step, in byte order."""
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """All changes, in order, in one atomic batch that is on the disk when the call returns."""
+
+    def snapshot(self) -> Snapshot:
+        """A view of this moment. The caller closes it: an open one keeps old files on the disk."""
+
+    def close(self) -> None:
+        """Releases the store and its snapshots and iterators. Closing again does nothing."""
+
+
+class _MemorySnapshot:
+    """A copy of the dictionary; the values are shared."""
+
+    def __init__(self, values: dict[bytes, bytes], keys: list[bytes]) -> None:
+        self._values: dict[bytes, bytes] | None = values
+        self._keys = keys
+
+    def _open(self) -> dict[bytes, bytes]:
+        if self._values is None:
+            raise StoreError("the snapshot is closed")
+        return self._values
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._open().get(key)
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        first = bisect_left(self._keys, start)
+        last = len(self._keys) if stop is None else bisect_left(self._keys, stop)
+        chosen = self._keys[first:last]
+        if reverse:
+            chosen.reverse()
+        for key in chosen:
+            yield key, self._open()[key]
+
+    def close(self) -> None:
+        self._values = None
+        self._keys = []
+
+
+class MemoryKV:
+    """KeyValue in memory, for tests and simulation. Snapshots copy, so keep it small."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+
+    def get(self, key: bytes) -> bytes | None:
+        self._check_open()
+        return self._values.get(key)
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return self.snapshot().iterate(start, stop, reverse)
+
+    def write(self, changes: Sequence[Change]) -> None:
+        self._check_open()
+        for key, value in changes:
+            if value is not None:
+                if key not in self._values:
+                    insort(self._keys, key)
+                self._values[key] = value
+            elif self._values.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+
+    def snapshot(self) -> _MemorySnapshot:
+        self._check_open()
+        return _MemorySnapshot(dict(self._values), list(self._keys))
+
+    def close(self) -> None:
+        self._closed = True
