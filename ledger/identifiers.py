@@ -1,0 +1,234 @@
+"""Identifiers in one canonical form, and the namespaces that grants give rights over.
+
+Two spellings of one thing must never look like two things, and no spelling may look like another's thing:
+
+1. GS1 keys, as EPC URN or as Digital Link of any domain, become the Digital Link of ledger/gs1_keys.py;
+2. every other URI is kept verbatim, after a strict check that leaves it one spelling: lower-case scheme and
+   host, no default port, no user, no fragment, no empty or dotted path segment, no needless escapes.
+
+A grant is `gs1:` and the digits of a company prefix, compared at the prefix's position in the key, or a URI
+of an authority and whole segments. Substrings and text prefixes inside a segment match nothing.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from ledger import gs1_keys
+from ledger.errors import Refused
+from ledger.limits import IDENTIFIER_BYTES_MAX
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+GS1_PREFIX_DIGITS_MIN: Final = 4
+GS1_PREFIX_DIGITS_MAX: Final = 12
+
+_WEB: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.IGNORECASE)
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z"
+)
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
+_OTHER: Final = re.compile(r"[a-z][a-z0-9+.-]*:[^/?#].*\Z")
+_URN: Final = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:(?!:).+\Z")
+_URI_TEXT: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-F]{2})*\Z")
+_ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_EPC: Final = re.compile(r"urn:epc:(id|class|idpat):([a-z0-9]+):(.*)\Z", re.IGNORECASE)
+_OTHER_EPC: Final = re.compile(r"urn:epc:(id|idpat|class):[a-z0-9]+(?::[^:]+)*\Z")
+_SEGMENT_ENDS: Final = "/:."
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A name in canonical form. Two identifiers are equal exactly when they name the same thing.
+
+    text: the canonical URI. scheme: sgtin, gtin, lgtin, sscc, sgln, pgln, grai, giai, gdti, gsrn, gsrnp, cpi,
+    sgcn, ginc, gsin, itip, upui for GS1 keys, else urn, web or uri. is_class: names a class or lot, not one
+    thing. is_pattern: a class spelled as a pattern that has no other spelling. gs1_key_digits: the key's
+    digits from the company prefix on, empty for other URIs. class_text: the class it belongs to, if the name
+    tells. lot: of a lot. company_prefix: where the spelling told its length (a claim: never a right).
+    """
+
+    text: str
+    scheme: str
+    is_class: bool = False
+    is_pattern: bool = False
+    gs1_key_digits: str = ""
+    class_text: str = ""
+    lot: str = ""
+    company_prefix: str = field(default="", compare=False)
+
+
+def _refused(message: str) -> Refused:
+    return Refused(message, Reason.IDENTIFIER_INVALID)
+
+
+@lru_cache(maxsize=16_384)
+def canonical(text: str) -> Identifier:
+    """The canonical form of an identifier as written. Raises Refused(IDENTIFIER_INVALID) saying what is wrong."""
+    # 1. Bounds and characters, before any parsing.
+    if not text or len(text) > IDENTIFIER_BYTES_MAX:
+        raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
+    if not text.isascii() or any(not "!" <= character <= "~" for character in text):
+        raise _refused(f"{ascii(text)} holds a character other than printable ASCII; percent-encode it")
+    # 2. GS1 keys, in either spelling.
+    epc = _EPC.match(text)
+    if epc is not None and epc[2].lower() in gs1_keys.URN_SCHEMES:
+        return _from_key(gs1_keys.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
+    web = _WEB.match(text)
+    if web is not None:
+        return _web(text, *web.groups(default=""))
+    # 3. Other URIs, verbatim.
+    _check_spelling(text)
+    if text.startswith("urn:"):
+        return _urn(text)
+    if _OTHER.match(text) is None or text.startswith(("http:", "https:")):
+        raise _refused(f"{text} is no absolute URI")
+    return Identifier(text, "uri")
+
+
+def _from_key(key: gs1_keys.Key) -> Identifier:
+    if len(key.text) > IDENTIFIER_BYTES_MAX:
+        raise _refused(f"an identifier has at most {IDENTIFIER_BYTES_MAX} bytes")
+    return Identifier(
+        key.text,
+        key.scheme,
+        key.is_class,
+        gs1_key_digits=key.digits,
+        class_text=key.class_text,
+        lot=key.lot,
+        company_prefix=key.prefix,
+    )
+
+
+def _web(text: str, scheme: str, authority: str, path: str, query: str, fragment: str) -> Identifier:
+    """An http(s) URI: a Digital Link if its path is one, else kept verbatim."""
+    host, _, port = authority.lower().partition(":")
+    if _HOST.match(host) is None:
+        raise _refused(f"{text}: the host is no plain domain name")
+    if ":" in authority and (_PORT.match(port) is None or int(port) > 65_535):
+        raise _refused(f"{text}: the port is no number from 1 to 65535")
+    if fragment:
+        raise _refused(f"{text}: an identifier has no fragment")
+    segments = path.split("/")[1:]
+    try:
+        link = gs1_keys.split_link(segments)
+    except Refused as error:
+        raise _refused(f"{text}: {error}") from error
+    if link is not None:
+        if host == "id.gs1.org" and len(segments) != 2 + 2 * len(link[2]):
+            raise _refused(f"{text}: nothing may stand before the key under id.gs1.org")
+        _check_link_query(text, query)
+        return _from_key(gs1_keys.from_link(*link, text))
+    if host == "id.gs1.org":
+        raise _refused(f"{text}: the path is no GS1 key known here")
+    _check_spelling(text)
+    if not text.startswith((f"{scheme.lower()}://{authority.lower()}/",)) and path:
+        raise _refused(f"{text}: scheme and host are written in lower case")
+    if text != f"{scheme.lower()}://{authority.lower()}{path}{query}":
+        raise _refused(f"{text}: scheme and host are written in lower case")
+    if (scheme, port) in (("https", "443"), ("http", "80")):
+        raise _refused(f"{text}: the default port is left out")
+    if not path or not all(segments) or not all(map(_is_plain_segment, segments)):
+        raise _refused(f"{text}: the path has at least one segment, and none that is empty, '.' or '..'")
+    return Identifier(text, "web")
+
+
+def _is_plain_segment(segment: str) -> bool:
+    return segment not in (".", "..")
+
+
+def _check_link_query(text: str, query: str) -> None:
+    """A Digital Link's query may carry anything but a part of the key."""
+    names = {unquote_to_bytes(part.split("=", 1)[0]).decode("ascii", "replace") for part in query[1:].split("&")}
+    clash = names & gs1_keys.NUMBERS
+    if clash:
+        raise _refused(f"{text}: {min(clash)} is part of the key and belongs in the path, not in the query")
+
+
+def _check_spelling(text: str) -> None:
+    """One spelling: URI characters only, upper-case escapes, and only of what needs escaping."""
+    if _URI_TEXT.match(text) is None:
+        raise _refused(f"{text}: a character must be percent-encoded (with upper-case digits)")
+    if any(int(code, 16) in _UNRESERVED for code in _ESCAPED.findall(text)):
+        raise _refused(f"{text}: an escape stands where the plain character belongs")
+
+
+def _urn(text: str) -> Identifier:
+    if _URN.match(text) is None or "#" in text or "?" in text or text[-1] in _SEGMENT_ENDS:
+        raise _refused(f"{text} is no URN in its plain form (urn:namespace:name, namespace in lower case)")
+    if not text.startswith("urn:epc:"):
+        return Identifier(text, "urn")
+    if _OTHER_EPC.match(text) is None:
+        raise _refused(f"{text}: of urn:epc: only id, class and idpat name things")
+    kind = text.split(":")[2]
+    if kind == "idpat" and not text.endswith(".*"):
+        raise _refused(f"{text}: a pattern ends in .* and has no other wildcard")
+    if "*" in text[:-1] or (kind != "idpat" and "*" in text):
+        raise _refused(f"{text}: a pattern ends in .* and has no other wildcard")
+    return Identifier(text, "urn", is_class=kind != "id", is_pattern=kind == "idpat")
+
+
+# ---- grants -------------------------------------------------------------------------------------------------
+
+
+def canonical_grant(text: str) -> str:
+    """A grant's prefix in its one spelling: `gs1:` and 4 to 12 digits, or a URI of whole segments.
+
+    Raises Refused(IDENTIFIER_INVALID): what can match nothing, or match part of a segment, is no namespace.
+    """
+    if text.startswith("gs1:"):
+        digits = text[4:]
+        if not GS1_PREFIX_DIGITS_MIN <= len(digits) <= GS1_PREFIX_DIGITS_MAX or not digits.isdecimal():
+            raise _refused(f"{ascii(text)}: a company prefix has 4 to 12 digits")
+        if not digits.isascii():
+            raise _refused(f"{ascii(text)}: a company prefix has 4 to 12 digits")
+        return text
+    web = _WEB.match(text)
+    # An authority alone is checked as if one segment followed.
+    probe = text + "/x" if web is not None and not web[3] else text
+    identifier = canonical(probe)
+    if identifier.gs1_key_digits:
+        raise _refused(f"{text}: GS1 keys are granted as gs1: and the digits of the company prefix")
+    if identifier.text != probe or "?" in text or "*" in text:
+        raise _refused(f"{text}: a namespace is an authority and whole segments")
+    return text
+
+
+def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
+    """Every grant prefix that covers the identifier, longest first, so that the ledger looks up points."""
+    digits = identifier.gs1_key_digits
+    if digits:
+        longest = min(len(digits), GS1_PREFIX_DIGITS_MAX)
+        return tuple(f"gs1:{digits[:n]}" for n in range(longest, GS1_PREFIX_DIGITS_MIN - 1, -1))
+    text = identifier.text.split("?", 1)[0].removesuffix(".*")
+    if identifier.scheme == "web":
+        start = text.index("/", len("https://")) if text.startswith("https:") else text.index("/", len("http://"))
+        ends = [place for place in range(start, len(text)) if text[place] == "/"]
+    else:
+        start = text.index(":") + 1
+        if text.startswith("urn:"):
+            start = text.index(":", start) + 1
+        ends = [place for place in range(start, len(text)) if text[place] in _SEGMENT_ENDS]
+    return tuple(text[:end] for end in reversed([*ends, len(text)]))
+
+
+def matches_grant(identifier: Identifier, prefix: str) -> bool:
+    """Whether the grant prefix covers the identifier: by position on key digits, or by whole segments."""
+    return prefix in grant_prefixes(identifier)
+
+
+def grants_overlap(first: str, second: str) -> bool:
+    """Whether some identifier could be covered by both grant prefixes (each from `canonical_grant`)."""
+    if first.startswith("gs1:") or second.startswith("gs1:"):
+        return first.startswith(second) or second.startswith(first)
+    return _covers(first, second) or _covers(second, first)
+
+
+def _covers(outer: str, inner: str) -> bool:
+    """Whether every identifier under `inner` is under `outer` too; both are URI prefixes."""
+    if outer == inner:
+        return True
+    ends = "/" if outer.startswith(("http:", "https:")) else _SEGMENT_ENDS
+    return inner.startswith(outer) and inner[len(outer)] in ends
