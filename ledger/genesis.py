@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ledger import codec, hashes
 from ledger.context import ChangeTable, Context
-from ledger.errors import ChiptraceError, InvariantBroken, Invalid, Malformed, Refused, StoreError
+from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused, StoreError
 from ledger.hashes import ZERO, Purpose
 from ledger.limits import (
     BLOCK_BYTES_MAX,
