@@ -1,0 +1,163 @@
+"""KeyValue on LevelDB. The only file that knows plyvel.
+
+LevelDB is opened so that it tells the truth: paranoid checks, checksums verified on every read, every batch synced.
+After one failed write a LevelDB handle acknowledges writes that it then loses, so any exception ends the handle:
+nothing but `close` works afterwards, and the node stops.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import plyvel
+
+from ledger.errors import StoreError
+from ledger.kv import Change
+
+_WRITE_BUFFER_BYTES: Final = 32 * 1024 * 1024
+_BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
+_BLOCK_BYTES: Final = 4_096
+_OPEN_FILES_MAX: Final = 512
+_BLOOM_BITS_PER_KEY: Final = 10
+
+_WHAT_TO_DO: Final = (
+    "Stop the node and keep the directory as it is. Check the disk and its free space, then start again; should it "
+    "fail again, restore a backup or sync anew. Never run LevelDB's repair: it drops what it cannot read."
+)
+
+_WHEN_HELD: Final = (
+    "Another process holds this directory: stop the node that runs on it, or give this one its own directory."
+)
+
+T = TypeVar("T")
+
+
+class _Health:
+    """What the handle and its snapshots share: whether anything ever failed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self.closed = False
+
+    def run(self, what: str, call: Callable[[], T]) -> T:
+        """The call's result; the first exception poisons the handle for good."""
+        self.check()
+        try:
+            return call()
+        except Exception as error:
+            self.failure = f"{what} failed: {type(error).__name__}: {error}"
+            held = isinstance(error, plyvel.IOError) and "already held" in str(error)
+            raise StoreError(f"{self.path}: {self.failure}. {_WHEN_HELD if held else _WHAT_TO_DO}") from error
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise StoreError(f"{self.path}: refused, because earlier {self.failure}. {_WHAT_TO_DO}")
+        if self.closed:
+            raise StoreError(f"{self.path}: the store is closed")
+
+
+def _iterate(
+    health: _Health, source: "plyvel.DB | plyvel.Snapshot", start: bytes, stop: bytes | None, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    iterator = health.run(
+        "opening an iterator",
+        lambda: source.iterator(
+            start=start, stop=stop, include_stop=False, reverse=reverse, verify_checksums=True
+        ),
+    )
+    try:
+        while True:
+            item: tuple[bytes, bytes] | None = health.run("reading", lambda: next(iterator, None))
+            if item is None:
+                return
+            yield item
+    finally:
+        iterator.close()
+
+
+class LevelSnapshot:
+    """The keys as they were at one moment."""
+
+    def __init__(self, health: _Health, snapshot: "plyvel.Snapshot") -> None:
+        self._health = health
+        self._snapshot = snapshot
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._health.path}: the snapshot is closed")
+
+    def get(self, key: bytes) -> bytes | None:
+        self._check_open()
+        found: bytes | None = self._health.run(
+            "reading", lambda: self._snapshot.get(key, verify_checksums=True)
+        )
+        return found
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        self._check_open()
+        return _iterate(self._health, self._snapshot, start, stop, reverse)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._snapshot.close()
+
+
+class LevelKV:
+    """KeyValue in one directory, held by one process."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the directory, making it where there is none. Raises StoreError, also when another holds it."""
+        self._health = _Health(path)
+        self._database: plyvel.DB = self._health.run(
+            "opening",
+            lambda: plyvel.DB(
+                str(path),
+                create_if_missing=True,
+                paranoid_checks=True,
+                # Hashes do not compress, and a checksum of plain blocks is checked faster.
+                compression=None,
+                write_buffer_size=_WRITE_BUFFER_BYTES,
+                lru_cache_size=_BLOCK_CACHE_BYTES,
+                block_size=_BLOCK_BYTES,
+                max_open_files=_OPEN_FILES_MAX,
+                bloom_filter_bits=_BLOOM_BITS_PER_KEY,
+            ),
+        )
+
+    def get(self, key: bytes) -> bytes | None:
+        found: bytes | None = self._health.run(
+            "reading", lambda: self._database.get(key, verify_checksums=True)
+        )
+        return found
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return _iterate(self._health, self._database, start, stop, reverse)
+
+    def write(self, changes: Sequence[Change]) -> None:
+        self._health.run("writing", lambda: self._write(changes))
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        with self._database.write_batch(transaction=True, sync=True) as batch:
+            for key, value in changes:
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+        # From here on the batch is on the disk, whole.
+
+    def snapshot(self) -> LevelSnapshot:
+        return LevelSnapshot(self._health, self._health.run("taking a snapshot", self._database.snapshot))
+
+    def close(self) -> None:
+        """Safe with live snapshots and iterators: they are closed first, and then refuse. Not while another
+        thread is inside a call."""
+        if not self._health.closed:
+            self._health.closed = True
+            self._database.close()
