@@ -123,13 +123,13 @@ def _aligned(first: Decimal, second: Decimal) -> tuple[int, int, int]:
 
 
 def add(first: Decimal, second: Decimal) -> Decimal:
-    """first + second, exactly. Raises Refused(QUANTITY_INVALID) when the sum cannot be kept exactly."""
+    """The sum, exactly. Raises Refused(QUANTITY_INVALID) when the sum cannot be kept exactly."""
     left, right, exponent = _aligned(first, second)
     return _normal(left + right, exponent)
 
 
 def subtract(first: Decimal, second: Decimal) -> Decimal:
-    """first - second, exactly; may be negative. Raises Refused(QUANTITY_INVALID) as `add` does."""
+    """The difference first - second, exactly; may be negative. Raises Refused(QUANTITY_INVALID) as `add` does."""
     left, right, exponent = _aligned(first, second)
     return _normal(left - right, exponent)
 

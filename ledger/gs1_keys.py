@@ -12,6 +12,7 @@ Sources: GS1 EPC Tag Data Standard (URN forms), GS1 Digital Link URI syntax, GS1
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -20,7 +21,9 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 
 ROOT: Final = "https://id.gs1.org/"
 
-_SET_82: Final = frozenset("!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+_SET_82: Final = frozenset(
+    "!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+)
 _SET_39: Final = frozenset("#-/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _DIGITS: Final = frozenset("0123456789")
 _UNESCAPED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~'")
@@ -111,7 +114,9 @@ def _serial_of_component(text: str, where: str) -> str:
 # ---- from values to the canonical form -----------------------------------------------------------------
 
 
-def trade_item(gtin: str, where: str, serial: str = "", lot: str = "", tpx: str = "", prefix: str = "") -> Key:
+def trade_item(
+    gtin: str, where: str, serial: str = "", lot: str = "", tpx: str = "", prefix: str = ""
+) -> Key:
     """01: a GTIN (class), its lot (10), its serial (21), or its third-party serial (235)."""
     key = _gtin(gtin, where)
     class_text = f"{ROOT}01/{key}"
@@ -265,15 +270,21 @@ def split_link(segments: Sequence[str]) -> tuple[str, str, dict[str, str]] | Non
     for start in range(len(segments) - 2, -1, -2):
         order = QUALIFIERS.get(numbers[start])
         names = numbers[start + 2 :: 2]
-        if order is None or not set(names) <= set(order) or not _looks_like_key(numbers[start], segments[start + 1]):
+        if (
+            order is None
+            or not set(names) <= set(order)
+            or not _looks_like_key(numbers[start], segments[start + 1])
+        ):
             continue
         places = [order.index(name) for name in names]
         if places != sorted(set(places)):
-            raise refused(f"the qualifiers after {numbers[start]} stand in the order {', '.join(order)}, each once")
+            raise refused(
+                f"the qualifiers after {numbers[start]} stand in the order {', '.join(order)}, each once"
+            )
         if any(number in NUMBERS for number in numbers[start % 2 : start : 2]):
             raise refused("the path can be read as two different Digital Links, or its keys are out of order")
         return numbers[start], segments[start + 1], dict(zip(names, segments[start + 3 :: 2], strict=True))
-    for number, value in zip(segments, segments[1:], strict=False):
+    for number, value in pairwise(segments):
         if number in QUALIFIERS and _looks_like_key(number, value):
             raise refused(f"the path holds the GS1 key {number} but is no Digital Link")
     return None

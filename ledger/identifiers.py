@@ -2,7 +2,9 @@
 
 Two spellings of one thing must never look like two things, and no spelling may look like another's thing:
 
-1. GS1 keys, as EPC URN or as Digital Link of any domain, become the Digital Link of ledger/gs1_keys.py;
+1. GS1 keys, as EPC URN or as Digital Link of any domain, become the Digital Link of ledger/gs1_keys.py; what
+   only resembles a Digital Link (a wrong check digit, say) names nothing under id.gs1.org, and is a URI like
+   any other under other domains;
 2. every other URI is kept verbatim, after a strict check that leaves it one spelling: lower-case scheme and
    host, no default port, no user, no fragment, no empty or dotted path segment, no needless escapes.
 
@@ -24,6 +26,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 GS1_PREFIX_DIGITS_MIN: Final = 4
 GS1_PREFIX_DIGITS_MAX: Final = 12
 
+_COMPANY_PREFIX: Final = re.compile(r"[0-9]{4,12}\Z")
 _WEB: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.IGNORECASE)
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*\Z"
@@ -71,14 +74,14 @@ def canonical(text: str) -> Identifier:
     if not text or len(text) > IDENTIFIER_BYTES_MAX:
         raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
     if not text.isascii() or any(not "!" <= character <= "~" for character in text):
-        raise _refused(f"{ascii(text)} holds a character other than printable ASCII; percent-encode it")
+        raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
     # 2. GS1 keys, in either spelling.
     epc = _EPC.match(text)
     if epc is not None and epc[2].lower() in gs1_keys.URN_SCHEMES:
         return _from_key(gs1_keys.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
     web = _WEB.match(text)
     if web is not None:
-        return _web(text, *web.groups(default=""))
+        return _web(text, web)
     # 3. Other URIs, verbatim.
     _check_spelling(text)
     if text.startswith("urn:"):
@@ -102,8 +105,9 @@ def _from_key(key: gs1_keys.Key) -> Identifier:
     )
 
 
-def _web(text: str, scheme: str, authority: str, path: str, query: str, fragment: str) -> Identifier:
+def _web(text: str, match: re.Match[str]) -> Identifier:
     """An http(s) URI: a Digital Link if its path is one, else kept verbatim."""
+    scheme, authority, path, query, fragment = match.groups(default="")
     host, _, port = authority.lower().partition(":")
     if _HOST.match(host) is None:
         raise _refused(f"{text}: the host is no plain domain name")
@@ -114,18 +118,23 @@ def _web(text: str, scheme: str, authority: str, path: str, query: str, fragment
     segments = path.split("/")[1:]
     try:
         link = gs1_keys.split_link(segments)
+        if link is not None:
+            if host == "id.gs1.org" and len(segments) != 2 + 2 * len(link[2]):
+                raise _refused("nothing may stand before the key")
+            _check_link_query(query)
     except Refused as error:
         raise _refused(f"{text}: {error}") from error
     if link is not None:
-        if host == "id.gs1.org" and len(segments) != 2 + 2 * len(link[2]):
-            raise _refused(f"{text}: nothing may stand before the key under id.gs1.org")
-        _check_link_query(text, query)
-        return _from_key(gs1_keys.from_link(*link, text))
+        try:
+            return _from_key(gs1_keys.from_link(*link, text))
+        except Refused:
+            # A path that breaks GS1's rules is no Digital Link. Elsewhere it is a URI like any other, in the
+            # namespace of its own domain; under id.gs1.org it is nothing.
+            if host == "id.gs1.org":
+                raise
     if host == "id.gs1.org":
         raise _refused(f"{text}: the path is no GS1 key known here")
     _check_spelling(text)
-    if not text.startswith((f"{scheme.lower()}://{authority.lower()}/",)) and path:
-        raise _refused(f"{text}: scheme and host are written in lower case")
     if text != f"{scheme.lower()}://{authority.lower()}{path}{query}":
         raise _refused(f"{text}: scheme and host are written in lower case")
     if (scheme, port) in (("https", "443"), ("http", "80")):
@@ -139,12 +148,14 @@ def _is_plain_segment(segment: str) -> bool:
     return segment not in (".", "..")
 
 
-def _check_link_query(text: str, query: str) -> None:
+def _check_link_query(query: str) -> None:
     """A Digital Link's query may carry anything but a part of the key."""
-    names = {unquote_to_bytes(part.split("=", 1)[0]).decode("ascii", "replace") for part in query[1:].split("&")}
+    names = {
+        unquote_to_bytes(part.split("=", 1)[0]).decode("ascii", "replace") for part in query[1:].split("&")
+    }
     clash = names & gs1_keys.NUMBERS
     if clash:
-        raise _refused(f"{text}: {min(clash)} is part of the key and belongs in the path, not in the query")
+        raise _refused(f"{min(clash)} is part of the key and belongs in the path, not in the query")
 
 
 def _check_spelling(text: str) -> None:
@@ -180,10 +191,8 @@ def canonical_grant(text: str) -> str:
     """
     if text.startswith("gs1:"):
         digits = text[4:]
-        if not GS1_PREFIX_DIGITS_MIN <= len(digits) <= GS1_PREFIX_DIGITS_MAX or not digits.isdecimal():
-            raise _refused(f"{ascii(text)}: a company prefix has 4 to 12 digits")
-        if not digits.isascii():
-            raise _refused(f"{ascii(text)}: a company prefix has 4 to 12 digits")
+        if _COMPANY_PREFIX.match(digits) is None:
+            raise _refused(f"{text!a}: a company prefix has 4 to 12 digits")
         return text
     web = _WEB.match(text)
     # An authority alone is checked as if one segment followed.
@@ -204,7 +213,9 @@ def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
         return tuple(f"gs1:{digits[:n]}" for n in range(longest, GS1_PREFIX_DIGITS_MIN - 1, -1))
     text = identifier.text.split("?", 1)[0].removesuffix(".*")
     if identifier.scheme == "web":
-        start = text.index("/", len("https://")) if text.startswith("https:") else text.index("/", len("http://"))
+        start = (
+            text.index("/", len("https://")) if text.startswith("https:") else text.index("/", len("http://"))
+        )
         ends = [place for place in range(start, len(text)) if text[place] == "/"]
     else:
         start = text.index(":") + 1

@@ -1,0 +1,387 @@
+"""Events: their shape, their digest field by field, and what the rules read of them.
+
+An Event carries an EPCIS 2.0 event's JSON-LD members as written. Its digest is the RFC 9162 root over the
+top-level fields in their order, each leaf salted, so that a holder may show some fields and withhold others:
+
+    salt   = tagged_hash(FIELD_SALT, chain id, seed || name)[:16]
+    leaf   = leaf_hash(EVENT_FIELD, chain id, salt || field bytes)
+    digest = root(leaves)
+
+Rules never read JSON-LD: `read_event` gives them a frozen view with canonical identifiers, vocabulary words
+without their namespaces, exact amounts and milliseconds.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import codec, decimals, event_values, identifiers, merkle
+from ledger.errors import Malformed, Refused
+from ledger.hashes import Purpose, leaf_hash, tagged_hash
+from ledger.identifiers import Identifier
+from ledger.limits import (
+    EVENT_FIELDS_MAX,
+    IDENTIFIER_BYTES_MAX,
+    IDENTIFIERS_PER_EVENT_MAX,
+    NAME_BYTES_MAX,
+    TEXT_BYTES_MAX,
+    VALUE_DEPTH_MAX,
+    VALUE_NODES_MAX,
+)
+from proto.chiptrace.v1.ledger_pb2 import Decimal, Event, Field, InclusionProof, Reason, Value
+
+SEED_BYTES: Final = 16
+SALT_BYTES: Final = 16
+TYPES: Final = frozenset(
+    ("ObjectEvent", "AggregationEvent", "AssociationEvent", "TransactionEvent", "TransformationEvent")
+)
+ACTIONS: Final = frozenset(("ADD", "OBSERVE", "DELETE"))
+
+_UNIT: Final = re.compile(r"[A-Z0-9]{2,3}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An amount of a class or lot. amount: None where the event leaves it open. unit: empty for pieces."""
+
+    of: Identifier
+    amount: Decimal | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who an event comes from or goes to. role: owning_party or possessing_party."""
+
+    role: str
+    identifier: Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDeclaration:
+    """That an earlier event was wrong. reason: did_not_occur, incorrect_data, another URI, or empty."""
+
+    declared_ms: int
+    reason: str
+    corrective_event_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """What rules read of an event. Lists hold every thing once, in the order written; words are bare."""
+
+    type: str
+    action: str  # empty for a TransformationEvent
+    event_id: str
+    event_time_ms: int
+    biz_step: str
+    disposition: str
+    epcs: tuple[Identifier, ...]
+    quantities: tuple[Quantity, ...]
+    parent: Identifier | None
+    children: tuple[Identifier, ...]
+    child_quantities: tuple[Quantity, ...]
+    inputs: tuple[Identifier, ...]
+    input_quantities: tuple[Quantity, ...]
+    outputs: tuple[Identifier, ...]
+    output_quantities: tuple[Quantity, ...]
+    transformation_id: str
+    sources: tuple[Party, ...]
+    destinations: tuple[Party, ...]
+    biz_transactions: tuple[tuple[str, str], ...]  # (type or empty, identifier as written)
+    dispositions_set: tuple[str, ...]
+    dispositions_unset: tuple[str, ...]
+    error_declaration: ErrorDeclaration | None
+
+    def source(self, role: str) -> Identifier | None:
+        """Who the event comes from in a role; None where it does not say."""
+        return next((party.identifier for party in self.sources if party.role == role), None)
+
+    def destination(self, role: str) -> Identifier | None:
+        """Who the event goes to in a role; None where it does not say."""
+        return next((party.identifier for party in self.destinations if party.role == role), None)
+
+
+# ---- digest ---------------------------------------------------------------------------------------------------
+
+
+def field_salt(chain_id: bytes, seed: bytes, name: str) -> bytes:
+    """The salt of one field (16 bytes), derived from the event's seed."""
+    return tagged_hash(Purpose.FIELD_SALT, chain_id, seed + name.encode())[:SALT_BYTES]
+
+
+def field_leaf(chain_id: bytes, salt: bytes, field_bytes: bytes) -> bytes:
+    """The leaf of one field: what a reader recomputes who was shown its salt and bytes."""
+    return leaf_hash(Purpose.EVENT_FIELD, chain_id, salt + field_bytes)
+
+
+def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
+    """The leaves of all top-level fields, in their order."""
+    return [
+        field_leaf(chain_id, field_salt(chain_id, event.seed, field.name), codec.encode(field))
+        for field in event.fields
+    ]
+
+
+def event_digest(chain_id: bytes, event: Event) -> bytes:
+    """What stands for the event in histories: the root over its fields (32 bytes)."""
+    return merkle.root(field_leaves(chain_id, event))
+
+
+def show_field(chain_id: bytes, event: Event, name: str) -> tuple[bytes, bytes, InclusionProof]:
+    """One field for a reader who gets nothing else: (salt, field bytes, inclusion proof).
+
+    The reader checks `verify_inclusion(field_leaf(chain_id, salt, bytes), proof, digest)`. Raises
+    Refused(EVENT_INVALID) where the event has no such field.
+    """
+    for index, field in enumerate(event.fields):
+        if field.name == name:
+            path = merkle.inclusion_path(field_leaves(chain_id, event), index)
+            proof = InclusionProof(index=index, size=len(event.fields), path=path)
+            return field_salt(chain_id, event.seed, name), codec.encode(field), proof
+    raise Refused(f"the event has no field {name}", Reason.EVENT_INVALID)
+
+
+# ---- shape ----------------------------------------------------------------------------------------------------
+
+
+def check_event(event: Event) -> None:
+    """Demand the shape every event has, whatever it says. Raises Malformed naming the rule broken.
+
+    1. a seed of 16 bytes, 1 to 64 fields; 2. names not empty, bounded, strictly ascending by UTF-8 bytes, at
+    every level; 3. every value of one kind, texts bounded, numbers in normal form; 4. depth and total number of
+    values bounded.
+    """
+    if len(event.seed) != SEED_BYTES:
+        raise Malformed(f"the seed of an event has {SEED_BYTES} bytes, not {len(event.seed)}")
+    if not 1 <= len(event.fields) <= EVENT_FIELDS_MAX:
+        raise Malformed(f"an event has 1 to {EVENT_FIELDS_MAX} fields, not {len(event.fields)}")
+    nodes = 0
+    # A list as stack: no recursion, whatever was sent.
+    pending: list[tuple[Value, int]] = [(value, 1) for value in _checked_values(event.fields)]
+    while pending:
+        value, depth = pending.pop()
+        nodes += 1
+        if nodes > VALUE_NODES_MAX:
+            raise Malformed(f"an event has more than {VALUE_NODES_MAX} values")
+        if depth > VALUE_DEPTH_MAX:
+            raise Malformed(f"an event is nested deeper than {VALUE_DEPTH_MAX} levels")
+        kind = value.WhichOneof("kind")
+        if kind == "text":
+            if len(value.text.encode()) > TEXT_BYTES_MAX:
+                raise Malformed(f"a text is longer than {TEXT_BYTES_MAX} bytes")
+        elif kind == "number":
+            decimals.check(value.number)
+        elif kind == "list":
+            pending.extend((item, depth + 1) for item in value.list.items)
+        elif kind == "object":
+            pending.extend((item, depth + 1) for item in _checked_values(value.object.fields))
+        elif kind is None:
+            raise Malformed("a value says nothing")
+
+
+def _checked_values(fields: Sequence[Field]) -> Iterator[Value]:
+    last = b""
+    for field in fields:
+        name = field.name.encode()
+        if not 1 <= len(name) <= NAME_BYTES_MAX:
+            raise Malformed(f"a field name has 1 to {NAME_BYTES_MAX} bytes, not {len(name)}")
+        if name <= last:
+            raise Malformed(f"field {field.name} stands out of order or twice")
+        last = name
+        yield field.value
+
+
+# ---- view -----------------------------------------------------------------------------------------------------
+
+
+def read_event(event: Event) -> EventView:
+    """The view of an event that rules read; the event passed `check_event`.
+
+    Raises Refused with EVENT_INVALID, IDENTIFIER_INVALID or QUANTITY_INVALID, the message naming the field.
+    """
+    reader = _EventReader({field.name: field.value for field in event.fields})
+    view = reader.view()
+    named = len(view.epcs) + len(view.children) + len(view.inputs) + len(view.outputs)
+    for quantities in (view.quantities, view.child_quantities, view.input_quantities, view.output_quantities):
+        named += len(quantities)
+    if named > IDENTIFIERS_PER_EVENT_MAX:
+        raise event_values.invalid(
+            "event", f"names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
+        )
+    return view
+
+
+class _EventReader:
+    """Reads typed values out of an event's fields; every refusal names the field."""
+
+    def __init__(self, fields: dict[str, Value]) -> None:
+        self._fields = fields
+        self._cbv = self._cbv_namespace()
+
+    def view(self) -> EventView:
+        kind = self._text("type")
+        if kind not in TYPES:
+            raise event_values.invalid("type", f"{kind!r} is none of {', '.join(sorted(TYPES))}")
+        action = self._text("action")
+        if kind == "TransformationEvent":
+            if action:
+                raise event_values.invalid("action", "a TransformationEvent has none")
+        elif action not in ACTIONS:
+            raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
+        parent = self._text("parentID")
+        run = self._text("transformationID")
+        dispositions = self._object("persistentDisposition")
+        return EventView(
+            type=kind,
+            action=action,
+            event_id=self._bounded(self._text("eventID"), "eventID"),
+            event_time_ms=event_values.parse_time(self._text("eventTime"), "eventTime"),
+            biz_step=self._word(self._text("bizStep"), event_values.BIZ_STEP),
+            disposition=self._word(self._text("disposition"), event_values.DISPOSITION),
+            epcs=self._identifiers("epcList"),
+            quantities=self._quantities("quantityList"),
+            parent=self._identifier(parent, "parentID") if parent else None,
+            children=self._identifiers("childEPCs"),
+            child_quantities=self._quantities("childQuantityList"),
+            inputs=self._identifiers("inputEPCList"),
+            input_quantities=self._quantities("inputQuantityList"),
+            outputs=self._identifiers("outputEPCList"),
+            output_quantities=self._quantities("outputQuantityList"),
+            transformation_id=self._identifier(run, "transformationID").text if run else "",
+            sources=self._parties("sourceList", "source"),
+            destinations=self._parties("destinationList", "destination"),
+            biz_transactions=self._biz_transactions(),
+            dispositions_set=self._dispositions(dispositions, "set"),
+            dispositions_unset=self._dispositions(dispositions, "unset"),
+            error_declaration=self._error_declaration(),
+        )
+
+    # -- values
+
+    def _text(self, name: str) -> str:
+        value = self._fields.get(name)
+        return "" if value is None else event_values.text_of(value, name)
+
+    def _list(self, name: str) -> Sequence[Value]:
+        value = self._fields.get(name)
+        return () if value is None else event_values.list_of(value, name)
+
+    def _object(self, name: str) -> dict[str, Value]:
+        value = self._fields.get(name)
+        return {} if value is None else event_values.object_of(value, name)
+
+    def _bounded(self, text: str, name: str) -> str:
+        if len(text.encode()) > IDENTIFIER_BYTES_MAX:
+            raise event_values.invalid(name, f"longer than {IDENTIFIER_BYTES_MAX} bytes")
+        return text
+
+    # -- vocabulary words
+
+    def _cbv_namespace(self) -> str:
+        """What `cbv:` stands for here: the event's own declaration, or the standard's; empty if unknowable."""
+        namespace = event_values.CBV
+        for item in self._context_items():
+            if item.WhichOneof("kind") != "object":
+                # A context that is not the pinned one may mean anything by `cbv:`.
+                namespace = ""
+                continue
+            for field in item.object.fields:
+                if field.name == "cbv":
+                    namespace = field.value.text
+        return namespace
+
+    def _context_items(self) -> Sequence[Value]:
+        value = self._fields.get("@context")
+        if value is None:
+            return ()
+        return value.list.items if value.WhichOneof("kind") == "list" else (value,)
+
+    def _word(self, text: str, vocabulary: tuple[str, str]) -> str:
+        return event_values.word(text, vocabulary, self._cbv)
+
+    # -- identifiers and amounts
+
+    def _identifier(self, text: str, name: str) -> Identifier:
+        try:
+            return identifiers.canonical(text)
+        except Refused as error:
+            raise Refused(f"{name}: {error}", error.reason) from error
+
+    def _identifiers(self, name: str) -> tuple[Identifier, ...]:
+        items = self._list(name)
+        texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
+        found = [self._identifier(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+        # A list without order: naming a thing twice names it once.
+        return tuple(dict.fromkeys(found))
+
+    def _quantities(self, name: str) -> tuple[Quantity, ...]:
+        return tuple(self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name)))
+
+    def _quantity(self, item: Value, name: str) -> Quantity:
+        members = event_values.object_of(item, name)
+        of = self._identifier(event_values.text_in(members, "epcClass", name), f"{name}.epcClass")
+        if not of.is_class:
+            raise Refused(
+                f"{name}.epcClass: {of.text} names one thing, not a class", Reason.IDENTIFIER_INVALID
+            )
+        unit = event_values.text_in(members, "uom", name)
+        if "uom" in members and _UNIT.match(unit) is None:
+            raise Refused(f"{name}.uom: {unit!r} is no unit code such as KGM", Reason.QUANTITY_INVALID)
+        amount = members.get("quantity")
+        if amount is None:
+            return Quantity(of, None, unit)
+        if amount.WhichOneof("kind") != "number":
+            raise Refused(f"{name}.quantity: a number is needed", Reason.QUANTITY_INVALID)
+        if decimals.sign(amount.number) < 0:
+            raise Refused(f"{name}.quantity: below zero", Reason.QUANTITY_INVALID)
+        return Quantity(of, amount.number, unit)
+
+    def _parties(self, name: str, member: str) -> tuple[Party, ...]:
+        parties: dict[str, Party] = {}
+        for i, item in enumerate(self._list(name)):
+            place = f"{name}[{i}]"
+            members = event_values.object_of(item, place)
+            role = self._word(event_values.text_in(members, "type", place), event_values.PARTY_ROLE)
+            if role not in ("owning_party", "possessing_party"):
+                continue
+            party = Party(
+                role, self._identifier(event_values.text_in(members, member, place), f"{place}.{member}")
+            )
+            if parties.setdefault(role, party) != party:
+                raise event_values.invalid(place, f"a second {role}; one is allowed")
+        return tuple(parties.values())
+
+    def _biz_transactions(self) -> tuple[tuple[str, str], ...]:
+        found = []
+        for i, item in enumerate(self._list("bizTransactionList")):
+            place = f"bizTransactionList[{i}]"
+            members = event_values.object_of(item, place)
+            kind = self._word(event_values.text_in(members, "type", place), event_values.TRANSACTION_TYPE)
+            found.append((kind, self._bounded(event_values.text_in(members, "bizTransaction", place), place)))
+        return tuple(found)
+
+    def _dispositions(self, members: dict[str, Value], name: str) -> tuple[str, ...]:
+        place = f"persistentDisposition.{name}"
+        return tuple(
+            self._word(text, event_values.DISPOSITION) for text in event_values.texts_in(members, name, place)
+        )
+
+    def _error_declaration(self) -> ErrorDeclaration | None:
+        if "errorDeclaration" not in self._fields:
+            return None
+        members = self._object("errorDeclaration")
+        place = "errorDeclaration"
+        return ErrorDeclaration(
+            declared_ms=event_values.parse_time(
+                event_values.text_in(members, "declarationTime", place), f"{place}.declarationTime"
+            ),
+            reason=self._word(event_values.text_in(members, "reason", place), event_values.ERROR_REASON),
+            corrective_event_ids=tuple(
+                self._bounded(text, place)
+                for text in event_values.texts_in(
+                    members, "correctiveEventIDs", f"{place}.correctiveEventIDs"
+                )
+            ),
+        )

@@ -1,0 +1,109 @@
+"""Typed access to the values of an event's fields; every refusal names the field.
+
+Times are read by arithmetic alone: no locale, no clock, no calendar library decides what a text means.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ledger.errors import Refused
+from proto.chiptrace.v1.ledger_pb2 import Reason, Value
+
+_TIME: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?"
+    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))\Z"
+)
+_DAYS_BEFORE_MONTH: Final = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+CBV: Final = "https://ref.gs1.org/cbv/"
+# The namespaces under which CBV words are also written: (URN, web vocabulary).
+BIZ_STEP: Final = ("urn:epcglobal:cbv:bizstep:", "BizStep-")
+DISPOSITION: Final = ("urn:epcglobal:cbv:disp:", "Disp-")
+PARTY_ROLE: Final = ("urn:epcglobal:cbv:sdt:", "SDT-")
+TRANSACTION_TYPE: Final = ("urn:epcglobal:cbv:btt:", "BTT-")
+ERROR_REASON: Final = ("urn:epcglobal:cbv:er:", "ER-")
+
+
+def invalid(name: str, message: str) -> Refused:
+    """The refusal of a field, to be raised by the caller."""
+    return Refused(f"{name}: {message}", Reason.EVENT_INVALID)
+
+
+def word(text: str, vocabulary: tuple[str, str], cbv: str = CBV) -> str:
+    """The bare word of a CBV vocabulary, however it is spelled; a custom word as written.
+
+    cbv: what the prefix `cbv:` stands for where the word is written, empty if that cannot be known.
+    """
+    urn, web = vocabulary
+    if text.startswith("cbv:") and cbv:
+        text = cbv + text[4:]
+    for start in (urn, CBV + web, "https://ns.gs1.org/cbv/" + web, "http://ns.gs1.org/cbv/" + web):
+        if text.startswith(start):
+            return text[len(start) :]
+    return text
+
+
+def parse_time(text: str, name: str) -> int:
+    """Milliseconds since 1970 of an ISO 8601 time with zone; finer digits are cut.
+
+    Raises Refused(EVENT_INVALID) naming the field.
+    """
+    match = _TIME.match(text)
+    if match is None:
+        raise invalid(name, f"{text!r} is no time such as 2025-01-15T14:25:00.000+01:00")
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if not (1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 60):
+        raise invalid(name, f"{text!r} is no time of any day")
+    ends = (*_DAYS_BEFORE_MONTH[1:], 365)
+    days_in_month = ends[month - 1] - _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month == 2 else 0)
+    if not 1 <= day <= days_in_month:
+        raise invalid(name, f"{text!r} is no day of any year")
+    before = year - 1
+    days = before * 365 + before // 4 - before // 100 + before // 400 - 719_162
+    days += _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month > 2 else 0) + day - 1
+    offset = 0
+    if match[8]:
+        if int(match[9]) > 14 or int(match[10]) > 59 or (int(match[9]) == 14 and int(match[10])):
+            raise invalid(name, f"{text!r} has a zone beyond 14 hours")
+        offset = (int(match[9]) * 60 + int(match[10])) * (1 if match[8] == "+" else -1)
+    milliseconds = int((match[7] or "0").ljust(3, "0")[:3])
+    result = (((days * 24 + hour) * 60 + minute - offset) * 60 + second) * 1000 + milliseconds
+    if result < 0:
+        raise invalid(name, f"{text!r} is before 1970")
+    return result
+
+
+def text_of(value: Value, name: str) -> str:
+    """The text a value holds. Raises Refused(EVENT_INVALID) where it holds something else."""
+    if value.WhichOneof("kind") != "text":
+        raise invalid(name, "a text is needed")
+    return value.text
+
+
+def object_of(value: Value, name: str) -> dict[str, Value]:
+    """The members of a value by name. Raises Refused(EVENT_INVALID) where it is no object."""
+    if value.WhichOneof("kind") != "object":
+        raise invalid(name, "an object is needed")
+    return {field.name: field.value for field in value.object.fields}
+
+
+def list_of(value: Value, name: str) -> Sequence[Value]:
+    """The items of a value. Raises Refused(EVENT_INVALID) where it is no list."""
+    if value.WhichOneof("kind") != "list":
+        raise invalid(name, "a list is needed")
+    return value.list.items
+
+
+def text_in(members: Mapping[str, Value], member: str, place: str) -> str:
+    """A member's text, empty where there is none. Raises Refused(EVENT_INVALID) where it is no text."""
+    value = members.get(member)
+    return "" if value is None else text_of(value, f"{place}.{member}")
+
+
+def texts_in(members: Mapping[str, Value], member: str, place: str) -> list[str]:
+    """A member's list of texts, empty where there is none. Raises Refused(EVENT_INVALID) otherwise."""
+    value = members.get(member)
+    if value is None:
+        return []
+    return [text_of(item, f"{place}[{i}]") for i, item in enumerate(list_of(value, place))]
