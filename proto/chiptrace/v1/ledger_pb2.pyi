@@ -77,6 +77,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     EVENT_TIME_OUT_OF_BOUNDS: _Reason.ValueType  # 59
     CORRECTION_NOT_APPLICABLE: _Reason.ValueType  # 60
     NOTHING_TO_DO: _Reason.ValueType  # 61
+    MANIFEST_FULL: _Reason.ValueType  # 62
+    ATTESTATION_EXISTS: _Reason.ValueType  # 63
+    ATTESTATION_INVALID: _Reason.ValueType  # 64
     UNKNOWN_CLIENT: _Reason.ValueType  # 70
     """Bridge."""
     CLIENT_FROZEN: _Reason.ValueType  # 71
@@ -167,6 +170,9 @@ SELF_CONTAINMENT: Reason.ValueType  # 58
 EVENT_TIME_OUT_OF_BOUNDS: Reason.ValueType  # 59
 CORRECTION_NOT_APPLICABLE: Reason.ValueType  # 60
 NOTHING_TO_DO: Reason.ValueType  # 61
+MANIFEST_FULL: Reason.ValueType  # 62
+ATTESTATION_EXISTS: Reason.ValueType  # 63
+ATTESTATION_INVALID: Reason.ValueType  # 64
 UNKNOWN_CLIENT: Reason.ValueType  # 70
 """Bridge."""
 CLIENT_FROZEN: Reason.ValueType  # 71
@@ -877,15 +883,28 @@ class ReturnOffer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PART_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     part: _builtins.str
+    """or a lot, then with what follows"""
+    sender: _builtins.str
+    """of a lot's offer: the member that shipped it"""
+    receiver: _builtins.str
+    """of a lot's offer: the member it was shipped to"""
+    unit: _builtins.str
+    """of a lot's offer"""
     def __init__(
         self,
         *,
         part: _builtins.str = ...,
+        sender: _builtins.str = ...,
+        receiver: _builtins.str = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "receiver", b"receiver", "sender", b"sender", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1631,6 +1650,52 @@ class GrantRecord(_message.Message):
 Global___GrantRecord: _TypeAlias = GrantRecord  # noqa: Y015
 
 @_typing.final
+class GrantsBelowRecord(_message.Message):
+    """How many grants in force lie below a prefix; key GRANT/<prefix>/below."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: _builtins.int
+    grants: _builtins.int
+    def __init__(
+        self,
+        *,
+        grants: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantsBelowRecord: _TypeAlias = GrantsBelowRecord  # noqa: Y015
+
+@_typing.final
+class ConsortiumRecord(_message.Message):
+    """What is true of the consortium as a whole; key MEMBER."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    DEV_FIELD_NUMBER: _builtins.int
+    members: _builtins.int
+    dev: _builtins.bool
+    """the genesis allowed fewer than four validators and weak clients"""
+    def __init__(
+        self,
+        *,
+        members: _builtins.int = ...,
+        dev: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dev", b"dev", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsortiumRecord: _TypeAlias = ConsortiumRecord  # noqa: Y015
+
+@_typing.final
 class PartRecord(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1654,6 +1719,8 @@ class PartRecord(_message.Message):
     COMMISSIONER_FIELD_NUMBER: _builtins.int
     OFFERS_OWNERSHIP_FIELD_NUMBER: _builtins.int
     SHIPPER_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_FIELD_NUMBER: _builtins.int
+    CONTENTS_FOLLOW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -1686,6 +1753,10 @@ class PartRecord(_message.Message):
     """acceptance moves ownership too"""
     shipper: _builtins.str
     """arrived: the member of the other chain that sent it, to whom a return goes"""
+    last_event: _builtins.bytes
+    """digest of the newest event entered, so that the same event is not entered again"""
+    contents_follow: _builtins.bool
+    """Ownership moved with the contents of the open generation: they follow this part's owner."""
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -1711,10 +1782,12 @@ class PartRecord(_message.Message):
         commissioner: _builtins.str = ...,
         offers_ownership: _builtins.bool = ...,
         shipper: _builtins.str = ...,
+        last_event: _builtins.bytes = ...,
+        contents_follow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1738,6 +1811,9 @@ class GenerationRecord(_message.Message):
     INSTALLED_FIELD_NUMBER: _builtins.int
     HOLDER_AT_CLOSE_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
+    MIXED_OWNERS_FIELD_NUMBER: _builtins.int
+    OWNER_AT_CLOSE_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     generation: _builtins.int
     closed_by: Global___ClosedBy.ValueType
@@ -1754,8 +1830,18 @@ class GenerationRecord(_message.Message):
     installed: _builtins.bool
     """made by association, not by packing"""
     holder_at_close: _builtins.str
+    mixed_owners: _builtins.bool
+    """something inside has another owner than the container; each child keeps its own"""
+    owner_at_close: _builtins.str
+    """of everything inside; empty: each child kept its own"""
     @_builtins.property
-    def manifest(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestRow]: ...
+    def manifest(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestRow]:
+        """all levels, ascending by (class, lot, unit, place)"""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """levels[d]: how many children have d levels below them; no trailing zero"""
+
     def __init__(
         self,
         *,
@@ -1771,10 +1857,13 @@ class GenerationRecord(_message.Message):
         installed: _builtins.bool = ...,
         holder_at_close: _builtins.str = ...,
         manifest: _abc.Iterable[Global___ManifestRow] | None = ...,
+        mixed_owners: _builtins.bool = ...,
+        owner_at_close: _builtins.str = ...,
+        levels: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "manifest", b"manifest", "opened_n", b"opened_n"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "levels", b"levels", "manifest", b"manifest", "mixed_owners", b"mixed_owners", "opened_n", b"opened_n", "owner_at_close", b"owner_at_close"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1782,22 +1871,32 @@ Global___GenerationRecord: _TypeAlias = GenerationRecord  # noqa: Y015
 
 @_typing.final
 class ManifestRow(_message.Message):
+    """Parts of one class (place empty): how many. Or an amount of a lot (count 0, class empty), which the
+    BalanceRecord of (lot, place, unit) tells; place is the container it lies in directly.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CLASS_FIELD_NUMBER: _builtins.int
     LOT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     lot: _builtins.str
     count: _builtins.int
+    unit: _builtins.str
+    place: _builtins.str
     def __init__(
         self,
         *,
         lot: _builtins.str = ...,
         count: _builtins.int = ...,
+        unit: _builtins.str = ...,
+        place: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "count", b"count", "lot", b"lot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "count", b"count", "lot", b"lot", "place", b"place", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1840,7 +1939,9 @@ Global___LotRecord: _TypeAlias = LotRecord  # noqa: Y015
 
 @_typing.final
 class BalanceRecord(_message.Message):
-    """How much of a lot, in one unit, is in one place: a member's possession, or inside a container."""
+    """How much of a lot, in one unit, is in one place: a member's possession, inside a container, or on offer.
+    No record: none.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1848,11 +1949,14 @@ class BalanceRecord(_message.Message):
     PLACE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    OFFERED_AT_MS_FIELD_NUMBER: _builtins.int
     lot: _builtins.str
     place: _builtins.str
-    """member id, or canonical container id"""
+    """member id, canonical container id, or "sender>receiver" (member ids) while on offer"""
     unit: _builtins.str
     """UN/CEFACT code, empty: pieces"""
+    offered_at_ms: _builtins.int
+    """on offer: when the newest part of it was shipped"""
     @_builtins.property
     def amount(self) -> Global___Decimal: ...
     def __init__(
@@ -1862,14 +1966,41 @@ class BalanceRecord(_message.Message):
         place: _builtins.str = ...,
         unit: _builtins.str = ...,
         amount: Global___Decimal | None = ...,
+        offered_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lot", b"lot", "place", b"place", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "place", b"place", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BalanceRecord: _TypeAlias = BalanceRecord  # noqa: Y015
+
+@_typing.final
+class MovedRecord(_message.Message):
+    """An event that moved amounts; key BALANCE/<event digest>. Amounts show no trace of what moved them, so this
+    keeps the same event from moving them twice.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    transaction: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        transaction: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovedRecord: _TypeAlias = MovedRecord  # noqa: Y015
 
 @_typing.final
 class TransformationRecord(_message.Message):
