@@ -19,7 +19,7 @@ from ledger.limits import (
     TRANSACTION_BYTES_MAX,
     VALIDATORS_MAX,
 )
-from ledger.state import MappingReader, Overlay
+from ledger.state import DEV_KEY, MappingReader, Overlay
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     Genesis,
@@ -129,6 +129,8 @@ def genesis_state(genesis_chain_id: bytes, genesis: Genesis, changes: ChangeTabl
     """The state before height 1, made by running the document's parts through the change handlers in order:
     members, parameters, keys, grants, validators. Raises Invalid where a handler refuses its part."""
     overlay = Overlay(MappingReader({}))
+    if genesis.dev:
+        overlay.put(DEV_KEY, b"\x01")
     context = Context(
         overlay=overlay,
         chain_id=genesis_chain_id,

@@ -100,6 +100,8 @@ def parse_state_key(key: bytes) -> tuple[Kind, tuple[bytes, ...]]:
 
 VALIDATORS_KEY: Final = state_key(Kind.VALIDATORS)
 PARAMETERS_KEY: Final = state_key(Kind.PARAMETERS)
+# Present where the genesis says dev; nothing can put it there later.
+DEV_KEY: Final = state_key(Kind.PARAMETERS, "dev")
 
 
 def validator_set_key(in_force_from: int) -> bytes:
