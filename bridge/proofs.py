@@ -1,0 +1,55 @@
+"""Proofs about another chain's state, checked under the headers that a client keeps.
+
+The key and the value proven are built by the caller from what it acts on; a proof names neither. The header of
+height h says what the state was after height h - 1.
+"""
+
+from ledger import merkle, tree_proof
+from ledger.block import LogLeaf, app_hash, log_leaf_hash, parse_log_leaf
+from ledger.errors import Invalid
+from ledger.hashes import ZERO
+from ledger.state import Reader
+from bridge.clients import check_active, load_header
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RemoteProof
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+
+def verify_remote(
+    reader: Reader, client: ClientRecord, now_ms: int, proof: RemoteProof, key: bytes, value: bytes | None
+) -> None:
+    """Returns only if, under a header this client keeps, `key` has `value` (None: is absent) over there.
+
+    Raises Refused or Invalid: CLIENT_FROZEN, CLIENT_EXPIRED, UNKNOWN_HEADER, BAD_PROOF.
+    """
+    # (1) The client may be relied on now.
+    check_active(client, now_ms)
+    # (2) The header is one that it verified.
+    header = load_header(reader, client.id, proof.header_height)
+    # (3) The header commits to this opening, which is of the state after the height before.
+    if app_hash(client.chain_id, proof.opening) != header.app_hash:
+        raise Invalid(f"the opening is not that of height {proof.header_height}'s app_hash", Reason.BAD_PROOF)
+    if proof.opening.log_size != header.height - 1:
+        raise Invalid(f"a log of {proof.opening.log_size} leaves under height {header.height}", Reason.BAD_PROOF)
+    # (4) No chain's state is empty: the root of nothing would prove every absence.
+    if proof.opening.state_root == ZERO:
+        raise Invalid("an empty state proves nothing", Reason.BAD_PROOF)
+    # (5) The state proof.
+    tree_proof.verify(client.chain_id, proof.opening.state_root, key, value, proof.proof)
+
+
+def proven_leaf(client: ClientRecord, proof: RemoteProof) -> LogLeaf:
+    """The log leaf of the very state that was proven: the last one in the opening's log, with its state root.
+
+    It says when that state was, which the header's own time does not. Call it after `verify_remote`.
+    Raises Malformed or Invalid(BAD_PROOF).
+    """
+    opening, last = proof.opening, proof.last_leaf
+    # (1) The last leaf of that log.
+    if last.inclusion.size != opening.log_size or last.inclusion.index + 1 != opening.log_size:
+        raise Invalid("the leaf is not the last one of the proven log", Reason.BAD_PROOF)
+    merkle.verify_inclusion(log_leaf_hash(client.chain_id, last.leaf), last.inclusion, opening.log_root)
+    # (2) Of the height before the header, and of this state root.
+    leaf = parse_log_leaf(last.leaf)
+    if leaf.height != proof.header_height - 1 or leaf.state_root != opening.state_root:
+        raise Invalid("the leaf is not of the proven state", Reason.BAD_PROOF)
+    return leaf
