@@ -1,0 +1,225 @@
+"""Entries of a history read for an audit: what was said, by whom, and whether she might say it then."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bridge.packet import packet_commitment
+from client.audit_report import Step
+from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from ledger import codec, hashes, state
+from ledger.errors import ChiptraceError
+from ledger.event import EventView, check_event, event_digest, read_event
+from ledger.identifiers import canonical, grant_prefixes
+from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import AcknowledgePacket, ReceivePacket, SendPart, TimeoutPacket
+from proto.chiptrace.v1.ledger_pb2 import (
+    AttestationRecord,
+    Entry,
+    EntryKind,
+    Event,
+    GrantRecord,
+    KeyRecord,
+    Operation,
+    Reason,
+)
+
+Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
+_WITH_PACKET = {
+    "receive_packet": ReceivePacket,
+    "acknowledge_packet": AcknowledgePacket,
+    "timeout_packet": TimeoutPacket,
+}
+_SENDING = {"send_part", "return_part"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One entry with the operation behind it; `view` where that is an EPCIS event."""
+
+    n: int
+    entry: Entry
+    operation: Operation
+    view: EventView | None
+    step: Step
+
+    def step_inside(self, container: str) -> Step:
+        """The step as one of a subject that was in this container."""
+        return replace(self.step, inside=container)
+
+    def made(self, name: str) -> list[str]:
+        """Identifiers of what went into the transformation that put out `name`; none for other events."""
+        view = self.view
+        if view is None or view.type != "TransformationEvent":
+            return []
+        outputs = {item.text for item in view.outputs} | {item.of.text for item in view.output_quantities}
+        if name not in outputs:
+            return []
+        return [item.text for item in view.inputs] + [item.of.text for item in view.input_quantities]
+
+    def contents(self, name: str) -> tuple[str, list[str], list[str] | None]:
+        """What this entry put into `name` and took out of it (None: everything): (relation, in, out)."""
+        view = self.view
+        if view is None or view.parent is None or view.parent.text != name:
+            return "", [], []
+        if view.type not in ("AggregationEvent", "AssociationEvent"):
+            return "", [], []
+        relation = "installed" if view.type == "AssociationEvent" else "contains"
+        children = [item.text for item in view.children] + [item.of.text for item in view.child_quantities]
+        if view.action == "ADD":
+            return relation, children, []
+        if view.action == "DELETE":
+            return relation, [], children or None
+        return relation, [], []
+
+
+class EntryReader:
+    """Reads entries of one chain; what it finds goes to `find`."""
+
+    def __init__(self, chain: VerifiedChain, find: Find) -> None:
+        self._chain = chain
+        self._find = find
+        self._read: dict[tuple[str, int], Reading] = {}
+
+    def read_all(self, name: str, entries: list[ProvenEntry]) -> list[Reading]:
+        """Every entry of a subject's history, in order. Raises NotVerifiable."""
+        missing = [proven for proven in entries if (name, proven.n) not in self._read]
+        signers = [state.signer_key(proven.transaction.body.signer) for proven in missing]
+        self._chain.values(signers)
+        times = self._chain.times(proven.entry.height for proven in missing)
+        for proven in missing:
+            reading = self._reading(name, proven, times[proven.entry.height])
+            self._read[name, proven.n] = reading
+        return [self._read[name, proven.n] for proven in entries]
+
+    def _reading(self, name: str, proven: ProvenEntry, time_ms: int) -> Reading:
+        entry, body = proven.entry, proven.transaction.body
+        if entry.operation >= len(body.operations):
+            raise self._broken(name, proven, "its transaction has no such operation")
+        operation = body.operations[entry.operation]
+        view = self._checked_operation(name, proven, operation)
+        member = self._signer(name, proven, time_ms)
+        if entry.finding:
+            self._finding(name, proven, Reason.Name(entry.finding), f"recorded by {member}")
+        if entry.kind == EntryKind.ATTESTED:
+            self._attestation(name, proven, operation)
+        step = Step(
+            chain=self._chain.trust.name,
+            height=entry.height,
+            time_ms=time_ms,
+            member=member,
+            what=_what(entry, operation, view),
+            detail=_detail(entry, operation, view),
+            transaction=entry.transaction,
+        )
+        return Reading(proven.n, entry, operation, view, step)
+
+    def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
+        """Step 3, first half: the operation is the one whose digest stands in the entry."""
+        entry, kind = proven.entry, operation.WhichOneof("kind") or ""
+        chain_id = self._chain.trust.chain_id
+        view = None
+        try:
+            if kind == "capture":
+                event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
+                check_event(event)
+                view, digests = read_event(event), {event_digest(chain_id, event)}
+            else:
+                digests = {hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))}
+            if kind in _WITH_PACKET:
+                message = codec.decode(_WITH_PACKET[kind], getattr(operation, kind), TRANSACTION_BYTES_MAX)
+                digests.add(packet_commitment(message.packet))
+        except ChiptraceError as error:
+            raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
+        # The packet a send makes is not in its operation; the arrival must show the same commitment (step 4).
+        if kind not in _SENDING and entry.digest not in digests:
+            raise self._broken(name, proven, "its operation is not the one the entry was made for")
+        return view
+
+    def _signer(self, name: str, proven: ProvenEntry, time_ms: int) -> str:
+        """Step 3, second half: the key's member, if it might sign then."""
+        key = proven.transaction.body.signer
+        record = self._chain.record(state.signer_key(key), KeyRecord)
+        if not isinstance(record, KeyRecord):
+            raise self._broken(name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered")
+        late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
+        if time_ms < record.valid_from_ms or late:
+            self._finding(name, proven, "KEY_NOT_VALID", f"the key of {record.member} was not valid at that time")
+        if 0 < record.compromised_since_ms <= time_ms:
+            self._finding(name, proven, "KEY_COMPROMISED", f"the key of {record.member} was compromised by then")
+        return record.member
+
+    def _attestation(self, name: str, proven: ProvenEntry, operation: Operation) -> None:
+        identifier = operation.attest.id or operation.revoke_attestation.id
+        record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
+        if not isinstance(record, AttestationRecord):
+            raise self._broken(name, proven, f"attestation {identifier} has no record")
+        if record.revoked_at_ms:
+            self._finding(name, proven, "REVOKED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}")
+        elif record.kind == "recall":
+            self._finding(name, proven, "RECALLED", f"{identifier} by {record.issuer}: {record.scope}")
+        elif 0 < record.valid_until_ms < self._chain.snapshot().time_ms:
+            self._finding(name, proven, "EXPIRED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}")
+
+    def check_grant(self, name: str, first: Reading) -> None:
+        """Step 4: whoever made it holds a grant for its identifier, and its home is this chain."""
+        keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
+        self._chain.values(keys)
+        grants = [grant for key in keys if (grant := self._chain.record(key, GrantRecord)) is not None]
+        held = [grant for grant in grants if isinstance(grant, GrantRecord) and grant.holder == first.step.member]
+        transactions = (first.entry.transaction,)
+        member = first.step.member
+        if not held:
+            self._find(self._chain, name, "NOT_GRANTED", f"{member} made {name} without a grant for it", transactions)
+        elif held[0].home_chain:
+            self._find(
+                self._chain, name, "NOT_HOME_CHAIN", f"{name} was made here, but its home is another chain", transactions
+            )
+        elif held[0].revoked:
+            self._find(
+                self._chain, name, "GRANT_REVOKED", f"the grant under which {member} made {name} is revoked now", transactions
+            )
+
+    def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
+        where = f"{name}, entry {proven.n} at height {proven.entry.height}"
+        self._find(self._chain, name, code, f"{where}: {message}", (proven.entry.transaction,))
+
+    def _broken(self, name: str, proven: ProvenEntry, why: str) -> NotVerifiable:
+        return NotVerifiable(
+            f"chain {self._chain.trust.name}: entry {proven.n} of {name} (height {proven.entry.height}): {why}. "
+            "The chain's own members let this stand; ask them.",
+            Reason.BAD_PROOF,
+        )
+
+
+def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
+    if view is not None:
+        words = [view.type.removesuffix("Event").lower(), view.action, view.biz_step]
+        prefix = {EntryKind.ADOPTED_EVENT: "adopted by ", EntryKind.FLAG: "flagged: ", EntryKind.CORRECTED: "error: "}
+        return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
+    kind = operation.WhichOneof("kind") or ""
+    if kind == "attest":
+        return f"attested {operation.attest.kind}"
+    return EntryKind.Name(entry.kind).lower().replace("_", " ")
+
+
+def _detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
+    if view is not None:
+        parts = []
+        if entry.container:
+            parts.append(f"container {entry.container} (generation {entry.generation})")
+        to = view.destination("possessing_party") or view.destination("owning_party")
+        if to is not None:
+            parts.append(f"to {to.text}")
+        if view.inputs or view.outputs:
+            parts.append(f"{len(view.inputs)} inputs, {len(view.outputs)} outputs")
+        if view.dispositions_set:
+            parts.append(", ".join(view.dispositions_set))
+        parts += [f"{kind or 'document'} {document}" for kind, document in view.biz_transactions]
+        return "; ".join(parts)
+    kind = operation.WhichOneof("kind") or ""
+    if kind == "attest":
+        return f"{operation.attest.id} {operation.attest.document_name}".strip()
+    if kind == "send_part":
+        sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
+        return f"over client {sent.client} to {sent.receiver}"
+    return ""
