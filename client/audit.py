@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from client.audit_crossing import check_crossing
 from client.audit_entries import EntryReader, Reading
 from client.audit_report import Finding, Report, Step, Subject, Verdict
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical
@@ -64,7 +64,9 @@ class Audit:
         if self.findings and report.verdict is Verdict.VERIFIED:
             report.verdict = Verdict.FINDINGS
         tallies = [vars(chain.tally) for chain in self._chains.values()]
-        report.checked = {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
+        report.checked = (
+            {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
+        )
         report.checked["bytes"] = sum(chain.connection.bytes_received for chain in self._chains.values())
         report.checked["subjects"] = len(self._subjects)
         report.milliseconds = now_ms() - started
@@ -95,7 +97,12 @@ class Audit:
                 )
 
     def _find(
-        self, chain: VerifiedChain, subject: str, code: str, message: str, transactions: tuple[bytes, ...] = ()
+        self,
+        chain: VerifiedChain,
+        subject: str,
+        code: str,
+        message: str,
+        transactions: tuple[bytes, ...] = (),
     ) -> None:
         finding = Finding(code, message, chain.trust.name, subject, transactions)
         if finding not in self.findings:
@@ -146,7 +153,7 @@ class Audit:
             )
         entries = chain.history(state.part_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
-        self._steps(chain, subject, entries, readings)
+        self._steps(chain, subject, readings)
         self._origin(chain, subject, record, readings)
         self._related(chain, subject, readings)
         return subject
@@ -184,16 +191,15 @@ class Audit:
 
     # ---- what happened to it, and what it is made of -------------------------------------------------
 
-    def _steps(
-        self, chain: VerifiedChain, subject: Subject, entries: list[ProvenEntry], readings: list[Reading]
-    ) -> None:
+    def _steps(self, chain: VerifiedChain, subject: Subject, readings: list[Reading]) -> None:
         """Step 5. The subject's own entries with its containers' between packing and unpacking."""
         for place, reading in enumerate(readings):
             subject.steps.append(reading.step)
             if reading.entry.kind == EntryKind.PACKED:
                 later = (r.entry for r in readings[place + 1 :])
                 end = next(
-                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)), None
+                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)),
+                    None,
                 )
                 entry = reading.entry
                 subject.steps.extend(
@@ -206,16 +212,22 @@ class Audit:
     ) -> list[Step]:
         """Entries [start, end) of a container; the end of a generation that closed is its closing event's."""
         if depth > INSIDE_DEPTH_MAX:
-            raise NotVerifiable(f"{container} stands deeper than {INSIDE_DEPTH_MAX} containers", Reason.TOO_DEEP)
+            raise NotVerifiable(
+                f"{container} stands deeper than {INSIDE_DEPTH_MAX} containers", Reason.TOO_DEEP
+            )
         record = chain.record(state.part_key(container), PartRecord)
         closing = chain.record(state.generation_key(container, generation), GenerationRecord)
         if record is None or closing is None:
-            raise NotVerifiable(f"container {container} of a recorded packing has no record", Reason.BAD_PROOF)
+            raise NotVerifiable(
+                f"container {container} of a recorded packing has no record", Reason.BAD_PROOF
+            )
         entries = chain.history(state.part_key(container), record.history)
         if end is None:
             end = closing.closed_n if closing.closed_by else record.history.n
         if not start <= end <= len(entries):
-            raise NotVerifiable(f"interval [{start}, {end}) is not in {container}'s history", Reason.BAD_PROOF)
+            raise NotVerifiable(
+                f"interval [{start}, {end}) is not in {container}'s history", Reason.BAD_PROOF
+            )
         steps = []
         for reading in self._reader(chain).read_all(container, entries)[start:end]:
             entry = reading.entry
@@ -223,9 +235,12 @@ class Audit:
             if entry.kind == EntryKind.PACKED:
                 later = [proven.entry for proven in entries[reading.n + 1 : end]]
                 out = next(
-                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)), None
+                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)),
+                    None,
                 )
-                steps += self._inside(chain, entry.container, entry.generation, entry.container_n, out, depth + 1)
+                steps += self._inside(
+                    chain, entry.container, entry.generation, entry.container_n, out, depth + 1
+                )
         return steps
 
     def _related(self, chain: VerifiedChain, subject: Subject, readings: list[Reading]) -> None:

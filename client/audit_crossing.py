@@ -15,7 +15,11 @@ _PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 
 
 def check_crossing(
-    chain: VerifiedChain, chains: Mapping[bytes, VerifiedChain], record: PartRecord, arrival: Reading, find: Find
+    chain: VerifiedChain,
+    chains: Mapping[bytes, VerifiedChain],
+    record: PartRecord,
+    arrival: Reading,
+    find: Find,
 ) -> VerifiedChain | None:
     """The chain a part came from, or None (a finding) when the trust file does not know it.
 
@@ -36,8 +40,10 @@ def check_crossing(
         raise NotVerifiable(f"{where}: its packet is not the one that was received", Reason.PACKET_MISMATCH)
     # (2)
     client = chain.record(state.client_key(packet.destination_client), ClientRecord)
-    if not isinstance(client, ClientRecord):
-        raise NotVerifiable(f"{where}: client {packet.destination_client} has no record", Reason.UNKNOWN_CLIENT)
+    if client is None:
+        raise NotVerifiable(
+            f"{where}: client {packet.destination_client} has no record", Reason.UNKNOWN_CLIENT
+        )
     source = chains.get(client.chain_id)
     if source is None:
         find(
@@ -51,7 +57,7 @@ def check_crossing(
         return None
     # (3) and (4)
     sent = source.record(state.part_key(record.id), PartRecord)
-    if not isinstance(sent, PartRecord):
+    if sent is None:
         raise NotVerifiable(
             f"{where}: chain {source.trust.name} proves that it never had this part", Reason.BAD_PROOF
         )
@@ -73,9 +79,7 @@ def _check_sent(
 ) -> None:
     digest = packet_commitment(packet)
     entries = source.history(state.part_key(sent.id), sent.history)
-    place = next(
-        (p.n for p in entries if p.entry.kind == EntryKind.SENT and p.entry.digest == digest), None
-    )
+    place = next((p.n for p in entries if p.entry.kind == EntryKind.SENT and p.entry.digest == digest), None)
     if place is None:
         raise NotVerifiable(
             f"{where}: chain {source.trust.name} proves a complete history in which it was never sent",

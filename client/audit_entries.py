@@ -11,7 +11,13 @@ from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
 from ledger.identifiers import canonical, grant_prefixes
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import AcknowledgePacket, ReceivePacket, SendPart, TimeoutPacket
+from proto.chiptrace.v1.bridge_pb2 import (
+    AcknowledgePacket,
+    Packet,
+    ReceivePacket,
+    SendPart,
+    TimeoutPacket,
+)
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     Entry,
@@ -24,11 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
-_WITH_PACKET = {
-    "receive_packet": ReceivePacket,
-    "acknowledge_packet": AcknowledgePacket,
-    "timeout_packet": TimeoutPacket,
-}
+_WITH_PACKET = {"receive_packet", "acknowledge_packet", "timeout_packet"}
 _SENDING = {"send_part", "return_part"}
 
 
@@ -126,8 +128,7 @@ class EntryReader:
             else:
                 digests = {hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))}
             if kind in _WITH_PACKET:
-                message = codec.decode(_WITH_PACKET[kind], getattr(operation, kind), TRANSACTION_BYTES_MAX)
-                digests.add(packet_commitment(message.packet))
+                digests.add(packet_commitment(_packet(kind, getattr(operation, kind))))
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
         # The packet a send makes is not in its operation; the arrival must show the same commitment (step 4).
@@ -139,44 +140,64 @@ class EntryReader:
         """Step 3, second half: the key's member, if it might sign then."""
         key = proven.transaction.body.signer
         record = self._chain.record(state.signer_key(key), KeyRecord)
-        if not isinstance(record, KeyRecord):
-            raise self._broken(name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered")
+        if record is None:
+            raise self._broken(
+                name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"
+            )
         late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
         if time_ms < record.valid_from_ms or late:
-            self._finding(name, proven, "KEY_NOT_VALID", f"the key of {record.member} was not valid at that time")
+            self._finding(
+                name, proven, "KEY_NOT_VALID", f"the key of {record.member} was not valid at that time"
+            )
         if 0 < record.compromised_since_ms <= time_ms:
-            self._finding(name, proven, "KEY_COMPROMISED", f"the key of {record.member} was compromised by then")
+            self._finding(
+                name, proven, "KEY_COMPROMISED", f"the key of {record.member} was compromised by then"
+            )
         return record.member
 
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id
         record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
-        if not isinstance(record, AttestationRecord):
+        if record is None:
             raise self._broken(name, proven, f"attestation {identifier} has no record")
         if record.revoked_at_ms:
-            self._finding(name, proven, "REVOKED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}")
+            self._finding(
+                name, proven, "REVOKED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}"
+            )
         elif record.kind == "recall":
             self._finding(name, proven, "RECALLED", f"{identifier} by {record.issuer}: {record.scope}")
         elif 0 < record.valid_until_ms < self._chain.snapshot().time_ms:
-            self._finding(name, proven, "EXPIRED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}")
+            self._finding(
+                name, proven, "EXPIRED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}"
+            )
 
     def check_grant(self, name: str, first: Reading) -> None:
         """Step 4: whoever made it holds a grant for its identifier, and its home is this chain."""
         keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
         self._chain.values(keys)
         grants = [grant for key in keys if (grant := self._chain.record(key, GrantRecord)) is not None]
-        held = [grant for grant in grants if isinstance(grant, GrantRecord) and grant.holder == first.step.member]
+        held = [grant for grant in grants if grant.holder == first.step.member]
         transactions = (first.entry.transaction,)
         member = first.step.member
         if not held:
-            self._find(self._chain, name, "NOT_GRANTED", f"{member} made {name} without a grant for it", transactions)
+            self._find(
+                self._chain, name, "NOT_GRANTED", f"{member} made {name} without a grant for it", transactions
+            )
         elif held[0].home_chain:
             self._find(
-                self._chain, name, "NOT_HOME_CHAIN", f"{name} was made here, but its home is another chain", transactions
+                self._chain,
+                name,
+                "NOT_HOME_CHAIN",
+                f"{name} was made here, but its home is another chain",
+                transactions,
             )
         elif held[0].revoked:
             self._find(
-                self._chain, name, "GRANT_REVOKED", f"the grant under which {member} made {name} is revoked now", transactions
+                self._chain,
+                name,
+                "GRANT_REVOKED",
+                f"the grant under which {member} made {name} is revoked now",
+                transactions,
             )
 
     def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
@@ -191,10 +212,22 @@ class EntryReader:
         )
 
 
+def _packet(kind: str, data: bytes) -> Packet:
+    if kind == "receive_packet":
+        return codec.decode(ReceivePacket, data, TRANSACTION_BYTES_MAX).packet
+    if kind == "acknowledge_packet":
+        return codec.decode(AcknowledgePacket, data, TRANSACTION_BYTES_MAX).packet
+    return codec.decode(TimeoutPacket, data, TRANSACTION_BYTES_MAX).packet
+
+
 def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
     if view is not None:
         words = [view.type.removesuffix("Event").lower(), view.action, view.biz_step]
-        prefix = {EntryKind.ADOPTED_EVENT: "adopted by ", EntryKind.FLAG: "flagged: ", EntryKind.CORRECTED: "error: "}
+        prefix = {
+            EntryKind.ADOPTED_EVENT: "adopted by ",
+            EntryKind.FLAG: "flagged: ",
+            EntryKind.CORRECTED: "error: ",
+        }
         return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
     kind = operation.WhichOneof("kind") or ""
     if kind == "attest":

@@ -5,7 +5,7 @@ What comes back is not believed here: client/verified.py checks it. Errors name 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -68,7 +68,10 @@ class Connection:
         return ChainStub(self._channels[endpoint])
 
     def call(
-        self, method: Callable[[ChainStub], Callable[..., Reply]], request: Message, seconds: float = DEADLINE_SECONDS
+        self,
+        method: Callable[[ChainStub], Callable[..., Reply]],
+        request: Message,
+        seconds: float = DEADLINE_SECONDS,
     ) -> Reply:
         """The reply of the first endpoint that answers, beginning with the one that answered last.
 
@@ -102,7 +105,8 @@ class Connection:
 def _refusal(endpoint: str, error: grpc.RpcError) -> NodeRefused:
     """The node's reason from the trailing metadata; REASON_UNSPECIFIED where it gave none we know."""
     reason: Reason.ValueType = Reason.REASON_UNSPECIFIED
-    for key, value in error.trailing_metadata() or ():
-        if key == REASON_METADATA and str(value) in Reason.keys():  # noqa: SIM118
-            reason = Reason.Value(str(value))
+    metadata: Any = error.trailing_metadata() or ()
+    told = {str(key): str(value) for key, value in metadata}
+    if told.get(REASON_METADATA) in Reason.keys():  # noqa: SIM118
+        reason = Reason.Value(told[REASON_METADATA])
     return NodeRefused(f"{endpoint}: {error.details() or error.code().name}", reason)

@@ -36,7 +36,9 @@ def print_report(console: Console, report: Report) -> None:
             + (f" [dim]transactions {events}[/]" if events else "")
         )
     if report.problem:
-        console.print(f"[red]not verifiable[/] [bold]{escape(report.problem_code)}[/] {escape(report.problem)}")
+        console.print(
+            f"[red]not verifiable[/] [bold]{escape(report.problem_code)}[/] {escape(report.problem)}"
+        )
     console.print(_summary(report))
 
 

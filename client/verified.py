@@ -15,6 +15,7 @@ Whatever fails raises NotVerifiable, which names the node, the chain and the ste
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -56,6 +57,7 @@ from proto.chiptrace.v1.node_pb2 import (
     StatusRequest,
 )
 
+M = TypeVar("M", bound=Message)
 STALE_HEARTBEATS = 3
 PIN_ATTEMPTS = 3
 
@@ -127,7 +129,9 @@ class VerifiedChain:
             status: StatusReply = self.connection.call(lambda stub: stub.GetStatus, StatusRequest())
             with self._checking("the genesis"):
                 if genesis_id(status.genesis) != self.trust.chain_id:
-                    raise Invalid("its genesis is not the one of the trust file's chain id", Reason.WRONG_CHAIN)
+                    raise Invalid(
+                        "its genesis is not the one of the trust file's chain id", Reason.WRONG_CHAIN
+                    )
                 self.genesis = decode_genesis(status.genesis)
                 first = ValidatorSet(in_force_from=1, validators=self.genesis.validators)
                 self._trusted = from_genesis(self.trust.chain_id, first, self.genesis.time_ms)
@@ -189,14 +193,16 @@ class VerifiedChain:
             self._prove(wanted[start : start + PROVE_KEYS_MAX], pinned.height, pinned)
         return {key: pinned.values[key] for key in keys}
 
-    def record(self, key: bytes, kind: type[Message]) -> Message | None:
+    def record(self, key: bytes, kind: type[M]) -> M | None:
         """The proven record under a key, decoded; None where its absence is proven."""
         value = self.values([key])[key]
         with self._checking("a record"):
             return None if value is None else decode(kind, value, STATE_VALUE_BYTES_MAX)
 
     def _prove(self, keys: list[bytes], height: int, pinned: Snapshot | None = None) -> Snapshot:
-        reply: ProveReply = self.connection.call(lambda stub: stub.Prove, ProveRequest(keys=keys, height=height))
+        reply: ProveReply = self.connection.call(
+            lambda stub: stub.Prove, ProveRequest(keys=keys, height=height)
+        )
         with self._checking("state proofs"):
             if pinned is None:
                 pinned = self._open(reply)
@@ -240,7 +246,7 @@ class VerifiedChain:
                 limit=min(HISTORY_ITEMS_MAX, history.n - len(entries)),
                 with_transactions=True,
             )
-            reply = self.connection.call(lambda stub, r=request: stub.GetHistory, request)
+            reply = self.connection.call(lambda stub: stub.GetHistory, request)
             if not reply.items:
                 break
             entries.extend(item.entry for item in reply.items)
@@ -285,7 +291,9 @@ class VerifiedChain:
                     if proof.inclusion.size != pinned.opening.log_size:
                         raise Invalid("a log proof of another size", Reason.BAD_PROOF)
                     merkle.verify_inclusion(
-                        log_leaf_hash(self.trust.chain_id, proof.leaf), proof.inclusion, pinned.opening.log_root
+                        log_leaf_hash(self.trust.chain_id, proof.leaf),
+                        proof.inclusion,
+                        pinned.opening.log_root,
                     )
                     self._times[height] = leaf.time_ms
         return {height: self._times.get(height, 0 if height == 0 else U64_MAX) for height in heights}
