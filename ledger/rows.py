@@ -1,0 +1,243 @@
+"""Where the store keeps what: the tables of the one LevelDB, the row of the tip, and the seal on every row.
+
+    letter and key                                  value (before its seal)
+    T                                               the tip: see `Tip`
+    G                                               Genesis, as given
+    B  be64 height                                  Block; hashes to the height's log leaf
+    C  be64 height                                  certificate of the block, opaque here
+    R  be64 height                                  results of the block, framed; hash to the log leaf
+    L  be64 height                                  log leaf, 112 bytes
+    N  u8 level, be64 index                         node of the chain's log
+    S  state key                                    state value
+    P  path of nibbles                              page of the state tree (not sealed: the tree checks its hash)
+    E  be16 length, subject's state key, be64 n     Entry of a subject's history
+    X  transaction id                               be64 height, be32 index in the block
+    I  be16 length, identity, idempotency key       transaction id, be64 height, be32 index, be64 time
+    Q  be64 height                                  be64 time, then the I keys written at this height, framed
+    V  be64 height                                  boundary: header, certificate, next set, framed
+    D  key given by a handler                       row of a node-side table
+
+A seal is the first 8 bytes of SHA-256 over the row's key and value. LevelDB's own checksums guard its blocks;
+the seal also finds a value that came back under another key.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from ledger.errors import InvariantBroken, StoreError
+from ledger.hashes import HASH_BYTES
+
+TIP: Final = b"T"
+GENESIS: Final = b"G"
+PAGE: Final = b"P"
+STATE: Final = b"S"
+SIDE: Final = b"D"
+
+_SEAL_BYTES: Final = 8
+_TIP_MAGIC: Final = b"chiptrace store 1"
+
+
+def be64(number: int) -> bytes:
+    """Eight bytes, most significant first, so that rows sort by number."""
+    return number.to_bytes(8, "big")
+
+
+def block_row(height: int) -> bytes:
+    """Key of a block."""
+    return b"B" + be64(height)
+
+
+def certificate_row(height: int) -> bytes:
+    """Key of a block's certificate."""
+    return b"C" + be64(height)
+
+
+def results_row(height: int) -> bytes:
+    """Key of a block's results."""
+    return b"R" + be64(height)
+
+
+def log_leaf_row(height: int) -> bytes:
+    """Key of a height's log leaf."""
+    return b"L" + be64(height)
+
+
+def log_node_row(level: int, index: int) -> bytes:
+    """Key of a node of the chain's log."""
+    return b"N" + bytes((level,)) + be64(index)
+
+
+def entry_row(subject: bytes, n: int) -> bytes:
+    """Key of entry n (from 0) in the history of a subject, named by its state key."""
+    return b"E" + len(subject).to_bytes(2, "big") + subject + be64(n)
+
+
+def transaction_row(transaction: bytes) -> bytes:
+    """Key of a transaction's place, by its id."""
+    return b"X" + transaction
+
+
+def idempotency_row(identity: bytes, idempotency_key: bytes) -> bytes:
+    """Key of the live entry (who, idempotency key)."""
+    return b"I" + len(identity).to_bytes(2, "big") + identity + idempotency_key
+
+
+def expiry_row(height: int) -> bytes:
+    """Key of the list of idempotency rows that a height wrote."""
+    return b"Q" + be64(height)
+
+
+def boundary_row(height: int) -> bytes:
+    """Key of a header at which the validator set changes."""
+    return b"V" + be64(height)
+
+
+# ---- seals and frames ---------------------------------------------------------------------------------
+
+
+def damaged(key: bytes, why: str) -> StoreError:
+    """The error for a row that cannot be what was written."""
+    return StoreError(
+        f"row {key.hex()} of the store {why}. Stop the node, keep the directory, and sync anew or restore a backup."
+    )
+
+
+def seal(key: bytes, value: bytes) -> bytes:
+    """The value with its seal, as stored."""
+    return value + sha256(key + value).digest()[:_SEAL_BYTES]
+
+
+def unseal(key: bytes, stored: bytes) -> bytes:
+    """The value of a sealed row. Raises StoreError when it is not what was written under this key."""
+    value = stored[:-_SEAL_BYTES]
+    if stored[-_SEAL_BYTES:] != sha256(key + value).digest()[:_SEAL_BYTES]:
+        raise damaged(key, "is not what was written there")
+    return value
+
+
+def frame(items: Iterable[bytes]) -> bytes:
+    """Several byte strings as one: be32 length before each."""
+    parts: list[bytes] = []
+    for item in items:
+        parts.append(len(item).to_bytes(4, "big"))
+        parts.append(item)
+    return b"".join(parts)
+
+
+def unframe(key: bytes, data: bytes) -> list[bytes]:
+    """The byte strings of a framed row. Raises StoreError when they do not end with the row."""
+    items: list[bytes] = []
+    position = 0
+    while position < len(data):
+        start = position + 4
+        position = start + int.from_bytes(data[position:start], "big")
+        if position > len(data):
+            raise damaged(key, "ends within an item")
+        items.append(data[start:position])
+    return items
+
+
+# ---- small rows -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The last height that is decided, executed and durable. Height 0 is the genesis state; it has no block."""
+
+    chain_id: bytes
+    height: int
+    time_ms: int
+    block_hash: bytes  # ZERO at height 0
+    state_root: bytes
+    log_root: bytes  # of the log of `height` leaves
+
+
+def encode_tip(tip: Tip) -> bytes:
+    """The tip's row. It is the last of its batch and carries the whole hash of itself."""
+    data = b"".join(
+        (
+            _TIP_MAGIC,
+            tip.chain_id,
+            be64(tip.height),
+            be64(tip.time_ms),
+            tip.block_hash,
+            tip.state_root,
+            tip.log_root,
+        )
+    )
+    return data + sha256(data).digest()
+
+
+def decode_tip(data: bytes) -> Tip:
+    """The tip from its row. Raises StoreError for bytes that `encode_tip` did not make."""
+    body, position = data[:-HASH_BYTES], len(_TIP_MAGIC)
+    if not data.startswith(_TIP_MAGIC):
+        raise damaged(TIP, "is of another version of the store")
+    if len(body) != position + 4 * HASH_BYTES + 16 or sha256(body).digest() != data[-HASH_BYTES:]:
+        raise damaged(TIP, "does not hash to itself")
+    fields: list[bytes] = []
+    for size in (HASH_BYTES, 8, 8, HASH_BYTES, HASH_BYTES, HASH_BYTES):
+        fields.append(body[position : position + size])
+        position += size
+    return Tip(
+        chain_id=fields[0],
+        height=int.from_bytes(fields[1], "big"),
+        time_ms=int.from_bytes(fields[2], "big"),
+        block_hash=fields[3],
+        state_root=fields[4],
+        log_root=fields[5],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a transaction stands in the chain."""
+
+    transaction: bytes  # id
+    height: int
+    index: int
+
+
+def encode_place(place: Place) -> bytes:
+    """Height and index; the id is the row's key."""
+    return be64(place.height) + place.index.to_bytes(4, "big")
+
+
+def decode_place(transaction: bytes, data: bytes) -> Place:
+    """The place of a transaction from its row."""
+    return Place(transaction, int.from_bytes(data[:8], "big"), int.from_bytes(data[8:12], "big"))
+
+
+def encode_repetition(place: Place, time_ms: int) -> bytes:
+    """An idempotency row: what took the key, where and at which header time."""
+    return place.transaction + encode_place(place) + be64(time_ms)
+
+
+def decode_repetition(data: bytes) -> tuple[Place, int]:
+    """(place, header time) from an idempotency row."""
+    if len(data) != HASH_BYTES + 20:
+        raise InvariantBroken(f"an idempotency row has {len(data)} bytes")
+    return decode_place(data[:HASH_BYTES], data[HASH_BYTES:-8]), int.from_bytes(data[-8:], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryHeader:
+    """A header with its certificate; `next_validators` (ValidatorSet) only where the next set is another."""
+
+    height: int
+    header: bytes
+    certificate: bytes
+    next_validators: bytes
+
+
+def encode_boundary(boundary: BoundaryHeader) -> bytes:
+    """A boundary's row; the height is its key."""
+    return frame((boundary.header, boundary.certificate, boundary.next_validators))
+
+
+def decode_boundary(key: bytes, data: bytes) -> BoundaryHeader:
+    """A boundary from its row and the row's key."""
+    header, certificate, following = unframe(key, data)
+    return BoundaryHeader(int.from_bytes(key[1:], "big"), header, certificate, following)

@@ -1,0 +1,368 @@
+"""What is durable. One synced batch per height holds everything the height brought about; rows.py names the tables.
+
+There is no recovery code: opening reads the tip and checks it, and everything else is read as at any other time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import block, codec, rows, state, tree_proof
+from ledger.block import CheckedTransaction, LogLeaf
+from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
+from ledger.execute import BlockOutcome
+from ledger.genesis import GenesisState
+from ledger.hashes import ZERO
+from ledger.kv import KeyValue, Snapshot
+from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
+from ledger.merkle import EMPTY_ROOT, MerkleLog
+from ledger.rows import BoundaryHeader, Place, Tip
+from ledger.tree import PageCache, StateTree, TreeUpdate
+from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
+
+# A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
+# for by one block.
+EXPIRED_HEIGHTS_PER_BATCH: Final = 8
+
+_Rows = list[tuple[bytes, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedBlock:
+    """A block that is final, with what is needed to store it."""
+
+    data: bytes  # Block, as carried
+    header: Header
+    header_bytes: bytes
+    block_hash: bytes
+    transactions: Sequence[CheckedTransaction]
+    identities: Sequence[bytes]  # who used each transaction's idempotency key (see `identity`)
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionAt:
+    """A transaction that was decided, with its outcome."""
+
+    place: Place
+    data: bytes  # Transaction
+    result: bytes  # Result
+
+
+class Store:
+    """The chain as far as it is durable here. One thread writes; what it has read is never changed under it."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
+        self._kv = kv
+        self._pages = PageCache()
+        self._expired_to = 0  # idempotency rows of heights up to here are gone
+        stored = kv.get(rows.TIP)
+        self._tip = None if stored is None else rows.decode_tip(stored)
+        self._log = MerkleLog(self._log_node, self._tip.height if self._tip else 0)
+        if self._tip is not None:
+            self._check_tip(self._tip)
+
+    # ---- reading ----------------------------------------------------------------------------------------
+
+    @property
+    def tip(self) -> Tip:
+        """The last durable height. Raises StoreError before `initialise`."""
+        if self._tip is None:
+            raise StoreError("the store holds no chain; initialise it from a genesis document")
+        return self._tip
+
+    @property
+    def empty(self) -> bool:
+        """Whether no genesis state was ever stored."""
+        return self._tip is None
+
+    def get(self, key: bytes) -> bytes | None:
+        """The state value under a key at the tip: the store is the Reader that blocks execute on."""
+        return self._row(rows.STATE + key)
+
+    def side(self, key: bytes) -> bytes | None:
+        """A row of a node-side table (Context.side_put)."""
+        return self._row(rows.SIDE + key)
+
+    def side_rows(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows of a node-side table with start <= key < stop, in byte order."""
+        for key, stored in self._kv.iterate(rows.SIDE + start, rows.SIDE + stop):
+            yield key[1:], rows.unseal(key, stored)
+
+    def genesis(self) -> bytes:
+        """The genesis document, as given."""
+        return self._must(rows.GENESIS)
+
+    def block(self, height: int) -> bytes:
+        """The block of a decided height. Raises Invalid(NOT_FOUND) for others, StoreError when it is damaged."""
+        leaf = self.log_leaf(height)
+        data = self._must(rows.block_row(height))
+        if block.block_hash(self.tip.chain_id, Block.FromString(data).header) != leaf.block_hash:
+            raise rows.damaged(rows.block_row(height), "is not the block that was decided")
+        return data
+
+    def certificate(self, height: int) -> bytes:
+        """The certificate of a decided height, as given. Raises as `block` does."""
+        self._check_height(height)
+        return self._must(rows.certificate_row(height))
+
+    def results(self, height: int) -> list[bytes]:
+        """The results (Result) of a decided height in order. Raises as `block` does."""
+        leaf = self.log_leaf(height)
+        key = rows.results_row(height)
+        results = rows.unframe(key, self._must(key))
+        if block.results_root(self.tip.chain_id, results) != leaf.results_root:
+            raise rows.damaged(key, "does not hash to the height's log leaf")
+        return results
+
+    def place(self, transaction: bytes) -> Place | None:
+        """Where a transaction stands, by its id; None when it was not decided."""
+        data = self._row(rows.transaction_row(transaction))
+        return None if data is None else rows.decode_place(transaction, data)
+
+    def transaction(self, transaction: bytes) -> TransactionAt | None:
+        """A decided transaction with its outcome, by its id; None when it was not decided."""
+        place = self.place(transaction)
+        if place is None:
+            return None
+        data = Block.FromString(self.block(place.height)).transactions[place.index]
+        return TransactionAt(place, data, self.results(place.height)[place.index])
+
+    def repetition(self, identity: bytes, idempotency_key: bytes, time_ms: int) -> Place | None:
+        """Which transaction has used this idempotency key, if its entry is still alive at a header time."""
+        data = self._row(rows.idempotency_row(identity, idempotency_key))
+        if data is None:
+            return None
+        place, used_ms = rows.decode_repetition(data)
+        return place if time_ms <= used_ms + TRANSACTION_VALIDITY_MS_MAX else None
+
+    def entries(self, subject: bytes, from_n: int, limit: int) -> list[bytes]:
+        """Up to `limit` entries (Entry) of a subject's history from place `from_n` (0-based) on, in order."""
+        found: list[bytes] = []
+        stop = rows.entry_row(subject, min(from_n + limit, 2**64 - 1))
+        for key, stored in self._kv.iterate(rows.entry_row(subject, from_n), stop):
+            if key != rows.entry_row(subject, from_n + len(found)):
+                raise rows.damaged(rows.entry_row(subject, from_n + len(found)), "is missing")
+            found.append(rows.unseal(key, stored))
+        return found
+
+    def boundary(self, height: int) -> BoundaryHeader | None:
+        """The header of a height if the next validator set is another, with its certificate and that set."""
+        key = rows.boundary_row(height)
+        data = self._row(key)
+        return None if data is None else rows.decode_boundary(key, data)
+
+    def boundaries(self, above: int, limit: int) -> list[BoundaryHeader]:
+        """Up to `limit` headers above a height whose next validator set is another, ascending."""
+        found: list[BoundaryHeader] = []
+        start, stop = rows.boundary_row(above + 1), rows.boundary_row(self.tip.height + 1)
+        for key, stored in self._kv.iterate(start, stop):
+            if len(found) == limit:
+                break
+            found.append(rows.decode_boundary(key, rows.unseal(key, stored)))
+        return found
+
+    def is_eventful(self, height: int) -> bool:
+        """Whether a height had transactions or a change of set, so that its outcome wants to be certified soon."""
+        return any(
+            self._kv.get(key) is not None for key in (rows.expiry_row(height), rows.boundary_row(height))
+        )
+
+    def log_leaf(self, height: int) -> LogLeaf:
+        """What a decided height left in the log. Raises Invalid(NOT_FOUND)."""
+        self._check_height(height)
+        return block.parse_log_leaf(self._must(rows.log_leaf_row(height)))
+
+    def log_leaf_proof(self, height: int, size: int) -> LogLeafProof:
+        """The leaf of a height with its place in the log of `size` leaves. Raises Invalid(NOT_FOUND, BAD_PROOF)."""
+        self._check_height(height)
+        leaf = self._must(rows.log_leaf_row(height))
+        return LogLeafProof(leaf=leaf, inclusion=self._log.inclusion(height - 1, size))
+
+    def log_root(self, size: int) -> bytes:
+        """The root of the log of the first `size` heights."""
+        return self._log.root(size)
+
+    def log_consistency(self, old: int, size: int) -> list[bytes]:
+        """The path from the log of `old` leaves to that of `size`. Raises Invalid(BAD_PROOF)."""
+        return self._log.consistency(old, size)
+
+    def snapshot(self) -> Snapshot:
+        """A view of the rows at this moment; the caller closes it."""
+        return self._kv.snapshot()
+
+    def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
+        """The state tree with this root, its pages read from a snapshot."""
+        return StateTree(
+            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, cache=self._pages
+        )
+
+    def close(self) -> None:
+        """Releases the key-value store."""
+        self._kv.close()
+
+    # ---- writing ----------------------------------------------------------------------------------------
+
+    def initialise(self, chain_id: bytes, genesis: bytes, time_ms: int, first: GenesisState) -> Tip:
+        """Stores the genesis state as height 0. Raises StoreError when there is a chain already."""
+        if self._tip is not None:
+            raise StoreError(f"the store already holds chain {self._tip.chain_id.hex()}")
+        update = self._tree(chain_id, ZERO).update(first.changes)
+        tip = Tip(chain_id, 0, time_ms, ZERO, update.root, EMPTY_ROOT)
+        batch: _Rows = [_sealed(rows.GENESIS, genesis)]
+        self._add_state(batch, first.changes, update, first.entries, first.side)
+        self._write(batch, tip)
+        return tip
+
+    def commit(self, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes) -> Tip:
+        """Makes one height durable, with everything it brought about, or nothing of it.
+
+        Raises StoreError when the disk fails: the store then refuses everything and the node must stop.
+        """
+        header, before = decided.header, self.tip
+        if header.height != before.height + 1 or header.parent_hash != before.block_hash:
+            raise InvariantBroken(f"height {header.height} was committed on top of height {before.height}")
+        height = header.height
+        update = self._tree(before.chain_id, before.state_root).update(outcome.changes)
+        leaf = block.log_leaf(height, header.time_ms, decided.block_hash, outcome.results_root, update.root)
+        nodes = self._log.append(block.log_leaf_hash(before.chain_id, leaf))
+        batch: _Rows = [
+            _sealed(rows.block_row(height), decided.data),
+            _sealed(rows.certificate_row(height), certificate),
+            _sealed(rows.results_row(height), rows.frame(outcome.results)),
+            _sealed(rows.log_leaf_row(height), leaf),
+        ]
+        batch.extend(_sealed(rows.log_node_row(level, index), node) for level, index, node in nodes)
+        # Expiry first: a key that is used again in this very block must outlive its old entry.
+        self._add_expiry(batch, header.time_ms)
+        self._add_transactions(batch, decided)
+        self._add_boundary(batch, decided, outcome, certificate)
+        self._add_state(batch, outcome.changes, update, outcome.entries, outcome.side)
+        tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, update.root, self._log.root())
+        self._write(batch, tip)
+        return tip
+
+    def _write(self, batch: _Rows, tip: Tip) -> None:
+        batch.append((rows.TIP, rows.encode_tip(tip)))
+        self._kv.write(batch)
+        # Here, and not before, the height is durable: the batch is on the disk whole, the tip's row last.
+        self._tip = tip
+
+    def _add_state(
+        self,
+        batch: _Rows,
+        changes: Mapping[bytes, bytes | None],
+        update: TreeUpdate,
+        entries: Sequence[tuple[bytes, int, bytes]],
+        side: Sequence[tuple[bytes, bytes | None]],
+    ) -> None:
+        batch.extend(_sealed(rows.STATE + key, value) for key, value in changes.items())
+        batch.extend((rows.PAGE + path, page) for path, page in update.pages.items())
+        batch.extend(_sealed(rows.entry_row(subject, n), entry) for subject, n, entry in entries)
+        batch.extend(_sealed(rows.SIDE + key, value) for key, value in side)
+
+    def _add_transactions(self, batch: _Rows, decided: DecidedBlock) -> None:
+        height, time_ms = decided.header.height, decided.header.time_ms
+        used: list[bytes] = []
+        for index, transaction in enumerate(decided.transactions):
+            place = Place(transaction.id, height, index)
+            batch.append(_sealed(rows.transaction_row(transaction.id), rows.encode_place(place)))
+            key = rows.idempotency_row(decided.identities[index], transaction.body.idempotency_key)
+            batch.append(_sealed(key, rows.encode_repetition(place, time_ms)))
+            used.append(key)
+        if used:
+            data = rows.be64(time_ms) + rows.frame(used)
+            batch.append(_sealed(rows.expiry_row(height), data))
+
+    def _add_expiry(self, batch: _Rows, time_ms: int) -> None:
+        """Deletes the idempotency rows of heights that lie more than their lifetime back."""
+        start, stop = rows.expiry_row(self._expired_to + 1), rows.expiry_row(self.tip.height + 1)
+        for count, (key, stored) in enumerate(self._kv.iterate(start, stop)):
+            data = rows.unseal(key, stored)
+            used_ms = int.from_bytes(data[:8], "big")
+            if count == EXPIRED_HEIGHTS_PER_BATCH or time_ms <= used_ms + TRANSACTION_VALIDITY_MS_MAX:
+                break
+            self._expired_to = int.from_bytes(key[1:], "big")
+            for row in rows.unframe(key, data[8:]):
+                # The key may have been used again since by a younger height; that entry lives on.
+                current = self._row(row)
+                if current is not None and rows.decode_repetition(current)[1] == used_ms:
+                    batch.append((row, None))
+            batch.append((key, None))
+
+    def _add_boundary(
+        self, batch: _Rows, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes
+    ) -> None:
+        header = decided.header
+        if header.next_validators_hash == header.validators_hash:
+            return
+        value = outcome.changes.get(state.VALIDATORS_KEY) or self.get(state.VALIDATORS_KEY) or b""
+        following = ValidatorsRecord.FromString(value).current
+        if block.validators_hash(self.tip.chain_id, following) != header.next_validators_hash:
+            raise InvariantBroken(
+                f"header {header.height} commits to another next validator set than the state"
+            )
+        boundary = BoundaryHeader(header.height, decided.header_bytes, certificate, codec.encode(following))
+        batch.append(_sealed(rows.boundary_row(header.height), rows.encode_boundary(boundary)))
+
+    # ---- checks -----------------------------------------------------------------------------------------
+
+    def _check_tip(self, tip: Tip) -> None:
+        """What was opened is the chain that the tip names. Raises StoreError."""
+        try:
+            # (1) The log ends with the tip, and its root is the tip's.
+            if self._log.root() != tip.log_root:
+                raise StoreError(f"the log of {tip.height} heights has another root than the tip")
+            if tip.height:
+                leaf = self.log_leaf(tip.height)
+                self._check_leaf(leaf, tip)
+            # (2) The pages of the state tree lead from the tip's root to the validators' record as stored.
+            tree = self._tree(tip.chain_id, tip.state_root)
+            value = self.get(state.VALIDATORS_KEY)
+            tree_proof.verify(
+                tip.chain_id, tip.state_root, state.VALIDATORS_KEY, value, tree.prove(state.VALIDATORS_KEY)
+            )
+        except StoreError:
+            raise
+        except ChiptraceError as error:
+            raise StoreError(f"the store at height {tip.height} contradicts itself: {error}") from error
+
+    def _check_leaf(self, leaf: LogLeaf, tip: Tip) -> None:
+        expected = (tip.height, tip.time_ms, tip.block_hash, tip.state_root)
+        if (leaf.height, leaf.time_ms, leaf.block_hash, leaf.state_root) != expected:
+            raise StoreError(f"the log leaf of height {tip.height} is not the tip's")
+        header = block.decode_header(block.decode_block(self.block(tip.height)).header)
+        if header.height != tip.height or header.time_ms != tip.time_ms:
+            raise StoreError(f"the block of height {tip.height} is of another height or time")
+        self.results(tip.height)
+
+    def _check_height(self, height: int) -> None:
+        if not 1 <= height <= self.tip.height:
+            raise Invalid(
+                f"height {height} is not decided here; heights 1 to {self.tip.height} are", Reason.NOT_FOUND
+            )
+
+    def _tree(self, chain_id: bytes, root: bytes) -> StateTree:
+        return StateTree(chain_id, lambda path: self._kv.get(rows.PAGE + path), root, cache=self._pages)
+
+    def _log_node(self, level: int, index: int) -> bytes | None:
+        return self._row(rows.log_node_row(level, index))
+
+    def _row(self, key: bytes) -> bytes | None:
+        stored = self._kv.get(key)
+        return None if stored is None else rows.unseal(key, stored)
+
+    def _must(self, key: bytes) -> bytes:
+        data = self._row(key)
+        if data is None:
+            raise rows.damaged(key, "is missing")
+        return data
+
+
+def identity(member: str | None, signer: bytes) -> bytes:
+    """Whose an idempotency key is: the member's, or the key's own while it belongs to nobody known."""
+    return b"m" + member.encode() if member is not None else b"k" + signer
+
+
+def _sealed(key: bytes, value: bytes | None) -> tuple[bytes, bytes | None]:
+    return key, None if value is None else rows.seal(key, value)
