@@ -1,0 +1,330 @@
+"""The lines between validators: one outgoing stream to each, one incoming from each, on the consensus port.
+
+Both ends hold the other to its pin (SHA-256 of its certificate's public key). The caller fetches the
+certificate, checks authority, name and pin, and then opens its channel with that certificate as the only
+trusted one; the door reads the caller's certificate from the TLS session and refuses keys that belong to no
+validator. Frames are attributed to the validator whose pin matched, never to what they claim. The handshake
+names chain and state version, so that a node of another chain or version is refused at once.
+
+Queues are bounded and drop their oldest; consensus frames overtake transactions. Whatever a frame holds, the
+worst it does is end its own stream.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
+
+import grpc
+
+from ledger import codec
+from ledger.errors import Malformed
+from ledger.limits import PEER_MESSAGE_BYTES_MAX
+from node import certificates
+from node.config import ConsensusPortConfig, PeerConfig, TlsConfig, split_address
+from proto.chiptrace.v1 import node_pb2_grpc
+from proto.chiptrace.v1.consensus_pb2 import PeerMessage, TransactionFrame
+from proto.chiptrace.v1.node_pb2 import PeerFrame
+
+_LOG: Final = logging.getLogger("chiptrace.peers")
+FRAME_BYTES_MAX: Final = PEER_MESSAGE_BYTES_MAX + 64
+TRANSACTION_FRAME_BYTES_MAX: Final = 1_048_576
+RECONNECT_MS_MIN: Final = 50
+HANDSHAKE_SECONDS: Final = 5.0
+STREAMS_PER_VALIDATOR_MAX: Final = 4  # one, and those whose end is not noticed yet
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", FRAME_BYTES_MAX),
+    ("grpc.max_send_message_length", FRAME_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_http_proxy", 0),
+)
+_SERVER_OPTIONS: Final = (
+    *_OPTIONS,
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_concurrent_streams", 4),
+    ("grpc.max_metadata_size", 4_096),
+    ("grpc.so_reuseport", 0),
+)
+
+Receive = Callable[[bytes, PeerMessage], Awaitable[None]]
+
+
+class Outbox:
+    """What waits for one validator: bounded by messages and bytes, consensus first, the oldest dropped."""
+
+    def __init__(self, messages_max: int, bytes_max: int) -> None:
+        self._messages_max = messages_max
+        self._bytes_max = bytes_max
+        self._consensus: deque[bytes] = deque()
+        self._transactions: deque[bytes] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self.dropped = 0
+
+    def put(self, frame: bytes, *, transactions: bool) -> None:
+        """Queue one frame; what no longer fits is dropped, transactions before consensus, oldest first."""
+        (self._transactions if transactions else self._consensus).append(frame)
+        self._bytes += len(frame)
+        while (
+            len(self._consensus) + len(self._transactions) > self._messages_max
+            or self._bytes > self._bytes_max
+        ):
+            self._bytes -= len((self._transactions or self._consensus).popleft())
+            self.dropped += 1
+        self._filled.set()
+
+    async def get(self) -> bytes:
+        """The next frame to send; waits for one."""
+        while not self._consensus and not self._transactions:
+            self._filled.clear()
+            await self._filled.wait()
+        frame = (self._consensus or self._transactions).popleft()
+        self._bytes -= len(frame)
+        return frame
+
+    def clear(self) -> None:
+        """Drop everything: the line was down, and what is still needed will be sent again."""
+        self._consensus.clear()
+        self._transactions.clear()
+        self._bytes = 0
+
+
+class _Line:
+    """The outgoing stream to one validator, kept up with growing pauses."""
+
+    def __init__(
+        self, peer: PeerConfig, tls: TlsConfig, port: ConsensusPortConfig, hello: grpc.aio.Metadata
+    ) -> None:
+        self.peer = peer
+        self.key = bytes.fromhex(peer.key)
+        self.outbox = Outbox(port.queue_messages_max, port.queue_bytes_max)
+        self.connected = False
+        self._tls = tls
+        self._pause_ms_max = port.reconnect_ms_max
+        self._hello = hello
+        self._trouble = ""
+
+    async def run(self) -> None:
+        pause_ms = RECONNECT_MS_MIN
+        while True:
+            try:
+                certificate = await asyncio.wait_for(self._certificate(), HANDSHAKE_SECONDS)
+                await self._exchange(certificate)
+                trouble = "the line was closed"
+            except (OSError, ssl.SSLError, Malformed, TimeoutError) as error:
+                trouble = str(error) or type(error).__name__
+            except grpc.aio.AioRpcError as error:
+                trouble = f"{error.code().name}: {error.details()}"
+            if self.connected:
+                pause_ms = RECONNECT_MS_MIN
+            self._lost(trouble)
+            await asyncio.sleep(pause_ms / 1_000)
+            pause_ms = min(self._pause_ms_max, pause_ms * 2)
+
+    def _lost(self, trouble: str) -> None:
+        """Say it once per cause, not once per attempt."""
+        if self.connected or trouble != self._trouble:
+            _LOG.warning("validator not reached", extra={"peer": self.peer.member, "cause": trouble})
+        self._trouble = trouble
+        self.connected = False
+        self.outbox.clear()
+
+    async def _certificate(self) -> bytes:
+        """The validator's certificate (PEM), checked: authority, host, dates, pin. Raises OSError, Malformed."""
+        host, port = split_address(self.peer.address)
+        context = ssl.create_default_context(cafile=str(self._tls.ca))
+        context.load_cert_chain(self._tls.certificate, self._tls.private_key)
+        context.set_alpn_protocols(["h2"])
+        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+        try:
+            session = writer.get_extra_info("ssl_object")
+            certificate: bytes = session.getpeercert(binary_form=True)
+        finally:
+            writer.transport.abort()
+        found = certificates.pin(certificate)
+        if found != self.peer.pin:
+            raise Malformed(
+                f"{self.peer.address} shows the key {found}, but the pin of {self.peer.member} is {self.peer.pin}: "
+                "someone else answers there, or its key was changed without telling"
+            )
+        return ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
+
+    async def _exchange(self, certificate: bytes) -> None:
+        """One stream until it ends. Raises Malformed with the cause of its end."""
+        credentials = grpc.ssl_channel_credentials(
+            certificate, self._tls.private_key.read_bytes(), self._tls.certificate.read_bytes()
+        )
+        async with grpc.aio.secure_channel(self.peer.address, credentials, _OPTIONS) as channel:
+            call = node_pb2_grpc.PeerStub(channel).Exchange(metadata=self._hello)
+            writer = asyncio.create_task(self._write(call))
+            try:
+                code = await call.code()
+                raise Malformed(f"{code.name}: {await call.details()}")
+            finally:
+                writer.cancel()
+                call.cancel()
+
+    async def _write(self, call: "grpc.aio.StreamStreamCall[PeerFrame, PeerFrame]") -> None:
+        try:
+            theirs = dict(await asyncio.wait_for(call.initial_metadata(), HANDSHAKE_SECONDS))
+            if any(theirs.get(name) != value for name, value in self._hello):
+                return  # refused: the call ends with the cause
+            self.connected = True
+            self._trouble = ""
+            _LOG.info("validator reached", extra={"peer": self.peer.member})
+            while True:
+                await call.write(PeerFrame(message=await self.outbox.get()))
+        except (TimeoutError, asyncio.InvalidStateError, grpc.RpcError):
+            call.cancel()
+
+
+class _Door(node_pb2_grpc.PeerServicer):
+    """The incoming side: who calls is decided by the certificate, and only validators may."""
+
+    def __init__(self, peers: Sequence[PeerConfig], hello: grpc.aio.Metadata, receive: Receive) -> None:
+        self._keys = {peer.pin: bytes.fromhex(peer.key) for peer in peers}
+        self._hello = hello
+        self._receive = receive
+        self._streams: Counter[bytes] = Counter()
+
+    async def Exchange(  # type: ignore[override]  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[PeerFrame],
+        context: grpc.aio.ServicerContext[PeerFrame, PeerFrame],
+    ) -> None:
+        key = await self._caller(context)
+        if self._streams[key] >= STREAMS_PER_VALIDATOR_MAX:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this validator holds too many streams")
+        self._streams[key] += 1
+        try:
+            await context.send_initial_metadata(self._hello)
+            async for frame in request_iterator:
+                await self._receive(key, codec.decode(PeerMessage, frame.message, PEER_MESSAGE_BYTES_MAX))
+        except Malformed as error:
+            _LOG.warning("frame refused", extra={"peer": key.hex(), "cause": str(error)})
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self._streams[key] -= 1
+
+    async def _caller(self, context: grpc.aio.ServicerContext[PeerFrame, PeerFrame]) -> bytes:
+        shown = b"".join(context.auth_context().get("x509_pem_cert", ()))
+        try:
+            key = self._keys.get(certificates.pin(shown))
+        except Malformed:
+            key = None
+        if key is None:
+            _LOG.warning("caller refused", extra={"peer": context.peer(), "cause": "not a pinned validator"})
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, "this certificate's key is no validator's pin"
+            )
+            raise Malformed("unreachable: abort raises")
+        theirs = dict(context.invocation_metadata() or ())
+        for name, value in self._hello:
+            if theirs.get(name) != value:
+                await context.abort(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"{name} is {value!r} here and {theirs.get(name)!r} there: another chain, or upgrade one of the nodes",
+                )
+        return key
+
+
+class Peers:
+    """All lines of one node. `receive(key, message)` is awaited for every frame that comes in."""
+
+    def __init__(
+        self,
+        peers: Sequence[PeerConfig],
+        tls: TlsConfig,
+        port: ConsensusPortConfig,
+        hello: Sequence[tuple[str, str]],
+        receive: Receive,
+    ) -> None:
+        metadata = grpc.aio.Metadata(*hello)
+        self._port = port
+        self._tls = tls
+        self._lines = {bytes.fromhex(peer.key): _Line(peer, tls, port, metadata) for peer in peers}
+        self._door = _Door(peers, metadata, receive)
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._filling: list[bytes] = []
+        self._filling_bytes = 0
+        self._flush_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Open the consensus port and call every validator. Raises OSError when the port is taken."""
+        server = grpc.aio.server(options=_SERVER_OPTIONS)
+        node_pb2_grpc.add_PeerServicer_to_server(self._door, server)
+        bind(server, self._port.listen, self._tls)
+        await server.start()
+        self._server = server
+        self._tasks = [asyncio.create_task(line.run()) for line in self._lines.values()]
+
+    def send(self, to: bytes | None, message: PeerMessage) -> None:
+        """Queue a message for one validator, or for all others (None)."""
+        frame = message.SerializeToString(deterministic=True)
+        for key, line in self._lines.items():
+            if to in (None, key):
+                line.outbox.put(frame, transactions=False)
+
+    def pass_on(self, transaction: bytes) -> None:
+        """Let every validator know a transaction admitted here; frames leave when full or after a moment."""
+        self._filling.append(transaction)
+        self._filling_bytes += len(transaction)
+        full = len(self._filling) >= self._port.frame_transactions_max
+        if full or self._filling_bytes >= TRANSACTION_FRAME_BYTES_MAX // 2:
+            self._flush()
+        elif self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(self._port.frame_delay_ms / 1_000, self._flush)
+
+    def connected(self) -> frozenset[bytes]:
+        """The keys of the validators to which a line is up."""
+        return frozenset(key for key, line in self._lines.items() if line.connected)
+
+    async def stop(self) -> None:
+        """Let the queues empty for a moment, then close lines and port."""
+        self._flush()
+        await asyncio.sleep(0.05)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(0.2)
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if not self._filling:
+            return
+        message = PeerMessage(transactions=TransactionFrame(transactions=self._filling))
+        frame = message.SerializeToString(deterministic=True)
+        self._filling = []
+        self._filling_bytes = 0
+        for line in self._lines.values():
+            line.outbox.put(frame, transactions=True)
+
+
+def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:
+    """Open a mutual-TLS port. Raises OSError naming the address when it is taken, Malformed without files."""
+    try:
+        key, certificate, authority = (
+            path.read_bytes() for path in (tls.private_key, tls.certificate, tls.ca)
+        )
+    except OSError as error:
+        raise Malformed(
+            f"{error.filename} cannot be read: {error.strerror}; issue the certificate first"
+        ) from None
+    credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+    try:
+        bound = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {listen}: {error}; is another node running there?") from None
+    if bound == 0:
+        raise OSError(f"cannot listen on {listen}; is another node running there?")

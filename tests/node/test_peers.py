@@ -1,0 +1,265 @@
+"""Lines between validators: both ends pinned, attributed by certificate, bounded, and hard to upset."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+
+import grpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.clock import now_ms
+from node import certificates
+from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
+from node.peers import Outbox, Peers
+from proto.chiptrace.v1 import node_pb2_grpc
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Vote
+from proto.chiptrace.v1.node_pb2 import PeerFrame
+
+HELLO = (("chiptrace-chain", "00"), ("chiptrace-state-version", "1"))
+HOSTS = ("localhost", "127.0.0.1")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Consortium:
+    """An authority and the certificates of nodes a, b (validators) and c (same authority, no validator)."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        certificates.create_authority(directory, "test", now_ms())
+        self.pins = {
+            n: certificates.issue(directory, directory / f"{n}.pem", n, HOSTS, now_ms()) for n in "abc"
+        }
+        self.ports = {n: free_port() for n in "abc"}
+
+    def tls(self, name):
+        d = self.directory
+        return TlsConfig(ca=d / "ca.pem", certificate=d / f"{name}.pem", private_key=d / f"{name}-key.pem")
+
+    def peer(self, name, pin=None):
+        return PeerConfig(
+            member=name,
+            key=name.encode().hex() * 32,
+            address=f"127.0.0.1:{self.ports[name]}",
+            pin=pin or self.pins[name],
+        )
+
+    def port(self, name):
+        return ConsensusPortConfig(listen=f"127.0.0.1:{self.ports[name]}", reconnect_ms_max=100)
+
+    def node(self, name, others, hello=HELLO, **changes):
+        inbox = []
+
+        async def receive(key, message):
+            inbox.append((key, message))
+
+        port = dataclasses.replace(self.port(name), **changes)
+        node = Peers(
+            [self.peer(n) if isinstance(n, str) else n for n in others], self.tls(name), port, hello, receive
+        )
+        node.inbox = inbox
+        return node
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory):
+    return Consortium(tmp_path_factory.mktemp("consortium"))
+
+
+def key(name):
+    return name.encode() * 32
+
+
+def vote(view=1):
+    return PeerMessage(
+        vote=Vote(kind=NOTARIZE, height=1, view=view, block_hash=b"h" * 32, signature=b"s" * 64)
+    )
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what is awaited is another party's doing)
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def running(*nodes):
+    for node in nodes:
+        await node.start()
+    try:
+        yield
+    finally:
+        for node in nodes:
+            await node.stop()
+
+
+def test_messages_arrive_in_order_and_carry_the_callers_key(consortium, run):
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(a, b):
+            await until(lambda: a.connected() and b.connected())
+            for view in range(50):
+                a.send(None, vote(view))
+            b.send(key("a"), vote(7))
+            b.send(key("c"), vote(8))
+            await until(lambda: len(b.inbox) == 50 and a.inbox)
+        assert [message.vote.view for _, message in b.inbox] == list(range(50))
+        assert {sender for sender, _ in b.inbox} == {key("a")}
+        assert a.inbox == [(key("b"), vote(7))]
+
+    run(scenario())
+
+
+def test_transactions_leave_in_full_frames_or_after_a_moment(consortium, run):
+    async def scenario():
+        a = consortium.node("a", "b", frame_transactions_max=10, frame_delay_ms=20)
+        b = consortium.node("b", "a")
+        async with running(a, b):
+            await until(a.connected)
+            for number in range(25):
+                a.pass_on(b"%d" % number)
+            await until(lambda: len(b.inbox) == 3)
+        frames = [list(message.transactions.transactions) for _, message in b.inbox]
+        assert [len(frame) for frame in frames] == [10, 10, 5]
+        assert [t for frame in frames for t in frame] == [b"%d" % number for number in range(25)]
+
+    run(scenario())
+
+
+def test_a_validator_that_comes_back_is_reached_again(consortium, run):
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(a):
+            async with running(b):
+                await until(a.connected)
+            await until(lambda: not a.connected())
+            again = consortium.node("b", "a")
+            async with running(again):
+                await until(a.connected)
+                a.send(None, vote())
+                await until(lambda: again.inbox)
+
+    run(scenario())
+
+
+def test_the_caller_refuses_a_server_with_another_key_than_the_pinned_one(consortium, caplog, run):
+    async def scenario():
+        wrong = consortium.peer("b", pin=consortium.pins["c"])
+        a, b = consortium.node("a", [wrong]), consortium.node("b", "a")
+        async with running(a, b):
+            await until(lambda: any("shows the key" in str(getattr(r, "cause", "")) for r in caplog.records))
+            assert not a.connected()
+
+    run(scenario())
+
+
+def test_the_door_refuses_a_certificate_of_the_authority_that_is_no_validators(consortium, caplog, run):
+    async def scenario():
+        b, c = consortium.node("b", "a"), consortium.node("c", "b")
+        async with running(b, c):
+            await until(
+                lambda: any("PERMISSION_DENIED" in str(getattr(r, "cause", "")) for r in caplog.records)
+            )
+            assert not c.connected()
+            assert b.inbox == []
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "other", [(("chiptrace-chain", "01"), HELLO[1]), (HELLO[0], ("chiptrace-state-version", "2"))]
+)
+def test_another_chain_or_version_is_refused_at_the_handshake(consortium, caplog, other, run):
+    async def scenario():
+        a, b = consortium.node("a", "b", hello=other), consortium.node("b", "a")
+        async with running(a, b):
+            await until(lambda: any("another chain" in str(getattr(r, "cause", "")) for r in caplog.records))
+            assert not a.connected()
+
+    run(scenario())
+
+
+def test_a_stranger_or_plain_bytes_do_not_get_in_or_hurt(consortium, tmp_path, run):
+    certificates.create_authority(tmp_path, "elsewhere", now_ms())
+    certificates.issue(tmp_path, tmp_path / "a.pem", "a", HOSTS, now_ms())
+
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(a, b):
+            await until(a.connected)
+            for garbage in (
+                b"\x00" * 5_000,
+                b"GET / HTTP/1.1\r\n\r\n",
+                b"\x16\x03\x01\x40\x00" + b"\xff" * 16_384,
+            ):
+                _, writer = await asyncio.open_connection("127.0.0.1", consortium.ports["b"])
+                writer.write(garbage)
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
+                writer.close()
+            stranger = grpc.ssl_channel_credentials(
+                (consortium.directory / "ca.pem").read_bytes(),
+                (tmp_path / "a-key.pem").read_bytes(),
+                (tmp_path / "a.pem").read_bytes(),
+            )
+            async with grpc.aio.secure_channel(f"127.0.0.1:{consortium.ports['b']}", stranger) as channel:
+                call = node_pb2_grpc.PeerStub(channel).Exchange(metadata=grpc.aio.Metadata(*HELLO), timeout=2)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call.read()
+            a.send(None, vote())
+            await until(lambda: b.inbox)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 40, b"\x12\x02\x08\x01\x12\x02\x08\x01", b"\x9a\x06\x00"])
+def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage, run):
+    async def scenario():
+        b = consortium.node("b", "a")
+        tls = consortium.tls("a")
+        credentials = grpc.ssl_channel_credentials(
+            tls.ca.read_bytes(), tls.private_key.read_bytes(), tls.certificate.read_bytes()
+        )
+        async with (
+            running(b),
+            grpc.aio.secure_channel(f"127.0.0.1:{consortium.ports['b']}", credentials) as channel,
+        ):
+            stub = node_pb2_grpc.PeerStub(channel)
+            for frame in (garbage, vote().SerializeToString(deterministic=True)):
+                call = stub.Exchange(metadata=grpc.aio.Metadata(*HELLO))
+                await call.write(PeerFrame(message=frame))
+                if frame == garbage:
+                    assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+            await until(lambda: b.inbox)
+            assert b.inbox == [(key("a"), vote())]
+
+    run(scenario())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.booleans()), max_size=40), st.integers(1, 10)
+)
+def test_the_outbox_is_bounded_prefers_consensus_and_drops_the_oldest(frames, messages_max):
+    async def scenario():
+        outbox = Outbox(messages_max, 100)
+        consensus, transactions = [], []
+        for frame, of_transactions in frames:
+            outbox.put(frame, transactions=of_transactions)
+            (transactions if of_transactions else consensus).append(frame)
+            while (
+                len(consensus) + len(transactions) > messages_max
+                or sum(map(len, consensus + transactions)) > 100
+            ):
+                (transactions or consensus).pop(0)
+        assert [await outbox.get() for _ in consensus + transactions] == consensus + transactions
+        assert outbox.dropped == len(frames) - len(consensus + transactions)
+
+    asyncio.run(scenario())
