@@ -1877,11 +1877,13 @@ class ManifestRow(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CLASS_FIELD_NUMBER: _builtins.int
+    ITEM_CLASS_FIELD_NUMBER: _builtins.int
     LOT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    item_class: _builtins.str
+    """canonical id of the class; empty for parts whose id tells none"""
     lot: _builtins.str
     count: _builtins.int
     unit: _builtins.str
@@ -1889,6 +1891,7 @@ class ManifestRow(_message.Message):
     def __init__(
         self,
         *,
+        item_class: _builtins.str = ...,
         lot: _builtins.str = ...,
         count: _builtins.int = ...,
         unit: _builtins.str = ...,
@@ -1896,7 +1899,7 @@ class ManifestRow(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "count", b"count", "lot", b"lot", "place", b"place", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "item_class", b"item_class", "lot", b"lot", "place", b"place", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
