@@ -1,7 +1,7 @@
 """What is true: bytes, blocks, state and rules. Pure: no clock, socket, randomness or asyncio.
 
 Read in this order; each file imports only those before it:
-limits, errors, codec, hashes, merkle, tree_proof, tree, decimals, gs1_keys, identifiers, kv, leveldb, block, genesis,
-keys, state, history, event_values, event, context, members, governance, containers, custody, lots, capture, attestations,
-operations, execute, store, application.
+limits, errors, codec, hashes, merkle, tree_proof, tree, decimals, gs1_keys, identifiers, kv, leveldb, block, state,
+history, event_values, event, context, genesis, members, governance, containers, custody, lots, capture, attestations,
+operations, execute, rows, store, view, admission, application.
 """
