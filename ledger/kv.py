@@ -31,7 +31,7 @@ class KeyValue(Protocol):
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values with start <= key < stop (None: to the end) as of the first step, in byte order."""
+        """Keys and values with start <= key < stop (None: to the end) as of the call or the first step, in byte order."""
 
     def write(self, changes: Sequence[Change]) -> None:
         """All changes, in order, in one atomic batch that is on the disk when the call returns."""
@@ -44,16 +44,11 @@ class KeyValue(Protocol):
 
 
 class _MemorySnapshot:
-    """A copy of the dictionary; the values are shared."""
+    """The dictionary and its sorted keys as they were; the store copies both before its next write."""
 
     def __init__(self, values: dict[bytes, bytes], keys: list[bytes]) -> None:
         self._values: dict[bytes, bytes] | None = values
         self._keys = keys
-
-    def _open(self) -> dict[bytes, bytes]:
-        if self._values is None:
-            raise StoreError("the snapshot is closed")
-        return self._values
 
     def get(self, key: bytes) -> bytes | None:
         return self._open().get(key)
@@ -61,30 +56,32 @@ class _MemorySnapshot:
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
+        values = self._open()
         first = bisect_left(self._keys, start)
         last = len(self._keys) if stop is None else bisect_left(self._keys, stop)
         chosen = self._keys[first:last]
         if reverse:
             chosen.reverse()
-        for key in chosen:
-            yield key, self._open()[key]
+        return ((key, values[key]) for key in chosen)
 
     def close(self) -> None:
         self._values = None
         self._keys = []
 
+    def _open(self) -> dict[bytes, bytes]:
+        if self._values is None:
+            raise StoreError("the snapshot is closed")
+        return self._values
+
 
 class MemoryKV:
-    """KeyValue in memory, for tests and simulation. Snapshots copy, so keep it small."""
+    """KeyValue in memory, for tests and simulation. The first write after a snapshot copies, so keep it small."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
+        self._shared = False
         self._closed = False
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError("the store is closed")
 
     def get(self, key: bytes) -> bytes | None:
         self._check_open()
@@ -97,6 +94,8 @@ class MemoryKV:
 
     def write(self, changes: Sequence[Change]) -> None:
         self._check_open()
+        if self._shared:
+            self._values, self._keys, self._shared = dict(self._values), list(self._keys), False
         for key, value in changes:
             if value is not None:
                 if key not in self._values:
@@ -107,7 +106,12 @@ class MemoryKV:
 
     def snapshot(self) -> _MemorySnapshot:
         self._check_open()
-        return _MemorySnapshot(dict(self._values), list(self._keys))
+        self._shared = True
+        return _MemorySnapshot(self._values, self._keys)
 
     def close(self) -> None:
         self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")

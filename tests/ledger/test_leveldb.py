@@ -1,0 +1,152 @@
+"""LevelDB tells the truth or stops: corruption is seen, and nothing works after a failure."""
+
+import gc
+import resource
+
+import pytest
+
+from ledger.errors import StoreError
+from ledger.leveldb import LevelKV
+
+CONTENT = [(b"key %05d" % number, bytes([number % 251]) * 200) for number in range(3_000)]
+
+
+def filled(path):
+    kv = LevelKV(path)
+    for at in range(0, len(CONTENT), 100):
+        kv.write(CONTENT[at : at + 100])
+    return kv
+
+
+def poisoned(kv):
+    for call in (
+        lambda: kv.get(b"a"),
+        lambda: list(kv.iterate(b"", None)),
+        lambda: kv.write([]),
+        kv.snapshot,
+    ):
+        with pytest.raises(StoreError, match="earlier"):
+            call()
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_a_flipped_byte_in_the_log_refuses_to_open(tmp_path):
+    filled(tmp_path / "db").close()
+    log = next((tmp_path / "db").glob("*.log"))
+    flip(log, log.stat().st_size // 2)
+    with pytest.raises(StoreError, match="Never run LevelDB's repair"):
+        LevelKV(tmp_path / "db")
+
+
+def test_a_flipped_byte_in_a_table_is_never_read_as_a_value(tmp_path):
+    filled(tmp_path / "db").close()
+    kv = LevelKV(tmp_path / "db")  # recovery moves the log into a table
+    kv.close()
+    table = max((tmp_path / "db").glob("*.ldb"), key=lambda path: path.stat().st_size)
+    flip(table, table.stat().st_size // 2)
+    kv = LevelKV(tmp_path / "db")
+    with pytest.raises(StoreError, match="checksum"):
+        for key, value in CONTENT:
+            assert kv.get(key) == value
+    poisoned(kv)
+    kv.close()
+    kv = LevelKV(tmp_path / "db")
+    with pytest.raises(StoreError, match="checksum"):
+        assert list(kv.iterate(b"", None)) == CONTENT
+    poisoned(kv)
+    kv.close()
+    kv = LevelKV(tmp_path / "db")
+    snapshot = kv.snapshot()
+    with pytest.raises(StoreError, match="checksum"):
+        assert list(snapshot.iterate(b"", None, reverse=True)) == CONTENT[::-1]
+    poisoned(kv)
+    with pytest.raises(StoreError, match="earlier"):
+        snapshot.get(b"key 00000")
+    snapshot.close()
+    kv.close()
+
+
+def test_after_a_failed_write_nothing_is_acknowledged(tmp_path):
+    # LevelDB itself would go on acknowledging synced writes on this handle, and lose them.
+    kv = filled(tmp_path / "db")
+    log = max((tmp_path / "db").glob("*.log"), key=lambda path: path.stat().st_size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size + 10_000, hard))
+    try:
+        with pytest.raises(StoreError, match="writing failed"):
+            kv.write([(b"too big", bytes(50_000))])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    poisoned(kv)
+    with pytest.raises(StoreError, match="earlier writing failed"):
+        kv.write([(b"later", b"1")])
+    kv.close()
+
+
+def test_a_batch_that_cannot_be_built_writes_nothing(tmp_path):
+    kv = filled(tmp_path / "db")
+    with pytest.raises(StoreError):
+        kv.write([(b"first", b"1"), (b"second", "text")])
+    poisoned(kv)
+    kv.close()
+    again = LevelKV(tmp_path / "db")
+    assert again.get(b"first") is None
+    again.close()
+
+
+def test_a_directory_is_held_by_one(tmp_path):
+    kv = filled(tmp_path / "db")
+    with pytest.raises(StoreError, match="Another process holds this directory"):
+        LevelKV(tmp_path / "db")
+    assert kv.get(*CONTENT[0][:1]) == CONTENT[0][1]
+    kv.close()
+
+
+def test_a_path_that_is_no_directory(tmp_path):
+    (tmp_path / "file").write_text("not a store")
+    with pytest.raises(StoreError, match="opening failed"):
+        LevelKV(tmp_path / "file")
+
+
+def test_closing_with_live_iterators_and_snapshots_is_safe(tmp_path):
+    kv = filled(tmp_path / "db")
+    snapshot = kv.snapshot()
+    iterators = [
+        kv.iterate(b"", None),
+        snapshot.iterate(b"", None),
+        snapshot.iterate(b"", None, reverse=True),
+    ]
+    for iterator in iterators:
+        next(iterator)
+    kv.close()
+    for iterator in iterators:
+        with pytest.raises(StoreError, match="closed"):
+            next(iterator)
+    with pytest.raises(StoreError, match="closed"):
+        snapshot.get(b"key 00000")
+    snapshot.close()
+    del iterators, iterator, snapshot, kv
+    gc.collect()
+
+
+def test_a_snapshot_closed_under_its_iterator_still_reads_what_it_saw(tmp_path):
+    kv = filled(tmp_path / "db")
+    snapshot = kv.snapshot()
+    iterator = snapshot.iterate(b"", None)
+    first = next(iterator)
+    snapshot.close()
+    kv.write([(key, None) for key, _ in CONTENT])
+    assert [first, *iterator] == CONTENT
+    kv.close()
+
+
+def test_an_iterator_left_half_way_releases_what_it_holds(tmp_path):
+    kv = filled(tmp_path / "db")
+    for _ in range(50):
+        next(kv.iterate(b"", None))
+    kv.close()
