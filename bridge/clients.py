@@ -5,13 +5,8 @@ verified header, under which packets are proven. Records are never deleted and i
 an old packet cannot arrive over a new client of the same name. A stored header is never overwritten.
 """
 
-from ledger import codec, state
-from ledger.block import block_hash, decode_header, validators_hash
-from ledger.context import Context
-from ledger.errors import Invalid, InvariantBroken, Refused
-from ledger.hashes import HASH_BYTES, ZERO, Purpose, check_public_key, signed_bytes, verify_raw
-from ledger.limits import CLIENT_HEADERS_KEPT, HEADERS_PER_UPDATE_MAX, TRANSACTION_BYTES_MAX
-from ledger.state import Overlay, Reader, client_header_key, client_key
+from typing import Final
+
 from bridge.light_client import (
     CertifiedHeader,
     TrustedState,
@@ -24,6 +19,13 @@ from bridge.light_client import (
     verify_header,
 )
 from bridge.packet import is_client_id
+from ledger import codec, state
+from ledger.block import block_hash, decode_header, validators_hash
+from ledger.context import Context
+from ledger.errors import InvariantBroken, Refused
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, check_public_key, signed_bytes, verify_raw
+from ledger.limits import CLIENT_HEADERS_KEPT, HEADERS_PER_UPDATE_MAX, TRANSACTION_BYTES_MAX
+from ledger.state import Overlay, Reader, client_header_key, client_key
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord, SubmitMisbehaviour, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -38,7 +40,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ValidatorSet,
 )
 
-GOVERNANCE_KEYS_MAX = 64
+GOVERNANCE_KEYS_MAX: Final = 64
 
 # ---- reading ------------------------------------------------------------------------------------------
 
@@ -47,7 +49,9 @@ def load_client(reader: Reader, client: str) -> ClientRecord:
     """The record of a client. Raises Refused(UNKNOWN_CLIENT)."""
     record = state.load(reader, client_key(client), ClientRecord) if is_client_id(client) else None
     if record is None:
-        raise Refused(f"there is no client {client[:40]!r} here; governance creates clients", Reason.UNKNOWN_CLIENT)
+        raise Refused(
+            f"there is no client {client[:40]!r} here; governance creates clients", Reason.UNKNOWN_CLIENT
+        )
     return record
 
 
@@ -106,7 +110,9 @@ def create_client(ctx: Context, change: CreateClient) -> None:
     # (1) Names, and a chain that is not this one.
     for what, name in (("client", change.id), ("counterparty's client", change.counterparty_client)):
         if not is_client_id(name):
-            raise Refused(f"{name[:40]!r} cannot name the {what}: use 1 to 32 of a-z, 0-9, -", Reason.BAD_CHANGE)
+            raise Refused(
+                f"{name[:40]!r} cannot name the {what}: use 1 to 32 of a-z, 0-9, -", Reason.BAD_CHANGE
+            )
     if len(change.chain_id) != HASH_BYTES or change.chain_id in (ctx.chain_id, ZERO):
         raise Refused("a client follows another chain, named by its 32-byte id", Reason.BAD_CHANGE)
     # (2) Never an id that was used before.
@@ -247,7 +253,8 @@ def _judged(
     validators = sets.get(wanted)
     if validators is None:
         raise Refused(
-            f"send the validator set of height {height} along; the client knows its hash only", Reason.BAD_VALIDATORS
+            f"send the validator set of height {height} along; the client knows its hash only",
+            Reason.BAD_VALIDATORS,
         )
     return certified(record.chain_id, validators, signed)
 
@@ -282,13 +289,18 @@ def thaw_client(ctx: Context, change: ThawClient) -> None:
     approved: list[bytes] = []
     for approval in change.counterparty_approvals:
         if approval.key in approved or approval.key not in record.governance_keys:
-            raise Refused("an approval is repeated or by a key that may not approve", Reason.NOT_ENOUGH_APPROVALS)
+            raise Refused(
+                "an approval is repeated or by a key that may not approve", Reason.NOT_ENOUGH_APPROVALS
+            )
         if not verify_raw(approval.key, message, approval.signature):
-            raise Refused(f"the approval by {approval.key.hex()} is not for this change", Reason.BAD_SIGNATURE)
+            raise Refused(
+                f"the approval by {approval.key.hex()} is not for this change", Reason.BAD_SIGNATURE
+            )
         approved.append(approval.key)
     if len(approved) < record.governance_threshold:
         raise Refused(
-            f"{len(approved)} of {record.governance_threshold} approvals by the counterparty", Reason.NOT_ENOUGH_APPROVALS
+            f"{len(approved)} of {record.governance_threshold} approvals by the counterparty",
+            Reason.NOT_ENOUGH_APPROVALS,
         )
     # (3) The new anchor.
     _check_strength(ctx, change.validators)
@@ -312,7 +324,9 @@ def thaw_client(ctx: Context, change: ThawClient) -> None:
 
 def _check_governance_keys(change: CreateClient) -> None:
     keys = change.governance_keys
-    if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_MAX or len(set(keys)) != len(keys):
+    if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_MAX or len(set(keys)) != len(
+        keys
+    ):
         raise Refused(
             f"give 1 to {GOVERNANCE_KEYS_MAX} distinct governance keys of the counterparty and a threshold among them",
             Reason.BAD_CHANGE,
@@ -331,7 +345,9 @@ def _check_strength(ctx: Context, validators: ValidatorSet) -> None:
 
 
 def _signed(header: bytes, certificate: bytes) -> SignedHeader:
-    return SignedHeader(header=header, certificate=codec.decode(Certificate, certificate, TRANSACTION_BYTES_MAX))
+    return SignedHeader(
+        header=header, certificate=codec.decode(Certificate, certificate, TRANSACTION_BYTES_MAX)
+    )
 
 
 def _believe(record: ClientRecord, trusted: TrustedState) -> None:
@@ -348,7 +364,9 @@ def _store_headers(overlay: Overlay, record: ClientRecord, verified: list[Signed
         header = decode_header(signed.header)
         key = client_header_key(record.id, header.height)
         if overlay.get(key) is not None:
-            raise InvariantBroken(f"client {record.id!r} would overwrite its header of height {header.height}")
+            raise InvariantBroken(
+                f"client {record.id!r} would overwrite its header of height {header.height}"
+            )
         kept = ClientHeader(
             height=header.height,
             time_ms=header.time_ms,

@@ -106,7 +106,10 @@ def verify_header(
     """
     # (1) There is something to build on: neither frozen nor expired.
     if trusted.frozen:
-        raise Invalid("the client is frozen by misbehaviour; governance of both chains may thaw it", Reason.CLIENT_FROZEN)
+        raise Invalid(
+            "the client is frozen by misbehaviour; governance of both chains may thaw it",
+            Reason.CLIENT_FROZEN,
+        )
     if trusting_period_ms is not None and trusted.expired(now_ms, trusting_period_ms):
         raise Invalid(
             f"the newest trusted header is {now_ms - trusted.latest_time_ms} ms old, more than the trusting period "
@@ -116,7 +119,9 @@ def verify_header(
     # (2) It is a header of that chain.
     header = decode_header(signed.header)
     if header.chain_id != trusted.chain_id:
-        raise Invalid(f"a header of chain {header.chain_id.hex()} is none of this client's", Reason.WRONG_CHAIN)
+        raise Invalid(
+            f"a header of chain {header.chain_id.hex()} is none of this client's", Reason.WRONG_CHAIN
+        )
     # (3) It is the newest header again, which changes nothing, or it is above it.
     this_hash = block_hash(trusted.chain_id, signed.header)
     if header.height == trusted.latest_height and this_hash == trusted.latest_block_hash:
@@ -129,10 +134,13 @@ def verify_header(
     # (4) Its time is above the newest header's, and not in the judge's future.
     if header.time_ms <= trusted.latest_time_ms:
         raise Invalid(
-            f"time {header.time_ms} of height {header.height} is not after {trusted.latest_time_ms}", Reason.BAD_TIME
+            f"time {header.time_ms} of height {header.height} is not after {trusted.latest_time_ms}",
+            Reason.BAD_TIME,
         )
     if header.time_ms > now_ms + HEADER_AHEAD_MS_MAX:
-        raise Invalid(f"height {header.height} is {header.time_ms - now_ms} ms ahead of now; try later", Reason.BAD_TIME)
+        raise Invalid(
+            f"height {header.height} is {header.time_ms - now_ms} ms ahead of now; try later", Reason.BAD_TIME
+        )
     # (5) A quorum of exactly the trusted set certified it.
     certified(trusted.chain_id, trusted.validators, signed)
     # (6) The set above it is the same, or the one that it names.
@@ -156,9 +164,14 @@ def certified(chain_id: bytes, validators: ValidatorSet, signed: SignedHeader) -
     # (1) A header of the chain.
     header = decode_header(signed.header)
     if header.chain_id != chain_id:
-        raise Invalid(f"a header of chain {header.chain_id.hex()} is not of {chain_id.hex()}", Reason.WRONG_CHAIN)
+        raise Invalid(
+            f"a header of chain {header.chain_id.hex()} is not of {chain_id.hex()}", Reason.WRONG_CHAIN
+        )
     # (2) It names the set.
-    if header.validators_hash != validators_hash(chain_id, validators) or header.height < validators.in_force_from:
+    if (
+        header.validators_hash != validators_hash(chain_id, validators)
+        or header.height < validators.in_force_from
+    ):
         raise Invalid(
             f"height {header.height} is certified by another set than the trusted one (in force from "
             f"{validators.in_force_from}); send the boundary headers in between first",
@@ -170,7 +183,9 @@ def certified(chain_id: bytes, validators: ValidatorSet, signed: SignedHeader) -
     if certificate.kind != FINALIZE:
         raise Invalid("only a finalization certifies a header", Reason.BAD_CERTIFICATE)
     if certificate.height != header.height or certificate.block_hash != this_hash:
-        raise Invalid(f"the certificate is not for the header of height {header.height}", Reason.BAD_CERTIFICATE)
+        raise Invalid(
+            f"the certificate is not for the header of height {header.height}", Reason.BAD_CERTIFICATE
+        )
     # (4) A quorum of the set signed it.
     verify_certificate(chain_id, validators, certificate)
     return CertifiedHeader(header, this_hash, signed)
@@ -217,7 +232,8 @@ def check_misbehaviour(first: CertifiedHeader, second: CertifiedHeader) -> None:
     if low.header.time_ms >= high.header.time_ms:
         return
     raise Invalid(
-        f"heights {low.header.height} and {high.header.height} do not contradict each other", Reason.NOT_MISBEHAVIOUR
+        f"heights {low.header.height} and {high.header.height} do not contradict each other",
+        Reason.NOT_MISBEHAVIOUR,
     )
 
 
@@ -233,7 +249,9 @@ def _set_above(trusted: TrustedState, header: Header, signed: SignedHeader) -> V
         )
     validators = codec.decode(ValidatorSet, signed.next_validators, _SET_BYTES_MAX)
     if validators_hash(trusted.chain_id, validators) != header.next_validators_hash:
-        raise Invalid(f"the set sent along is not the one named by height {header.height}", Reason.BAD_VALIDATORS)
+        raise Invalid(
+            f"the set sent along is not the one named by height {header.height}", Reason.BAD_VALIDATORS
+        )
     check_set(validators)
     if validators.in_force_from != header.height + 1:
         raise Invalid(

@@ -62,7 +62,8 @@ def check_shape(packet: Packet) -> None:
         raise Refused("the packet carries nothing", Reason.MALFORMED)
     if len(packet.value) > PACKET_VALUE_BYTES_MAX:
         raise Refused(
-            f"the packet carries {len(packet.value)} bytes, more than {PACKET_VALUE_BYTES_MAX}", Reason.OVERSIZE
+            f"the packet carries {len(packet.value)} bytes, more than {PACKET_VALUE_BYTES_MAX}",
+            Reason.OVERSIZE,
         )
 
 

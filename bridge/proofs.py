@@ -4,12 +4,12 @@ The key and the value proven are built by the caller from what it acts on; a pro
 height h says what the state was after height h - 1.
 """
 
+from bridge.clients import check_active, load_header
 from ledger import merkle, tree_proof
 from ledger.block import LogLeaf, app_hash, log_leaf_hash, parse_log_leaf
 from ledger.errors import Invalid
 from ledger.hashes import ZERO
 from ledger.state import Reader
-from bridge.clients import check_active, load_header
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RemoteProof
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
@@ -29,7 +29,9 @@ def verify_remote(
     if app_hash(client.chain_id, proof.opening) != header.app_hash:
         raise Invalid(f"the opening is not that of height {proof.header_height}'s app_hash", Reason.BAD_PROOF)
     if proof.opening.log_size != header.height - 1:
-        raise Invalid(f"a log of {proof.opening.log_size} leaves under height {header.height}", Reason.BAD_PROOF)
+        raise Invalid(
+            f"a log of {proof.opening.log_size} leaves under height {header.height}", Reason.BAD_PROOF
+        )
     # (4) No chain's state is empty: the root of nothing would prove every absence.
     if proof.opening.state_root == ZERO:
         raise Invalid("an empty state proves nothing", Reason.BAD_PROOF)
