@@ -8,6 +8,7 @@ an old packet cannot arrive over a new client of the same name. A stored header 
 from typing import Final
 
 from bridge.light_client import (
+    HEADER_AHEAD_MS_MAX,
     CertifiedHeader,
     TrustedState,
     certified,
@@ -144,7 +145,7 @@ def create_client(ctx: Context, change: CreateClient) -> None:
         next_sequence=1,
     )
     _believe(record, trusted)
-    check_active(record, ctx.time_ms)
+    _check_anchor(ctx, record)
     if signed is not None:
         _store_headers(ctx.overlay, record, [signed])
     ctx.enter(key, record.history, CLIENT)
@@ -312,7 +313,7 @@ def thaw_client(ctx: Context, change: ThawClient) -> None:
     del record.stored_heights[:]
     record.frozen = False
     _believe(record, trusted)
-    check_active(record, ctx.time_ms)
+    _check_anchor(ctx, record)
     _store_headers(ctx.overlay, record, [signed])
     key = client_key(record.id)
     ctx.enter(key, record.history, CLIENT)
@@ -342,6 +343,12 @@ def _check_strength(ctx: Context, validators: ValidatorSet) -> None:
             "one member's validators can certify that chain alone; only a chain with dev genesis believes such a chain",
             Reason.CLIENT_TOO_WEAK,
         )
+
+
+def _check_anchor(ctx: Context, record: ClientRecord) -> None:
+    check_active(record, ctx.time_ms)
+    if record.latest_time_ms > ctx.time_ms + HEADER_AHEAD_MS_MAX:
+        raise Refused(f"the anchor is of {record.latest_time_ms}, which is yet to come", Reason.BAD_TIME)
 
 
 def _signed(header: bytes, certificate: bytes) -> SignedHeader:

@@ -11,12 +11,13 @@ that of our own record. Who may send a part to us: the chain that our DEPARTED r
 record, the home chain of the part's prefix.
 """
 
+import re
 from typing import Final
 
 from bridge.clients import load_client
 from bridge.packet import packet_commitment
 from bridge.sending import send_packet
-from ledger import codec, custody, state
+from ledger import codec, custody
 from ledger.context import Context
 from ledger.errors import Refused
 from ledger.grants import grant_for
@@ -48,33 +49,34 @@ PORT: Final = "custody/1"
 VERSION: Final = "custody/1"
 ENCODING: Final = "application/x-protobuf"
 
+# No honest part crosses so often; a chain that lies about its hop must not make ours overflow.
+HOP_MAX: Final = 2**62
+
+_MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
+
 # ---- leaving --------------------------------------------------------------------------------------------
 
 
 def send_part(ctx: Context, message: SendPart) -> None:
     """Operation: sends a part that the signer's member holds to a member of another chain.
 
-    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, INSIDE_CONTAINER, NOT_FREE_STANDING,
-    NOT_FROM_HOME, and what `send_packet` raises.
+    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME, and
+    what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE)
-    # (1) Live here, in the hands of the signer's member, and in nothing.
+    # (1) Live here, in the hands of the signer's member, in nothing and with nothing in it: containers cross with a
+    #     later version.
     part = custody.possess(ctx, message.part)
-    if part.container:
-        raise Refused(f"{part.id} is inside {part.container}; take it out first", Reason.INSIDE_CONTAINER)
-    # (2) And nothing in it.
-    if part.open:
-        raise Refused(
-            f"{part.id} holds other parts; empty it first: containers cross with a later version",
-            Reason.NOT_FREE_STANDING,
-        )
-    # (3) Every crossing starts or ends at the part's home; the other chain would refuse it.
+    # (2) Every crossing starts or ends at the part's home; the other chain would refuse it.
     client = load_client(ctx.overlay, message.client)
     if part.origin_chain not in (ctx.chain_id, client.chain_id):
         raise Refused(
             f"{part.id} is at home on chain {part.origin_chain.hex()}; from here it can be sent only there",
             Reason.NOT_FROM_HOME,
         )
+    # (3) To somebody; whether there is such a member is the other chain's to say.
+    if _MEMBER_ID.fullmatch(message.receiver) is None:
+        raise Refused(f"{message.receiver[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
     # (4) On its way.
     part.shipper = ""
     part.offers_ownership = part.owner == ctx.member
@@ -88,9 +90,7 @@ def return_part(ctx: Context, message: ReturnPart) -> None:
     Raises Refused: ROLE_NOT_ALLOWED, UNKNOWN_PART, NOT_LIVE, NOT_OFFERED_TO_YOU, and what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE, RELAYER)
-    part = _load_part(ctx, message.part)
-    if part is None:
-        raise Refused(f"{message.part} is not known here", Reason.UNKNOWN_PART)
+    part = custody.require_part(ctx.overlay, message.part)
     if part.status != OFFERED or not part.arrived_offer:
         raise Refused(f"{part.id} is not waiting here after a crossing", Reason.NOT_LIVE)
     declined = part.offered_to == ctx.member and ctx.signer.role != RELAYER
@@ -106,6 +106,8 @@ def return_part(ctx: Context, message: ReturnPart) -> None:
 
 def _depart(ctx: Context, part: PartRecord, client: str, receiver: str, timeout_ms: int) -> None:
     """IN_TRANSIT with the next hop, which is burnt whatever becomes of the packet."""
+    if part.hop >= HOP_MAX:
+        raise Refused(f"{part.id} has crossed too often to cross again", Reason.HOP_NOT_ABOVE)
     part.hop += 1
     transfer = CustodyTransfer(
         part=part.id,
@@ -164,7 +166,7 @@ def _come_back(ctx: Context, packet: Packet) -> None:
 
 def _in_transit(ctx: Context, packet: Packet) -> PartRecord:
     """The part that this very packet of ours carries away."""
-    part = _load_part(ctx, _read_transfer(packet).part)
+    part = custody.load_part(ctx.overlay, _read_transfer(packet).part)
     if (
         part is None
         or part.status != IN_TRANSIT
@@ -188,7 +190,7 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     transfer = _read_transfer(packet)
     # (2) To a member of this chain.
     load_member(ctx.overlay, transfer.receiver)
-    part = _load_part(ctx, transfer.part)
+    part = custody.load_part(ctx.overlay, transfer.part)
     if part is None:
         # (3) Unknown here: from its home only, as what it was commissioned there.
         part = _import(ctx, client, transfer)
@@ -262,23 +264,20 @@ def _check_comes_back(
 def _read_transfer(packet: Packet) -> CustodyTransfer:
     """The transfer that a packet carries. Raises Malformed, Refused(MALFORMED, IDENTIFIER_INVALID)."""
     transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
-    if canonical(transfer.part).text != transfer.part:
-        raise Refused(f"{transfer.part[:80]!r} is not in canonical form", Reason.IDENTIFIER_INVALID)
-    if (
-        len(transfer.origin_chain) != HASH_BYTES
-        or len(transfer.history_root) != HASH_BYTES
-        or transfer.hop < 1
-    ):
-        raise Refused("the transfer has no origin, no history or no hop", Reason.MALFORMED)
+    identifier = canonical(transfer.part)
+    if identifier.text != transfer.part or identifier.is_class:
+        raise Refused(f"{transfer.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
+    for member in (transfer.sender, transfer.receiver, transfer.class_commissioner):
+        if _MEMBER_ID.fullmatch(member) is None:
+            raise Refused(f"{member[:40]!r} cannot name a member", Reason.MALFORMED)
+    if len(transfer.origin_chain) != HASH_BYTES or len(transfer.history_root) != HASH_BYTES:
+        raise Refused("the transfer names no origin or no history", Reason.MALFORMED)
+    if not 1 <= transfer.hop <= HOP_MAX:
+        raise Refused(f"no part arrives at hop {transfer.hop}", Reason.MALFORMED)
     return transfer
-
-
-def _load_part(ctx: Context, part: str) -> PartRecord | None:
-    return state.load(ctx.overlay, part_key(part), PartRecord)
 
 
 def _enter(ctx: Context, part: PartRecord, kind: "EntryKind.ValueType", packet: Packet) -> None:
     """One entry for the part, with the packet's commitment, by which an audit links the chains' histories."""
-    key = part_key(part.id)
-    ctx.enter(key, part.history, kind, packet_commitment(packet))
-    state.save(ctx.overlay, key, part)
+    ctx.enter(part_key(part.id), part.history, kind, packet_commitment(packet))
+    custody.save_part(ctx.overlay, part)
