@@ -310,13 +310,16 @@ class Store:
     def _check_tip(self, tip: Tip) -> None:
         """What was opened is the chain that the tip names. Raises StoreError."""
         try:
-            # (1) The log ends with the tip, and its root is the tip's.
+            # (1) No batch was torn: a height's block is the first row of its batch, the tip the last.
+            if self._kv.get(rows.block_row(tip.height + 1)) is not None:
+                raise StoreError(f"height {tip.height + 1} is half written; sync anew or restore a backup")
+            # (2) The log ends with the tip, and its root is the tip's.
             if self._log.root() != tip.log_root:
                 raise StoreError(f"the log of {tip.height} heights has another root than the tip")
             if tip.height:
                 leaf = self.log_leaf(tip.height)
                 self._check_leaf(leaf, tip)
-            # (2) The pages of the state tree lead from the tip's root to the validators' record as stored.
+            # (3) The pages of the state tree lead from the tip's root to the validators' record as stored.
             tree = self._tree(tip.chain_id, tip.state_root)
             value = self.get(state.VALIDATORS_KEY)
             tree_proof.verify(

@@ -1,58 +1,130 @@
-"""A store whose disk fails on command: the batch is lost, or is on the disk although its caller never hears so."""
+"""The fault-injecting twin of LevelKV: a disk that fails, forgets, tears and lies, on command.
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+It keeps what is on the platter apart from what was acknowledged, so that a power cut can be played:
+
+    disk = Disk()
+    kv = FaultyKV(disk, fail_write=3, mode=Failure.TORN, torn_rows=5)
+    ...                              # the third write raises StoreError; afterwards everything is refused
+    FaultyKV(disk.after_power_cut()) # what the next start finds
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
 
 from ledger.errors import StoreError
-from ledger.kv import Change, MemoryKV, Snapshot
+from ledger.kv import Change, MemoryKV
 
-Outcome = Literal["lost", "durable"]
+
+class Failure(Enum):
+    """What the write that fails leaves behind."""
+
+    NOTHING = auto()  # none of the batch
+    ALL = auto()  # all of it, but the caller is told that it failed
+    TORN = auto()  # its first rows only; LevelDB promises that this never happens
+    STOP = auto()  # all of it, acknowledged, and the next call finds the process gone
+
+
+class Disk:
+    """What survives the process: every batch, with how far it has come to the platter."""
+
+    def __init__(self, values: dict[bytes, bytes] | None = None) -> None:
+        self.values: dict[bytes, bytes] = dict(values or {})
+        self.lied: list[list[Change]] = []  # acknowledged, never reached the platter
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for key, value in changes:
+            if value is None:
+                self.values.pop(key, None)
+            else:
+                self.values[key] = value
+
+    def after_power_cut(self) -> "Disk":
+        return Disk(self.values)
 
 
 class FaultyKV:
-    """KeyValue over MemoryKV. After the failure every call raises StoreError, until `reopen` starts again with
-    what is on the disk."""
+    """KeyValue over a Disk. Without settings it is a plain, honest store."""
 
-    def __init__(self, disk: MemoryKV | None = None) -> None:
-        self.disk = MemoryKV() if disk is None else disk
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        fail_write: int | None = None,  # counted from 1
+        mode: Failure = Failure.NOTHING,
+        torn_rows: int = 0,
+        lie_from_write: int | None = None,  # from this write on, batches are acknowledged but not kept
+        flip: Callable[[bytes, bytes], bytes] | None = None,  # (key, value) -> the value as read
+    ) -> None:
+        self.disk = disk
         self.writes = 0
-        self._fails_at: tuple[int, Outcome] | None = None
+        self._fail_write = fail_write
+        self._mode = mode
+        self._torn_rows = torn_rows
+        self._lie_from_write = lie_from_write
+        self._flip = flip
         self._failed = False
+        self._memory = MemoryKV()
+        self._memory.write(list(disk.values.items()))
 
-    def fail_at(self, write: int, outcome: Outcome) -> None:
-        """The write with this number (counted from 0 since the store was opened) fails."""
-        self._fails_at = write, outcome
+    def _check(self) -> None:
+        if self._failed:
+            raise StoreError("refused: an earlier call failed")
 
-    def reopen(self) -> "FaultyKV":
-        return FaultyKV(self.disk)
+    def _read(self, key: bytes, value: bytes | None) -> bytes | None:
+        return value if value is None or self._flip is None else self._flip(key, value)
 
     def get(self, key: bytes) -> bytes | None:
         self._check()
-        return self.disk.get(key)
+        return self._read(key, self._memory.get(key))
 
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         self._check()
-        return self.disk.iterate(start, stop, reverse)
+        for key, value in self._memory.iterate(start, stop, reverse):
+            yield key, self._read(key, value) or b""
 
     def write(self, changes: Sequence[Change]) -> None:
         self._check()
-        number, self.writes = self.writes, self.writes + 1
-        if self._fails_at is not None and self._fails_at[0] == number:
+        self.writes += 1
+        if self.writes == self._fail_write:
             self._failed = True
-            if self._fails_at[1] == "durable":
-                self.disk.write(changes)
-            raise StoreError(f"write {number} failed, as it was told to")
-        self.disk.write(changes)
+            if self._mode in {Failure.ALL, Failure.STOP}:
+                self.disk.apply(changes)
+            elif self._mode is Failure.TORN:
+                self.disk.apply(changes[: self._torn_rows])
+            if self._mode is Failure.STOP:
+                return
+            raise StoreError("the disk failed")
+        self._memory.write(changes)
+        if self._lie_from_write is not None and self.writes >= self._lie_from_write:
+            self.disk.lied.append(list(changes))
+        else:
+            self.disk.apply(changes)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> "FaultySnapshot":
         self._check()
-        return self.disk.snapshot()
+        return FaultySnapshot(self, self._memory.snapshot())
 
     def close(self) -> None:
-        self._failed = True
+        self._memory.close()
 
-    def _check(self) -> None:
-        if self._failed:
-            raise StoreError("the store failed earlier or is closed")
+
+class FaultySnapshot:
+    def __init__(self, kv: FaultyKV, inner) -> None:
+        self._kv = kv
+        self._inner = inner
+        self.closed = False
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._kv._read(key, self._inner.get(key))
+
+    def iterate(
+        self, start: bytes, stop: bytes | None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._inner.iterate(start, stop, reverse):
+            yield key, self._kv._read(key, value) or b""
+
+    def close(self) -> None:
+        self.closed = True
+        self._inner.close()

@@ -1,0 +1,154 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import state
+from ledger.errors import InvariantBroken, Malformed, Refused, StoreError
+from ledger.limits import STATE_VALUE_BYTES_MAX, U64_MAX
+from ledger.state import Kind, MappingReader, Overlay
+from proto.chiptrace.v1.ledger_pb2 import MemberRecord, Reason, ValidatorSet, ValidatorsRecord
+
+KINDS = st.sampled_from(Kind)
+COMPONENTS = st.lists(st.binary(max_size=40), max_size=4)
+SMALL_KEYS = st.sampled_from([bytes([n]) for n in range(6)])
+VALUES = st.sampled_from([b"", b"a", b"b"])
+
+
+@given(KINDS, COMPONENTS)
+def test_a_key_gives_back_its_components(kind, components):
+    assert state.parse_state_key(state.state_key(kind, *components)) == (kind, tuple(components))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_one_key_or_malformed(data):
+    try:
+        kind, components = state.parse_state_key(data)
+    except Malformed:
+        return
+    assert state.state_key(kind, *components) == data
+
+
+@given(st.integers(0, U64_MAX), st.integers(0, U64_MAX))
+def test_keys_sort_by_their_numbers(first, second):
+    keys = [state.client_header_key("c", number) for number in (first, second)]
+    assert (keys[0] < keys[1]) == (first < second)
+
+
+def test_text_is_utf8_and_neighbours_do_not_run_together():
+    assert state.parse_state_key(state.part_key("ü"))[1] == ("ü".encode(),)
+    assert state.balance_key("ab", "c", "") != state.balance_key("a", "bc", "")
+
+
+@pytest.mark.parametrize(
+    "component, reason",
+    [
+        (-1, Reason.MALFORMED),
+        (U64_MAX + 1, Reason.MALFORMED),
+        ("\ud800", Reason.MALFORMED),
+        (bytes(2**16), Reason.OVERSIZE),
+    ],
+)
+def test_components_that_fit_no_key_are_refused(component, reason):
+    with pytest.raises(Refused) as refusal:
+        state.state_key(Kind.PART, component)
+    assert refusal.value.reason == reason
+
+
+# ---- overlays against a dictionary ------------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), SMALL_KEYS, VALUES),
+        st.tuples(st.just("delete"), SMALL_KEYS),
+        st.tuples(st.just("get"), SMALL_KEYS),
+        st.tuples(st.just("child")),
+        st.tuples(st.just("merge")),
+        st.tuples(st.just("drop")),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(SMALL_KEYS, VALUES), STEPS)
+def test_an_overlay_is_a_dictionary_with_undo(below, steps):
+    overlays = [Overlay(MappingReader(below))]
+    models = [dict(below)]
+    for step in steps:
+        overlay, model = overlays[-1], models[-1]
+        match step:
+            case ("put", key, value):
+                overlay.put(key, value)
+                model[key] = value
+            case ("delete", key):
+                overlay.delete(key)
+                model.pop(key, None)
+            case ("get", key):
+                assert overlay.get(key) == model.get(key)
+            case ("child",):
+                overlays.append(overlay.child())
+                models.append(dict(model))
+            case ("merge",) if len(overlays) > 1:
+                overlays.pop().merge()
+                models[-2:] = [models[-1]]
+            case ("drop",) if len(overlays) > 1:
+                overlays.pop()
+                models.pop()
+    base = below
+    for overlay, model in zip(overlays, models, strict=True):
+        wanted = {
+            key: model.get(key) for key in base.keys() | model.keys() if base.get(key) != model.get(key)
+        }
+        assert overlay.changes == wanted  # exactly what differs from below, nothing else
+        base = model
+
+
+def test_touched_keys_are_counted_once_and_stay_counted_below():
+    below = Overlay(MappingReader({b"a": b"1"}), keys_max=3)
+    child = below.child(keys_max=2)
+    child.get(b"a")
+    child.put(b"a", b"2")
+    child.put(b"b", b"2")
+    with pytest.raises(Refused) as refusal:
+        child.get(b"c")
+    assert refusal.value.reason == Reason.TOO_MANY_KEYS
+    other = below.child()  # the first child is dropped, and its work still counts
+    other.get(b"c")
+    with pytest.raises(Refused):
+        other.put(b"d", b"")
+    assert other.get(b"a") == b"1"
+    assert below.keys_touched == 3
+    assert below.changes == {}
+
+
+def test_a_value_has_a_greatest_size():
+    overlay = Overlay(MappingReader({}))
+    overlay.put(b"k", bytes(STATE_VALUE_BYTES_MAX))
+    with pytest.raises(Refused) as refusal:
+        overlay.put(b"k", bytes(STATE_VALUE_BYTES_MAX + 1))
+    assert refusal.value.reason == Reason.OVERSIZE
+    assert overlay.get(b"k") == bytes(STATE_VALUE_BYTES_MAX)
+
+
+def test_only_a_child_merges():
+    with pytest.raises(InvariantBroken):
+        Overlay(MappingReader({})).merge()
+
+
+def test_records_are_loaded_as_they_were_saved():
+    overlay = Overlay(MappingReader({}))
+    assert state.load(overlay, b"k", MemberRecord) is None
+    state.save(overlay, b"k", MemberRecord(id="ada"))
+    assert state.load(overlay, b"k", MemberRecord) == MemberRecord(id="ada")
+    with pytest.raises(StoreError):
+        state.load(MappingReader({b"k": b"\xff"}), b"k", MemberRecord)
+
+
+def test_the_set_of_a_height_is_the_newest_that_began():
+    overlay = Overlay(MappingReader({}))
+    assert state.validators_at(overlay, 5) is None
+    for start in (1, 7, 9):
+        state.save(overlay, state.validator_set_key(start), ValidatorSet(in_force_from=start))
+    state.save(overlay, state.VALIDATORS_KEY, ValidatorsRecord(starts=[1, 7, 9]))
+    found = [state.validators_at(overlay, height) for height in (0, 1, 6, 7, 8, 9, 100)]
+    assert [validators and validators.in_force_from for validators in found] == [None, 1, 1, 7, 7, 9, 9]
