@@ -12,9 +12,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from environment import ROOT, VENV, prepare
 
@@ -27,7 +29,7 @@ def replay_line(seed: int, *, real: bool) -> str:
 
 def simulate_seeds(arguments: argparse.Namespace) -> dict[str, object]:
     """Run the seeds in worker processes, print the failing ones, and return the figures."""
-    from tests.simulation.run import simulate
+    from tests.simulation.run import simulate  # noqa: PLC0415 (the environment comes first)
 
     started = time.monotonic()
     seeds = range(arguments.start, arguments.start + arguments.seeds)
@@ -52,7 +54,8 @@ def simulate_seeds(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def shown(reports, arguments):
+def shown(reports: Iterable[Any], arguments: argparse.Namespace) -> Iterator[Any]:
+    """The reports as they come; those with a violation are printed."""
     for report in reports:
         if report.violation:
             print(f"seed {report.seed}: {report.violation}")
@@ -62,7 +65,7 @@ def shown(reports, arguments):
 
 def replay(arguments: argparse.Namespace) -> dict[str, object]:
     """Run one seed and print its scenario and its log."""
-    from tests.simulation.run import Run
+    from tests.simulation.run import Run  # noqa: PLC0415 (the environment comes first)
 
     started = time.monotonic()
     run = Run(arguments.replay, real_keys=arguments.real_signatures, log=True)
@@ -79,8 +82,8 @@ def replay(arguments: argparse.Namespace) -> dict[str, object]:
 
 def explore_model(arguments: argparse.Namespace) -> dict[str, object]:
     """Explore every interleaving of the voting rules up to this many views."""
-    from tests.model.exploration import explore
-    from tests.model.rules import Rules
+    from tests.model.exploration import explore  # noqa: PLC0415 (the environment comes first)
+    from tests.model.rules import Rules  # noqa: PLC0415 (the environment comes first)
 
     started = time.monotonic()
     explored = explore(Rules(views=arguments.model_views))
@@ -105,9 +108,8 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=2_000, help="of the log to print, from its end")
     parser.add_argument("--model-views", type=int, help="explore the model of this many views instead")
     arguments = parser.parse_args()
-    python = prepare("dev")
     if Path(sys.prefix).resolve() != VENV.resolve():  # started with another interpreter: go on with ours
-        return subprocess.run([python, *sys.argv], check=False).returncode
+        return subprocess.run([prepare("dev"), *sys.argv], check=False).returncode
     sys.path.insert(0, str(ROOT))
     if arguments.model_views:
         figures = explore_model(arguments)
