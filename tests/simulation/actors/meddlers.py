@@ -1,0 +1,94 @@
+"""Those who meddle with messages: withholder, garbler, swapper, flooder."""
+
+from __future__ import annotations
+
+from consensus import effects
+from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, PeerMessage
+from proto.chiptrace.v1.ledger_pb2 import Block
+from tests.simulation.actors.corrupted import Corrupted
+from tests.simulation.application import transaction
+from tests.simulation.oracle import FINALIZE, NOTARIZE, NULLIFY
+
+
+class Withholder(Corrupted):
+    """Tells each thing to a few only, and some things late."""
+
+    def emit(self, effect: effects.Send) -> None:
+        message, receivers = effect.message, self.some(0.4)
+        delay = self.world.random.choice((0, 0, 0, 300, 1_000))
+        self.later(delay, lambda: self.tell(receivers, message))
+
+
+class Garbler(Corrupted):
+    """Flips bits of what it says, and of what it heard."""
+
+    def garbled(self, data: bytes) -> bytes:
+        changed = bytearray(data)
+        for _ in range(self.world.random.randint(1, 3)):
+            if changed:
+                changed[self.world.random.randrange(len(changed))] ^= 1 << self.world.random.randrange(8)
+        return bytes(changed)
+
+    def emit(self, effect: effects.Send) -> None:
+        super().emit(effect)
+        data = effect.message.SerializeToString(deterministic=True)
+        for receiver in self.some():
+            self.network.send(self.index, receiver, self.garbled(data))
+
+    def receive(self, sender: int, data: bytes) -> None:
+        super().receive(sender, data)
+        if self.engine is not None and self.world.chance(0.3):
+            for receiver in self.some():
+                self.network.send(self.index, receiver, self.garbled(data))
+
+
+class Swapper(Corrupted):
+    """Serves bodies whose header is right and whose transactions are not, and ranges that do not fit."""
+
+    def swapped(self, data: bytes) -> bytes:
+        block = Block.FromString(data)
+        block.transactions.append(transaction(self.world.random.randrange(10**9, 10**10)))
+        return block.SerializeToString(deterministic=True)
+
+    def emit(self, effect: effects.Send) -> None:
+        message = PeerMessage()
+        message.CopyFrom(effect.message)
+        kind = message.WhichOneof("kind")
+        if kind == "proposal" and message.proposal.block and self.world.chance(0.7):
+            message.proposal.block = self.swapped(message.proposal.block)
+        if kind == "block_reply":
+            self.spoil(message.block_reply)
+        super().emit(effects.Send(effect.to, message))
+
+    def spoil(self, reply: BlockReply) -> None:
+        choice = self.world.random.randrange(5)
+        blocks = list(reply.blocks)
+        if choice == 0:
+            blocks = [self.swapped(each) for each in blocks]
+        elif choice == 1:
+            blocks = blocks[1:]
+        elif choice == 2:
+            blocks = blocks[:-1]
+        elif choice == 3:
+            reply.ClearField("finalization")
+        del reply.blocks[:]
+        reply.blocks.extend(blocks)
+
+
+class Flooder(Corrupted):
+    """Votes for heights and views that nobody is at, and asks for everything, all the time."""
+
+    def receive(self, sender: int, data: bytes) -> None:
+        super().receive(sender, data)
+        if self.engine is None or not self.world.chance(0.4):
+            return
+        draw = self.world.random
+        height = self.application.height + draw.choice((0, 1, 1, 1, 2, 50))
+        view = draw.choice((1, 2, 5, 17, 1_000, 2**63, 2**64 - 1))
+        kind = draw.choice((NOTARIZE, NULLIFY, FINALIZE))
+        if height:
+            self.cast(self.some(), kind, height, view, draw.randbytes(32))
+        request = BlockRequest(from_height=draw.randint(1, 5), to_height=draw.choice((5, 100, 2**64 - 1)))
+        if draw.random() < 0.5:
+            request = BlockRequest(block_hash=draw.randbytes(32))
+        self.tell(self.some(0.3), PeerMessage(block_request=request))

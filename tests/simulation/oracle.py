@@ -1,0 +1,291 @@
+"""What must hold, checked from the outside: quorums, certificates and voting rules are worked out here anew.
+
+Nothing of the engine's package is imported. The oracle sees what honest replicas make durable, what they put on
+the wire and what they decide; of the dishonest it assumes that they have signed everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from proto.chiptrace.v1.consensus_pb2 import Certificate, JournalRecord, PeerMessage, Proposal, Vote
+from proto.chiptrace.v1.ledger_pb2 import Block
+from tests.simulation.application import CHAIN_ID, Application, Stored
+from tests.simulation.keys import SimulatedKeys
+
+NOTARIZE, NULLIFY, FINALIZE = 1, 2, 3
+WORDS = {NOTARIZE: b"notarize", NULLIFY: b"nullify", FINALIZE: b"finalize"}
+Claim = tuple[int, int, int, bytes]  # kind, height, view, block hash
+
+
+class Violation(Exception):
+    """Something happened that must never happen."""
+
+
+def more_than_two_thirds(votes: int, of: int) -> bool:
+    return 3 * votes > 2 * of
+
+
+def hash_of(block: bytes) -> bytes:
+    return hashlib.sha256(b"chiptrace/v1/block\0" + CHAIN_ID + Block.FromString(block).header).digest()
+
+
+def signed(claim: Claim) -> bytes:
+    kind, height, view, block_hash = claim
+    numbers = height.to_bytes(8, "big") + view.to_bytes(8, "big")
+    return (
+        b"chiptrace/v1/" + WORDS[kind] + b"\0" + CHAIN_ID + numbers + (b"" if kind == NULLIFY else block_hash)
+    )
+
+
+def claim_of(message: Vote | Certificate) -> Claim:
+    return message.kind, message.height, message.view, message.block_hash
+
+
+def certificates_in(message: Proposal) -> Iterator[Certificate]:
+    if message.HasField("notarization"):
+        yield message.notarization
+    yield from message.nullifications
+    if message.HasField("parent_finalization"):
+        yield message.parent_finalization
+
+
+@dataclass
+class Durable:
+    """What one replica's journal proves, kept while it is written and rebuilt after a crash."""
+
+    votes: set[Claim] = field(default_factory=set)
+    certificates: set[Claim] = field(default_factory=set)
+    bodies: set[bytes] = field(default_factory=set)
+
+    def add(self, record: JournalRecord) -> None:
+        kind = record.WhichOneof("kind")
+        if kind == "vote":
+            self.votes.add(claim_of(record.vote))
+        elif kind == "certificate":
+            self.certificates.add(claim_of(record.certificate))
+        elif kind == "proposal":
+            self.certificates.update(claim_of(each) for each in certificates_in(record.proposal))
+            if record.proposal.block:
+                self.bodies.add(hash_of(record.proposal.block))
+
+
+class Oracle:
+    """Raises Violation at the first thing that must not happen."""
+
+    def __init__(self, keys: SimulatedKeys, genesis: tuple[int, ...], dishonest: frozenset[int]) -> None:
+        self.keys = keys
+        self.dishonest = dishonest
+        self.strict = (
+            True  # False: only what users would see (forks), not broken promises that might lead there
+        )
+        self.truth = Application(keys.public, genesis, heartbeat_ms=0)  # the chain as first decided by anyone
+        self.chain: dict[int, bytes] = {0: CHAIN_ID}
+        self.voted: dict[int, set[Claim]] = defaultdict(set)  # by honest replica, ever, on the wire
+        self._cast: dict[tuple[int, int, int], set[Claim]] = defaultdict(set)  # by replica, height and view
+        self._tally: dict[tuple[int, int, int], dict[bytes, set[int]]] = defaultdict(
+            dict
+        )  # by kind, height, view
+        self._final: dict[int, set[bytes]] = defaultdict(set)  # by height: what can be shown as final
+        self.genuine: set[bytes] = set()  # certificates verified before
+        self.views_to_decide: list[int] = []
+        self.accused: set[int] = set()
+
+    # ---- certificates ---------------------------------------------------------------------------
+
+    def members(self, height: int) -> list[int]:
+        keys = [validator.key for validator in self.truth.set_at(height).validators]
+        return [self.keys.index[key] for key in keys]
+
+    def check_certificate(self, certificate: Certificate) -> None:
+        """A quorum of the height's set signed exactly this claim."""
+        data = certificate.SerializeToString(deterministic=True)
+        if data in self.genuine:
+            return
+        members = self.members(certificate.height)
+        bits = "".join(f"{byte:08b}" for byte in certificate.signers)
+        if len(certificate.signers) != -(-len(members) // 8) or "1" in bits[len(members) :]:
+            raise Violation(f"bitmap of {claim_of(certificate)} does not fit {len(members)} validators")
+        signers = [member for member, bit in zip(members, bits, strict=False) if bit == "1"]
+        if not more_than_two_thirds(len(signers), len(members)) or len(signers) != len(
+            certificate.signatures
+        ):
+            raise Violation(f"{claim_of(certificate)} is signed by {signers} of {members}: no quorum")
+        claim = claim_of(certificate)
+        for signer, signature in zip(signers, certificate.signatures, strict=True):
+            if not self.keys.verify(self.keys.public[signer], signed(claim), signature):
+                raise Violation(f"{claim}: the signature of {signer} is not genuine")
+            if self.strict and signer not in self.dishonest and claim not in self.voted[signer]:
+                raise Violation(f"{claim} counts a vote which {signer} never sent")
+        self.genuine.add(data)
+
+    # ---- what honest replicas send ----------------------------------------------------------------
+
+    def sent(self, who: int, message: PeerMessage, durable: Durable) -> None:
+        """`who` is honest and is about to send; `durable` is all it ever made durable."""
+        kind = message.WhichOneof("kind")
+        if kind == "vote":
+            self.vote_sent(who, message.vote, durable)
+        elif kind == "proposal":
+            self.vote_sent(who, message.proposal.vote, durable)
+            for certificate in certificates_in(message.proposal):
+                self.certificate_sent(who, certificate, durable)
+            self.proposal_sent(message.proposal)
+        elif kind == "certificate":
+            self.certificate_sent(who, message.certificate, durable)
+        elif kind == "tip" and message.tip.HasField("finalization"):
+            self.certificate_sent(who, message.tip.finalization, durable)
+
+    def certificate_sent(self, who: int, certificate: Certificate, durable: Durable) -> None:
+        self.note_own_part(who, certificate, durable)
+        self.check_certificate(certificate)
+
+    def note_own_part(self, who: int, certificate: Certificate, durable: Durable) -> None:
+        """A vote may go out inside a certificate first; then it has been sent."""
+        members = self.members(certificate.height)
+        if who not in members or who in self.dishonest:
+            return
+        place = members.index(who)
+        if place // 8 < len(certificate.signers) and certificate.signers[place // 8] >> (7 - place % 8) & 1:
+            self.vote_cast(who, claim_of(certificate), durable)
+
+    def proposal_sent(self, proposal: Proposal) -> None:
+        """Whatever an honest leader proposes carries its complete proof."""
+        height, view, origin = proposal.height, proposal.view, proposal.from_view
+        nullified = [(each.kind, each.height, each.view) for each in proposal.nullifications]
+        if nullified != [(NULLIFY, height, gap) for gap in range(origin + 1, view)]:
+            raise Violation(f"proposal ({height}, {view}) from {origin} proves only the gaps {nullified}")
+        if origin:
+            wanted = (NOTARIZE, height, origin, proposal.vote.block_hash)
+            if claim_of(proposal.notarization) != wanted:
+                raise Violation(f"proposal ({height}, {view}) does not carry {wanted}")
+        parent = claim_of(proposal.parent_finalization)
+        if height > 1 and (parent[:2] != (FINALIZE, height - 1) or parent[3] != self.chain[height - 1]):
+            raise Violation(f"proposal ({height}, {view}) does not carry the finalization of its parent")
+        if proposal.block and hash_of(proposal.block) != proposal.vote.block_hash:
+            raise Violation(f"proposal ({height}, {view}) carries another block than it votes for")
+
+    def vote_sent(self, who: int, vote: Vote, durable: Durable) -> None:
+        members = self.members(vote.height)
+        claim = claim_of(vote)
+        if vote.signer >= len(members):
+            raise Violation(f"{who} sends a vote of nobody: {claim}")
+        signer = members[vote.signer]
+        if not self.keys.verify(self.keys.public[signer], signed(claim), vote.signature):
+            raise Violation(f"{who} sends a vote which is not genuine: {claim}")
+        if signer == who:
+            self.vote_cast(who, claim, durable)
+        elif signer not in self.dishonest and claim not in self.voted[signer]:
+            raise Violation(f"{who} passes on a vote which {signer} never sent: {claim}")
+
+    def vote_cast(self, who: int, claim: Claim, durable: Durable) -> None:
+        if claim in self.voted[who]:
+            return
+        if self.strict:
+            if claim not in durable.votes:
+                raise Violation(f"{who} sends {claim} before it is durable")
+            self.check_rules(who, claim, durable)
+        kind, height, view, block_hash = claim
+        self.voted[who].add(claim)
+        self._cast[who, height, view].add(claim)
+        self._tally[kind, height, view].setdefault(block_hash, set()).add(who)
+        if self.strict:
+            self.check_latent(height, view)
+
+    # ---- the four rules ---------------------------------------------------------------------------
+
+    def check_rules(self, who: int, claim: Claim, durable: Durable) -> None:
+        kind, height, view, block_hash = claim
+        earlier = self._cast[who, height, view]
+        if kind in {NOTARIZE, FINALIZE} and any(each[0] == kind and each != claim for each in earlier):
+            raise Violation(f"{who} casts {claim} after {sorted(earlier)}")
+        if kind != NOTARIZE and any(each[0] == NULLIFY + FINALIZE - kind for each in earlier):
+            raise Violation(f"{who} both nullifies and finalizes ({height}, {view})")
+        if kind == NOTARIZE:
+            if not self.provable(claim, durable):
+                raise Violation(f"{who} notarizes without a complete durable proof: {claim}")
+            if block_hash not in durable.bodies:
+                raise Violation(f"{who} notarizes a block whose body is not durable: {claim}")
+        if kind == FINALIZE and (NOTARIZE, height, view, block_hash) not in durable.certificates:
+            raise Violation(f"{who} finalizes without a durable notarization: {claim}")
+        if kind == NULLIFY and view > 1 and not self.entered(height, view, durable):
+            raise Violation(f"{who} nullifies a view which it has not durably entered: {claim}")
+
+    def provable(self, claim: Claim, durable: Durable) -> bool:
+        _, height, view, block_hash = claim
+        for origin in range(view - 1, -1, -1):
+            if origin == 0 or (NOTARIZE, height, origin, block_hash) in durable.certificates:
+                return True
+            if (NULLIFY, height, origin, b"") not in durable.certificates:
+                return False
+        return False
+
+    def entered(self, height: int, view: int, durable: Durable) -> bool:
+        return any(each[1:3] == (height, view - 1) and each[0] != FINALIZE for each in durable.certificates)
+
+    def possible(self, kind: int, height: int, view: int) -> set[bytes]:
+        """Hashes for which a certificate can be shown, if every dishonest member signs whatever helps."""
+        members = self.members(height)
+        helpers = len(self.dishonest.intersection(members))
+        tally = self._tally[kind, height, view]
+        return {each for each, who in tally.items() if more_than_two_thirds(len(who) + helpers, len(members))}
+
+    def check_latent(self, height: int, view: int) -> None:
+        """Certificates that contradict each other must not even be possible."""
+        notarized = self.possible(NOTARIZE, height, view)
+        finalized = self.possible(FINALIZE, height, view)
+        self._final[height] |= finalized
+        if len(notarized) > 1 or not finalized <= notarized or len(self._final[height]) > 1:
+            raise Violation(
+                f"({height}, {view}) can be notarized {notarized}, the height {self._final[height]}"
+            )
+        if finalized and self.possible(NULLIFY, height, view):
+            raise Violation(f"({height}, {view}) can be both finalized and nullified")
+
+    # ---- decisions --------------------------------------------------------------------------------
+
+    def decided(self, who: int, stored: Stored, newest: int) -> None:
+        """`who` is honest and is told to execute this block on top of height `newest`."""
+        height, certificate = stored.height, stored.certificate
+        if height != newest + 1:
+            raise Violation(f"{who} decides {height} on top of {newest}")
+        if hash_of(stored.block) != stored.block_hash:
+            raise Violation(f"{who} decides {height} with a block that has another hash")
+        first = self.chain.setdefault(height, stored.block_hash)
+        if first != stored.block_hash:
+            raise Violation(
+                f"fork at {height}: {who} decides {stored.block_hash.hex()[:8]} after {first.hex()[:8]}"
+            )
+        if (certificate.kind, certificate.height, certificate.block_hash) != (
+            FINALIZE,
+            height,
+            stored.block_hash,
+        ):
+            raise Violation(f"{who} decides {height} with a certificate for {claim_of(certificate)}")
+        self.check_certificate(certificate)
+        if self.truth.height < height:
+            if not self.truth.follows(stored.block):
+                raise Violation(f"{who} decides an invalid block at {height}")
+            self.truth.execute(stored)
+            self.views_to_decide.append(certificate.view)
+
+    def fault_reported(self, who: int, height: int, signer: bytes, first: Vote, second: Vote) -> None:
+        """Whoever is accused is dishonest, and the two votes prove it to anyone."""
+        accused = self.keys.index.get(signer)
+        if accused not in self.dishonest:
+            raise Violation(
+                f"{who} accuses {accused}, who is honest, by {claim_of(first)} and {claim_of(second)}"
+            )
+        claims = sorted([claim_of(first), claim_of(second)])
+        genuine = all(
+            vote.height == height and self.keys.verify(signer, signed(claim_of(vote)), vote.signature)
+            for vote in (first, second)
+        )
+        kinds = (claims[0][0], claims[1][0])
+        conflict = claims[0] != claims[1] and kinds in {(1, 1), (2, 3), (3, 3)}
+        if not genuine or not conflict or first.view != second.view:
+            raise Violation(f"{who} accuses {accused} by votes that prove nothing: {claims}")
+        self.accused.add(accused)

@@ -1,0 +1,231 @@
+"""One run from its seed: faults for a while, then healing, after which everyone honest must go on deciding."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.simulation.application import transaction
+from tests.simulation.keys import RealKeys, SimulatedKeys
+from tests.simulation.network import CALM, Network
+from tests.simulation.oracle import Oracle, Violation
+from tests.simulation.replica import Replica, Setting
+from tests.simulation.scenario import ACTORS, Scenario, draw
+from tests.simulation.world import World
+
+HEIGHTS_AFTER = 3
+HEALING_MS_MAX = 30_000
+EVENTS_MAX = 150_000
+
+Bend = Callable[[Scenario], Scenario]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of one seed. `violation` is empty when all held."""
+
+    seed: int
+    violation: str
+    trace: str
+    height: int
+    views_max: int
+    healing_ms: int
+    events: int
+    crashes: int
+    accused: int
+
+
+class Run:
+    """The replicas of one seed and what befalls them."""
+
+    def __init__(
+        self, seed: int, *, real_keys: bool = False, bend: Bend | None = None, log: bool = False
+    ) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.world.log = [] if log else None
+        scenario = draw(self.world.random)
+        self.scenario = scenario = bend(scenario) if bend else scenario
+        keys = (RealKeys if real_keys else SimulatedKeys)(scenario.size)
+        self.network = Network(self.world, scenario.size, scenario.conditions)
+        liars = dict(scenario.dishonest)
+        self.oracle = Oracle(keys, scenario.sets[0], frozenset(liars))
+        setting = Setting(
+            self.world,
+            self.network,
+            keys,
+            self.oracle,
+            scenario.sets[0],
+            scenario.settings,
+            scenario.heartbeat_ms,
+            scenario.pace,
+        )
+        self.honest: dict[int, Replica] = {}
+        self.actors = []
+        for index in range(scenario.size):
+            if index in liars:
+                self.actors.append(ACTORS[liars[index]](setting, index, scenario.skews[index]))
+            else:
+                self.honest[index] = Replica(setting, index, scenario.skews[index])
+        self.faults = True
+        self.numbers = 0
+        self.healing_ms = 0
+
+    # ---- phases -----------------------------------------------------------------------------------
+
+    def go(self) -> Report:
+        violation = ""
+        try:
+            self.suffer()
+            self.recover()
+        except Violation as seen:
+            violation = str(seen)
+        except Exception:  # whatever an honest replica raises is a violation
+            violation = "honest replica raised:\n" + traceback.format_exc(limit=-4)
+        views = self.oracle.views_to_decide
+        return Report(
+            self.seed,
+            violation,
+            self.world.trace_hash(),
+            self.oracle.truth.height,
+            max(views, default=0),
+            self.healing_ms,
+            self.world.events,
+            sum(replica.crashes for replica in self.honest.values()),
+            len(self.oracle.accused),
+        )
+
+    def suffer(self) -> None:
+        """The faults of the scenario, until its time or its heights are used up."""
+        world, scenario = self.world, self.scenario
+        for node in [*self.honest.values(), *self.actors]:
+            world.schedule(world.random.randint(0, 50), node.start)
+        for index, members in enumerate(scenario.sets[1:]):
+            at = world.random.randint(100, scenario.faults_ms)
+            data = transaction(10**6 + index, members)
+            world.schedule(at, lambda data=data: self.give(data))
+        if scenario.work != "idle":
+            self.work()
+        if scenario.partitions != "none":
+            self.part()
+        for _ in range(scenario.clogs):
+            world.schedule(world.random.randint(0, scenario.faults_ms), self.clog)
+        for _ in range(scenario.crashes):
+            world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_one)
+        if scenario.crash_all:
+            world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_all)
+        world.run(scenario.faults_ms, lambda: self.highest() >= scenario.heights_max, EVENTS_MAX)
+
+    def recover(self) -> None:
+        """Faults stop, the crashed come back but for the broken; the dishonest stop or go on."""
+        world, scenario = self.world, self.scenario
+        self.faults = False
+        self.network.heal()
+        for actor in self.actors if scenario.silent_afterwards else ():
+            actor.crash()
+        live = [replica for index, replica in self.honest.items() if index not in scenario.broken]
+        for replica in self.honest.values():
+            if replica in live:
+                replica.dying_in = None
+                world.schedule(world.random.randint(0, 30), replica.start)
+            else:
+                replica.crash()
+        begun, target = world.now_ms, self.highest() + HEIGHTS_AFTER
+        if scenario.work != "idle":
+            world.schedule(world.random.randint(0, 300), lambda: self.give(transaction(10**8)))
+
+        def done() -> bool:
+            return all(replica.height >= target and replica.engine is not None for replica in live) and (
+                scenario.work == "idle" or transaction(10**8) in self.oracle.truth.included
+            )
+
+        if not world.run(begun + HEALING_MS_MAX, done, world.events + EVENTS_MAX):
+            heights = {replica.index: replica.height for replica in live}
+            raise Violation(f"stuck {world.now_ms - begun} ms after healing: {heights}, wanted {target}")
+        self.healing_ms = world.now_ms - begun
+
+    def highest(self) -> int:
+        return max(replica.height for replica in self.honest.values())
+
+    # ---- what happens -------------------------------------------------------------------------------
+
+    def give(self, data: bytes) -> None:
+        """A transaction reaches every node, sooner or later, in no order."""
+        for replica in self.honest.values():
+            self.world.schedule(self.world.random.randint(0, 60), lambda replica=replica: replica.offer(data))
+
+    def work(self) -> None:
+        if not self.faults:
+            return
+        busy = self.scenario.work == "busy"
+        for _ in range(1 if busy else self.world.random.randint(1, 4)):
+            self.numbers += 1
+            self.give(transaction(self.numbers))
+        self.world.schedule(
+            self.world.random.randint(20, 80) if busy else self.world.random.randint(100, 1_500), self.work
+        )
+
+    def part(self) -> None:
+        if not self.faults:
+            return
+        choose, everyone = self.world.random, list(range(self.scenario.size))
+        choose.shuffle(everyone)
+        mode = self.scenario.partitions
+        if mode == "wandering":
+            mode = choose.choice(("isolate", "halves", "random", "none"))
+        if mode == "none":
+            self.network.reunite()
+        else:
+            cut = {"isolate": 1, "halves": len(everyone) // 2, "random": choose.randint(0, len(everyone))}[
+                mode
+            ]
+            groups = [sorted(everyone[:cut]), sorted(everyone[cut:])]
+            self.network.part(groups, one_way=self.scenario.one_way)
+        wait = self.scenario.partition_every_ms
+        self.world.schedule(choose.randint(wait // 2, 2 * wait), self.part)
+        if choose.random() < 0.6:
+            self.world.schedule(
+                choose.randint(wait // 4, wait), lambda: self.faults and self.network.reunite()
+            )
+
+    def clog(self) -> None:
+        if self.faults and self.scenario.size > 1:
+            sender, receiver = self.world.random.sample(range(self.scenario.size), 2)
+            self.network.clog(sender, receiver, self.world.random.choice((20, 200, 1_000)))
+
+    def crash_one(self) -> None:
+        if self.faults:
+            self.crash(self.honest[self.world.random.choice(sorted(self.honest))])
+
+    def crash_all(self) -> None:
+        if self.faults:
+            for replica in self.honest.values():
+                self.crash(replica)
+
+    def crash(self, replica: Replica) -> None:
+        """At the next few effects, or when none come, soon."""
+        choose = self.world.random
+        replica.die_within(choose.choice((0, 0, 1, 1, 2, 3, 5)))
+        self.world.schedule(80, lambda: self.faults and replica.dying_in is not None and replica.crash())
+        back = 90 + choose.randint(0, self.scenario.downtime_ms)
+        self.world.schedule(back, replica.start)
+
+
+def simulate(seed: int, *, real_keys: bool = False, bend: Bend | None = None) -> Report:
+    """Run one seed to its end."""
+    return Run(seed, real_keys=real_keys, bend=bend).go()
+
+
+def calm(scenario: Scenario) -> Scenario:
+    """The same without any fault: what a healthy consortium does."""
+    return replace(
+        scenario,
+        dishonest=(),
+        broken=(),
+        conditions=CALM,
+        partitions="none",
+        clogs=0,
+        crashes=0,
+        crash_all=False,
+    )
