@@ -23,6 +23,7 @@ from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, V
 # A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
 # for by one block.
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8
+PROOF_PAGES_CACHED: Final = 4_096
 
 _Rows = list[tuple[bytes, bytes | None]]
 
@@ -55,6 +56,7 @@ class Store:
         """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
         self._kv = kv
         self._pages = PageCache()
+        self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
         self._expired_to = 0  # idempotency rows of heights up to here are gone
         stored = kv.get(rows.TIP)
         self._tip = None if stored is None else rows.decode_tip(stored)
@@ -194,7 +196,7 @@ class Store:
     def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
         """The state tree with this root, its pages read from a snapshot."""
         return StateTree(
-            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, cache=self._pages
+            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, cache=self._proof_pages
         )
 
     def close(self) -> None:

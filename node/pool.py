@@ -84,10 +84,10 @@ class Pool:
         self.remove(gone)
         return gone
 
-    def take(self, count_max: int, bytes_max: int) -> list[bytes]:
+    def take(self, count_max: int, bytes_max: int) -> list[Waiting]:
         """The transactions for the next block, oldest of each lane first, the lanes in turn. They stay in the
         pool until removed; the lane that came first goes to the end for the next block."""
-        taken: list[bytes] = []
+        taken: list[Waiting] = []
         room = bytes_max
         lanes = deque((name, iter(self._compact(name))) for name in list(self._lanes))
         while lanes and len(taken) < count_max:
@@ -96,7 +96,7 @@ class Pool:
                 waiting = next(lane, None)
                 if waiting is None or len(waiting.data) > room:
                     break
-                taken.append(waiting.data)
+                taken.append(waiting)
                 room -= len(waiting.data)
             else:
                 lanes.append((name, lane))

@@ -1,0 +1,287 @@
+"""The chain on its own threads: one that writes, one that answers.
+
+The Application is used by one thread at a time: everything that judges, executes or commits runs on the writer
+thread, agreement before admission before the rest. Answers come from a second thread, out of what is durable and
+immutable, and proofs from a view of the newest provable state that the writer hands over after each commit; so
+a query never waits for a block, nor a block for a query. The event loop only ever waits.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, TypeVar
+
+from ledger import state
+from ledger.application import Application, Info
+from ledger.block import CheckedTransaction
+from ledger.context import ChangeTable, OperationTable
+from ledger.errors import Invalid, InvariantBroken, StoreError
+from ledger.kv import KeyValue
+from ledger.rows import BoundaryHeader
+from ledger.store import Store
+from ledger.view import ProvenState, View
+from node.pool import Waiting
+from proto.chiptrace.v1.consensus_pb2 import Certificate
+from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Result
+
+T = TypeVar("T")
+_LOG: Final = logging.getLogger("chiptrace.chain")
+MEMBERS_KEPT_MAX: Final = 10_000
+LEFT_OUT_CHECKED_MAX: Final = 256  # of what a block did not take, per block
+
+
+class Priority(IntEnum):
+    """Order of the writer's work."""
+
+    AGREEMENT = 0
+    ADMISSION = 1
+    ANSWER = 2
+    STOP = 3
+
+
+class Worker:
+    """One thread that does one thing at a time, the most urgent first, each asked for from the event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], Any] | None, Any]] = (
+            queue.PriorityQueue()
+        )
+        self._count = 0
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, priority: Priority, job: Callable[[], T]) -> "asyncio.Future[T]":
+        """The job's result, or what it raised; called from the event loop."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(priority, job, future)
+        return future
+
+    async def stop(self) -> None:
+        """Finish what was asked for, then end the thread."""
+        self._put(Priority.STOP, None, None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _put(self, priority: Priority, job: Callable[[], Any] | None, future: Any) -> None:
+        self._count += 1
+        self._jobs.put((priority, self._count, job, future))
+
+    def _work(self) -> None:
+        while True:
+            _, _, job, future = self._jobs.get()
+            if job is None:
+                return
+            if future.cancelled():
+                continue
+            try:
+                result, error = job(), None
+            except BaseException as raised:
+                result, error = None, raised
+            loop = future.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A block for us to propose, and which of the transactions offered can be in none (by id)."""
+
+    block: bytes
+    has_transactions: bool
+    unfit: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Admissible:
+    """A transaction that passed admission, and its member."""
+
+    transaction: CheckedTransaction
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A height that is decided, executed and on disk: the tip now, and its outcomes by transaction id, in order."""
+
+    info: Info
+    results: dict[bytes, Result]
+
+
+@dataclass(frozen=True, slots=True)
+class _Handover:
+    """What can be proven now, and a view of the newest of it for the reader (None: nothing can)."""
+
+    served: tuple[int, int] | None
+    view: View | None
+
+
+class ChainHost:
+    """The Application behind its threads. All methods are called from the event loop."""
+
+    def __init__(
+        self, open_kv: Callable[[], KeyValue], operations: OperationTable, changes: ChangeTable
+    ) -> None:
+        self._open_kv = open_kv
+        self._operations = operations
+        self._changes = changes
+        self._writer = Worker("writer")
+        self._reader = Worker("reader")
+        self._application: Application | None = None
+        self._info: Info | None = None
+        self._handover = _Handover(None, None)
+        self._members: dict[bytes, str] = {}  # of signers seen, on the writer's thread
+
+    @property
+    def info(self) -> Info:
+        """Where the chain stands here, durably."""
+        if self._info is None:
+            raise InvariantBroken("the chain was asked for before it was opened")
+        return self._info
+
+    @property
+    def served(self) -> tuple[int, int] | None:
+        """The lowest and highest height whose state can be proven now."""
+        return self._handover.served
+
+    async def start(self, genesis: bytes) -> Info:
+        """Open the store, or make it from the genesis. Raises StoreError, Invalid(WRONG_CHAIN), Malformed."""
+
+        def opening() -> _Handover:
+            self._application = Application(self._open_kv(), self._operations, self._changes)
+            self._application.init_chain(genesis)
+            return self._take_view()
+
+        self._hand_over(await self._writer.run(Priority.AGREEMENT, opening))
+        self._info = self._app.info()
+        return self._info
+
+    async def stop(self) -> None:
+        """Let both threads finish, then close the database."""
+        await self._reader.stop()
+        if self._application is not None:
+            await self._writer.run(Priority.AGREEMENT, self._application.close)
+        await self._writer.stop()
+
+    # ---- agreement ------------------------------------------------------------------------------------------
+
+    async def build(self, waiting: Sequence[Waiting], now_ms: int) -> Built:
+        """A block on the tip with as many of these transactions as fit."""
+        return await self._writer.run(Priority.AGREEMENT, lambda: self._build(waiting, now_ms))
+
+    async def judge(self, block: bytes, now_ms: int) -> bool:
+        """Whether another's block may be voted for, by the rules and by our clock."""
+
+        def judging() -> bool:
+            try:
+                self._app.process_proposal(block, now_ms)
+            except Invalid as error:
+                _LOG.warning("block refused", extra={"cause": str(error), "reason": error.code})
+                return False
+            return True
+
+        return await self._writer.run(Priority.AGREEMENT, judging)
+
+    async def execute(self, block: bytes, certificate: Certificate) -> Committed:
+        """Execute a decided block and make it durable. Raises StoreError, InvariantBroken: the node must stop."""
+        data = certificate.SerializeToString(deterministic=True)
+
+        def executing() -> tuple[Committed, _Handover]:
+            outcome = self._app.finalize_block(block)
+            info = self._app.commit(block, outcome, data)
+            results = {result.transaction: result for result in map(Result.FromString, outcome.results)}
+            return Committed(info, results), self._take_view()
+
+        committed, handover = await self._writer.run(Priority.AGREEMENT, executing)
+        self._info = committed.info
+        self._hand_over(handover)
+        return committed
+
+    # ---- admission ------------------------------------------------------------------------------------------
+
+    async def check(self, transactions: Sequence[bytes], now_ms: int) -> list[Admissible | Invalid]:
+        """What admission says of each. Raises StoreError."""
+
+        def checking() -> list[Admissible | Invalid]:
+            return [self._check(data, now_ms) for data in transactions]
+
+        return await self._writer.run(Priority.ADMISSION, checking)
+
+    # ---- answers ----------------------------------------------------------------------------------------------
+
+    async def read(self, question: Callable[[Store], T]) -> T:
+        """Ask what is durable and never changes (blocks, results, entries, log) on the reader's thread."""
+        store = self._app.store
+        return await self._reader.run(Priority.ANSWER, lambda: question(store))
+
+    async def headers_above(self, height: int) -> tuple[list[BoundaryHeader], bool]:
+        """As Application.headers_above."""
+        return await self._reader.run(Priority.ANSWER, lambda: self._app.headers_above(height))
+
+    async def prove(self, keys: Sequence[bytes], height: int) -> ProvenState:
+        """Keys of the state after a height (0: the newest provable). Raises Invalid(HEIGHT_NOT_SERVED)."""
+        newest = self._handover.view
+        if newest is not None and height in (0, newest.height):
+            return await self._reader.run(Priority.ANSWER, lambda: newest.prove(keys))
+        view = await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+        try:
+            return await self._reader.run(Priority.ANSWER, lambda: view.prove(keys))
+        finally:
+            self._writer.run(Priority.ANSWER, view.close)
+
+    # ---- on the threads -----------------------------------------------------------------------------------------
+
+    @property
+    def _app(self) -> Application:
+        if self._application is None:
+            raise StoreError("the chain is not open")
+        return self._application
+
+    def _build(self, waiting: Sequence[Waiting], now_ms: int) -> Built:
+        block = self._app.prepare_proposal([item.data for item in waiting], now_ms)
+        chosen = set(Block.FromString(block).transactions)
+        left_out = [item for item in waiting if item.data not in chosen][:LEFT_OUT_CHECKED_MAX]
+        unfit = [item.id for item in left_out if isinstance(self._check(item.data, now_ms), Invalid)]
+        return Built(block, bool(chosen), unfit)
+
+    def _check(self, data: bytes, now_ms: int) -> Admissible | Invalid:
+        try:
+            transaction = self._app.check_transaction(data, now_ms)
+        except Invalid as error:
+            return error
+        return Admissible(transaction, self._member(transaction.body.signer))
+
+    def _member(self, signer: bytes) -> str:
+        member = self._members.get(signer)
+        if member is None:
+            record = state.load(self._app.store, state.signer_key(signer), KeyRecord)
+            member = record.member if record is not None else signer.hex()
+            if len(self._members) >= MEMBERS_KEPT_MAX:
+                self._members.clear()
+            self._members[signer] = member
+        return member
+
+    def _take_view(self) -> _Handover:
+        views = self._app.views
+        served = views.served()
+        return _Handover(served, views.view() if served else None)
+
+    def _hand_over(self, handover: _Handover) -> None:
+        """Give the reader the newest view. The former goes back to the writer once no question uses it: the
+        reader answers in order, so when it reaches this job it has."""
+        former = self._handover.view
+        self._handover = handover
+        if former is not None:
+            done = self._reader.run(Priority.ANSWER, lambda: None)
+            done.add_done_callback(lambda _: self._writer.run(Priority.ANSWER, former.close))
