@@ -1,5 +1,6 @@
 """Who agreed: Simplex, one height at a time. A pure state machine; time comes in as a number.
 
 Read in this order; each file imports only those before it:
-quorum, messages, certificate, effects, schedule, safety, journal, tally, evidence, catchup, engine.
+quorum, messages, certificate, effects, schedule, presence, tally, safety, journal, bodies, proposals, outbox, early,
+voter, height, repair, catchup, evidence, engine. The protocol is told at the head of engine.py.
 """

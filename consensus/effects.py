@@ -25,7 +25,8 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class WorkPending:
-    """Transactions wait at this node: the height's clock starts."""
+    """Transactions wait at this node: the height's clock starts. Given again after `Executed` while some wait;
+    what is given between `Decide` and `Executed` is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class BlockBuilt:
 
 @dataclass(frozen=True, slots=True)
 class BlockJudged:
-    """Answer to `JudgeBlock`. `retry`: not valid now, but may be (time ahead of our clock)."""
+    """Answer to `JudgeBlock`. Valid by rules and by our clock, or else refused."""
 
     height: int
     block_hash: bytes
@@ -57,7 +58,14 @@ class Executed:
     next_due_ms: int  # header time at which an empty block is due: at once (0), or the heartbeat
 
 
-Input = Received | TimerFired | WorkPending | BlockBuilt | BlockJudged | Executed
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A validator can be reached (again): it is told what we have decided."""
+
+    key: bytes
+
+
+Input = Received | TimerFired | WorkPending | BlockBuilt | BlockJudged | Executed | PeerConnected
 
 # ---- effects ------------------------------------------------------------------------------------
 

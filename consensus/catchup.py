@@ -1,0 +1,192 @@
+"""Always-on catch-up (rule 11): what others have decided is fetched and goes through the same door as what we
+decide ourselves.
+
+A finalization above the open height tells that there is something to fetch. One that the set in force here
+verifies is the target, and any validator may be asked. One that it does not verify is perhaps of another set,
+perhaps nothing: it is its sender's claim, and only the sender is asked. Either way nothing is believed: every block
+is asked for together with its own finalization, which is verified by exactly the set of its height once that
+height opens. So set changes need no walk ahead, every height keeps its own certificate, and a lie costs its teller
+one request.
+
+Also here: the body of a block of the open height that a quorum notarized or finalized and we lack, by its hash.
+
+Requests go round the peers by a counter. An answer that is late, empty or bad costs one request and moves on to the
+next peer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.effects import EngineSettings
+from ledger.limits import BLOCK_BYTES_MAX
+from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certificate
+
+HEIGHTS_ASKED_MAX: Final = 16  # asked for and not answered, or answered and not yet executed
+FETCHED_BYTES_MAX: Final = 4 * BLOCK_BYTES_MAX
+CLAIMS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a peer sent for a height: nothing of it is verified."""
+
+    height: int
+    peer: bytes
+    block: bytes
+    finalization: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the engine lacks now."""
+
+    first_height: int  # the first height whose block is not at hand
+    body_hash: bytes | None  # of the open height
+    body_height: int
+    body_decided: bool  # then it may also be asked for by height
+    body_peers: Sequence[bytes]
+    validators: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    peer: bytes
+    deadline_ms: int
+
+
+class Catchup:
+    """Claims, requests under way, and blocks fetched ahead."""
+
+    def __init__(self, own_key: bytes | None, settings: EngineSettings) -> None:
+        self._own_key = own_key
+        self._timeout_ms = settings.block_request_ms
+        self._window = max(1, min(settings.heights_per_request_max, HEIGHTS_ASKED_MAX))
+        self._target = 0
+        self._claims: dict[bytes, int] = {}
+        self._requests: dict[int | bytes, _Request] = {}  # by height, or by block hash
+        self._fetched: dict[int, Fetched] = {}
+        self._turn = 0
+        self._tries: dict[int | bytes, int] = {}
+
+    @property
+    def highest(self) -> int:
+        """The highest height that anyone is known, or claims, to have decided."""
+        return max(self._target, max(self._claims.values(), default=0))
+
+    def claimed(self, peer: bytes) -> int:
+        """The highest height this peer claims to have decided."""
+        return self._claims.get(peer, 0)
+
+    def claim(self, peer: bytes, height: int, *, verified: bool) -> None:
+        """A peer has shown a finalization of a height above the open one."""
+        if verified:
+            self._target = max(self._target, height)
+        if peer in self._claims or len(self._claims) < CLAIMS_MAX:
+            self._claims[peer] = max(height, self.claimed(peer))
+
+    # ---- asking -----------------------------------------------------------------------------------
+
+    def requests(self, need: Need, now_ms: int) -> list[tuple[bytes, BlockRequest]]:
+        """What to ask for now, and of whom."""
+        self._forget(need)
+        for key in [key for key, request in self._requests.items() if now_ms >= request.deadline_ms]:
+            self._failed(key)
+        asked: list[tuple[bytes, BlockRequest]] = []
+        for height in self._wanted_heights(need):
+            peer = self._next_peer(self._peers_at(height, need))
+            if peer is not None:
+                self._requests[height] = _Request(peer, now_ms + self._timeout_ms)
+                asked.append((peer, BlockRequest(from_height=height, to_height=height)))
+        if need.body_hash is not None and need.body_hash not in self._requests:
+            tries = self._tries.get(need.body_hash, 0)
+            peer = self._next_peer(need.body_peers if tries < len(need.body_peers) else need.validators)
+            if peer is not None:
+                self._requests[need.body_hash] = _Request(peer, now_ms + self._timeout_ms)
+                asked.append((peer, self._body_request(need, tries)))
+        return asked
+
+    def next_ms(self) -> int | None:
+        """When the next request under way is given up."""
+        return min((request.deadline_ms for request in self._requests.values()), default=None)
+
+    def _wanted_heights(self, need: Need) -> list[int]:
+        # One height ahead is no backlog: its finalization is at hand, or comes with the next proposal.
+        highest = self.highest
+        if highest <= need.first_height:
+            return []
+        window = self._window
+        if sum(len(fetched.block) for fetched in self._fetched.values()) >= FETCHED_BYTES_MAX:
+            window = 1
+        heights = range(need.first_height, min(highest, need.first_height + window - 1) + 1)
+        return [h for h in heights if h not in self._requests and h not in self._fetched]
+
+    def _peers_at(self, height: int, need: Need) -> list[bytes]:
+        claimants = [peer for peer, claimed in self._claims.items() if claimed >= height]
+        # Claimants first; they may all be gone, while a verified target is somewhere for certain.
+        if self._target >= height and (not claimants or self._tries.get(height, 0) >= len(claimants)):
+            return list(need.validators)
+        return claimants
+
+    def _next_peer(self, peers: Sequence[bytes]) -> bytes | None:
+        others = [peer for peer in peers if peer != self._own_key]
+        if not others:
+            return None
+        self._turn += 1
+        return others[self._turn % len(others)]
+
+    def _body_request(self, need: Need, tries: int) -> BlockRequest:
+        # By hash while others have the height open; by height once they have executed it. Both are tried in turn.
+        if need.body_decided and tries % 2:
+            return BlockRequest(from_height=need.body_height, to_height=need.body_height)
+        return BlockRequest(block_hash=need.body_hash or b"")
+
+    def _forget(self, need: Need) -> None:
+        """Drops what is no longer needed."""
+        for height in [height for height in self._fetched if height < need.first_height]:
+            del self._fetched[height]
+        for keyed in (self._requests, self._tries):
+            stale = [key for key in keyed if not self._needed(key, need)]
+            for key in stale:
+                del keyed[key]
+        for peer in [peer for peer, height in self._claims.items() if height < need.first_height]:
+            del self._claims[peer]
+
+    def _needed(self, key: int | bytes, need: Need) -> bool:
+        return key >= need.first_height if isinstance(key, int) else key == need.body_hash
+
+    # ---- answers ----------------------------------------------------------------------------------
+
+    def answered(self, peer: bytes, reply: BlockReply, need: Need) -> bytes | None:
+        """Takes in a reply to a request under way. A height's block is kept for when it opens; the body asked for
+        by hash is returned. Anything else was not asked for."""
+        key: int | bytes = reply.block_hash or reply.from_height
+        if need.body_hash is not None and key == need.body_height and key not in self._requests:
+            key = need.body_hash
+        request = self._requests.get(key)
+        if request is None or request.peer != peer:
+            return None
+        if not reply.blocks or (isinstance(key, int) and reply.finalization.height != key):
+            self._failed(key)
+            return None
+        if isinstance(key, bytes):
+            return reply.blocks[0]
+        del self._requests[key]
+        self._fetched[key] = Fetched(key, peer, reply.blocks[0], reply.finalization)
+        return None
+
+    def take(self, height: int) -> Fetched | None:
+        """What was fetched for the height that is open now."""
+        return self._fetched.pop(height, None)
+
+    def rejected(self, key: int | bytes, peer: bytes) -> None:
+        """What this peer sent did not verify."""
+        self._claims.pop(peer, None)
+        self._tries[key] = self._tries.get(key, 0) + 1
+        self._requests.pop(key, None)
+
+    def _failed(self, key: int | bytes) -> None:
+        request = self._requests.pop(key)
+        self._tries[key] = self._tries.get(key, 0) + 1
+        if isinstance(key, int):
+            self._claims.pop(request.peer, None)

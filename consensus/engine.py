@@ -1,0 +1,372 @@
+"""Simplex, one height at a time, as a pure state machine: `step(input, now) -> effects`.
+
+The protocol. n validators have one vote each; a quorum is floor(2n/3) + 1. Height H opens when H - 1 is final and
+executed. Its views count 1, 2, 3...; the leader of view v is validator (H + v) mod n. A vote signs kind, chain,
+height, view and block hash; a quorum of one kind is a certificate: N(v) notarization, Z(v) nullification, F(v)
+finalization. The rules, by the numbers that the code cites:
+
+ 1. Propose. The leader takes the highest u < v whose N(u) it holds and proposes that block again, else a new block
+    with u = 0. It attaches N(u), Z(w) for every u < w < v, and F of height H - 1. Voters judge only what is
+    carried: any complete proof is good, even where they hold a notarization above u. What is missing is waited
+    for; it is never held against the leader.
+ 2. Judge once. Only a new block goes to the application. A block proposed again was judged by honest validators;
+    it must be at hand and durable, no more.
+ 3. On N(v) of the open height, any v: make it durable, send it on once, vote finalize(v) unless nullified v, enter
+    max(view, v + 1). The body is not needed for that. A leader that entered by notarization waits a short grace for
+    the finalization to form. View timers always run above view 1.
+ 4. Nullify the current view only: on timeout, refused block, or leader known dead. Having notarized it is no
+    obstacle and no fault. On Z(v): send it on, enter v + 1; what pends on N(v) goes on.
+ 5. F of any view decides the height. Finalize votes of old views keep counting. Messages for a decided height are
+    answered with its finalization, also when idle.
+ 6. Safety is four local rules and a journal: safety.py. What a vote rests on is durable before the vote leaves. Own
+    votes come back from the journal after a restart, into our own count.
+ 7. Repair. Certificates go out once when formed or received. Standing still, we resend a part of what others may
+    lack. timeout(v) = base * min(8, 1.5^(v - 1)). Leaders known dead are skipped, as a hint that fails open.
+ 8. Empty blocks. The height's clock starts on waiting transactions, on any valid vote, proposal or certificate for
+    the height, or when a block is due. Before that view 1 does not time out. Once it runs, the leader may propose an
+    empty block.
+ 9. Evidence. Conflicting notarizes, conflicting finalizes, or nullify and finalize of one view are reported.
+10. Validator changes. Only the set in force at H signs for H; `Executed` brings the set of the next height.
+11. Catch-up is always on and no mode: catchup.py. Whoever fetches old heights votes as soon as it has opened the
+    newest one, and never for a height it has not opened.
+
+The words of other heights: a message for a height below the open one is a straggler's and is answered (5); one for
+the next height is kept until that opens (early.py); a finalization further ahead sets catch-up going (11); anything
+else is dropped.
+
+Where we differ from design: nothing is looser. No notarize follows a nullify in one view (either is safe), and
+blocks are fetched one height at a time, each with its own finalization, so that every height keeps one.
+"""
+
+from collections.abc import Iterable
+
+from consensus.catchup import Catchup, Need
+from consensus.certificate import verify_certificate
+from consensus.early import EarlyMessages
+from consensus.effects import (
+    BlockBuilt,
+    BlockJudged,
+    Decide,
+    Effect,
+    EngineSettings,
+    Executed,
+    Input,
+    PeerConnected,
+    Received,
+    Sign,
+    TimerFired,
+    VerifySignature,
+    WorkPending,
+)
+from consensus.height import OpenHeight
+from consensus.journal import replay
+from consensus.messages import check_shape
+from consensus.outbox import Outbox
+from consensus.presence import Presence
+from consensus.repair import RateLimit, Resender, backlog
+from consensus.voter import Identity, Opening, Voter
+from ledger.errors import Invalid, InvariantBroken, Malformed
+from proto.chiptrace.v1.consensus_pb2 import (
+    BlockReply,
+    BlockRequest,
+    Certificate,
+    JournalRecord,
+    PeerMessage,
+    Tip,
+    VoteKind,
+)
+from proto.chiptrace.v1.ledger_pb2 import ValidatorSet
+
+
+class Engine:
+    """One validator (or follower) of one chain. The driver feeds it inputs and makes its effects happen, in order.
+
+    Times are milliseconds of one clock that does not go backwards and is comparable with header times.
+    """
+
+    def __init__(
+        self,
+        chain_id: bytes,
+        own_key: bytes | None,
+        sign: Sign | None,
+        verify: VerifySignature,
+        settings: EngineSettings,
+        height: int,
+        block_hash: bytes,
+        finalization: Certificate | None,
+        validators: ValidatorSet,
+        next_due_ms: int,
+        journal: Iterable[JournalRecord],
+        now: int,
+    ) -> None:
+        """Opens `height + 1`. `height`, `block_hash` and `finalization` are of the last block in the store (0, the
+        genesis hash that block 1 names as parent, and None for a new chain); `validators` are in force at
+        `height + 1`. Raises InvariantBroken for a journal that cannot be this key's or this store's."""
+        self._identity = Identity(chain_id, own_key, sign, verify, settings)
+        self._out = Outbox()
+        self._presence = Presence(own_key, settings.leader_dead_ms)
+        self._catchup = Catchup(own_key, settings)
+        self._early = EarlyMessages()
+        self._resender = Resender(settings.resend_bytes_max)
+        self._tip_answers = RateLimit(max(1, settings.resend_ms // 2))
+        self._body_answers = RateLimit(max(1, settings.block_request_ms // 2))
+        self._timer_ms: int | None = None
+        self._deciding = False  # Decide is out, Executed is awaited
+        self._last_body: tuple[bytes, bytes] | None = (
+            None  # of the newest executed height, for those still at it
+        )
+        self._finalization = finalization
+        self._open = self._opened(height + 1, block_hash, validators, next_due_ms, now)
+        self._replay = replay(journal, height + 1)
+        self._open.voter.restore(self._replay)
+
+    # ---- for the driver -----------------------------------------------------------------------------
+
+    @property
+    def height(self) -> int:
+        """The open height: one above the newest executed block."""
+        return self._open.height
+
+    @property
+    def view(self) -> int:
+        """The current view of the open height."""
+        return self._open.voter.view
+
+    @property
+    def finalization(self) -> Certificate | None:
+        """Of the newest decided height, executed or about to be; None before the first."""
+        return self._open.decision or self._finalization
+
+    @property
+    def behind(self) -> int:
+        """How many heights others have decided, or say so, beyond what is decided here."""
+        return max(0, self._catchup.highest - self._decided_height())
+
+    def start(self, now_ms: int) -> tuple[Effect, ...]:
+        """What a validator does first: goes on where its journal ends and tells where it is."""
+        self._open.voter.resume(now_ms)
+        self._out.send(None, self._tip())
+        proposal = self._open.voter.own_proposal
+        if proposal is not None and proposal.view == self.view:
+            self._out.send_proposal(proposal)  # the very same: another would be a second notarize
+        if self._replay.begun:
+            self._resend(now_ms)
+        self._settle(now_ms)
+        return self._out.take()
+
+    def step(self, event: Input, now_ms: int) -> tuple[Effect, ...]:
+        """Takes one thing that happened; returns what is to be done, in this order. The only dispatch."""
+        if isinstance(event, Received):
+            self._receive(event.sender, event.message, now_ms)
+        elif isinstance(event, BlockJudged):
+            if event.height == self.height:
+                self._open.judged(event.block_hash, event.valid, now_ms)
+        elif isinstance(event, BlockBuilt):
+            if event.height == self.height:
+                self._open.voter.built(event.view, event.block, event.wanted, now_ms)
+        elif isinstance(event, Executed):
+            self._executed(event, now_ms)
+        elif isinstance(event, WorkPending):
+            self._open.work_pending(now_ms)
+        elif isinstance(event, PeerConnected):
+            self._out.send(event.key, self._tip())
+        elif isinstance(event, TimerFired):
+            self._timer_ms = None
+        self._settle(now_ms)
+        return self._out.take()
+
+    # ---- messages -----------------------------------------------------------------------------------
+
+    def _receive(self, sender: bytes, message: PeerMessage, now_ms: int) -> None:
+        if sender == self._identity.own_key:
+            return
+        try:
+            check_shape(message)
+        except Malformed:
+            return
+        kind = message.WhichOneof("kind")
+        if kind == "vote":
+            self._agree(sender, message.vote.height, message, now_ms)
+        elif kind == "proposal":
+            self._agree(sender, message.proposal.height, message, now_ms)
+        elif kind == "certificate":
+            if message.certificate.kind == VoteKind.FINALIZE:
+                self._told_final(sender, message.certificate, now_ms)
+            self._agree(sender, message.certificate.height, message, now_ms)
+        elif kind == "tip":
+            self._told_tip(sender, message.tip, now_ms)
+        elif kind == "block_request":
+            self._answer_body(sender, message.block_request, now_ms)
+        elif kind == "block_reply":
+            self._replied(sender, message.block_reply, now_ms)
+
+    def _agree(self, sender: bytes, height: int, message: PeerMessage, now_ms: int) -> None:
+        """A vote, proposal or certificate, by its height."""
+        kind = message.WhichOneof("kind")
+        if height >= self.height - 1:
+            self._presence.heard(sender)
+        if kind == "proposal" and message.proposal.HasField("parent_finalization"):
+            self._told_final(sender, message.proposal.parent_finalization, now_ms)
+        if height <= self._decided_height():
+            self._straggler(sender, height, message, now_ms)
+        elif height == self.height:
+            if kind == "vote":
+                self._open.receive_vote(sender, message.vote, now_ms)
+            elif kind == "proposal":
+                self._open.receive_proposal(sender, message.proposal, now_ms)
+            else:
+                self._open.receive_certificate(message.certificate, now_ms)
+        elif height == self.height + 1:
+            self._early.keep(sender, height, message)
+
+    def _told_final(self, sender: bytes, finalization: Certificate, now_ms: int) -> None:
+        """A finalization of any height, from a certificate, a tip or a proposal (rules 5 and 11)."""
+        height = finalization.height
+        if height == self.height:
+            self._open.receive_certificate(finalization, now_ms)
+        elif height > self.height and height > self._catchup.claimed(sender):
+            validators = self._open.voter.opening.validators
+            try:
+                verify_certificate(self._identity.chain_id, validators, finalization, self._identity.verify)
+                verified = True
+            except Invalid:
+                verified = False  # perhaps of a set that is not known here yet
+            self._catchup.claim(sender, height, verified=verified)
+
+    def _told_tip(self, sender: bytes, tip: Tip, now_ms: int) -> None:
+        height = tip.finalization.height if tip.HasField("finalization") else 0
+        if height:
+            self._told_final(sender, tip.finalization, now_ms)
+        if height < self._decided_height():
+            self._answer_tip(sender, now_ms)
+
+    def _straggler(self, sender: bytes, height: int, message: PeerMessage, now_ms: int) -> None:
+        """A message for a decided height is answered with the newest finalization (rule 5)."""
+        decision = self._open.decision
+        if decision is not None and height == self.height and message.HasField("proposal"):
+            # The body of a block that was decided before its proposal came.
+            if not self._deciding and message.proposal.vote.block_hash == decision.block_hash:
+                self._open.body_arrived(decision.block_hash, message.proposal.block, now_ms)
+            return
+        knows = message.HasField("certificate") and message.certificate.kind == VoteKind.FINALIZE
+        if not knows or height < self._decided_height():
+            self._answer_tip(sender, now_ms)
+
+    def _answer_tip(self, sender: bytes, now_ms: int) -> None:
+        if self._tip_answers.allow(sender, now_ms):
+            self._out.send(sender, self._tip())
+
+    def _answer_body(self, sender: bytes, request: BlockRequest, now_ms: int) -> None:
+        """A body of the open height, or of the one just executed, by its hash. Heights are the driver's to answer."""
+        if not request.block_hash:
+            return
+        body = self._open.voter.bodies.get(request.block_hash)
+        if body is None and self._last_body is not None and self._last_body[0] == request.block_hash:
+            body = self._last_body[1]
+        if body is not None and not self._body_answers.allow(sender, now_ms):
+            return
+        blocks = [] if body is None else [body]
+        reply = BlockReply(blocks=blocks, block_hash=request.block_hash)
+        self._out.send(sender, PeerMessage(block_reply=reply))
+
+    def _replied(self, sender: bytes, reply: BlockReply, now_ms: int) -> None:
+        body = self._catchup.answered(sender, reply, self._need())
+        missing = self._open.missing_body()
+        if body is not None and missing is not None and not self._open.body_arrived(missing[0], body, now_ms):
+            self._catchup.rejected(missing[0], sender)
+
+    # ---- heights ------------------------------------------------------------------------------------
+
+    def _executed(self, event: Executed, now_ms: int) -> None:
+        if event.height < self.height:
+            return
+        decision = self._open.decision
+        if decision is None or event.height != self.height or event.block_hash != decision.block_hash:
+            raise InvariantBroken(
+                f"block {event.block_hash.hex()} of height {event.height} was executed, but height {self.height} "
+                f"is open and {'undecided' if decision is None else 'decided for ' + decision.block_hash.hex()}"
+            )
+        body = self._open.voter.bodies.get(decision.block_hash)
+        self._last_body = None if body is None else (decision.block_hash, body)
+        self._finalization = decision
+        self._deciding = False
+        self._open = self._opened(
+            event.height + 1, event.block_hash, event.validators, event.next_due_ms, now_ms
+        )
+        # What came too early is handled as if it came now.
+        for sender, message in self._early.take(self.height):
+            self._receive(sender, message, now_ms)
+
+    def _opened(
+        self, height: int, parent_hash: bytes, validators: ValidatorSet, due_ms: int, now_ms: int
+    ) -> OpenHeight:
+        opening = Opening(height, parent_hash, self._finalization, validators, due_ms)
+        voter = Voter(self._identity, opening, self._presence, self._out, now_ms)
+        return OpenHeight(voter, self._out)
+
+    def _decided_height(self) -> int:
+        return self.height if self._open.decision is not None else self.height - 1
+
+    def _tip(self) -> PeerMessage:
+        finalization = self.finalization
+        return PeerMessage(tip=Tip() if finalization is None else Tip(finalization=finalization))
+
+    # ---- after every input --------------------------------------------------------------------------
+
+    def _settle(self, now_ms: int) -> None:
+        """What follows from the new state whatever the input was."""
+        self._open.voter.tick(now_ms)
+        self._use_fetched(now_ms)
+        self._decide(now_ms)
+        if self._open.decision is None and self._open.voter.schedule.resend_due(now_ms):
+            self._resend(now_ms)
+        for peer, request in self._catchup.requests(self._need(), now_ms):
+            self._out.request(peer, request)
+        self._set_timer()
+
+    def _use_fetched(self, now_ms: int) -> None:
+        """Rule 11: a fetched block and its finalization come in by the same door as any other."""
+        fetched = self._catchup.take(self.height)
+        if fetched is None or self._deciding:
+            return
+        valid = self._open.receive_certificate(fetched.finalization, now_ms)
+        decision = self._open.decision
+        if decision is not None:
+            valid = valid and self._open.body_arrived(decision.block_hash, fetched.block, now_ms)
+        if not valid:
+            self._catchup.rejected(self.height, fetched.peer)
+
+    def _decide(self, now_ms: int) -> None:
+        decision = self._open.decision
+        if self._deciding or decision is None:
+            return
+        body = self._open.decided_body(now_ms)
+        if body is not None:
+            self._deciding = True
+            self._out.result(Decide(self.height, decision.block_hash, body, decision))
+
+    def _resend(self, now_ms: int) -> None:
+        self._open.voter.schedule.progress_ms = now_ms
+        for message in self._resender.next(backlog(self._open.voter, self._finalization)):
+            self._out.send(None, message)
+
+    def _need(self) -> Need:
+        missing = None if self._deciding else self._open.missing_body()
+        validators = [validator.key for validator in self._open.voter.opening.validators.validators]
+        return Need(
+            first_height=self._decided_height() + 1,
+            body_hash=None if missing is None else missing[0],
+            body_height=self.height,
+            body_decided=self._open.decision is not None,
+            body_peers=[] if missing is None else missing[1],
+            validators=validators,
+        )
+
+    def _set_timer(self) -> None:
+        moments = [self._catchup.next_ms()]
+        if self._open.decision is None:
+            moments.append(self._open.voter.schedule.next_ms())
+        at_ms = min((moment for moment in moments if moment is not None), default=None)
+        if at_ms is not None and at_ms != self._timer_ms:
+            self._timer_ms = at_ms
+            self._out.set_timer(at_ms)

@@ -1,0 +1,61 @@
+"""Repair (rule 7): what is sent again when the height stands still, and what stragglers are answered."""
+
+from consensus.voter import Voter
+from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip
+
+
+def backlog(voter: Voter, tip: Certificate | None) -> list[PeerMessage]:
+    """What others may lack to go on: tip finalization, N(u) of the highest u, Z above u, own votes from u on."""
+    messages: list[PeerMessage] = []
+    if tip is not None:
+        messages.append(PeerMessage(tip=Tip(finalization=tip)))
+    notarization = voter.held.highest_notarization()
+    from_view = 0
+    if notarization is not None:
+        from_view = notarization.view
+        messages.append(PeerMessage(certificate=notarization))
+    messages.extend(PeerMessage(certificate=z) for z in voter.held.nullifications(after=from_view))
+    messages.extend(PeerMessage(vote=vote) for vote in voter.own_votes if vote.view >= from_view)
+    return messages
+
+
+class Resender:
+    """Goes round the backlog, so many bytes at a time: a long one is never sent at once, and never starves."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._sent = 0  # messages sent so far, over all rounds
+
+    def next(self, messages: list[PeerMessage]) -> list[PeerMessage]:
+        """The next part of the backlog: at least one message, each at most once."""
+        part: list[PeerMessage] = []
+        left = self._bytes_max
+        start = self._sent
+        while messages and len(part) < len(messages):
+            message = messages[(start + len(part)) % len(messages)]
+            left -= message.ByteSize()
+            if part and left < 0:
+                break
+            part.append(message)
+        self._sent += len(part)
+        return part
+
+
+class RateLimit:
+    """At most one answer per peer and interval."""
+
+    PEERS_MAX = 1_024
+
+    def __init__(self, interval_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._answered_ms: dict[bytes, int] = {}
+
+    def allow(self, peer: bytes, now_ms: int) -> bool:
+        """Whether this peer may be answered now; then it counts as answered."""
+        last = self._answered_ms.get(peer)
+        if last is not None and 0 <= now_ms - last < self._interval_ms:
+            return False
+        if last is None and len(self._answered_ms) >= self.PEERS_MAX:
+            self._answered_ms.clear()
+        self._answered_ms[peer] = now_ms
+        return True
