@@ -1,0 +1,116 @@
+"""Signed claims about parts and lots: certificates, test reports, export licences, recalls.
+
+Whoever is a member may claim; custody is not asked for. The claim is a subject with a history of its own, and
+stands in its subject's history too, so that a complete history shows every recall. What is on another chain
+takes no entry: it is frozen here.
+"""
+
+from typing import Final
+
+from ledger import identifiers, state
+from ledger.context import Context
+from ledger.custody import is_frozen, load_part, save_part
+from ledger.errors import Refused
+from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX
+from ledger.members import check_name
+from proto.chiptrace.v1.ledger_pb2 import (
+    Attest,
+    AttestationRecord,
+    EntryKind,
+    LotRecord,
+    Reason,
+    RevokeAttestation,
+    Role,
+)
+
+KINDS: Final = ("certificate", "test_report", "export_licence", "recall")
+
+_ROLES: Final = (Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR)
+
+
+def attest(context: Context, operation: Attest) -> None:
+    """Records a claim about a part or lot that has a record here.
+
+    Raises Refused: ROLE_NOT_ALLOWED, ATTESTATION_INVALID, IDENTIFIER_INVALID, ATTESTATION_EXISTS,
+    UNKNOWN_PART.
+    """
+    context.require_role(*_ROLES)
+    # (1) The claim in itself.
+    _check_claim(operation)
+    key = state.attestation_key(operation.id)
+    if context.overlay.get(key) is not None:
+        raise Refused(f"attestation {operation.id} exists; ids are used once", Reason.ATTESTATION_EXISTS)
+    # (2) What it is about.
+    if not _enter_subject(context, operation.subject):
+        raise Refused(
+            f"{operation.subject} is neither a part nor a lot recorded on this chain", Reason.UNKNOWN_PART
+        )
+    # (3) Its record and history.
+    record = AttestationRecord(
+        id=operation.id,
+        issuer=context.member,
+        subject=operation.subject,
+        kind=operation.kind,
+        valid_from_ms=operation.valid_from_ms,
+        valid_until_ms=operation.valid_until_ms,
+        scope=operation.scope,
+        document_sha256=operation.document_sha256,
+        document_name=operation.document_name,
+    )
+    context.enter(key, record.history, EntryKind.ATTESTED)
+    state.save(context.overlay, key, record)
+
+
+def revoke_attestation(context: Context, operation: RevokeAttestation) -> None:
+    """Ends a claim, by its issuer, for ever; entered in both histories.
+
+    Raises Refused: ROLE_NOT_ALLOWED, UNKNOWN_ATTESTATION, NOT_OWNER for another member's, NOTHING_TO_DO when
+    revoked before, ATTESTATION_INVALID for a bad reason given.
+    """
+    context.require_role(*_ROLES)
+    if operation.why:
+        check_name(operation.why, "why", Reason.ATTESTATION_INVALID)
+    key = state.attestation_key(operation.id)
+    record = state.load(context.overlay, key, AttestationRecord)
+    if record is None:
+        raise Refused(f"there is no attestation {operation.id!a}", Reason.UNKNOWN_ATTESTATION)
+    if record.issuer != context.member:
+        raise Refused(f"attestation {record.id} is revoked by its issuer {record.issuer}", Reason.NOT_OWNER)
+    if record.revoked_at_ms:
+        raise Refused(f"attestation {record.id} was revoked at {record.revoked_at_ms}", Reason.NOTHING_TO_DO)
+    record.revoked_at_ms = context.time_ms
+    _enter_subject(context, record.subject)
+    context.enter(key, record.history, EntryKind.ATTESTED)
+    state.save(context.overlay, key, record)
+
+
+def _check_claim(operation: Attest) -> None:
+    for what, text in (("id", operation.id), ("subject", operation.subject)):
+        if not text.isascii() or identifiers.canonical(text).text != text:
+            raise Refused(f"{what} {text!a} is not in canonical form", Reason.IDENTIFIER_INVALID)
+    if operation.kind not in KINDS:
+        raise Refused(f"kind {operation.kind!a} is none of {', '.join(KINDS)}", Reason.ATTESTATION_INVALID)
+    if 0 < operation.valid_until_ms <= operation.valid_from_ms:
+        raise Refused("it would end before it begins to be valid", Reason.ATTESTATION_INVALID)
+    if len(operation.document_sha256) not in (0, 32):
+        raise Refused("document_sha256 has 32 bytes, or none without a document", Reason.ATTESTATION_INVALID)
+    if operation.document_name:
+        check_name(operation.document_name, "document_name", Reason.ATTESTATION_INVALID, NAME_BYTES_MAX)
+    if operation.scope:
+        check_name(operation.scope, "scope", Reason.ATTESTATION_INVALID, IDENTIFIER_BYTES_MAX)
+
+
+def _enter_subject(context: Context, subject: str) -> bool:
+    """Enters the claim in the history of the part or lot, unless frozen; whether there is such a record."""
+    part = load_part(context.overlay, subject)
+    if part is not None:
+        if not is_frozen(context.overlay, part):
+            context.enter(state.part_key(subject), part.history, EntryKind.ATTESTED)
+            save_part(context.overlay, part)
+        return True
+    lot = state.load(context.overlay, state.lot_key(subject), LotRecord)
+    if lot is None:
+        return False
+    context.enter(state.lot_key(subject), lot.history, EntryKind.ATTESTED)
+    state.save(context.overlay, state.lot_key(subject), lot)
+    return True

@@ -1,0 +1,116 @@
+"""How parts and amounts begin and end: commissioning under a grant, and destroying.
+
+A serial is commissioned once. Its grant's holder who commissions it again brings about a finding in its history
+and nothing else: the outcome is FLAGGED, for two bodies may now bear one name. Anyone else is refused.
+"""
+
+from ledger import lots
+from ledger.containers import Filling, standing
+from ledger.custody import check_free, find_or_adopt, find_part, is_frozen, new_part
+from ledger.errors import InvariantBroken, Refused
+from ledger.grants import holds_grant, require_grant
+from ledger.identifiers import Identifier
+from ledger.recording import Recording
+from proto.chiptrace.v1.ledger_pb2 import ClosedBy, EntryKind, PartRecord, PartStatus, Reason
+
+
+def commission(recording: Recording) -> None:
+    """ObjectEvent ADD: its parts begin to exist here, its amounts are added to the member's.
+
+    Where a part exists already, and the member holds the grant, the event changes nothing: each such part's
+    history is given a FLAG entry with finding REPEATED_COMMISSIONING, and that is also the outcome. An adopted
+    part is no such case: its commissioning supersedes the adoption, wherever the part is, with a finding.
+
+    Raises Refused: IDENTIFIER_INVALID, NOT_GRANTED, NOT_HOME_CHAIN, ALREADY_COMMISSIONED, NOT_LIVE (adopted,
+    and over or away since), QUANTITY_INVALID, EVENT_REPEATED.
+    """
+    view = recording.view
+    # (1) Rights over everything first.
+    found: list[tuple[Identifier, PartRecord | None]] = []
+    for identifier in view.epcs:
+        record = find_part(recording, identifier)
+        _check_right(recording, identifier, record)
+        found.append((identifier, record))
+    # (2) A repetition is flagged, and nothing else happens.
+    repeated = [record for _, record in found if record is not None and not record.adopted]
+    if repeated:
+        for quantity in view.quantities:
+            require_grant(recording.context, quantity.of)
+        for record in repeated:
+            recording.enter_part(record, EntryKind.FLAG, finding=Reason.REPEATED_COMMISSIONING)
+        recording.context.finding(Reason.REPEATED_COMMISSIONING)
+        return
+    # (3) New parts, and those that were only adopted so far.
+    for identifier, record in found:
+        if record is None:
+            recording.enter_part(new_part(recording, identifier, adopted=False))
+        else:
+            _supersede_adoption(recording, record)
+    # (4) Amounts.
+    for quantity in view.quantities:
+        recording.enter_lot(lots.commission_amount(recording, quantity))
+
+
+def _check_right(recording: Recording, identifier: Identifier, record: PartRecord | None) -> None:
+    if record is None:
+        require_grant(recording.context, identifier)
+        return
+    granted = holds_grant(recording.context, identifier)
+    frozen = not record.adopted and is_frozen(recording.context.overlay, record)
+    if not granted or frozen:
+        raise Refused(
+            f"{identifier.text} was commissioned by member {record.commissioner} already",
+            Reason.ALREADY_COMMISSIONED,
+        )
+    require_grant(recording.context, identifier)
+
+
+def _supersede_adoption(recording: Recording, record: PartRecord) -> None:
+    where = standing(recording.context.overlay, record)
+    if where.status != PartStatus.LIVE:
+        raise Refused(
+            f"{record.id} was adopted and is {PartStatus.Name(where.status)} now; its origin stays unknown",
+            Reason.NOT_LIVE,
+        )
+    record.adopted = False
+    record.commissioner = recording.member
+    recording.enter_part(record, finding=Reason.SUPERSEDES_ADOPTION)
+
+
+def commission_output(recording: Recording, identifier: Identifier, owner: str = "") -> PartRecord:
+    """A new part made by packing or transforming, under the member's grant. The caller enters the event.
+
+    Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, ALREADY_COMMISSIONED, IDENTIFIER_INVALID.
+    """
+    record = find_part(recording, identifier)
+    if record is not None:
+        raise Refused(
+            f"{identifier.text} was commissioned by member {record.commissioner} already",
+            Reason.ALREADY_COMMISSIONED,
+        )
+    require_grant(recording.context, identifier)
+    return new_part(recording, identifier, adopted=False, owner=owner)
+
+
+def destroy(recording: Recording) -> None:
+    """ObjectEvent DELETE, destroying or decommissioning: its parts end for ever, with all that is inside them.
+
+    Amounts are taken from the member's. What lies in a destroyed container stays where it is recorded, out of
+    anyone's reach. Raises Refused: UNKNOWN_PART, NOT_LIVE, NOT_IN_CUSTODY, INSIDE_CONTAINER, UNKNOWN_LOT,
+    QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    """
+    context = recording.context
+    for identifier in recording.view.epcs:
+        record = find_or_adopt(recording, identifier)
+        check_free(context, record)
+        filling = Filling.load(context.overlay, record)
+        record.status = PartStatus.DESTROYED
+        if filling is None:
+            recording.enter_part(record)
+            continue
+        filling.close(ClosedBy.DESTROY, record.history.n + 1)
+        if recording.enter_part(record) != filling.record.closed_n:
+            raise InvariantBroken(f"the closing of {record.id} is not its newest entry")
+        filling.save(context.overlay)
+    for quantity in recording.view.quantities:
+        recording.enter_lot(lots.spend_amount(recording, quantity))

@@ -1,0 +1,262 @@
+"""Containers answer for their contents: generations, manifests, and where a part really is.
+
+A child's record names (container, generation) and is not written again while it is inside; what happens to the
+container happens to it. A generation is one filling: it opens with the first thing put in and closes once, for
+ever, when everything is taken out, destroyed or exported together, or when the last thing leaves.
+
+    generation open     the child is where the container is, and is owned by the container's owner unless the
+                        generation holds things of several owners
+    closed UNPACK_ALL   the child is free, with the holder, owner and hop the generation records
+    closed DESTROY      the child is destroyed; EXPORT: it is on another chain
+
+A freed child's record is brought up to date when it is next read (`normalise`), so closing costs the same
+however much is inside. One generation is made either by packing or by installing, not both.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import state
+from ledger.errors import InvariantBroken, Refused
+from ledger.identifiers import canonical
+from ledger.limits import CONTAINER_DEPTH_MAX, MANIFEST_ROWS_MAX
+from ledger.state import Overlay, Reader
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    GenerationRecord,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
+
+_OPEN: Final = ClosedBy.CLOSED_BY_UNSPECIFIED
+
+
+# ---- where a part is ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is true of a part now, through everything it is inside of.
+
+    outermost: id of the free-standing part it is in, or its own; empty once destroyed or exported inside.
+    """
+
+    status: "PartStatus.ValueType"
+    holder: str
+    owner: str
+    outermost: str
+
+
+def load_generation(reader: Reader, container: str, generation: int) -> GenerationRecord:
+    """One filling of a container. Raises InvariantBroken where none was recorded."""
+    record = state.load(reader, state.generation_key(container, generation), GenerationRecord)
+    if record is None:
+        raise InvariantBroken(f"generation {generation} of {container} has no record")
+    return record
+
+
+def open_generation(reader: Reader, container: PartRecord) -> GenerationRecord | None:
+    """The generation that is open now, or None for a part with nothing inside."""
+    return load_generation(reader, container.id, container.generations) if container.open else None
+
+
+def normalise(reader: Reader, record: PartRecord) -> PartRecord:
+    """The record (changed in place) after the closing of the generation it lies in, if that was closed."""
+    if not record.container or record.status != PartStatus.LIVE:
+        return record
+    generation = load_generation(reader, record.container, record.generation)
+    if generation.closed_by == _OPEN:
+        return record
+    if generation.closed_by == ClosedBy.UNPACK_ALL:
+        free(record, generation.holder_at_close, generation.owner_at_close, generation.hop)
+    elif generation.closed_by == ClosedBy.DESTROY:
+        record.status = PartStatus.DESTROYED
+        record.holder = generation.holder_at_close
+    elif generation.closed_by == ClosedBy.EXPORT:
+        record.status = PartStatus.DEPARTED
+    else:
+        raise InvariantBroken(f"{record.id} lies in a generation of {record.container} closed empty")
+    return record
+
+
+def free(record: PartRecord, holder: str, owner: str, hop: int) -> None:
+    """Makes a child free-standing. owner: empty where each child kept its own."""
+    record.container = ""
+    record.generation = 0
+    record.holder = holder
+    record.hop = hop
+    if owner and owner != record.owner:
+        record.owner = owner
+        # Its own contents were sold with it, and their records were not touched.
+        record.contents_follow = record.contents_follow or record.open
+
+
+def standing(reader: Reader, record: PartRecord) -> Standing:
+    """Where a part really is. Reads one generation and one record per container around it."""
+    current, owner = record, record.owner
+    for _ in range(CONTAINER_DEPTH_MAX + 1):
+        if not current.container or current.status != PartStatus.LIVE:
+            return Standing(current.status, current.holder, owner, current.id)
+        generation = load_generation(reader, current.container, current.generation)
+        if generation.closed_by == ClosedBy.UNPACK_ALL:
+            owner = generation.owner_at_close or owner
+            return Standing(PartStatus.LIVE, generation.holder_at_close, owner, current.id)
+        if generation.closed_by == ClosedBy.DESTROY:
+            return Standing(PartStatus.DESTROYED, generation.holder_at_close, owner, "")
+        if generation.closed_by == ClosedBy.EXPORT:
+            return Standing(PartStatus.DEPARTED, generation.holder_at_close, owner, "")
+        if generation.closed_by != _OPEN:
+            raise InvariantBroken(f"{current.id} lies in a generation of {current.container} closed empty")
+        container = state.load(reader, state.part_key(current.container), PartRecord)
+        if container is None:
+            raise InvariantBroken(f"container {current.container} of {current.id} has no record")
+        if not generation.mixed_owners:
+            owner = container.owner
+        current = container
+    raise InvariantBroken(f"{record.id} lies deeper than {CONTAINER_DEPTH_MAX} containers")
+
+
+# ---- what is inside -----------------------------------------------------------------------------------------
+
+
+class Filling:
+    """The open generation of a container, worked on in memory until `save`."""
+
+    def __init__(self, container: PartRecord, record: GenerationRecord) -> None:
+        self.record = record
+        self._container = container
+        self._rows = {(row.item_class, row.lot, row.unit, row.place): row.count for row in record.manifest}
+
+    @classmethod
+    def load(cls, reader: Reader, container: PartRecord) -> "Filling | None":
+        """The open generation, or None for a container with nothing inside."""
+        record = open_generation(reader, container)
+        return None if record is None else cls(container, record)
+
+    @classmethod
+    def start(cls, container: PartRecord, installed: bool) -> "Filling":
+        """Opens the next generation; the caller saves the container too."""
+        container.generations += 1
+        container.open = True
+        container.contents_follow = False
+        record = GenerationRecord(
+            container=container.id, generation=container.generations, installed=installed
+        )
+        return cls(container, record)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is inside."""
+        return not self._rows
+
+    def require_kind(self, installed: bool) -> None:
+        """Returns only if things are packed here, or installed here, as the event says; EVENT_INVALID."""
+        if self.record.installed != installed:
+            done, event = ("installed", "Association") if self.record.installed else ("packed", "Aggregation")
+            raise Refused(
+                f"what is in {self.record.container} was {done}; record it as {event}Event",
+                Reason.EVENT_INVALID,
+            )
+
+    def add_child(self, child: PartRecord, inner: GenerationRecord | None) -> None:
+        """Counts a child in; `inner` is the generation open in it.
+
+        Raises Refused: TOO_DEEP; MANIFEST_FULL; NOT_OWNER where the contents were sold with the container and
+        the child has another owner.
+        """
+        levels = 0 if inner is None else _depth(inner)
+        if levels + 1 > CONTAINER_DEPTH_MAX:
+            raise Refused(
+                f"{child.id} holds {levels} levels already, {CONTAINER_DEPTH_MAX} are allowed in all",
+                Reason.TOO_DEEP,
+            )
+        if child.owner != self._container.owner or (inner is not None and inner.mixed_owners):
+            if self._container.contents_follow:
+                raise Refused(
+                    f"the contents of {self._container.id} were sold with it to {self._container.owner}, and "
+                    f"{child.id} is not all owned by it; unpack the container, then pack anew",
+                    Reason.NOT_OWNER,
+                )
+            self.record.mixed_owners = True
+        while len(self.record.levels) <= levels:
+            self.record.levels.append(0)
+        self.record.levels[levels] += 1
+        self.record.count += 1
+        for row, count in _rows_of(child, inner):
+            self._rows[row] = self._rows.get(row, 0) + count
+        self._check_rows()
+
+    def remove_child(self, child: PartRecord, inner: GenerationRecord | None) -> None:
+        """Counts a child out, as it was counted in: nothing changes in a child while it is inside."""
+        levels = 0 if inner is None else _depth(inner)
+        if levels >= len(self.record.levels) or self.record.levels[levels] == 0 or self.record.count == 0:
+            raise InvariantBroken(f"{child.id} was never counted into {self.record.container}")
+        self.record.levels[levels] -= 1
+        while self.record.levels and self.record.levels[-1] == 0:
+            del self.record.levels[-1]
+        self.record.count -= 1
+        for row, count in _rows_of(child, inner):
+            left = self._rows.get(row, -1) - count
+            if left > 0:
+                self._rows[row] = left
+            elif left == 0 and row in self._rows:
+                del self._rows[row]
+            else:
+                raise InvariantBroken(f"the manifest of {self.record.container} lacks {row} of {child.id}")
+
+    def add_amount(self, lot: str, unit: str) -> None:
+        """Notes that some of a lot lies in this container itself. Raises Refused(MANIFEST_FULL)."""
+        self._rows["", lot, unit, self.record.container] = 0
+        self._check_rows()
+
+    def remove_amount(self, lot: str, unit: str) -> None:
+        """Notes that none of a lot in this unit lies in this container itself any more."""
+        self._rows.pop(("", lot, unit, self.record.container), None)
+
+    def amounts(self) -> list[tuple[str, str]]:
+        """(lot, unit) of what lies in this container itself, in ascending order."""
+        place = self.record.container
+        return sorted((lot, unit) for _, lot, unit, where in self._rows if where == place)
+
+    def close(self, closed_by: "ClosedBy.ValueType", closed_n: int) -> None:
+        """Closes the generation for ever, the container's entries being `closed_n`; see `normalise`."""
+        container = self._container
+        self.record.closed_by = closed_by
+        self.record.closed_n = closed_n
+        self.record.hop = container.hop
+        self.record.holder_at_close = container.holder
+        self.record.owner_at_close = "" if self.record.mixed_owners else container.owner
+        container.open = False
+        container.contents_follow = False
+
+    def save(self, overlay: Overlay) -> None:
+        """Writes the generation record. Raises Refused(OVERSIZE)."""
+        record = self.record
+        record.depth = _depth(record)
+        del record.manifest[:]
+        for (item_class, lot, unit, place), count in sorted(self._rows.items()):
+            record.manifest.add(item_class=item_class, lot=lot, unit=unit, place=place, count=count)
+        state.save(overlay, state.generation_key(record.container, record.generation), record)
+
+    def _check_rows(self) -> None:
+        if len(self._rows) > MANIFEST_ROWS_MAX:
+            raise Refused(
+                f"{self.record.container} would hold more than {MANIFEST_ROWS_MAX} kinds of things; use another",
+                Reason.MANIFEST_FULL,
+            )
+
+
+_Row = tuple[str, str, str, str]  # class, lot, unit, place
+
+
+def _rows_of(child: PartRecord, inner: GenerationRecord | None) -> list[tuple[_Row, int]]:
+    rows: list[tuple[_Row, int]] = [((canonical(child.id).class_text, "", "", ""), 1)]
+    if inner is not None:
+        rows.extend(((row.item_class, row.lot, row.unit, row.place), row.count) for row in inner.manifest)
+    return rows
+
+
+def _depth(record: GenerationRecord) -> int:
+    """Levels below a container that is not empty: 1 when it holds plain parts and amounts only."""
+    return max(1, len(record.levels))

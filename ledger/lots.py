@@ -1,0 +1,158 @@
+"""Lots: identified classes with amounts, and how much of each lies where.
+
+An amount lies at a place: a member, a container, or an offer from one member to another. Moving takes exactly
+what is put elsewhere; only commissioning (by a grant's holder) and adoption add to a lot, only destroying and
+transforming take from it. So the sum over all places never exceeds what was declared.
+"""
+
+from ledger import decimals, state
+from ledger.errors import Refused
+from ledger.event import Quantity
+from ledger.grants import holds_grant, require_grant
+from ledger.recording import Recording
+from ledger.state import Overlay, Reader
+from proto.chiptrace.v1.ledger_pb2 import BalanceRecord, Decimal, LotRecord, Reason
+
+# ---- amounts ------------------------------------------------------------------------------------------------
+
+
+def offer_place(sender: str, receiver: str) -> str:
+    """The place of amounts on offer; no member id or canonical identifier holds the sign between."""
+    return f"{sender}>{receiver}"
+
+
+def amount_at(reader: Reader, lot: str, place: str, unit: str) -> Decimal:
+    """How much of a lot lies at a place in this unit (empty: pieces)."""
+    record = state.load(reader, state.balance_key(lot, place, unit), BalanceRecord)
+    return Decimal() if record is None else record.amount
+
+
+def put_amount(
+    overlay: Overlay, lot: str, place: str, unit: str, amount: Decimal, offered_at_ms: int = 0
+) -> None:
+    """Adds to what lies at a place. Raises Refused(QUANTITY_INVALID) where the sum cannot be kept exactly."""
+    key = state.balance_key(lot, place, unit)
+    total = decimals.add(amount_at(overlay, lot, place, unit), amount)
+    record = BalanceRecord(lot=lot, place=place, unit=unit, amount=total, offered_at_ms=offered_at_ms)
+    state.save(overlay, key, record)
+
+
+def take_amount(overlay: Overlay, lot: str, place: str, unit: str, amount: Decimal) -> Decimal:
+    """Takes from what lies at a place and returns what is left. Raises Refused(QUANTITY_EXCEEDED)."""
+    key = state.balance_key(lot, place, unit)
+    record = state.load(overlay, key, BalanceRecord) or BalanceRecord(lot=lot, place=place, unit=unit)
+    if decimals.compare(amount, record.amount) > 0:
+        raise Refused(
+            f"{decimals.to_text(amount)} {unit or 'pieces'} of {lot} are asked for, "
+            f"{place} has {decimals.to_text(record.amount)}",
+            Reason.QUANTITY_EXCEEDED,
+        )
+    left = decimals.subtract(record.amount, amount)
+    if decimals.sign(left) == 0:
+        overlay.delete(key)
+    else:
+        record.amount.CopyFrom(left)
+        state.save(overlay, key, record)
+    return left
+
+
+def require_amount(quantity: Quantity) -> Decimal:
+    """The amount that an event moves: given, above zero, whole where it counts pieces; QUANTITY_INVALID."""
+    amount = quantity.amount
+    if amount is None or decimals.sign(amount) <= 0:
+        raise Refused(f"{quantity.of.text}: say how much, above zero", Reason.QUANTITY_INVALID)
+    if not quantity.unit and not decimals.is_whole(amount):
+        raise Refused(
+            f"{quantity.of.text}: {decimals.to_text(amount)} pieces; pieces are whole, else name a unit",
+            Reason.QUANTITY_INVALID,
+        )
+    return amount
+
+
+def check_amount(reader: Reader, quantity: Quantity, place: str) -> None:
+    """Returns only if at least as much lies at a place as an event says; else Refused(QUANTITY_EXCEEDED)."""
+    held = amount_at(reader, quantity.of.text, place, quantity.unit)
+    if quantity.amount is not None and decimals.compare(quantity.amount, held) > 0:
+        raise Refused(
+            f"{place} has {decimals.to_text(held)} {quantity.unit or 'pieces'} of {quantity.of.text}, "
+            f"not {decimals.to_text(quantity.amount)}",
+            Reason.QUANTITY_EXCEEDED,
+        )
+
+
+# ---- lots under events --------------------------------------------------------------------------------------
+
+
+def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
+    """The lot an event names; adopted, with as much as the event says, where the chain allows.
+
+    Raises Refused: UNKNOWN_LOT, and for an adoption QUANTITY_INVALID, NOT_HOME_CHAIN.
+    """
+    context = recording.context
+    record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
+    if record is not None:
+        return record
+    if not context.parameters.adoption or not holds_grant(context, quantity.of):
+        raise Refused(
+            f"lot {quantity.of.text} was never commissioned on this chain; its grant's holder commissions it",
+            Reason.UNKNOWN_LOT,
+        )
+    require_grant(context, quantity.of)
+    record = _new_lot(recording, quantity, adopted=True)
+    recording.mark_moved()
+    put_amount(context.overlay, record.id, recording.member, quantity.unit, require_amount(quantity))
+    return record
+
+
+def _new_lot(recording: Recording, quantity: Quantity, adopted: bool) -> LotRecord:
+    record = LotRecord(
+        id=quantity.of.text,
+        origin_chain=recording.context.chain_id,
+        adopted=adopted,
+        commissioner=recording.member,
+    )
+    if adopted:
+        recording.adopted.add(state.lot_key(record.id))
+    state.save(recording.context.overlay, state.lot_key(record.id), record)
+    return record
+
+
+def commission_amount(recording: Recording, quantity: Quantity) -> LotRecord:
+    """Adds a declared amount to the member's, under its grant; an adopted lot stays marked as such.
+
+    Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, QUANTITY_INVALID, EVENT_REPEATED. The caller enters the event.
+    """
+    context = recording.context
+    require_grant(context, quantity.of)
+    amount = require_amount(quantity)
+    recording.mark_moved()
+    record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
+    if record is None:
+        record = _new_lot(recording, quantity, adopted=False)
+    put_amount(context.overlay, record.id, recording.member, quantity.unit, amount)
+    return record
+
+
+def hold_amount(recording: Recording, quantity: Quantity) -> LotRecord:
+    """The lot of which the member has at least as much as the event says (any, if it leaves it open).
+
+    Raises Refused: UNKNOWN_LOT, NOT_IN_CUSTODY, QUANTITY_EXCEEDED. The caller enters the event.
+    """
+    record = find_lot(recording, quantity)
+    held = amount_at(recording.context.overlay, record.id, recording.member, quantity.unit)
+    if decimals.sign(held) == 0:
+        raise Refused(f"member {recording.member} has nothing of {record.id}", Reason.NOT_IN_CUSTODY)
+    check_amount(recording.context.overlay, quantity, recording.member)
+    return record
+
+
+def spend_amount(recording: Recording, quantity: Quantity) -> LotRecord:
+    """Takes an amount from the member's: to be moved, consumed or destroyed by the caller, who enters the event.
+
+    Raises Refused: UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    """
+    amount = require_amount(quantity)
+    record = find_lot(recording, quantity)
+    recording.mark_moved()
+    take_amount(recording.context.overlay, record.id, recording.member, quantity.unit, amount)
+    return record

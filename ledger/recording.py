@@ -1,0 +1,170 @@
+"""One event while it is being recorded: what it says, and the entries it leaves in histories.
+
+The same event is recorded once. Where that is known without a row for every event ever made:
+
+1. a part's record names the newest event entered in its history, so the same event cannot follow itself there;
+2. an event that moves amounts leaves a MovedRecord under its digest, because amounts show no trace;
+3. a transformation without an id has a record under its digest;
+4. for an hour the idempotency key, which clients derive from the event, refuses the same transaction.
+
+What is left: an event that changes nothing (an observation) may be entered once more after others. Its entries
+then carry the same digest, for every reader of the history to see.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from ledger import codec, state
+from ledger.context import Context
+from ledger.errors import Refused
+from ledger.event import EventView, check_event, event_digest, read_event
+from ledger.limits import EVENT_BYTES_MAX, TIME_PRECISION_MS
+from ledger.state import Kind
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, MovedRecord, PartRecord, Reason
+
+_NO_FINDING: Final = Reason.REASON_UNSPECIFIED
+
+
+@dataclass(slots=True)
+class Recording:
+    """An event under the rules, within one transaction. digest: 32 bytes. late: older than the chain allows."""
+
+    context: Context
+    view: EventView
+    digest: bytes
+    late: bool
+    entered: set[bytes] = field(default_factory=set)  # subject keys with an entry of this event
+    adopted: set[bytes] = field(default_factory=set)  # subject keys that this event brought into being
+
+    @property
+    def member(self) -> str:
+        """Who records the event."""
+        return self.context.member
+
+    def check_new(self, record: PartRecord) -> None:
+        """Raises Refused(EVENT_REPEATED) if this event is the newest in the part's history already."""
+        if record.last_event == self.digest and state.part_key(record.id) not in self.entered:
+            raise Refused(f"this event is recorded already, last for {record.id}", Reason.EVENT_REPEATED)
+
+    def mark_moved(self) -> None:
+        """Notes that the event moves amounts; Refused(EVENT_REPEATED) if it did so before."""
+        key = state.state_key(Kind.BALANCE, self.digest)
+        if key in self.entered:
+            return
+        moved = state.load(self.context.overlay, key, MovedRecord)
+        if moved is not None:
+            raise Refused(
+                f"this event moved its amounts at height {moved.height} already", Reason.EVENT_REPEATED
+            )
+        record = MovedRecord(height=self.context.height, transaction=self.context.transaction_id)
+        state.save(self.context.overlay, key, record)
+        self.entered.add(key)
+
+    def enter_part(
+        self,
+        record: PartRecord,
+        kind: "EntryKind.ValueType" = EntryKind.EVENT,
+        *,
+        container: str = "",
+        generation: int = 0,
+        container_n: int = 0,
+        finding: "Reason.ValueType" = _NO_FINDING,
+    ) -> int:
+        """Enters the event in a part's history and saves the record; returns the new number of entries.
+
+        What the event adopted begins with an ADOPTED_EVENT entry, which stands for a plain one.
+        """
+        key = state.part_key(record.id)
+        finding = finding or self._finding
+        first = key in self.adopted and key not in self.entered
+        if first:
+            n = self._enter(key, record, EntryKind.ADOPTED_EVENT, finding=finding)
+        if not first or kind != EntryKind.EVENT:
+            n = self._enter(
+                key,
+                record,
+                kind,
+                container=container,
+                generation=generation,
+                container_n=container_n,
+                finding=finding,
+            )
+        record.last_event = self.digest
+        self.entered.add(key)
+        state.save(self.context.overlay, key, record)
+        return n
+
+    def enter_lot(
+        self,
+        record: LotRecord,
+        kind: "EntryKind.ValueType" = EntryKind.EVENT,
+        *,
+        container: str = "",
+        generation: int = 0,
+        container_n: int = 0,
+        finding: "Reason.ValueType" = _NO_FINDING,
+    ) -> None:
+        """Enters the event in a lot's history, once however often it names the lot, and saves the record."""
+        key = state.lot_key(record.id)
+        if key in self.entered:
+            return
+        finding = finding or self._finding
+        if key in self.adopted:
+            self._enter(key, record, EntryKind.ADOPTED_EVENT, finding=finding)
+        if key not in self.adopted or kind != EntryKind.EVENT:
+            self._enter(
+                key,
+                record,
+                kind,
+                container=container,
+                generation=generation,
+                container_n=container_n,
+                finding=finding,
+            )
+        self.entered.add(key)
+        state.save(self.context.overlay, key, record)
+
+    @property
+    def _finding(self) -> "Reason.ValueType":
+        return Reason.LATE_RECORD if self.late else _NO_FINDING
+
+    def _enter(
+        self,
+        key: bytes,
+        record: PartRecord | LotRecord,
+        kind: "EntryKind.ValueType",
+        *,
+        container: str = "",
+        generation: int = 0,
+        container_n: int = 0,
+        finding: "Reason.ValueType",
+    ) -> int:
+        return self.context.enter(
+            key,
+            record.history,
+            kind,
+            self.digest,
+            container=container,
+            generation=generation,
+            container_n=container_n,
+            finding=finding,
+        )
+
+
+def read_recording(context: Context, data: bytes) -> Recording:
+    """The event that `data` encodes, checked in itself.
+
+    Raises Malformed for bytes that are no event; Refused: EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID,
+    EVENT_TIME_OUT_OF_BOUNDS for a time in the future.
+    """
+    event = codec.decode(Event, data, EVENT_BYTES_MAX)
+    check_event(event)
+    view = read_event(event)
+    if view.event_time_ms > context.time_ms + TIME_PRECISION_MS:
+        raise Refused(
+            f"eventTime is {view.event_time_ms - context.time_ms} ms ahead of the chain's clock; "
+            "record what has happened",
+            Reason.EVENT_TIME_OUT_OF_BOUNDS,
+        )
+    late = view.event_time_ms < context.time_ms - context.parameters.backdate_ms
+    return Recording(context, view, event_digest(context.chain_id, event), late)
