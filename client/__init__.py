@@ -1,5 +1,7 @@
 """The other side of the API: keys, connections, verification, audits, the command line.
 
 Read in this order; each file imports only those before it:
+epcis_json, epcis_vocabulary, epcis_findings, epcis_context, epcis_shapes, epcis_check, epcis_normalise, epcis_read,
+epcis_write, epcis_grants,
 clock, keys, trust, connection, verified, audit, audit_report, submit.
 """

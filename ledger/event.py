@@ -33,11 +33,19 @@ from proto.chiptrace.v1.ledger_pb2 import Decimal, Event, Field, InclusionProof,
 
 SEED_BYTES: Final = 16
 SALT_BYTES: Final = 16
-TYPES: Final = frozenset(
-    ("ObjectEvent", "AggregationEvent", "AssociationEvent", "TransactionEvent", "TransformationEvent")
-)
 ACTIONS: Final = frozenset(("ADD", "OBSERVE", "DELETE"))
 
+# Which of the fields that rules read an event of each type may have.
+_OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "ObjectEvent": frozenset(("epcList", "quantityList", "action")),
+    "AggregationEvent": frozenset(("parentID", "childEPCs", "childQuantityList", "action")),
+    "AssociationEvent": frozenset(("parentID", "childEPCs", "childQuantityList", "action")),
+    "TransactionEvent": frozenset(("parentID", "epcList", "quantityList", "action")),
+    "TransformationEvent": frozenset(
+        ("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList", "transformationID")
+    ),
+}
+_OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
 _UNIT: Final = re.compile(r"[A-Z0-9]{2,3}\Z")
 
 
@@ -222,13 +230,12 @@ class _EventReader:
 
     def view(self) -> EventView:
         kind = self._text("type")
-        if kind not in TYPES:
-            raise event_values.invalid("type", f"{kind!r} is none of {', '.join(sorted(TYPES))}")
+        if kind not in _OWN_FIELDS:
+            raise event_values.invalid("type", f"{kind!r} is none of {', '.join(_OWN_FIELDS)}")
+        for name in sorted(self._fields.keys() & _OWNED - _OWN_FIELDS[kind]):
+            raise event_values.invalid(name, f"is no field of {kind}")
         action = self._text("action")
-        if kind == "TransformationEvent":
-            if action:
-                raise event_values.invalid("action", "a TransformationEvent has none")
-        elif action not in ACTIONS:
+        if kind != "TransformationEvent" and action not in ACTIONS:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
         parent = self._text("parentID")
         run = self._text("transformationID")
@@ -322,10 +329,9 @@ class _EventReader:
     def _quantity(self, item: Value, name: str) -> Quantity:
         members = event_values.object_of(item, name)
         of = self._identifier(event_values.text_in(members, "epcClass", name), f"{name}.epcClass")
-        if not of.is_class:
-            raise Refused(
-                f"{name}.epcClass: {of.text} names one thing, not a class", Reason.IDENTIFIER_INVALID
-            )
+        # Of a plain URI nobody can tell; a GS1 key or EPC tells.
+        if not of.is_class and (of.gs1_key_digits or of.text.startswith("urn:epc:id:")):
+            raise Refused(f"{name}.epcClass: {of.text} names one thing, no class", Reason.IDENTIFIER_INVALID)
         unit = event_values.text_in(members, "uom", name)
         if "uom" in members and _UNIT.match(unit) is None:
             raise Refused(f"{name}.uom: {unit!r} is no unit code such as KGM", Reason.QUANTITY_INVALID)

@@ -39,6 +39,7 @@ _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _EPC: Final = re.compile(r"urn:epc:(id|class|idpat):([a-z0-9]+):(.*)\Z", re.IGNORECASE)
 _OTHER_EPC: Final = re.compile(r"urn:epc:(id|idpat|class):[a-z0-9]+(?::[^:]+)*\Z")
+_EPC_CLASSES: Final = ("urn:epc:idpat:", "urn:epc:class:")
 _SEGMENT_ENDS: Final = "/:."
 
 
@@ -144,6 +145,18 @@ def _web(text: str, match: re.Match[str]) -> Identifier:
     return Identifier(text, "web")
 
 
+def why_not_gs1(text: str) -> str:
+    """Why a web address that looks like a Digital Link is kept as a plain URI; empty where it does not."""
+    web = _WEB.match(text)
+    try:
+        link = gs1_keys.split_link(web[3].split("/")[1:]) if web is not None else None
+        if link is not None:
+            gs1_keys.from_link(*link, text)
+    except Refused as error:
+        return str(error)
+    return ""
+
+
 def _is_plain_segment(segment: str) -> bool:
     return segment not in (".", "..")
 
@@ -200,7 +213,7 @@ def canonical_grant(text: str) -> str:
     identifier = canonical(probe)
     if identifier.gs1_key_digits:
         raise _refused(f"{text}: GS1 keys are granted as gs1: and the digits of the company prefix")
-    if identifier.text != probe or "?" in text or "*" in text:
+    if identifier.text != probe or "?" in text or text.startswith(_EPC_CLASSES):
         raise _refused(f"{text}: a namespace is an authority and whole segments")
     return text
 
@@ -212,16 +225,16 @@ def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
         longest = min(len(digits), GS1_PREFIX_DIGITS_MAX)
         return tuple(f"gs1:{digits[:n]}" for n in range(longest, GS1_PREFIX_DIGITS_MIN - 1, -1))
     text = identifier.text.split("?", 1)[0].removesuffix(".*")
+    for start in _EPC_CLASSES:
+        # A class lies in the namespace of its things.
+        if text.startswith(start):
+            text = "urn:epc:id:" + text.removeprefix(start)
     if identifier.scheme == "web":
-        start = (
-            text.index("/", len("https://")) if text.startswith("https:") else text.index("/", len("http://"))
-        )
-        ends = [place for place in range(start, len(text)) if text[place] == "/"]
+        ends = [place for place in range(text.index("://") + 3, len(text)) if text[place] == "/"]
     else:
-        start = text.index(":") + 1
-        if text.startswith("urn:"):
-            start = text.index(":", start) + 1
-        ends = [place for place in range(start, len(text)) if text[place] in _SEGMENT_ENDS]
+        parts = 3 if text.startswith("urn:epc:") else 2 if text.startswith("urn:") else 1
+        first = len(":".join(text.split(":", parts)[:parts])) + 1
+        ends = [place for place in range(first, len(text)) if text[place] in _SEGMENT_ENDS]
     return tuple(text[:end] for end in reversed([*ends, len(text)]))
 
 

@@ -1,0 +1,136 @@
+"""JSON as EPCIS documents need it: exact numbers, no repeated member names, bounded size and depth.
+
+Numbers are Python decimals when read and are written in plain notation, so that nothing is rounded on the way.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from ledger import decimals
+from ledger.errors import Malformed
+from ledger.limits import EPCIS_DOCUMENT_BYTES_MAX, EPCIS_DOCUMENT_DEPTH_MAX
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+# What `parse` gives: no int and no float, every number is a Decimal.
+Json = bool | str | Decimal | list["Json"] | dict[str, "Json"] | None
+
+# Strings as wholes (an open one reaches to the end, so that no text is scanned twice) and brackets.
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
+_OPENING: Final = frozenset("[{")
+_CLOSING: Final = frozenset("]}")
+
+
+def parse(data: bytes) -> Json:
+    """The value of a JSON text in UTF-8 (a byte order mark is passed over).
+
+    Raises Malformed: too large, nested too deep, not UTF-8, not JSON, a member named twice, a number too long
+    or not finite, or text that is no Unicode.
+    """
+    if len(data) > EPCIS_DOCUMENT_BYTES_MAX:
+        raise Malformed(f"{len(data)} bytes, at most {EPCIS_DOCUMENT_BYTES_MAX} are read", Reason.OVERSIZE)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8: {error}") from error
+    _check_depth(text)
+    try:
+        value: Json = json.loads(
+            text,
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_no_constant,
+            object_pairs_hook=_object,
+        )
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from error
+    _check_texts(value)
+    return value
+
+
+def _check_depth(text: str) -> None:
+    """Demand a bounded nesting before anything recursive reads the text."""
+    depth = 0
+    for match in _TOKENS.finditer(text):
+        token = match[0]
+        if token in _OPENING:
+            depth += 1
+            if depth > EPCIS_DOCUMENT_DEPTH_MAX:
+                raise Malformed(f"nested deeper than {EPCIS_DOCUMENT_DEPTH_MAX} levels", Reason.OVERSIZE)
+        elif token in _CLOSING:
+            depth -= 1
+
+
+def _number(text: str) -> Decimal:
+    if len(text) > decimals.TEXT_LENGTH_MAX:
+        raise Malformed(f"a number of {len(text)} characters, at most {decimals.TEXT_LENGTH_MAX} are read")
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise Malformed(f"the number {text} is out of range") from error
+
+
+def _no_constant(text: str) -> Decimal:
+    raise Malformed(f"{text} is no JSON number")
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for name, value in pairs:
+        if name in found:
+            raise Malformed(f"the member {name!r} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def _check_texts(value: Json) -> None:
+    """Refuse halves of surrogate pairs, which JSON's escapes can smuggle in and no UTF-8 can carry."""
+    pending: list[Json] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            for name in item:
+                _check_text(name)
+            pending.extend(item.values())
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Malformed(f"a text holds half of a surrogate pair at character {error.start}") from error
+
+
+def to_text(value: Json, *, indent: int = 2) -> str:
+    """The JSON text of a value, members in their order, numbers in plain notation. No line end at its end."""
+    return "".join(_parts(value, " " * indent, "\n"))
+
+
+def _parts(value: Json, indent: str, line: str) -> Iterator[str]:
+    if isinstance(value, Decimal):
+        yield number_text(value)
+    elif isinstance(value, (list, dict)) and value:
+        opening, closing = ("[", "]") if isinstance(value, list) else ("{", "}")
+        yield opening
+        inner = line + indent
+        for place, item in enumerate(value):
+            yield ("," if place else "") + inner
+            if isinstance(value, dict):
+                yield json.dumps(item, ensure_ascii=False) + ": "
+                yield from _parts(value[str(item)], indent, inner)
+            else:
+                yield from _parts(item, indent, inner)
+        yield line + closing
+    else:
+        yield json.dumps(value, ensure_ascii=False)
+
+
+def number_text(value: Decimal) -> str:
+    """A number in plain notation. Raises Refused(QUANTITY_INVALID) where it is out of the ledger's range."""
+    return decimals.to_text(decimals.from_decimal(value))
