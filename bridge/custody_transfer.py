@@ -197,6 +197,10 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     else:
         # (4) Known here: it left over this client, and comes back with a hop never seen.
         _check_comes_back(client, packet, transfer, part)
+        if client.chain_id == part.origin_chain:
+            # Its home may have commissioned by now what it had only adopted.
+            part.adopted = transfer.adopted
+            part.commissioner = transfer.class_commissioner
     returned = getattr(transfer, "return")
     part.hop = transfer.hop
     part.client = packet.destination_client
@@ -250,7 +254,7 @@ def _check_comes_back(
         )
     if transfer.hop <= part.hop:
         raise Refused(f"{part.id}: hop {transfer.hop} is not above {part.hop}", Reason.HOP_NOT_ABOVE)
-    if transfer.origin_chain != part.origin_chain or transfer.adopted != part.adopted:
+    if transfer.origin_chain != part.origin_chain:
         raise Refused(f"{part.id} left with another origin than it comes with", Reason.PACKET_MISMATCH)
     if getattr(transfer, "return") and transfer.receiver != part.holder:
         raise Refused(
