@@ -1,11 +1,9 @@
 """Evidence of a validator's fault (rule 9): two votes that no honest validator signs together, on chain."""
 
-from typing import Any
-
 from consensus.messages import check_vote_shape, signed_vote
 from consensus.tally import conflict
 from ledger import codec, hashes, state
-from ledger.context import Context, OperationTable
+from ledger.context import Context
 from ledger.errors import Malformed, Refused
 from ledger.hashes import Purpose
 from proto.chiptrace.v1.consensus_pb2 import Vote
@@ -48,7 +46,7 @@ def judge(chain_id: bytes, validators: ValidatorSet, evidence: Evidence) -> byte
     return key
 
 
-def record_evidence(context: Context, evidence: Evidence) -> None:
+def record(context: Context, evidence: Evidence) -> None:
     """Handler of the operation `evidence`: enters a fault in its member's history, once per validator, height and
     view. Anyone may submit it. Faults are judged by the set of their height, which state keeps for the newest
     changes of the set; older ones, and heights not executed yet, are refused.
@@ -71,14 +69,8 @@ def record_evidence(context: Context, evidence: Evidence) -> None:
         raise Refused(f"validator {key.hex()} is of unknown member {names[key]!r}", Reason.UNKNOWN_MEMBER)
     context.enter(member_key, member.history, EntryKind.EVIDENCE)
     state.save(context.overlay, member_key, member)
-    record = EvidenceRecord(member=names[key], key=key, height=evidence.height, recorded_at=context.height)
-    state.save(context.overlay, record_key, record)
-
-
-def operations() -> OperationTable:
-    """The operations of this package, by their name in Operation."""
-    handler: Any = record_evidence
-    return {"evidence": handler}
+    fault = EvidenceRecord(member=names[key], key=key, height=evidence.height, recorded_at=context.height)
+    state.save(context.overlay, record_key, fault)
 
 
 def _vote(data: bytes, which: str) -> Vote:

@@ -267,14 +267,13 @@ class Voter:
         self._begun = replay.begun
         for certificate in replay.certificates:
             self.held.add(certificate)
-        own = list(replay.votes)
         for proposal in replay.proposals:
             block_hash = proposal.vote.block_hash
             self.bodies.put(block_hash, proposal.block, judged=proposal.from_view == 0, durable=True)
-            if leader(self.opening.validators, proposal.height, proposal.view) == self.identity.own_key:
+            # One whose vote did not reach the journal was never sent.
+            if proposal.vote in replay.votes:
                 self.own_proposal = proposal
-                own.append(proposal.vote)
-        for vote in own:
+        for vote in replay.votes:
             self._restore_vote(vote)
 
     def _restore_vote(self, vote: Vote) -> None:
