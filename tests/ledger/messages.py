@@ -87,7 +87,7 @@ def _filled(descriptor: Descriptor, arm: str, depth: int) -> Message:
             continue
         if field.message_type is not None and depth >= DEPTH_MAX:
             continue
-        count = 2 if field.is_repeated else 1
+        count = 2 if field.is_repeated and depth == 0 else 1
         for turn in range(count):
             value = _value(field, depth, turn)
             if field.is_repeated and field.message_type is not None:

@@ -1,0 +1,328 @@
+"""Generate the golden vectors and the message tables of docs/format.md, or check that they are fresh (--check).
+
+Vectors are made by the product; tests/ledger/test_vectors.py demands the same of the independent encoder.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from consensus import messages as votes  # noqa: E402
+from ledger import block, codec, event, genesis, hashes, history, merkle, state  # noqa: E402
+from ledger.hashes import Purpose  # noqa: E402
+from ledger.tree import StateTree  # noqa: E402
+from proto.chiptrace.v1 import consensus_pb2, ledger_pb2  # noqa: E402
+from tests.ledger import messages  # noqa: E402
+
+FOLDER = ROOT / "tests" / "vectors"
+PAGE = ROOT / "docs" / "format.md"
+START, END = "<!-- generated: messages -->", "<!-- end -->"
+PROTOS = ("ledger", "consensus", "bridge")
+
+CHAIN = hashes.sha256(b"vectors: chain")
+SEEDS = [hashes.sha256(b"vectors: seed %d" % number) for number in range(4)]
+KEYS = [hashes.public_key(seed) for seed in SEEDS]
+
+# ---- docs/format.md ---------------------------------------------------------------------------------
+
+FIELD = re.compile(r"^\s*(?:repeated )?[\w.]+ (\w+) = \d+;(?: // (.*))?$")
+
+
+def comments() -> dict[str, tuple[str, dict[str, str]]]:
+    """Message name -> (its comment, field name -> comment), from the .proto files."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for name in PROTOS:
+        above: list[str] = []
+        inside = ""
+        for line in (ROOT / f"proto/chiptrace/v1/{name}.proto").read_text().splitlines():
+            if opened := re.match(r"^message (\w+) \{", line):
+                inside = opened[1]
+                found[inside] = " ".join(above), {}
+            elif inside and (field := FIELD.match(line)):
+                found[inside][1][field[1]] = field[2] or ""
+            above = [*above, line[2:].strip()] if line.startswith("//") else []
+    return found
+
+
+def type_of(field: Any) -> str:
+    names = {field.TYPE_BOOL: "bool", field.TYPE_BYTES: "bytes", field.TYPE_STRING: "string"}
+    names |= {field.TYPE_UINT32: "uint32", field.TYPE_UINT64: "uint64", field.TYPE_SINT32: "sint32"}
+    if field.message_type is not None:
+        name = field.message_type.name
+    elif field.enum_type is not None:
+        name = f"enum {field.enum_type.name}"
+    else:
+        name = names[field.type]
+    oneof = f", in {field.containing_oneof.name}" if field.containing_oneof is not None else ""
+    return ("repeated " if field.is_repeated else "") + name + oneof
+
+
+def tables() -> str:
+    said = comments()
+    parts = []
+    for kind in messages.all_kinds():
+        name = kind.DESCRIPTOR.name
+        comment, of_fields = said[name]
+        parts += ["", f"### {name}", ""]
+        if comment:
+            parts += [comment, ""]
+        if not kind.DESCRIPTOR.fields:
+            parts += ["No fields."]
+            continue
+        parts += ["| number | field | type | |", "|---|---|---|---|"]
+        for field in sorted(kind.DESCRIPTOR.fields, key=lambda field: field.number):
+            meaning = of_fields.get(field.name, "").replace("|", "\\|")
+            parts.append(f"| {field.number} | `{field.name}` | {type_of(field)} | {meaning} |")
+    return "\n".join(parts) + "\n\n"
+
+
+def page() -> str:
+    before, rest = PAGE.read_text().split(START)
+    return before + START + tables() + END + rest.split(END)[1]
+
+
+# ---- tests/vectors ------------------------------------------------------------------------------------
+
+
+def message_vectors() -> list[dict[str, Any]]:
+    return [
+        {
+            "type": kind.DESCRIPTOR.name,
+            "fields": messages.to_plain(message),
+            "bytes": codec.encode(message).hex(),
+        }
+        for kind in messages.all_kinds()
+        for message in messages.samples(kind)
+    ]
+
+
+def hash_vectors() -> list[dict[str, Any]]:
+    data = b"vectors: data"
+    found = []
+    for purpose in Purpose:
+        chain = b"" if purpose is Purpose.GENESIS else CHAIN
+        signature = hashes.sign(SEEDS[0], purpose, chain, data)
+        found.append(
+            {
+                "purpose": purpose.value,
+                "chain_id": chain.hex(),
+                "data": data.hex(),
+                "tagged": hashes.tagged_hash(purpose, chain, data).hex(),
+                "leaf": hashes.leaf_hash(purpose, chain, data).hex(),
+                "signed": hashes.signed_bytes(purpose, chain, data).hex(),
+                "seed": SEEDS[0].hex(),
+                "key": KEYS[0].hex(),
+                "signature": signature.hex(),
+            }
+        )
+    return found
+
+
+def merkle_vectors() -> dict[str, Any]:
+    leaves = [hashes.sha256(b"vectors: leaf %d" % number) for number in range(13)]
+    roots, inclusions, consistencies = [], [], []
+    frontier: list[bytes] = []
+    for n in range(len(leaves) + 1):
+        some = leaves[:n]
+        roots.append(
+            {"size": n, "root": merkle.root(some).hex(), "frontier": [node.hex() for node in frontier]}
+        )
+        for index in range(n):
+            path = merkle.inclusion_path(some, index)
+            inclusions.append({"size": n, "index": index, "path": [node.hex() for node in path]})
+        for old in range(1, n):
+            path = merkle.consistency_path(some, old)
+            consistencies.append({"old": old, "new": n, "path": [node.hex() for node in path]})
+        if n < len(leaves):
+            frontier = merkle.append(n, frontier, leaves[n])
+    return {
+        "leaves": [leaf.hex() for leaf in leaves],
+        "roots": roots,
+        "inclusion": inclusions,
+        "consistency": consistencies,
+    }
+
+
+def state_tree_vectors() -> list[dict[str, Any]]:
+    found = []
+    for size in (0, 1, 2, 3, 50):
+        content = {b"key %d" % number: b"value %d" % number for number in range(size)}
+        pages: dict[bytes, bytes | None] = {}
+        update = StateTree(CHAIN, pages.get, hashes.ZERO).update(dict(content))
+        pages.update(update.pages)
+        tree = StateTree(CHAIN, pages.get, update.root)
+        asked = [*list(content)[:8], *(b"absent %d" % number for number in range(8 if size else 0))]
+        proofs = []
+        for key in asked:
+            proof, value = tree.prove(key), content.get(key)
+            proofs.append(
+                {
+                    "key": key.hex(),
+                    "value": None if value is None else value.hex(),
+                    "proof": messages.to_plain(proof),
+                    "bytes": codec.encode(proof).hex(),
+                }
+            )
+        found.append(
+            {
+                "chain_id": CHAIN.hex(),
+                "state": {key.hex(): value.hex() for key, value in content.items()},
+                "root": update.root.hex(),
+                "proofs": proofs,
+            }
+        )
+    return found
+
+
+def sample(kind: type, arm: int = 0) -> Any:
+    """The full sample of a kind, with the given arm of its oneof."""
+    return list(messages.samples(kind))[1 + arm]
+
+
+def transaction_vectors() -> dict[str, Any]:
+    operations = [ledger_pb2.Operation(capture=ledger_pb2.Capture(event=b"vectors: event"))]
+    data = block.sign_transaction(CHAIN, SEEDS[0], operations, 1_790_000_000_000, bytes(range(16)))
+    transaction = ledger_pb2.Transaction.FromString(data)
+    second = hashes.sign(SEEDS[1], Purpose.TRANSACTION, CHAIN, transaction.body)
+    transaction.signatures.add(key=KEYS[1], signature=second)
+    both = codec.encode(transaction)
+    checked = [block.decode_transaction(CHAIN, one) for one in (data, both)]
+    results = [codec.encode(sample(ledger_pb2.Result)), codec.encode(ledger_pb2.Result(ok=True))]
+    return {
+        "chain_id": CHAIN.hex(),
+        "seeds": [SEEDS[0].hex(), SEEDS[1].hex()],
+        "body": messages.to_plain(checked[0].body),
+        "id": checked[0].id.hex(),
+        "transactions": [data.hex(), both.hex()],
+        "transactions_root": block.transactions_root(CHAIN, checked).hex(),
+        "results": [result.hex() for result in results],
+        "results_root": block.results_root(CHAIN, results).hex(),
+    }
+
+
+def chain_vectors() -> dict[str, Any]:
+    genesis_message, header = sample(ledger_pb2.Genesis), sample(ledger_pb2.Header)
+    validators, opening = sample(ledger_pb2.ValidatorSet), sample(ledger_pb2.AppHashOpening)
+    parts = [hashes.sha256(b"vectors: part %d" % number) for number in range(3)]
+    leaf = block.log_leaf(7, 1_790_000_000_000, *parts)
+    kinds = consensus_pb2.VoteKind
+    return {
+        "chain_id": CHAIN.hex(),
+        "genesis": {
+            "fields": messages.to_plain(genesis_message),
+            "chain_id": genesis.chain_id(codec.encode(genesis_message)).hex(),
+        },
+        "header": {
+            "fields": messages.to_plain(header),
+            "block_hash": block.block_hash(CHAIN, codec.encode(header)).hex(),
+        },
+        "validators": {
+            "fields": messages.to_plain(validators),
+            "hash": block.validators_hash(CHAIN, validators).hex(),
+        },
+        "app_hash": {"fields": messages.to_plain(opening), "hash": block.app_hash(CHAIN, opening).hex()},
+        "log_leaf": {
+            "height": 7,
+            "time_ms": 1_790_000_000_000,
+            "parts": [part.hex() for part in parts],
+            "bytes": leaf.hex(),
+            "leaf": block.log_leaf_hash(CHAIN, leaf).hex(),
+        },
+        "votes": [
+            {
+                "kind": kinds.Name(kind).lower(),
+                "height": 7,
+                "view": 2,
+                "block_hash": block_hash.hex(),
+                "signed": votes.signed_vote(
+                    CHAIN, consensus_pb2.Vote(kind=kind, height=7, view=2, block_hash=block_hash)
+                ).hex(),
+            }
+            for kind, block_hash in (
+                (kinds.NOTARIZE, parts[0]),
+                (kinds.NULLIFY, b""),
+                (kinds.FINALIZE, parts[0]),
+            )
+        ],
+    }
+
+
+def subject_vectors() -> dict[str, Any]:
+    happening = ledger_pb2.Event(seed=bytes(range(16)))
+    for name, arm in (("action", 0), ("count", 1), ("flag", 2), ("list", 3), ("object", 4)):
+        happening.fields.add(name=name, value=sample(ledger_pb2.Value, arm))
+    entries = []
+    record = ledger_pb2.History()
+    for number in range(5):
+        entry = sample(ledger_pb2.Entry)
+        entry.height = number
+        entries.append(history.append_entry(CHAIN, record, entry)[1].hex())
+    key_parts: list[tuple[int, list[str | int]]] = [
+        (state.Kind.PART, ["https://id.gs1.org/01/04012345000009/21/é1"]),
+        (state.Kind.BALANCE, ["lot", "member", ""]),
+        (state.Kind.COMMITMENT, ["client-1", 2**64 - 1]),
+        (state.Kind.VALIDATORS, []),
+        (state.Kind.VALIDATORS, [3]),
+    ]
+    return {
+        "chain_id": CHAIN.hex(),
+        "event": {
+            "fields": messages.to_plain(happening),
+            "digest": event.event_digest(CHAIN, happening).hex(),
+        },
+        "history": {
+            "entries": entries,
+            "frontier": [node.hex() for node in record.frontier],
+            "root": history.history_root(record).hex(),
+        },
+        "state_keys": [
+            {"kind": int(kind), "components": parts, "key": state.state_key(state.Kind(kind), *parts).hex()}
+            for kind, parts in key_parts
+        ],
+    }
+
+
+def files() -> dict[Path, str]:
+    """Every generated file with its content."""
+    made = {
+        "messages": message_vectors(),
+        "hashes": hash_vectors(),
+        "merkle": merkle_vectors(),
+        "state_tree": state_tree_vectors(),
+        "transaction": transaction_vectors(),
+        "chain": chain_vectors(),
+        "subjects": subject_vectors(),
+    }
+    found = {
+        FOLDER / f"{name}.json": json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        for name, content in made.items()
+    }
+    return {**found, PAGE: page()}
+
+
+def main() -> int:
+    FOLDER.mkdir(exist_ok=True)
+    made = files()
+    stale = [path for path, content in made.items() if not path.exists() or path.read_text() != content]
+    names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+    if "--check" in sys.argv[1:]:
+        if stale:
+            print(
+                f"Stale: {names}. If the format was meant to change, run: python scripts/generate_vectors.py"
+            )
+            return 1
+        print(f"Vectors are fresh ({len(made)} files).")
+        return 0
+    for path in stale:
+        path.write_text(made[path])
+    print(f"Wrote {names or 'nothing: all fresh'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
