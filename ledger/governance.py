@@ -16,7 +16,7 @@ from ledger.limits import (
     TRANSACTION_BYTES_MAX,
     VALIDATORS_MAX,
 )
-from ledger.members import CONSORTIUM_KEY, consortium, load_member, member_of_admin_key
+from ledger.members import count_members, load_member, member_of_admin_key
 from proto.chiptrace.v1.ledger_pb2 import (
     Govern,
     GovernanceProposal,
@@ -108,7 +108,7 @@ def _check_approvals(context: Context, operation: Govern) -> None:
 
 def set_parameters(context: Context, change: SetParameters) -> None:
     """Replaces the chain's parameters. Raises Refused(BAD_CHANGE) for one out of bounds."""
-    check_parameters(change.parameters, consortium(context.overlay).members)
+    check_parameters(change.parameters, count_members(context.overlay))
     state.save(context.overlay, state.PARAMETERS_KEY, change.parameters)
     # What follows in this transaction goes by the new ones.
     context.parameters = change.parameters
@@ -122,12 +122,7 @@ def set_validators(context: Context, change: SetValidators) -> None:
     """
     # (1) As many as survive one fault, unless the genesis said otherwise.
     count = len(change.validators)
-    totals = consortium(context.overlay)
-    if context.height == 0 and count < VALIDATORS_MIN:
-        # A genesis of fewer was checked to be a `dev` one (genesis.decode_genesis).
-        totals.dev = True
-        state.save(context.overlay, CONSORTIUM_KEY, totals)
-    least = 1 if totals.dev else VALIDATORS_MIN
+    least = 1 if context.overlay.get(state.DEV_KEY) is not None else VALIDATORS_MIN
     if not least <= count <= VALIDATORS_MAX:
         raise Refused(f"{count} validators; {least} to {VALIDATORS_MAX} are allowed", Reason.BAD_VALIDATORS)
     if len({validator.key for validator in change.validators}) != count:

@@ -70,9 +70,10 @@ def member_of_admin_key(reader: Reader, key: bytes) -> str | None:
     return row.member if key in load_member(reader, row.member).admin_keys else None
 
 
-def consortium(reader: Reader) -> ConsortiumRecord:
-    """How many members there are, and whether the genesis was `dev`."""
-    return state.load(reader, CONSORTIUM_KEY, ConsortiumRecord) or ConsortiumRecord()
+def count_members(reader: Reader) -> int:
+    """How many members the chain has."""
+    record = state.load(reader, CONSORTIUM_KEY, ConsortiumRecord)
+    return 0 if record is None else record.members
 
 
 # ---- changes ----------------------------------------------------------------------------------------------
@@ -101,8 +102,7 @@ def put_member(context: Context, change: PutMember) -> None:
     record = state.load(context.overlay, state.member_key(change.id), MemberRecord)
     if record is None:
         record = MemberRecord(id=change.id)
-        totals = consortium(context.overlay)
-        totals.members += 1
+        totals = ConsortiumRecord(members=count_members(context.overlay) + 1)
         state.save(context.overlay, CONSORTIUM_KEY, totals)
     # (2) Identifiers name one member each.
     _put_identifiers(context, record, change)

@@ -1677,19 +1677,16 @@ class ConsortiumRecord(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMBERS_FIELD_NUMBER: _builtins.int
-    DEV_FIELD_NUMBER: _builtins.int
     members: _builtins.int
-    dev: _builtins.bool
-    """the genesis allowed fewer than four validators and weak clients"""
+    """how many"""
     def __init__(
         self,
         *,
         members: _builtins.int = ...,
-        dev: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dev", b"dev", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
