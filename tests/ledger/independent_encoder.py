@@ -250,8 +250,6 @@ def event_digest(chain: bytes, event: dict) -> bytes:
 
 def packet_commitment(packet: dict) -> bytes:
     names = ("source_port", "destination_port", "version", "encoding")
-    payload = b"".join(sha256(packet[name].encode()) for name in names) + sha256(
-        bytes.fromhex(packet["value"])
-    )
+    parts = b"".join(sha256(packet[name].encode()) for name in names) + sha256(bytes.fromhex(packet["value"]))
     client, timeout = packet["destination_client"].encode(), be64(packet["timeout_ms"])
     return sha256(b"\2" + sha256(client) + sha256(timeout) + sha256(sha256(parts)))
