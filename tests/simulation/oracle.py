@@ -58,6 +58,9 @@ class Durable:
     """What one replica's journal proves, kept while it is written and rebuilt after a crash."""
 
     votes: set[Claim] = field(default_factory=set)
+    proposed: set[Claim] = field(
+        default_factory=set
+    )  # the leader's notarize in each proposal, own or another's
     certificates: set[Claim] = field(default_factory=set)
     bodies: set[bytes] = field(default_factory=set)
 
@@ -68,6 +71,7 @@ class Durable:
         elif kind == "certificate":
             self.certificates.add(claim_of(record.certificate))
         elif kind == "proposal":
+            self.proposed.add(claim_of(record.proposal.vote))
             self.certificates.update(claim_of(each) for each in certificates_in(record.proposal))
             if record.proposal.block:
                 self.bodies.add(hash_of(record.proposal.block))
@@ -99,6 +103,10 @@ class Oracle:
     def members(self, height: int) -> list[int]:
         keys = [validator.key for validator in self.truth.set_at(height).validators]
         return [self.keys.index[key] for key in keys]
+
+    def leader(self, height: int, view: int) -> int:
+        members = self.members(height)
+        return members[(height + view) % len(members)]
 
     def check_certificate(self, certificate: Certificate) -> None:
         """A quorum of the height's set signed exactly this claim."""
@@ -185,7 +193,8 @@ class Oracle:
         if claim in self.voted[who]:
             return
         if self.strict:
-            if claim not in durable.votes:
+            led = self.leader(claim[1], claim[2]) == who and claim in durable.proposed
+            if claim not in durable.votes and not led:
                 raise Violation(f"{who} sends {claim} before it is durable")
             self.check_rules(who, claim, durable)
         kind, height, view, block_hash = claim
@@ -238,7 +247,8 @@ class Oracle:
         notarized = self.possible(NOTARIZE, height, view)
         finalized = self.possible(FINALIZE, height, view)
         self._final[height] |= finalized
-        if len(notarized) > 1 or not finalized <= notarized or len(self._final[height]) > 1:
+        unfounded = not finalized <= notarized and len(self.members(height)) > 1  # alone, one need not say N
+        if len(notarized) > 1 or unfounded or len(self._final[height]) > 1:
             raise Violation(
                 f"({height}, {view}) can be notarized {notarized}, the height {self._final[height]}"
             )

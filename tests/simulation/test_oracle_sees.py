@@ -36,7 +36,9 @@ def violations(seeds, names, *, strict=True, prepare=lambda run: None):
         yield run.go().violation
 
 
-@pytest.mark.parametrize("names", [("supporter", "supporter"), ("equivocator", "supporter"), ("twins", "twins")])
+@pytest.mark.parametrize(
+    "names", [("supporter", "supporter"), ("equivocator", "supporter"), ("twins", "twins")]
+)
 def test_one_dishonest_validator_too_many_forks(names):
     assert any("fork at" in each for each in violations(range(SEEDS), names, strict=False))
 
@@ -71,7 +73,9 @@ def test_a_lost_journal_is_seen():
             for at in range(200, 3_000, 200):
                 run.world.schedule(at + replica.index, lambda replica=replica: run.crash(replica))
 
-    assert any("casts" in each or "both" in each for each in violations(range(SEEDS), ("supporter",), prepare=lose))
+    assert any(
+        "casts" in each or "both" in each for each in violations(range(SEEDS), ("supporter",), prepare=lose)
+    )
 
 
 def test_the_scenarios_differ():

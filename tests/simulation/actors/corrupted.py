@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from google.protobuf.message import DecodeError
+
 from consensus import effects
 from ledger.errors import ChiptraceError
 from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Vote
@@ -33,6 +35,17 @@ class Corrupted(Replica):
             self.crash()
             self.disk.journal.clear()
             self.world.schedule(100, self.start)
+
+    def receive(self, sender: int, data: bytes) -> None:
+        super().receive(sender, data)
+        if self.engine is not None:
+            try:
+                self.overhear(PeerMessage.FromString(data))
+            except DecodeError:
+                return
+
+    def overhear(self, message: PeerMessage) -> None:
+        """What it does with what it heard, besides following the chain."""
 
     # ---- its own hand ---------------------------------------------------------------------------
 

@@ -35,9 +35,9 @@ class Garbler(Corrupted):
         for receiver in self.some():
             self.network.send(self.index, receiver, self.garbled(data))
 
-    def receive(self, sender: int, data: bytes) -> None:
-        super().receive(sender, data)
-        if self.engine is not None and self.world.chance(0.3):
+    def overhear(self, message: PeerMessage) -> None:
+        if self.world.chance(0.3):
+            data = message.SerializeToString(deterministic=True)
             for receiver in self.some():
                 self.network.send(self.index, receiver, self.garbled(data))
 
@@ -78,10 +78,12 @@ class Swapper(Corrupted):
 class Flooder(Corrupted):
     """Votes for heights and views that nobody is at, and asks for everything, all the time."""
 
-    def receive(self, sender: int, data: bytes) -> None:
-        super().receive(sender, data)
-        if self.engine is None or not self.world.chance(0.4):
+    quiet_until = 0
+
+    def overhear(self, message: PeerMessage) -> None:
+        if self.world.now_ms < self.quiet_until or not self.world.chance(0.4):
             return
+        self.quiet_until = self.world.now_ms + 3  # or two of them would drown each other
         draw = self.world.random
         height = self.application.height + draw.choice((0, 1, 1, 1, 2, 50))
         view = draw.choice((1, 2, 5, 17, 1_000, 2**63, 2**64 - 1))

@@ -14,6 +14,7 @@ class Supporter(Corrupted):
     def start(self) -> None:
         self.hoard = Hoard(self)
         self.bodies: dict[bytes, bytes] = {}
+        self.supported: dict[tuple[int, int, bytes], int] = {}
         self.led: set[tuple[int, int]] = set()
         super().start()
 
@@ -22,11 +23,7 @@ class Supporter(Corrupted):
         if kind in {"block_request", "block_reply"} or (kind == "certificate" and self.world.chance(0.2)):
             super().emit(effect)  # else its engine only serves to follow the chain
 
-    def receive(self, sender: int, data: bytes) -> None:
-        super().receive(sender, data)
-        if self.engine is None:
-            return
-        message = PeerMessage.FromString(data)
+    def overhear(self, message: PeerMessage) -> None:
         kind = message.WhichOneof("kind")
         if kind == "proposal":
             proposal = message.proposal
@@ -44,7 +41,11 @@ class Supporter(Corrupted):
             self.lead(message.certificate.height, message.certificate.view + 1)
 
     def support(self, height: int, view: int, block_hash: bytes) -> None:
-        """Each kind of vote to a crowd of its own."""
+        """Each kind of vote to a crowd of its own, a few times."""
+        times = self.supported.get((height, view, block_hash), 0)
+        if times >= 4:
+            return
+        self.supported[height, view, block_hash] = times + 1
         if block_hash:
             self.cast(self.some(), NOTARIZE, height, view, block_hash)
             self.cast(self.some(), FINALIZE, height, view, block_hash)

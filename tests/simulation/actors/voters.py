@@ -54,10 +54,9 @@ class Outdated(Corrupted):
             view = self.world.random.randint(1, vote.view)
             self.cast(self.some(), vote.kind, vote.height, view, vote.block_hash)
 
-    def receive(self, sender: int, data: bytes) -> None:
-        super().receive(sender, data)
-        if self.engine is not None and self.world.chance(0.1):
-            self.said.append(PeerMessage.FromString(data))
+    def overhear(self, message: PeerMessage) -> None:
+        if self.world.chance(0.1):
+            self.said.append(message)
 
 
 class Impersonator(Corrupted):
@@ -72,9 +71,7 @@ class Impersonator(Corrupted):
         forged.signer = self.world.random.randrange(0, 8)
         self.tell(self.others(), PeerMessage(vote=forged))
 
-    def receive(self, sender: int, data: bytes) -> None:
-        super().receive(sender, data)
-        message = PeerMessage.FromString(data)
+    def overhear(self, message: PeerMessage) -> None:
         if message.WhichOneof("kind") == "vote" and self.world.chance(0.5):
             message.vote.kind = FINALIZE if message.vote.kind == NOTARIZE else NOTARIZE
             message.vote.block_hash = message.vote.block_hash or bytes(32)
