@@ -40,7 +40,9 @@ def find_python() -> str:
     candidates = [sys.executable]
     for major, minor in FITTING:
         name = f"python{major}.{minor}"
-        candidates += [path for path in (shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}") if path]
+        candidates += [
+            path for path in (shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}") if path
+        ]
         candidates += [str(path) for path in sorted(pyenv.glob(f"{major}.{minor}*/bin/python"))]
     for candidate in candidates:
         if version_of(candidate) in FITTING:
@@ -75,7 +77,9 @@ def prepare(requirements: str) -> str:
     command = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     for arguments in (pinned, command):
         if subprocess.run([*pip, *arguments], cwd=ROOT, check=False).returncode != 0:
-            sys.exit(f"Installing {wanted.name} failed (see above). Check the network or proxy, then run this again.")
+            sys.exit(
+                f"Installing {wanted.name} failed (see above). Check the network or proxy, then run this again."
+            )
     stamp.write_text(digest)
     say(f"environment ready after {time.monotonic() - started:.0f} s")
     return str(python)

@@ -1,8 +1,8 @@
 """A node that lies, for the demo and the tests: it passes every question on to an honest node and spoils answers.
 
-    forge   changes a word of an event in the middle of each history
-    hide    leaves one event out of each history
-    old     shows an old head, and the state under it, as the newest
+forge   changes a word of an event in the middle of each history
+hide    leaves one event out of each history
+old     shows an old head, and the state under it, as the newest
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class LyingNode(ChainServicer):
 
 
 for _name in ("GetStatus", "GetTransaction", "GetLogLeaves", "GetBlock", "GetPackets"):
-    setattr(LyingNode, _name, lambda self, request, context, name=_name: self._pass_on(name, request, context))
+    setattr(
+        LyingNode, _name, lambda self, request, context, name=_name: self._pass_on(name, request, context)
+    )
 
 
 def serve(lie: str, honest: ChainStub, credentials: grpc.ServerCredentials) -> tuple[grpc.Server, str]:

@@ -25,7 +25,10 @@ def steps(python: str) -> list[tuple[str, list[str]]]:
         ("format", [python, "-m", "ruff", "format", "--check", "--quiet", "."]),
         ("lint", [python, "-m", "ruff", "check", "--quiet", "."]),
         ("types", [python, "-m", "mypy", "--no-error-summary"]),
-        ("imports", [python, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]),
+        (
+            "imports",
+            [python, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        ),
         ("tests", [python, "-m", "pytest", "-n", workers, "--dist", "worksteal", "-m", "not processes"]),
         ("tests with real processes", [python, "-m", "pytest", "-m", "processes"]),
     ]

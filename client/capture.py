@@ -1,0 +1,72 @@
+"""Events on their way to a chain: one transaction each, in order, each final before the next is sent."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from client import epcis_read
+from client.epcis_context import Namespaces
+from client.epcis_json import Json
+from client.submit import Recorded, Submitter
+from ledger import codec
+from ledger.errors import ChiptraceError, Refused
+from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Operation
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What became of one event: recorded, or refused with a reason."""
+
+    file: str
+    index: int
+    recorded: Recorded | None
+    error: ChiptraceError | None
+
+
+def capture(
+    submitter: Submitter,
+    events: Iterable[epcis_read.ImportedEvent],
+    *,
+    go_on: bool,
+    told: Callable[[Captured], None],
+) -> list[Captured]:
+    """Record events in order. `told` hears of each as it is done.
+
+    With `go_on` a refused event does not keep the following ones back; else what follows it is not sent.
+    """
+    done: list[Captured] = []
+    for item in events:
+        try:
+            outcome = Captured(item.file, item.index, capture_one(submitter, item.event), None)
+        except Refused as error:
+            outcome = Captured(item.file, item.index, None, error)
+        done.append(outcome)
+        told(outcome)
+        if outcome.error is not None and not go_on:
+            break
+    return done
+
+
+def capture_one(submitter: Submitter, event: Event) -> Recorded:
+    """Record one event. Raises Refused with the chain's reason, NoAnswer."""
+    operation = Operation(capture=Capture(event=codec.encode(event)))
+    return submitter.submit([operation], epcis_read.idempotency_key([event]))
+
+
+def custody_event(parts: list[str], step: str, time: str, *, to: str = "", owner: bool = False) -> Event:
+    """The EPCIS event of a shipment or a receipt. `to`: the receiving member's short name. `time`: ISO 8601, UTC.
+
+    Raises Refused where an identifier is none.
+    """
+    event: dict[str, Json] = {
+        "type": "ObjectEvent",
+        "eventTime": time,
+        "eventTimeZoneOffset": "+00:00",
+        "epcList": list(parts),
+        "action": "OBSERVE",
+        "bizStep": step,
+    }
+    if to:
+        party = f"urn:chiptrace:member:{to}"
+        roles = ["possessing_party", "owning_party"] if owner else ["possessing_party"]
+        event["destinationList"] = [{"type": role, "destination": party} for role in roles]
+    return epcis_read.to_event(event, Namespaces())

@@ -1,0 +1,185 @@
+"""Commands that ask: `part show`, `part export`, `audit`. Every answer is checked before it is shown."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from client import epcis_write
+from client.audit import Audit
+from client.cli_epcis import CREATED
+from client.clock import now_ms
+from client.console import (
+    DEFAULT_TRUST,
+    ERR,
+    OUT,
+    ChainOption,
+    JsonOption,
+    TrustOption,
+    print_json,
+    without_traceback,
+)
+from client.session import open_all, open_chain
+from client.tree_view import print_report, time_text
+from client.verified import VerifiedChain
+from ledger import codec, state
+from ledger.errors import Refused
+from ledger.identifiers import canonical
+from ledger.limits import EVENT_BYTES_MAX
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, PartRecord, PartStatus, Reason
+
+part = typer.Typer(no_args_is_help=True, help="Show a part, or export its events.")
+Identifier = Annotated[str, typer.Argument(help="Identifier: EPC URN or GS1 Digital Link.", metavar="ID")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the asking commands."""
+    app.add_typer(part, name="part")
+    app.command("audit")(audit)
+
+
+def _found(chain: VerifiedChain, name: str) -> tuple[bytes, PartRecord | LotRecord]:
+    for key, kind in ((state.part_key(name), PartRecord), (state.lot_key(name), LotRecord)):
+        record = chain.record(key, kind)
+        if isinstance(record, PartRecord | LotRecord):
+            return key, record
+    raise Refused(
+        f"{name} is proven absent from chain {chain.trust.name} at height {chain.snapshot().height}; if it was "
+        "recorded a moment ago, ask again",
+        Reason.UNKNOWN_PART,
+    )
+
+
+@part.command("show")
+@without_traceback
+def show(
+    identifier: Identifier,
+    chain: ChainOption,
+    trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
+) -> None:
+    """A part as it is proven now: status, holder, and its complete history on this chain.
+
+    Example: chiptrace part show urn:epc:id:sgtin:9521234.000001.7 --chain chipmaker
+    """
+    name = canonical(identifier).text
+    with open_chain(trust, chain) as session:
+        key, record = _found(session.verified, name)
+        entries = session.verified.history(key, record.history)
+        times = session.verified.times(proven.entry.height for proven in entries)
+        shown = _shown(record, session.verified)
+        rows: list[dict[str, Any]] = [
+            {
+                "n": proven.n,
+                "height": proven.entry.height,
+                "time_ms": times[proven.entry.height],
+                "kind": EntryKind.Name(proven.entry.kind),
+                "finding": Reason.Name(proven.entry.finding) if proven.entry.finding else "",
+                "transaction": proven.entry.transaction.hex(),
+            }
+            for proven in entries
+        ]
+    if as_json:
+        print_json({**shown, "history": rows})
+        return
+    for label, value in shown.items():
+        if value not in ("", 0, False):
+            OUT.print(f"{label:<16}{escape(str(value))}")
+    OUT.print(f"history         {len(rows)} entries, complete")
+    for row in rows:
+        OUT.print(
+            f"  {row['n']:>3} {time_text(row['time_ms'])} #{row['height']} {row['kind']} {row['finding']}"
+        )
+
+
+def _shown(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, Any]:
+    place = {"id": record.id, "chain": chain.trust.name, "as_of_height": chain.snapshot().height}
+    if isinstance(record, LotRecord):
+        return {**place, "kind": "lot", "commissioner": record.commissioner, "adopted": record.adopted}
+    return {
+        **place,
+        "kind": "part",
+        "status": PartStatus.Name(record.status),
+        "holder": record.holder,
+        "owner": record.owner,
+        "offered_to": record.offered_to,
+        "container": record.container,
+        "generation": record.generation,
+        "client": record.client,
+        "sequence": record.sequence,
+        "hop": record.hop,
+        "adopted": record.adopted,
+        "commissioner": record.commissioner,
+    }
+
+
+@part.command("export")
+@without_traceback
+def export(
+    identifier: Identifier,
+    chain: ChainOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write here instead of to standard output.")
+    ] = None,
+    trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
+) -> None:
+    """The events of a part's history as an EPCIS 2.0 document, each field as it was captured.
+
+    Example: chiptrace part export ID --chain chipmaker --out part.jsonld
+    """
+    name = canonical(identifier).text
+    with open_chain(trust, chain) as session:
+        key, record = _found(session.verified, name)
+        events = []
+        for proven in session.verified.history(key, record.history):
+            operation = proven.transaction.body.operations[proven.entry.operation]
+            if operation.WhichOneof("kind") == "capture":
+                events.append(codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX))
+    text = epcis_write.to_text(events, CREATED)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(
+            {"events": len(events), "out": str(out) if out else None, "document": None if out else text}
+        )
+    elif out is None:
+        print(text, end="")
+    else:
+        OUT.print(f"[green]wrote[/] {out} with {len(events)} events")
+
+
+@without_traceback
+def audit(
+    identifier: Identifier,
+    chain: ChainOption,
+    trust: TrustOption = DEFAULT_TRUST,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", help="Ask only this node, as CHAIN=HOST:PORT; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a part back to where it came from, over every chain of the trust file, and check every step here.
+
+    Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --chain assembler
+    """
+    only = dict(choice.partition("=")[::2] for choice in node or [])
+    with open_all(trust, only) as sessions:
+        chains = {chain_id: session.verified for chain_id, session in sessions.items()}
+        asked = next((chain_id for chain_id, one in chains.items() if one.trust.name == chain), None)
+        if asked is None:
+            names = ", ".join(one.trust.name for one in chains.values())
+            raise Refused(f"the trust file names no chain '{chain}'; it has: {names}", Reason.NOT_FOUND)
+        quiet = as_json or not ERR.is_terminal
+        with nullcontext() if quiet else ERR.status("checking") as status:
+            report = Audit(
+                chains, lambda text: status.update(f"checking {escape(text)}") if status else None
+            ).run(identifier, asked, now_ms)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print_report(OUT, report)
+    raise typer.Exit(report.verdict.exit_code)
