@@ -62,7 +62,8 @@ class Catchup:
         self._own_key = own_key
         self._timeout_ms = settings.block_request_ms
         self._window = max(1, min(settings.heights_per_request_max, HEIGHTS_ASKED_MAX))
-        self._target = 0
+        self._target = 0  # verified
+        self._raised_ms = 0  # when the highest height known last rose
         self._claims: dict[bytes, int] = {}
         self._requests: dict[int | bytes, _Request] = {}  # by height, or by block hash
         self._fetched: dict[int, Fetched] = {}
@@ -74,12 +75,19 @@ class Catchup:
         """The highest height that anyone is known, or claims, to have decided."""
         return max(self._target, max(self._claims.values(), default=0))
 
+    @property
+    def target(self) -> int:
+        """The highest height of which a verified finalization was seen."""
+        return self._target
+
     def claimed(self, peer: bytes) -> int:
         """The highest height this peer claims to have decided."""
         return self._claims.get(peer, 0)
 
-    def claim(self, peer: bytes, height: int, *, verified: bool) -> None:
+    def claim(self, peer: bytes, height: int, now_ms: int, *, verified: bool) -> None:
         """A peer has shown a finalization of a height above the open one."""
+        if height > self.highest:
+            self._raised_ms = now_ms
         if verified:
             self._target = max(self._target, height)
         if peer in self._claims or len(self._claims) < CLAIMS_MAX:
@@ -93,7 +101,7 @@ class Catchup:
         for key in [key for key, request in self._requests.items() if now_ms >= request.deadline_ms]:
             self._failed(key)
         asked: list[tuple[bytes, BlockRequest]] = []
-        for height in self._wanted_heights(need):
+        for height in self._wanted_heights(need, now_ms):
             peer = self._next_peer(self._peers_at(height, need))
             if peer is not None:
                 self._requests[height] = _Request(peer, now_ms + self._timeout_ms)
@@ -106,14 +114,19 @@ class Catchup:
                 asked.append((peer, self._body_request(need, tries)))
         return asked
 
-    def next_ms(self) -> int | None:
-        """When the next request under way is given up."""
-        return min((request.deadline_ms for request in self._requests.values()), default=None)
+    def next_ms(self, need: Need, now_ms: int) -> int | None:
+        """When the next request under way is given up, or one is to be made."""
+        moments = [request.deadline_ms for request in self._requests.values()]
+        patience_ends = self._raised_ms + self._timeout_ms
+        if self.highest >= need.first_height and patience_ends > now_ms:
+            moments.append(patience_ends)
+        return min(moments, default=None)
 
-    def _wanted_heights(self, need: Need) -> list[int]:
-        # One height ahead is no backlog: its finalization is at hand, or comes with the next proposal.
+    def _wanted_heights(self, need: Need, now_ms: int) -> list[int]:
+        # One height ahead is no backlog yet: it is being executed here, or its proposal is on the way.
         highest = self.highest
-        if highest <= need.first_height:
+        patient = highest == need.first_height and now_ms < self._raised_ms + self._timeout_ms
+        if highest < need.first_height or patient:
             return []
         window = self._window
         if sum(len(fetched.block) for fetched in self._fetched.values()) >= FETCHED_BYTES_MAX:

@@ -225,13 +225,17 @@ class Engine:
         if height == self.height:
             self._open.receive_certificate(finalization, now_ms)
         elif height > self.height and height > self._catchup.claimed(sender):
-            validators = self._open.voter.opening.validators
-            try:
-                verify_certificate(self._identity.chain_id, validators, finalization, self._identity.verify)
-                verified = True
-            except Invalid:
-                verified = False  # perhaps of a set that is not known here yet
-            self._catchup.claim(sender, height, verified=verified)
+            verified = height > self._catchup.target and self._verifies(finalization)
+            self._catchup.claim(sender, height, now_ms, verified=verified)
+
+    def _verifies(self, finalization: Certificate) -> bool:
+        """Whether the set in force here signed it; another set may have, which is not known here yet."""
+        validators = self._open.voter.opening.validators
+        try:
+            verify_certificate(self._identity.chain_id, validators, finalization, self._identity.verify)
+        except Invalid:
+            return False
+        return True
 
     def _told_tip(self, sender: bytes, tip: Tip, now_ms: int) -> None:
         height = tip.finalization.height if tip.HasField("finalization") else 0
@@ -320,9 +324,10 @@ class Engine:
         self._decide(now_ms)
         if self._open.decision is None and self._open.voter.schedule.resend_due(now_ms):
             self._resend(now_ms)
-        for peer, request in self._catchup.requests(self._need(), now_ms):
+        need = self._need()
+        for peer, request in self._catchup.requests(need, now_ms):
             self._out.request(peer, request)
-        self._set_timer()
+        self._set_timer(self._catchup.next_ms(need, now_ms))
 
     def _use_fetched(self, now_ms: int) -> None:
         """Rule 11: a fetched block and its finalization come in by the same door as any other."""
@@ -362,8 +367,8 @@ class Engine:
             validators=validators,
         )
 
-    def _set_timer(self) -> None:
-        moments = [self._catchup.next_ms()]
+    def _set_timer(self, catchup_ms: int | None) -> None:
+        moments = [catchup_ms]
         if self._open.decision is None:
             moments.append(self._open.voter.schedule.next_ms())
         at_ms = min((moment for moment in moments if moment is not None), default=None)

@@ -85,6 +85,7 @@ class OpenHeight:
         # 3. It is its leader's notarize, and counts as such whatever becomes of the rest.
         if not self.receive_vote(sender, proposal.vote, now_ms):
             return
+        self._take_certified_body(proposal, now_ms)
         # 4. It is for the current view, into which its own proof has brought us, the first one in it, and of use.
         if self.decision is not None or proposal.view != self.voter.view:
             return
@@ -100,6 +101,13 @@ class OpenHeight:
         elif proposal.block:
             self.body_arrived(proposal.vote.block_hash, proposal.block, now_ms)
         self._consider(now_ms)
+
+    def _take_certified_body(self, proposal: Proposal, now_ms: int) -> None:
+        """A proposal that comes after its own notarization still brings the body, which would have to be fetched."""
+        block_hash = proposal.vote.block_hash
+        certificate = self.decision or self.voter.held.notarization(proposal.view)
+        if proposal.block and certificate is not None and certificate.block_hash == block_hash:
+            self.body_arrived(block_hash, proposal.block, now_ms)
 
     def _take_new_block(self, proposal: Proposal, now_ms: int) -> None:
         block_hash = proposal.vote.block_hash

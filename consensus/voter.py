@@ -231,7 +231,10 @@ class Voter:
         if view != self.building:
             return
         self.building = None
-        if block is None or view != self.view or not self.may_propose():
+        if block is None:
+            self.start(now_ms)  # what could not be built now is asked for again, or the view times out
+            return
+        if view != self.view or not self.may_propose():
             return
         if not wanted and self.schedule.started_ms is None:
             return
