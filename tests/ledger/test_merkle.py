@@ -128,6 +128,17 @@ def test_index_equal_to_size_never_verifies():
             )
 
 
+def test_a_path_does_not_go_on_above_the_root():
+    for size in range(1, 9):
+        for index in range(size):
+            proof = LOG.inclusion(index, size)
+            for side in (0, 1):
+                pair = (LEAVES[50], LOG.root(size))[:: 1 if side else -1]
+                above = hashlib.sha256(b"\x01" + pair[0] + pair[1]).digest()
+                longer = InclusionProof(index=index, size=size, path=[*proof.path, LEAVES[50]])
+                refused(merkle.verify_inclusion, LEAVES[index], longer, above)
+
+
 def test_an_inner_node_is_no_leaf_of_a_smaller_tree_with_the_same_size():
     size = 8
     proof = LOG.inclusion(0, size)
@@ -181,6 +192,7 @@ def test_another_past_is_not_consistent():
 def test_sizes_that_cannot_be():
     root = merkle.root(LEAVES[:4])
     refused(merkle.verify_consistency, 5, root, 4, root, [])
+    refused(merkle.verify_consistency, 4, root, 3, root, [])
     refused(merkle.verify_consistency, -1, root, 4, root, [])
     refused(merkle.verify_consistency, 0, root, 4, root, [])
     refused(merkle.verify_consistency, 0, merkle.EMPTY_ROOT, 0, root, [])

@@ -55,6 +55,9 @@ class Pages:
     def tree(self):
         return StateTree(CHAIN, self.read, self.root, self.cache)
 
+    def tree_without_cache(self):
+        return StateTree(CHAIN, self.read, self.root)
+
     def update(self, changes):
         found = self.tree().update(changes)
         for path, page in found.pages.items():
@@ -201,7 +204,7 @@ def test_a_damaged_page_is_never_used():
             bad = bytearray(good)
             bad[position] ^= 1 << position % 8
             pages.stored[path] = bytes(bad)
-            everything = StateTree(CHAIN, pages.read, pages.root)
+            everything = pages.tree_without_cache()
             with pytest.raises(StoreError, match="sync anew"):
                 everything.update({b"%d" % number: b"new" for number in range(300)})
         pages.stored[path] = good
@@ -216,8 +219,29 @@ def test_a_page_of_another_length_or_gone_is_noticed(change):
         kept = pages.stored[path]
         pages.stored[path] = change(kept)
         with pytest.raises(StoreError):
-            StateTree(CHAIN, pages.read, pages.root).update({b"%d" % number: b"new" for number in range(300)})
+            pages.tree_without_cache().update({b"%d" % number: b"new" for number in range(300)})
         pages.stored[path] = kept
+
+
+def test_a_slot_is_a_leaf_or_a_page_below_and_not_both():
+    pages = built_from_scratch({b"one": b"1"})
+    ((path, page),) = pages.stored.items()
+    pages.stored[path] = page[:2] + page[:2] + page[4:] + bytes(32)
+    with pytest.raises(StoreError, match="impossible bytes"):
+        pages.tree_without_cache().prove(b"one")
+
+
+def test_an_update_that_fails_half_way_leaves_the_cache_true():
+    pages = stored_tree()
+    pages.cache = PageCache(1000)
+    pages.tree().prove(b"1")
+    lost = max(pages.stored)
+    kept = pages.stored.pop(lost)
+    with pytest.raises(StoreError, match="is missing"):
+        pages.tree().update({b"%d" % number: b"new" for number in range(300)})
+    pages.stored[lost] = kept
+    for number in range(300):
+        tree_proof.verify(CHAIN, pages.root, b"%d" % number, b"value", pages.tree().prove(b"%d" % number))
 
 
 def test_a_page_of_an_older_version_is_noticed():
@@ -228,7 +252,7 @@ def test_a_page_of_an_older_version_is_noticed():
         if pages.stored[path] != old[path]:
             kept, pages.stored[path] = pages.stored[path], old[path]
             with pytest.raises(StoreError, match="does not hash"):
-                StateTree(CHAIN, pages.read, pages.root).prove(b"1")
+                pages.tree_without_cache().prove(b"1")
             pages.stored[path] = kept
 
 
