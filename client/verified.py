@@ -38,7 +38,7 @@ from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed
 from ledger.genesis import chain_id as genesis_id
 from ledger.genesis import decode_genesis
 from ledger.history import verify_history
-from ledger.limits import HISTORY_ITEMS_MAX, LOG_LEAVES_MAX, PROVE_KEYS_MAX, STATE_VALUE_BYTES_MAX, U64_MAX
+from ledger.limits import HISTORY_ITEMS_MAX, LOG_LEAVES_MAX, PROVE_KEYS_MAX, STATE_VALUE_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     Entry,
@@ -188,10 +188,11 @@ class VerifiedChain:
     def values(self, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
         """The proven value of each key at the pinned height; None where its absence is proven."""
         pinned = self.snapshot()
-        wanted = [key for key in dict.fromkeys(keys) if key not in pinned.values]
+        asked = list(dict.fromkeys(keys))
+        wanted = [key for key in asked if key not in pinned.values]
         for start in range(0, len(wanted), PROVE_KEYS_MAX):
             self._prove(wanted[start : start + PROVE_KEYS_MAX], pinned.height, pinned)
-        return {key: pinned.values[key] for key in keys}
+        return {key: pinned.values[key] for key in asked}
 
     def record(self, key: bytes, kind: type[M]) -> M | None:
         """The proven record under a key, decoded; None where its absence is proven."""
@@ -276,7 +277,11 @@ class VerifiedChain:
     def times(self, heights: Iterable[int]) -> dict[int, int]:
         """Header time of each old height, in milliseconds, proven under the pinned log root."""
         pinned = self.snapshot()
-        wanted = sorted({h for h in heights if 0 < h <= pinned.height} - self._times.keys())
+        asked = set(heights)
+        with self._checking("the heights of entries"):
+            if any(height > pinned.height for height in asked):
+                raise Invalid("an entry claims a height that is not decided yet", Reason.BAD_PROOF)
+        wanted = sorted(height for height in asked if height and height not in self._times)
         for start in range(0, len(wanted), LOG_LEAVES_MAX):
             part = wanted[start : start + LOG_LEAVES_MAX]
             request = LogLeavesRequest(heights=part, size=pinned.opening.log_size)
@@ -296,4 +301,5 @@ class VerifiedChain:
                         pinned.opening.log_root,
                     )
                     self._times[height] = leaf.time_ms
-        return {height: self._times.get(height, 0 if height == 0 else U64_MAX) for height in heights}
+        genesis_ms = self.genesis.time_ms if self.genesis is not None else 0
+        return {height: self._times[height] if height else genesis_ms for height in sorted(asked)}

@@ -36,6 +36,20 @@ def forged(data: bytes) -> bytes:
     return encode(transaction)
 
 
+def forge_history(reply: HistoryReply) -> None:
+    """Forge the event in the middle of those in the reply."""
+    events = [item for item in reply.items if forged(item.transaction) != item.transaction]
+    if events:
+        middle = events[len(events) // 2]
+        middle.transaction = forged(middle.transaction)
+
+
+def hide_event(reply: HistoryReply) -> None:
+    """Leave out the entry in the middle of the reply."""
+    if reply.items:
+        del reply.items[len(reply.items) // 2]
+
+
 class LyingNode(ChainServicer):
     """Serves one of LIES on a free loopback port, with the certificate of a real member's node."""
 
@@ -61,11 +75,10 @@ class LyingNode(ChainServicer):
     def GetHistory(self, request: Any, context: grpc.ServicerContext) -> HistoryReply:  # noqa: N802
         """A history with an event changed, or left out."""
         reply: HistoryReply = self._pass_on("GetHistory", request, context)
-        middle = len(reply.items) // 2
-        if self._lie == "forge" and reply.items:
-            reply.items[middle].transaction = forged(reply.items[middle].transaction)
-        if self._lie == "hide" and reply.items:
-            del reply.items[middle]
+        if self._lie == "forge":
+            forge_history(reply)
+        if self._lie == "hide":
+            hide_event(reply)
         return reply
 
     def _pass_on(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
