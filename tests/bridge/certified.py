@@ -32,7 +32,9 @@ class Keys:
     def hash(self, chain_id=CHAIN):
         return validators_hash(chain_id, self.set)
 
-    def certify(self, header: bytes, height, signers=None, *, chain_id=CHAIN, kind=FINALIZE, view=1) -> Certificate:
+    def certify(
+        self, header: bytes, height, signers=None, *, chain_id=CHAIN, kind=FINALIZE, view=1
+    ) -> Certificate:
         """A certificate by these signers (default: all); nothing is checked."""
         this_hash = block_hash(chain_id, header)
         signed = signed_vote(chain_id, Vote(kind=kind, height=height, view=view, block_hash=this_hash))
@@ -56,7 +58,9 @@ def make_header(height, keys: Keys, following: Keys | None = None, **changes) ->
     return codec.encode(Header(**(fields | changes)))
 
 
-def signed_header(height, keys: Keys, following: Keys | None = None, signers=None, view=1, **changes) -> SignedHeader:
+def signed_header(
+    height, keys: Keys, following: Keys | None = None, signers=None, view=1, **changes
+) -> SignedHeader:
     """A header of the chain, certified by `keys`, with the set that follows where it changes."""
     header = make_header(height, keys, following, **changes)
     return SignedHeader(

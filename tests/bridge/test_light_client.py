@@ -73,7 +73,9 @@ def test_the_newest_header_again_changes_nothing_even_from_another_view_and_unsi
 @st.composite
 def set_walks(draw):
     """Heights, with the sets that follow where they change."""
-    steps = draw(st.lists(st.tuples(st.integers(1, 50), st.sampled_from(["", "abcd", "bcde", "abcdefg"])), max_size=6))
+    steps = draw(
+        st.lists(st.tuples(st.integers(1, 50), st.sampled_from(["", "abcd", "bcde", "abcdefg"])), max_size=6)
+    )
     return steps
 
 
@@ -121,7 +123,9 @@ def test_30_an_expired_client_verifies_nothing_and_time_is_the_given_one():
 
 def test_19_a_header_of_another_chain_is_refused():
     header = make_header(3, FIRST, chain_id=HERE)
-    refused(Reason.WRONG_CHAIN, genesis_state(), SignedHeader(header=header, certificate=FIRST.certify(header, 3)))
+    refused(
+        Reason.WRONG_CHAIN, genesis_state(), SignedHeader(header=header, certificate=FIRST.certify(header, 3))
+    )
 
 
 def test_heights_at_and_below_the_newest_are_refused():
@@ -177,7 +181,9 @@ def test_19_votes_of_another_chain_height_or_kind_are_no_votes_for_this_header()
         relabelled = FIRST.certify(header, 1)
         relabelled.signatures[:] = other.signatures
         for certificate in (other, relabelled):
-            refused(Reason.BAD_CERTIFICATE, genesis_state(), SignedHeader(header=header, certificate=certificate))
+            refused(
+                Reason.BAD_CERTIFICATE, genesis_state(), SignedHeader(header=header, certificate=certificate)
+            )
     # Another view signs other bytes too.
     moved = FIRST.certify(header, 1, view=3)
     moved.view = 4
@@ -300,7 +306,11 @@ def test_05_rubbish_raises_nothing_but_what_is_promised(header, next_validators)
 
 def test_17_a_header_in_another_encoding_is_malformed():
     signed = signed_header(1, FIRST)
-    for data in (signed.header + b"\x00", signed.header + Header(height=1).SerializeToString(), signed.header[:-1]):
+    for data in (
+        signed.header + b"\x00",
+        signed.header + Header(height=1).SerializeToString(),
+        signed.header[:-1],
+    ):
         with pytest.raises(Malformed):
             verify(genesis_state(), SignedHeader(header=data, certificate=FIRST.certify(data, 1)))
 

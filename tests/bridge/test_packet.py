@@ -40,8 +40,7 @@ def independent_commitment(fields):
 
     payload = sha(
         b"".join(
-            sha(fields[name].encode())
-            for name in ("source_port", "destination_port", "version", "encoding")
+            sha(fields[name].encode()) for name in ("source_port", "destination_port", "version", "encoding")
         )
         + sha(fields["value"])
     )
@@ -100,9 +99,7 @@ def test_golden_vectors():
 
 def test_the_error_is_the_one_constant():
     # hashlib.sha256(b"UNIVERSAL_ERROR_ACKNOWLEDGEMENT"), as in ibc-go 04-channel/v2/types/acknowledgement.go
-    assert (
-        packets.ERROR.hex() == hashlib.sha256(b"UNIVERSAL_ERROR_ACKNOWLEDGEMENT").hexdigest()
-    )
+    assert packets.ERROR.hex() == hashlib.sha256(b"UNIVERSAL_ERROR_ACKNOWLEDGEMENT").hexdigest()
     assert packets.SUCCESS == b"\x01"
     assert packets.RECEIPT == b"\x02"
 

@@ -47,7 +47,15 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Value,
 )
 from proto.chiptrace.v1.node_pb2 import PacketItem
-from tests.ledger.chain_fixture import START_MS, STEP_MS, Chain, key_of, make_genesis, make_parameters, seed_of
+from tests.ledger.chain_fixture import (
+    START_MS,
+    STEP_MS,
+    Chain,
+    key_of,
+    make_genesis,
+    make_parameters,
+    seed_of,
+)
 
 PREFIX = "gs1:4012345"
 MEMBERS = {
@@ -147,7 +155,9 @@ class BridgedChain(Chain):
 
 def on_the_wire(item) -> SignedHeader:
     return SignedHeader(
-        header=item.header, certificate=Certificate.FromString(item.certificate), next_validators=item.next_validators
+        header=item.header,
+        certificate=Certificate.FromString(item.certificate),
+        next_validators=item.next_validators,
     )
 
 
@@ -183,9 +193,7 @@ def serial(number: int) -> str:
 def prove(source: BridgedChain, header_height: int, key: bytes, *, leaf: bool = False) -> RemoteProof:
     """The honest proof of a key of `source` under a header."""
     proven = source.app.prove([key], header_height - 1)
-    proof = RemoteProof(
-        header_height=header_height, opening=proven.opening, proof=proven.keys[0].proof
-    )
+    proof = RemoteProof(header_height=header_height, opening=proven.opening, proof=proven.keys[0].proof)
     if leaf:
         proof.last_leaf.CopyFrom(proven.last_leaf)
     return proof
@@ -303,9 +311,7 @@ class World:
         for host, source in ((one, other), (other, one)):
             result = self.govern(host, Change(create_client=self.client_of(source, host, suffix)))
             assert result.ok, result
-        self.relayers[one, other] = Relayer(
-            self[one], self[other], f"{other}-{suffix}", f"{one}-{suffix}"
-        )
+        self.relayers[one, other] = Relayer(self[one], self[other], f"{other}-{suffix}", f"{one}-{suffix}")
 
     def client_of(self, source: str, host: str, suffix: str = "1", **changed) -> CreateClient:
         """The change that creates a client of `source` on `host`, anchored at its genesis."""
@@ -338,7 +344,9 @@ class World:
         chain = self[name]
         over = client or f"{to or self.other(name)}-1"
         by = member or self.part(name, part).holder or chain.members[0]
-        message = SendPart(client=over, part=part, receiver=receiver, timeout_ms=self.clock.now_ms + timeout_ms)
+        message = SendPart(
+            client=over, part=part, receiver=receiver, timeout_ms=self.clock.now_ms + timeout_ms
+        )
         return chain.operate(by, Operation(send_part=codec.encode(message)))
 
     def accept(self, name, part, member) -> Result:
@@ -385,9 +393,7 @@ class World:
         for chain in self.chains.values():
             record = self.part(chain.name, part)
             status = record.status
-            if status in (LIVE, OFFERED):
-                count += 1
-            elif status == IN_TRANSIT and not self.received(chain, record):
+            if status in (LIVE, OFFERED) or (status == IN_TRANSIT and not self.received(chain, record)):
                 count += 1
         return count
 
