@@ -112,9 +112,7 @@ class Engine:
         self._body_answers = RateLimit(max(1, settings.block_request_ms // 2))
         self._timer_ms: int | None = None
         self._deciding = False  # Decide is out, Executed is awaited
-        self._last_body: tuple[bytes, bytes] | None = (
-            None  # of the newest executed height, for those still at it
-        )
+        self._last: OpenHeight | None = None  # the newest executed height, for those still at it
         self._finalization = finalization
         self._open = self._opened(height + 1, block_hash, validators, next_due_ms, now)
         self._replay = replay(journal, height + 1)
@@ -252,6 +250,9 @@ class Engine:
             if not self._deciding and message.proposal.vote.block_hash == decision.block_hash:
                 self._open.body_arrived(decision.block_hash, message.proposal.block, now_ms)
             return
+        for decided in (self._open, self._last):
+            if message.HasField("vote") and decided is not None and decided.height == height:
+                decided.receive_late_vote(sender, message.vote, now_ms)
         knows = message.HasField("certificate") and message.certificate.kind == VoteKind.FINALIZE
         if not knows or height < self._decided_height():
             self._answer_tip(sender, now_ms)
@@ -265,8 +266,8 @@ class Engine:
         if not request.block_hash:
             return
         body = self._open.voter.bodies.get(request.block_hash)
-        if body is None and self._last_body is not None and self._last_body[0] == request.block_hash:
-            body = self._last_body[1]
+        if body is None and self._last is not None:
+            body = self._last.voter.bodies.get(request.block_hash)
         if body is not None and not self._body_answers.allow(sender, now_ms):
             return
         blocks = [] if body is None else [body]
@@ -290,8 +291,7 @@ class Engine:
                 f"block {event.block_hash.hex()} of height {event.height} was executed, but height {self.height} "
                 f"is open and {'undecided' if decision is None else 'decided for ' + decision.block_hash.hex()}"
             )
-        body = self._open.voter.bodies.get(decision.block_hash)
-        self._last_body = None if body is None else (decision.block_hash, body)
+        self._last = self._open
         self._finalization = decision
         self._deciding = False
         self._open = self._opened(

@@ -56,9 +56,17 @@ class OpenHeight:
         if earlier is not None:
             self._reported.add((vote.view, vote.signer))
             self._out.result(ReportFault(self.height, sender, earlier, vote))
+        if self.decision is not None:
+            return False
         self.voter.start(now_ms)
         self.voter.count(vote, now_ms)
         return standing is Standing.NEW
+
+    def receive_late_vote(self, sender: bytes, vote: Vote, now_ms: int) -> None:
+        """Takes a vote of the height once it is decided: it counts no more, but may convict its signer."""
+        standing, _ = self.voter.tally.standing(vote)
+        if standing is Standing.CONFLICTING:
+            self.receive_vote(sender, vote, now_ms)
 
     def receive_certificate(self, certificate: Certificate, now_ms: int) -> bool:
         """Takes a certificate of this height, of any view; says whether it is valid (or no news)."""

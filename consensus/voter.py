@@ -132,6 +132,8 @@ class Voter:
         self.count(vote, now_ms)
 
     def _keep(self, record: JournalRecord) -> None:
+        if self._safety is None:
+            return  # no vote of ours will rest on it
         if not self._begun:
             self._begun = True
             self._out.persist(journal.of_height(self.opening.height))
