@@ -61,7 +61,8 @@ def _key(*words: str | bytes) -> bytes:
     return hashlib.sha256(b"chiptrace/command\0" + minute + b"\0" + joined).digest()[:16]
 
 
-def _time() -> str:
+def utc_now() -> str:
+    """The time now as events carry it."""
     return (
         datetime.fromtimestamp(now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )
@@ -170,7 +171,7 @@ def ship(
 
     Example: chiptrace ship urn:epc:id:sscc:9521234.0000000001 --to chipdist --chain chipmaker --as moduleworks
     """
-    event = custody_event([canonical(part).text for part in parts], "shipping", _time(), to=to, owner=owner)
+    event = custody_event([canonical(part).text for part in parts], "shipping", utc_now(), to=to, owner=owner)
     with open_chain(trust, chain, member) as session:
         _tell(capture_one(session.submitter(), event), f"offered to {to}", as_json=as_json)
 
@@ -187,7 +188,7 @@ def receive(
 
     Example: chiptrace receive urn:epc:id:sscc:9521234.0000000001 --chain chipmaker --as chipdist
     """
-    event = custody_event([canonical(part).text for part in parts], "receiving", _time())
+    event = custody_event([canonical(part).text for part in parts], "receiving", utc_now())
     with open_chain(trust, chain, member) as session:
         _tell(capture_one(session.submitter(), event), "received", as_json=as_json)
 

@@ -62,7 +62,8 @@ class Connection:
         self.endpoint = self._endpoints[0] if self._endpoints else ""
         self.bytes_received = 0
 
-    def _stub(self, endpoint: str) -> ChainStub:
+    def stub(self, endpoint: str) -> ChainStub:
+        """The bare calls of one endpoint, over one channel."""
         if endpoint not in self._channels:
             self._channels[endpoint] = _channel(endpoint, self._trust.ca, self._identity)
         return ChainStub(self._channels[endpoint])
@@ -81,7 +82,7 @@ class Connection:
         problems = []
         for endpoint in order:
             try:
-                reply = method(self._stub(endpoint))(request, timeout=seconds)
+                reply = method(self.stub(endpoint))(request, timeout=seconds)
             except grpc.RpcError as error:
                 if error.code() not in _UNREACHABLE:
                     raise _refusal(endpoint, error) from error
