@@ -17,12 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import demo_lies
 from rich.console import Console
 from rich.rule import Rule
-
-ROOT = Path(__file__).resolve().parent.parent
-
-import demo_lies
 
 from client import epcis_read
 from client.audit import Audit
@@ -44,6 +41,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartStatus,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 OUT = Console(highlight=False, soft_wrap=True)
 SAMPLES = ROOT / "docs" / "samples"
 CHIPMAKER_STEPS = [
