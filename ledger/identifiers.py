@@ -184,7 +184,7 @@ def _urn(text: str) -> Identifier:
         raise _refused(f"{text} is no URN in its plain form (urn:namespace:name, namespace in lower case)")
     if not text.startswith("urn:epc:"):
         return Identifier(text, "urn")
-    if _OTHER_EPC.match(text) is None:
+    if _OTHER_EPC.match(text) is None or text.split(":")[3] in gs1_keys.URN_SCHEMES:
         raise _refused(f"{text}: of urn:epc: only id, class and idpat name things")
     kind = text.split(":")[2]
     if kind == "idpat" and not text.endswith(".*"):
