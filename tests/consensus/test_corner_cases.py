@@ -1,0 +1,324 @@
+"""What naive implementations of Simplex get wrong, one test each."""
+
+from consensus.quorum import quorum
+from proto.chiptrace.v1.consensus_pb2 import BlockReply, Tip
+from tests.consensus import chain
+from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, START_MS, Lone
+
+# Height 1 of four: the leader of view 1 is validator 2, then 3, 0, 1.
+
+
+def test_missing_ancestry_is_no_reason_to_nullify():
+    node = Lone(0)
+    block = node.block()
+    node.vote(3, NULLIFY, 1)
+    proposal = node.proposal(2, block)  # of view 2, without Z(1)
+    node.hear(3, proposal)
+    assert node.engine.view == 1
+    assert node.votes() == []
+    node.hear(3, node.proposal(2, block, nullified=[1]))
+    assert node.engine.view == 2
+    node.judge(block)
+    assert node.votes() == [(NOTARIZE, 2, chain.hash_of(block))]
+
+
+def test_a_missing_parent_finalization_is_no_reason_to_nullify():
+    node = Lone(0, height=5)
+    block = node.block()
+    proposal = node.proposal(1, block)
+    proposal.ClearField("parent_finalization")
+    node.hear(node.leader(1), proposal)
+    assert node.votes() == []
+    assert not node.asked_to_judge()
+    node.propose(1, block)
+    assert node.asked_to_judge()
+
+
+def test_notarize_then_nullify_is_legal_and_no_fault():
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block)
+    assert node.votes() == [(NOTARIZE, 1, chain.hash_of(block))]
+    node.wait(1_000)
+    assert (NULLIFY, 1, b"") in node.votes()
+    node.vote(1, NOTARIZE, 1, chain.hash_of(block))
+    node.vote(1, NULLIFY, 1)
+    assert not node.faults()
+
+
+def test_leader_equivocates_and_the_certificate_is_for_the_other_block():
+    node = Lone(0)
+    ours, other = node.block(1), node.block(2)
+    node.propose(1, ours)
+    node.judge(ours)
+    node.hear(3, node.certificate(NOTARIZE, 1, chain.hash_of(other), signers=[1, 2, 3]))
+    assert (FINALIZE, 1, chain.hash_of(other)) in node.votes()
+    assert node.engine.view == 2
+    node.hear(3, node.certificate(FINALIZE, 1, chain.hash_of(other)))
+    assert not node.decided()
+    [(peer, request)] = node.requests()
+    assert request.block_hash == chain.hash_of(other)
+    sender = next(i for i in range(4) if chain.key(i) == peer)
+    node.hear(sender, BlockReply(blocks=[other], block_hash=request.block_hash))
+    assert [effect.block for effect in node.decided()] == [other]
+
+
+def test_a_verdict_for_a_proposal_of_a_view_left_is_dropped_also_when_it_is_a_rejection():
+    for valid in (True, False):
+        node = Lone(0)
+        block = node.block()
+        node.propose(1, block)
+        node.hear(1, node.certificate(NULLIFY, 1))
+        assert node.engine.view == 2
+        node.judge(block, valid)
+        assert node.votes() == []
+        node.judge(block, valid, height=7)
+        assert node.votes() == []
+
+
+def test_an_equivocator_does_not_poison_the_tally_of_others():
+    node = Lone(0)
+    first, second = chain.hash_of(node.block(1)), chain.hash_of(node.block(2))
+    node.vote(1, NOTARIZE, 1, second)  # the equivocator
+    node.vote(1, NOTARIZE, 1, first)
+    [fault] = node.faults()
+    assert fault.signer == chain.key(1)
+    node.vote(2, NOTARIZE, 1, first)
+    assert node.certificates() == []  # its second vote does not count
+    block = node.block(1)
+    node.propose(1, block)
+    node.judge(block)
+    assert node.certificates() == []
+    node.vote(3, NOTARIZE, 1, first)
+    assert node.certificates() == [(NOTARIZE, 1)]
+
+
+def test_a_vote_relayed_by_another_does_not_block_the_real_one():
+    node = Lone(0)
+    forged = chain.vote(NULLIFY, 2, 1, 1)
+    forged.signature = bytes(64)
+    node.hear(3, forged)
+    node.hear(3, chain.vote(NULLIFY, 2, 1, 1))  # genuine, but told by another
+    node.vote(1, NULLIFY, 1)
+    node.vote(3, NULLIFY, 1)
+    assert node.certificates() == []
+    node.vote(2, NULLIFY, 1)
+    assert node.certificates() == [(NULLIFY, 1)]
+
+
+def test_votes_are_taken_within_a_window_and_certificates_from_any_view():
+    node = Lone(0)
+    for sender in (1, 2, 3):
+        node.vote(sender, NULLIFY, 18)
+    assert node.certificates() == []
+    assert node.engine.view == 1
+    for sender in (1, 2, 3):
+        node.vote(sender, NULLIFY, 17)
+    assert node.engine.view == 18
+    node.hear(1, node.certificate(NULLIFY, 5_000))
+    assert node.engine.view == 5_001
+
+
+def test_the_same_certificate_is_verified_once():
+    node = Lone(0)
+    certificate = node.certificate(NULLIFY, 1)
+    node.hear(1, certificate)
+    verified = len(node.verified)
+    for sender in (1, 2, 3):
+        node.hear(sender, certificate)
+        node.vote(sender, NULLIFY, 1)
+        node.vote(sender, NULLIFY, 1)
+    assert len(node.verified) == verified + 3
+
+
+def test_nothing_is_kept_for_a_certificate_that_does_not_verify():
+    node = Lone(0)
+    certificate = node.certificate(NULLIFY, 3)
+    certificate.signatures[0] = bytes(64)
+    node.hear(1, certificate)
+    assert node.engine.view == 1
+    assert node.effects == ()
+    node.hear(2, node.certificate(NULLIFY, 3))  # the slot is still free
+    assert node.engine.view == 4
+
+
+def test_entering_a_view_by_certificate_arms_its_timer_and_drops_the_old_one():
+    node = Lone(0)
+    node.work()
+    node.now += 900
+    node.hear(1, node.certificate(NULLIFY, 1))
+    node.wait(200)
+    assert (NULLIFY, 2, b"") not in node.all_votes()
+    node.wait(1_299)
+    assert (NULLIFY, 2, b"") not in node.all_votes()
+    node.wait(1)
+    assert (NULLIFY, 2, b"") in node.all_votes()
+
+
+def test_a_late_finalize_of_an_old_view_decides():
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block)
+    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block)))
+    for view in (2, 3, 4):
+        node.hear(1, node.certificate(NULLIFY, view))
+    assert node.engine.view == 5
+    node.vote(2, FINALIZE, 1, chain.hash_of(block))
+    node.vote(3, FINALIZE, 1, chain.hash_of(block))
+    [decide] = node.decided()
+    assert decide.certificate.view == 1
+
+
+def test_votes_of_a_decided_height_still_convict():
+    node = Lone(0)
+    block, other = node.block(1), node.block(2)
+    node.propose(1, block)
+    node.judge(block)
+    node.vote(3, NOTARIZE, 1, chain.hash_of(block))
+    node.hear(1, node.certificate(FINALIZE, 1, chain.hash_of(block)))
+    node.vote(3, NOTARIZE, 1, chain.hash_of(other))
+    assert [fault.signer for fault in node.faults()] == [chain.key(3)]
+    node.executed(chain.hash_of(block))
+    late = chain.vote(NOTARIZE, 2, 1, 1, chain.hash_of(other))
+    node.hear(2, late)
+    assert [fault.signer for fault in node.faults()] == [chain.key(2)]
+
+
+def test_heights_are_delivered_in_order_and_one_at_a_time():
+    node = Lone(0)
+    blocks = [chain.block(1, chain.GENESIS, START_MS)]
+    for height in (2, 3):
+        blocks.append(chain.block(height, chain.hash_of(blocks[-1]), START_MS + height))
+    hashes = [chain.hash_of(block) for block in blocks]
+    node.hear(3, Tip(finalization=node.certificate(FINALIZE, 1, hashes[2], height=3)))
+    asked = {request.from_height: peer for peer, request in node.requests()}
+    assert set(asked) == {1, 2, 3}
+    for height in (3, 2, 1):
+        assert not node.decided()
+        sender = next(i for i in range(4) if chain.key(i) == asked[height])
+        finalization = node.certificate(FINALIZE, 1, hashes[height - 1], height=height)
+        node.hear(
+            sender, BlockReply(blocks=[blocks[height - 1]], finalization=finalization, from_height=height)
+        )
+    for height in (1, 2, 3):
+        assert [effect.height for effect in node.decided()] == [height]
+        node.executed(hashes[height - 1], height=height)
+
+
+def test_a_restarted_leader_sends_the_same_proposal_and_builds_no_other():
+    node = Lone(2)
+    node.work()
+    block = node.block()
+    node.built(block)
+    [proposal] = node.proposals()
+    again = Lone(2, journal=node.journal)
+    assert again.proposals() == [proposal]
+    assert not again.asked_to_build()
+    again.work()
+    again.built(node.block(7))
+    assert not again.proposals()
+    assert {v for v in again.all_votes() if v[0] == NOTARIZE} == {(NOTARIZE, 1, chain.hash_of(block))}
+
+
+def test_a_nullification_takes_nothing_from_a_notarization_of_the_same_view():
+    for first_n in (True, False):
+        node = Lone(0)
+        block = node.block()
+        certificates = [node.certificate(NOTARIZE, 1, chain.hash_of(block)), node.certificate(NULLIFY, 1)]
+        for certificate in certificates if first_n else certificates[::-1]:
+            node.hear(1, certificate)
+        assert (FINALIZE, 1, chain.hash_of(block)) in node.all_votes()
+        for sender in (1, 2):
+            node.vote(sender, FINALIZE, 1, chain.hash_of(block))
+        assert node.engine.finalization is not None
+
+
+def test_a_height_claimed_without_a_certificate_changes_nothing():
+    node = Lone(0)
+    lie = node.certificate(FINALIZE, 1, bytes(32), height=1_000)
+    lie.signatures[0] = bytes(64)
+    node.hear(3, Tip(finalization=lie))
+    assert {peer for peer, _ in node.requests()} == {chain.key(3)}  # it may show what it says
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block)
+    assert node.votes() == [(NOTARIZE, 1, chain.hash_of(block))]
+    for _ in range(3):
+        node.wait(500)
+    assert node.requests() == []  # its teller had its chance
+
+
+def test_own_votes_told_back_to_us_change_nothing():
+    node = Lone(0)
+    node.work()
+    node.wait(1_000)
+    own = chain.vote(NULLIFY, 0, 1, 1)
+    for sender in (0, 1):
+        node.hear(sender, own)
+        assert node.effects == ()
+    node.vote(1, NULLIFY, 1)
+    assert node.certificates() == []
+
+
+def test_quorum_is_more_than_two_thirds_and_not_2f_plus_1():
+    assert [quorum(n) for n in (1, 2, 3, 4, 5, 6, 7, 9, 10, 31)] == [1, 2, 3, 3, 4, 5, 5, 7, 7, 21]
+
+
+def test_own_nullify_counts_after_all_crash():
+    """commonware#4275: exactly a quorum is honest and all restart after nullify."""
+    node = Lone(0)
+    node.work()
+    node.wait(1_000)
+    again = Lone(0, journal=node.journal)
+    assert (NULLIFY, 1, b"") in again.votes()
+    again.vote(1, NULLIFY, 1)
+    again.vote(3, NULLIFY, 1)
+    assert again.certificates() == [(NULLIFY, 1)]
+
+
+def test_records_need_not_be_in_the_order_of_views():
+    """Simplex#328: resuming blindly at the last record."""
+    node = Lone(0)
+    block = node.block()
+    node.hear(1, node.certificate(NULLIFY, 4))
+    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block)))
+    assert node.engine.view == 5
+    again = Lone(0, journal=node.journal)
+    assert again.engine.view == 5
+
+
+def test_timers_are_armed_after_restoring_a_nullify():
+    """Simplex#328: no retry timer after restoring an empty vote."""
+    node = Lone(0)
+    node.work()
+    node.wait(1_000)
+    again = Lone(0, journal=node.journal, now=node.now)
+    assert again.timer() <= again.now + 1_000
+    again.now = again.timer()
+    again.wait(0)
+    assert (NULLIFY, 1, b"") in again.votes()
+
+
+def test_several_reasons_to_nullify_make_one_vote():
+    """Simplex#486."""
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block, valid=False)
+    node.wait(1_000)
+    node.wait(1)
+    records = [record for record in node.journal if record.vote.kind == NULLIFY]
+    assert len(records) == 1
+
+
+def test_an_application_ahead_of_the_journal_opens_the_next_height():
+    """commonware#3727: the node would vote in an old view for ever."""
+    node = Lone(0)
+    node.work()
+    node.wait(1_000)
+    again = Lone(0, journal=node.journal, height=1)
+    assert again.engine.height == 2
+    assert again.engine.view == 1
+    assert again.votes() == []
