@@ -70,17 +70,14 @@ def test_the_newest_header_again_changes_nothing_even_from_another_view_and_unsi
     assert verify(after, SignedHeader(header=signed.header)) is after
 
 
-@st.composite
-def set_walks(draw):
-    """Heights, with the sets that follow where they change."""
-    steps = draw(
-        st.lists(st.tuples(st.integers(1, 50), st.sampled_from(["", "abcd", "bcde", "abcdefg"])), max_size=6)
-    )
-    return steps
+# Steps in height, each with the members of the set that follows where it changes.
+set_walks = st.lists(
+    st.tuples(st.integers(1, 50), st.sampled_from(["", "abcd", "bcde", "abcdefg"])), max_size=6
+)
 
 
 @settings(max_examples=30, deadline=None)
-@given(set_walks())
+@given(set_walks)
 def test_it_follows_every_change_of_sets(steps):
     trusted, keys, height = genesis_state(), FIRST, 0
     for step, members in steps:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from bridge import relayer_plan
 from bridge.machine import changes, operations
-from bridge.packet import received_row_key, sent_row_key
+from bridge.packet import packet_commitment, received_row_key, sent_key, sent_row_key
 from consensus.certificate import form
 from consensus.messages import signed_vote
 from ledger import codec, hashes, state
@@ -35,14 +35,15 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     CreateClient,
     Event,
+    Evidence,
     Field,
     Genesis,
     List,
+    Object,
     Operation,
     PartRecord,
     PutGrant,
     Result,
-    Validator,
     ValidatorSet,
     Value,
 )
@@ -76,20 +77,18 @@ class Clock:
 class BridgedChain(Chain):
     """A chain in one process whose blocks are certified by all its validators."""
 
-    def __init__(self, name, clock, *, members=None, grants=None, dev=False, validators=None):
+    def __init__(self, name, clock, *, grants=None, dev=False, corrupt=False):
         self.name = name
         self.clock = clock
-        chosen = MEMBERS[name] if members is None else members
+        chosen = MEMBERS[name]
         self.seeds = {key_of(member, "validator"): seed_of(member, "validator") for member in chosen}
         genesis = make_genesis(
             chosen, name=name, grants=grants, parameters=make_parameters(offer_expiry_ms=OFFER_EXPIRY_MS)
         )
         if dev:
             genesis.dev = True
-        if validators is not None:
-            del genesis.validators[:]
-            genesis.validators.extend(validators)
-        super().__init__(chosen, operations=operations(), changes=changes(), genesis=genesis)
+        table = operations() | {"evidence": write_anything} if corrupt else operations()
+        super().__init__(chosen, operations=table, changes=changes(), genesis=genesis)
 
     @property
     def now_ms(self):
@@ -153,6 +152,11 @@ class BridgedChain(Chain):
         return self.submit(member, *chosen, role=role)
 
 
+def write_anything(ctx, evidence):
+    """What a chain with a corrupt quorum can do: put any value under any key of its own state."""
+    ctx.overlay.put(evidence.first, evidence.second)
+
+
 def on_the_wire(item) -> SignedHeader:
     return SignedHeader(
         header=item.header,
@@ -164,22 +168,46 @@ def on_the_wire(item) -> SignedHeader:
 # ---- events ---------------------------------------------------------------------------------------------------
 
 
-def object_event(action, biz_step, *parts, number=0) -> Operation:
-    """A minimal EPCIS object event about these parts."""
-    texts = Value(list=List(items=[Value(text=part) for part in parts]))
-    fields = {
+def event(kind, action, biz_step, *, number=0, **more: Value) -> Operation:
+    """A minimal EPCIS event; `more` are further members. The number tells events apart that say the same."""
+    fields = more | {
         "action": Value(text=action),
         "bizStep": Value(text=biz_step),
-        "epcList": texts,
         "eventTime": Value(text="2023-11-14T22:13:20.000Z"),
         "eventTimeZoneOffset": Value(text="+00:00"),
-        "type": Value(text="ObjectEvent"),
+        "type": Value(text=kind),
     }
-    event = Event(
+    content = Event(
         seed=number.to_bytes(16, "big"),
         fields=[Field(name=name, value=fields[name]) for name in sorted(fields)],
     )
-    return Operation(capture=Capture(event=codec.encode(event)))
+    return Operation(capture=Capture(event=codec.encode(content)))
+
+
+def texts(*items: str) -> Value:
+    return Value(list=List(items=[Value(text=item) for item in items]))
+
+
+def object_event(action, biz_step, *parts, number=0, **more: Value) -> Operation:
+    return event("ObjectEvent", action, biz_step, number=number, epcList=texts(*parts), **more)
+
+
+def packing_event(action, parent, *children, number=0) -> Operation:
+    step = "packing" if action == "ADD" else "unpacking"
+    more = {"parentID": Value(text=parent), "childEPCs": texts(*children)}
+    return event("AggregationEvent", action, step, number=number, **more)
+
+
+def shipping_event(part, receiver, *, number=0) -> Operation:
+    """Custody, and custody alone, is offered to a member of the same chain."""
+    to = Object(
+        fields=[
+            Field(name="destination", value=Value(text=f"urn:chiptrace:member:{receiver}")),
+            Field(name="type", value=Value(text="possessing_party")),
+        ]
+    )
+    destinations = Value(list=List(items=[Value(object=to)]))
+    return object_event("OBSERVE", "shipping", part, number=number, destinationList=destinations)
 
 
 def serial(number: int) -> str:
@@ -282,13 +310,16 @@ def row(chain, key) -> PacketItem | None:
 class World:
     """Two chains or three; the first is the home of PREFIX, and a pair of clients joins it with each other one."""
 
-    def __init__(self, *names: str, joined: tuple[tuple[str, str], ...] = ()):
+    def __init__(self, *names: str, joined: tuple[tuple[str, str], ...] = (), corrupt: str = ""):
         names = names or ("a", "b")
         self.clock = Clock()
         self.home = names[0]
         self.chains = {
             name: BridgedChain(
-                name, self.clock, grants={PREFIX: MEMBERS[name][0]} if name == self.home else None
+                name,
+                self.clock,
+                grants={PREFIX: MEMBERS[name][0]} if name == self.home else None,
+                corrupt=name in corrupt,
             )
             for name in names
         }
@@ -357,6 +388,12 @@ class World:
         message = ReturnPart(part=part, timeout_ms=self.clock.now_ms + timeout_ms)
         return self[name].operate(member, Operation(return_part=codec.encode(message)), role=role)
 
+    def forge(self, name: str, packet: Packet):
+        """A corrupt chain commits to any packet; relayers find it like any other."""
+        evidence = Evidence(first=sent_key(packet), second=packet_commitment(packet))
+        chain = self[name]
+        assert chain.operate(chain.members[0], Operation(evidence=evidence)).ok
+
     def part(self, name: str, part: str) -> PartRecord:
         return self[name].record(state.part_key(part), PartRecord) or PartRecord()
 
@@ -412,7 +449,3 @@ class World:
         key = state.part_key(part)
         entries = chain.app.store.entries(key, 0, 10_000)
         verify_history(chain.chain_id, self.part(name, part).history, entries)
-
-
-def new_validators(*members: str) -> list[Validator]:
-    return [Validator(key=key_of(member, "validator"), member=member) for member in members]
