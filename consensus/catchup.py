@@ -25,6 +25,7 @@ from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certifica
 HEIGHTS_ASKED_MAX: Final = 16  # asked for and not answered, or answered and not yet executed
 FETCHED_BYTES_MAX: Final = 4 * BLOCK_BYTES_MAX
 CLAIMS_MAX: Final = 256
+PATIENCE_DOUBLINGS_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,19 @@ class Catchup:
         for height in self._wanted_heights(need, now_ms):
             peer = self._next_peer(self._peers_at(height, need))
             if peer is not None:
-                self._requests[height] = _Request(peer, now_ms + self._timeout_ms)
+                self._requests[height] = _Request(peer, self._deadline(height, now_ms))
                 asked.append((peer, BlockRequest(from_height=height, to_height=height)))
         if need.body_hash is not None and need.body_hash not in self._requests:
             tries = self._tries.get(need.body_hash, 0)
             peer = self._next_peer(need.body_peers if tries < len(need.body_peers) else need.validators)
             if peer is not None:
-                self._requests[need.body_hash] = _Request(peer, now_ms + self._timeout_ms)
+                self._requests[need.body_hash] = _Request(peer, self._deadline(need.body_hash, now_ms))
                 asked.append((peer, self._body_request(need, tries)))
         return asked
+
+    def _deadline(self, key: int | bytes, now_ms: int) -> int:
+        # Every failed try is given twice the time: with a constant one, a link slower than it never delivers.
+        return now_ms + self._timeout_ms * 2 ** min(self._tries.get(key, 0), PATIENCE_DOUBLINGS_MAX)
 
     def next_ms(self, need: Need, now_ms: int) -> int | None:
         """When the next request under way is given up, or one is to be made."""

@@ -19,6 +19,7 @@ class Conditions:
     delay_mean_ms: int = 8
     loss: float = 0.0
     duplicate: float = 0.0
+    corrupt: float = 0.0  # one bit is flipped
     in_order: bool = False
 
 
@@ -35,7 +36,6 @@ class Network:
         self.cut: set[tuple[int, int]] = set()  # ordered pairs: nothing passes
         self.clogged_until: dict[tuple[int, int], int] = {}  # nothing passes before this time, then all does
         self.receivers: dict[int, list[Receive]] = {}
-        self.carried = 0
         self._last: dict[tuple[int, int], int] = {}
 
     def attach(self, index: int, receive: Receive) -> None:
@@ -56,7 +56,10 @@ class Network:
         if self.conditions.in_order:
             arrival = max(arrival, self._last.get(link, 0))
             self._last[link] = arrival
-        self.carried += 1
+        if self.world.chance(self.conditions.corrupt):
+            changed = bytearray(data)
+            changed[self.world.random.randrange(len(data))] ^= 1 << self.world.random.randrange(8)
+            data = bytes(changed)
         self.world.schedule(arrival - now, lambda: self._arrive(sender, receiver, data))
 
     def _arrive(self, sender: int, receiver: int, data: bytes) -> None:
@@ -84,7 +87,7 @@ class Network:
         self.cut = set()
         self.world.note(-1, "reunite")
 
-    def heal(self) -> None:
+    def heal(self, conditions: Conditions) -> None:
         """No more faults. What is under way still arrives when it was going to."""
-        self.cut, self.clogged_until, self.conditions = set(), {}, CALM
+        self.cut, self.clogged_until, self.conditions = set(), {}, conditions
         self.world.note(-1, "heal")

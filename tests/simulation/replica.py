@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from consensus.engine import Engine
 from google.protobuf.message import DecodeError
 
 from consensus import effects
+from consensus.engine import Engine
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certificate, JournalRecord, PeerMessage
 from tests.simulation.application import CHAIN_ID, Application, Stored
 from tests.simulation.keys import SimulatedKeys
@@ -61,6 +61,7 @@ class Setting:
     settings: effects.EngineSettings
     heartbeat_ms: int
     pace: Pace
+    build_fails: float = 0.0
 
 
 class Replica:
@@ -75,6 +76,8 @@ class Replica:
         self.life = 0  # counts starts: what an earlier life began must not reach a later one
         self.dying_in: int | None = None  # effects until the crash
         self.executing: Stored | None = None
+        self.timer_at = -1
+        self.paused_until = 0
         self.loses_journal = False  # a mutant
         self.crashes = 0
         self.network.attach(index, self.receive)
@@ -135,10 +138,19 @@ class Replica:
         life = self.life
 
         def act() -> None:
-            if self.engine is not None and self.life == life:
+            if self.engine is None or self.life != life:
+                return
+            if self.world.now_ms < self.paused_until:
+                self.world.schedule(self.paused_until - self.world.now_ms, act)
+            else:
                 action()
 
         self.world.schedule(delay_ms, act)
+
+    def pause(self, duration_ms: int) -> None:
+        """The whole process stands still; what arrives waits."""
+        self.paused_until = self.world.now_ms + duration_ms
+        self.world.note(self.index, f"pauses for {duration_ms}")
 
     # ---- inputs -------------------------------------------------------------------------------------
 
@@ -146,8 +158,16 @@ class Replica:
         if self.engine is not None:
             self.perform(self.engine.step(given, self.now()))
 
+    def connected(self, peer: int) -> None:
+        """A connection to this peer stands (again)."""
+        if peer != self.index:
+            self.later(0, lambda: self.step(effects.PeerConnected(self.keys.public[peer])))
+
     def receive(self, sender: int, data: bytes) -> None:
         if self.engine is None:
+            return
+        if self.world.now_ms < self.paused_until:
+            self.later(0, lambda: self.receive(sender, data))
             return
         try:
             message = PeerMessage.FromString(data)
@@ -239,7 +259,7 @@ class Replica:
 
     def build(self, asked: effects.BuildBlock) -> None:
         application, block = self.application, None
-        if asked.height == application.height + 1:
+        if asked.height == application.height + 1 and not self.world.chance(self.setting.build_fails):
             block = application.build(self.now())
         self.step(effects.BlockBuilt(asked.height, asked.view, block, application.wanted(self.now())))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.simulation.application import transaction
 from tests.simulation.keys import RealKeys, SimulatedKeys
 from tests.simulation.network import CALM, Network
 from tests.simulation.oracle import Oracle, Violation
-from tests.simulation.replica import Replica, Setting
+from tests.simulation.replica import Pace, Replica, Setting
 from tests.simulation.scenario import ACTORS, Scenario, draw
 from tests.simulation.world import World
 
@@ -60,6 +60,7 @@ class Run:
             scenario.settings,
             scenario.heartbeat_ms,
             scenario.pace,
+            scenario.build_fails,
         )
         self.honest: dict[int, Replica] = {}
         self.actors = []
@@ -113,6 +114,8 @@ class Run:
             world.schedule(world.random.randint(0, scenario.faults_ms), self.clog)
         for _ in range(scenario.crashes):
             world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_one)
+        for _ in range(scenario.pauses):
+            world.schedule(world.random.randint(0, scenario.faults_ms), self.pause)
         if scenario.crash_all:
             world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_all)
         world.run(scenario.faults_ms, lambda: self.highest() >= scenario.heights_max, EVENTS_MAX)
@@ -121,16 +124,17 @@ class Run:
         """Faults stop, the crashed come back but for the broken; the dishonest stop or go on."""
         world, scenario = self.world, self.scenario
         self.faults = False
-        self.network.heal()
+        self.network.heal(scenario.afterwards)
         for actor in self.actors if scenario.silent_afterwards else ():
             actor.crash()
         live = [replica for index, replica in self.honest.items() if index not in scenario.broken]
         for replica in self.honest.values():
             if replica in live:
                 replica.dying_in = None
-                world.schedule(world.random.randint(0, 30), replica.start)
+                world.schedule(world.random.randint(0, 30), lambda replica=replica: self.start(replica))
             else:
                 replica.crash()
+        self.announce()
         begun, target = world.now_ms, self.highest() + HEIGHTS_AFTER
         if scenario.work != "idle":
             world.schedule(world.random.randint(0, 300), lambda: self.give(transaction(10**8)))
@@ -175,7 +179,7 @@ class Run:
         if mode == "wandering":
             mode = choose.choice(("isolate", "halves", "random", "none"))
         if mode == "none":
-            self.network.reunite()
+            self.reunite()
         else:
             cut = {"isolate": 1, "halves": len(everyone) // 2, "random": choose.randint(0, len(everyone))}[
                 mode
@@ -185,9 +189,12 @@ class Run:
         wait = self.scenario.partition_every_ms
         self.world.schedule(choose.randint(wait // 2, 2 * wait), self.part)
         if choose.random() < 0.6:
-            self.world.schedule(
-                choose.randint(wait // 4, wait), lambda: self.faults and self.network.reunite()
-            )
+            self.world.schedule(choose.randint(wait // 4, wait), self.reunite)
+
+    def reunite(self) -> None:
+        if self.faults:
+            self.network.reunite()
+            self.announce()
 
     def clog(self) -> None:
         if self.faults and self.scenario.size > 1:
@@ -209,7 +216,28 @@ class Run:
         replica.die_within(choose.choice((0, 0, 1, 1, 2, 3, 5)))
         self.world.schedule(80, lambda: self.faults and replica.dying_in is not None and replica.crash())
         back = 90 + choose.randint(0, self.scenario.downtime_ms)
-        self.world.schedule(back, replica.start)
+        self.world.schedule(back, lambda: self.start(replica))
+
+    def start(self, replica: Replica) -> None:
+        if replica.engine is None:
+            if self.scenario.clocks_jump:
+                replica.skew_ms = self.world.random.randint(-2_000, 2_000)
+            replica.start()
+            self.announce([replica.index])
+
+    def announce(self, these: Sequence[int] | None = None) -> None:
+        """Connections to these (to all) stand again, and both ends are told."""
+        if not self.scenario.announced:
+            return
+        for index, replica in self.honest.items():
+            for other in range(self.scenario.size):
+                if these is None or index in these or other in these:
+                    replica.connected(other)
+
+    def pause(self) -> None:
+        if self.faults:
+            replica = self.honest[self.world.random.choice(sorted(self.honest))]
+            replica.pause(self.world.random.choice((50, 300, 2_000)))
 
 
 def simulate(seed: int, *, real_keys: bool = False, bend: Bend | None = None) -> Report:
@@ -218,14 +246,18 @@ def simulate(seed: int, *, real_keys: bool = False, bend: Bend | None = None) ->
 
 
 def calm(scenario: Scenario) -> Scenario:
-    """The same without any fault: what a healthy consortium does."""
+    """The same without any fault and with a quick application: what a healthy consortium does."""
     return replace(
         scenario,
         dishonest=(),
         broken=(),
         conditions=CALM,
+        afterwards=CALM,
         partitions="none",
         clogs=0,
         crashes=0,
         crash_all=False,
+        pauses=0,
+        build_fails=0.0,
+        pace=Pace(),
     )

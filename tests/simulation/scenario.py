@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from consensus.effects import EngineSettings
 from tests.simulation.actors.corrupted import Corrupted
 from tests.simulation.actors.equivocator import Equivocator
-from tests.simulation.actors.meddlers import Flooder, Garbler, Swapper, Withholder
+from tests.simulation.actors.meddlers import Braggart, Flooder, Garbler, Swapper, Withholder
 from tests.simulation.actors.silent import Silent
 from tests.simulation.actors.supporter import Supporter
 from tests.simulation.actors.twins import Twins
 from tests.simulation.actors.voters import Conflicter, Impersonator, Nuller, Outdated
-from tests.simulation.network import Conditions
+from tests.simulation.network import CALM, Conditions
 from tests.simulation.replica import Pace
 
 ACTORS: dict[str, type[Corrupted | Twins]] = {
@@ -28,6 +28,7 @@ ACTORS: dict[str, type[Corrupted | Twins]] = {
     "garbler": Garbler,
     "swapper": Swapper,
     "flooder": Flooder,
+    "braggart": Braggart,
     "twins": Twins,
 }
 SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 10)
@@ -43,12 +44,17 @@ class Scenario:
     silent_afterwards: bool  # the dishonest stop when the faults do; else they go on for ever
     broken: tuple[int, ...]  # honest, but crashed for ever once the faults stop
     conditions: Conditions
+    afterwards: Conditions  # of the links, once the faults stop
+    announced: bool  # nodes are told when a connection stands again
     partitions: str  # none, isolate, halves, random, wandering
     one_way: bool
     partition_every_ms: int
     clogs: int
     crashes: int
     crash_all: bool
+    pauses: int
+    clocks_jump: bool  # clocks differ anew at each start
+    build_fails: float
     downtime_ms: int
     skews: tuple[int, ...]
     pace: Pace
@@ -92,21 +98,27 @@ def draw(choose: random.Random) -> Scenario:
             delay_mean_ms=choose.choice((1, 5, 20, 60)),
             loss=choose.choice((0.0, 0.0, 0.02, 0.1, 0.3, 0.5)),
             duplicate=choose.choice((0.0, 0.0, 0.1, 0.3)),
+            corrupt=choose.choice((0.0, 0.0, 0.0, 0.02)),
             in_order=choose.random() < 0.2,
         ),
+        afterwards=choose.choice((CALM, CALM, CALM, Conditions(delay_min_ms=40, delay_mean_ms=10))),
+        announced=choose.random() < 0.5,
         partitions=choose.choice(("none", "none", "isolate", "halves", "random", "wandering")),
         one_way=choose.random() < 0.3,
         partition_every_ms=choose.choice((100, 300, 1_000)),
         clogs=choose.choice((0, 0, 3, 10)),
         crashes=choose.choice((0, 1, 3, 6, 12)),
         crash_all=choose.random() < 0.15,
+        pauses=choose.choice((0, 0, 2, 5)),
+        clocks_jump=choose.random() < 0.2,
+        build_fails=choose.choice((0.0, 0.0, 0.0, 0.3)),
         downtime_ms=choose.choice((10, 100, 500, 2_000)),
         skews=tuple(choose.choice((0, 0, choose.randint(-2_000, 2_000))) for _ in range(size)),
         pace=Pace(*(choose.choice((0, 2, 20, 150)) for _ in range(3))),
         work=choose.choice(("busy", "bursts", "bursts", "idle")),
         heartbeat_ms=choose.choice((200, 500, 1_000)),
         faults_ms=choose.choice((500, 1_500, 3_000)),
-        heights_max=choose.randint(2, 6),
+        heights_max=choose.choice((2, 3, 4, 5, 6, 20)),
         settings=EngineSettings(
             base_timeout_ms=100,
             timeout_factor_max=8,

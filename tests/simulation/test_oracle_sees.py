@@ -1,14 +1,21 @@
 """The oracle is no ornament: with one dishonest validator too many, or one rule less, it sees what follows.
 
-Every mutant here is also found by the exhaustive exploration (tests/model/test_engine_rules.py), but for the lost
-journal, which only whole runs have.
+Mutants of the four safety rules are found by the exhaustive exploration, every one of them, over the code that
+signs (tests/model/test_engine_rules.py). Seeds alone miss some, as the engine around it asks for few votes that
+the rules forbid. What only whole runs have is broken here.
 """
 
 from dataclasses import replace
 
-import pytest
-
+from consensus.bodies import Bodies
+from consensus.effects import Persist
+from consensus.outbox import Outbox
+from consensus.repair import Resender
+from consensus.safety import Safety
+from consensus.voter import Voter
+from proto.chiptrace.v1.consensus_pb2 import VoteKind
 from tests.model import test_engine_rules as mutants
+from tests.simulation.network import Conditions
 from tests.simulation.run import Run, calm
 from tests.simulation.scenario import draw
 from tests.simulation.world import World
@@ -16,66 +23,118 @@ from tests.simulation.world import World
 SEEDS = 60
 
 
-def corrupted(scenario, names):
-    """Four validators of which the first ones are these."""
+def four(scenario, names, **change):
+    """Four validators of which the first ones are these, on a quiet network."""
+    dishonest = tuple(enumerate(names))
     return replace(
         calm(scenario),
         size=4,
         sets=((0, 1, 2, 3),),
-        dishonest=tuple(enumerate(names)),
+        dishonest=dishonest,
         skews=(0, 0, 0, 0),
         work="busy",
+        **change,
     )
 
 
-def violations(seeds, names, *, strict=True, prepare=lambda run: None):
-    for seed in seeds:
-        run = Run(seed, bend=lambda scenario: corrupted(scenario, names))
+def rough(scenario, names):
+    """The same with loss, crashes and short timeouts."""
+    conditions = Conditions(delay_min_ms=5, delay_mean_ms=25, loss=0.2)
+    return four(scenario, names, conditions=conditions, crashes=6, partitions="wandering", faults_ms=3_000)
+
+
+def violations(names, *, bend=four, strict=True, prepare=lambda run: None):
+    for seed in range(SEEDS):
+        run = Run(seed, bend=lambda scenario: bend(scenario, names))
         run.oracle.strict = strict
         prepare(run)
         yield run.go().violation
 
 
-@pytest.mark.parametrize(
-    "names", [("supporter", "supporter"), ("equivocator", "supporter"), ("twins", "twins")]
-)
-def test_one_dishonest_validator_too_many_forks(names):
-    assert any("fork at" in each for each in violations(range(SEEDS), names, strict=False))
+def test_one_dishonest_validator_too_many_forks():
+    """The two honest ones hear nothing of each other for a while."""
 
+    def divide(run):
+        run.network.cut = {(2, 3), (3, 2)}
 
-def test_as_many_as_allowed_do_not():
-    assert not any(violations(range(10), ("supporter",)))
-
-
-@pytest.mark.parametrize(
-    "mutate",
-    [
-        mutants.double_notarize,
-        mutants.finalize_after_nullify,
-        mutants.nullify_after_finalize,
-        mutants.finalize_without_notarization,
-        mutants.no_gap_check,
-        mutants.last_gap_not_checked,
-        mutants.proposal_not_proved,
-    ],
-)
-def test_what_seeds_find_of_the_mutants(monkeypatch, mutate):
-    """Which of them the seeds of a test run find; the exhaustive exploration finds all."""
-    mutate(monkeypatch)
-    found = sum(bool(each) for each in violations(range(SEEDS), ("supporter",)))
-    print(mutate.__name__, found)
+    assert any("fork at" in each for each in violations(["supporter"] * 2, strict=False, prepare=divide))
 
 
 def test_a_lost_journal_is_seen():
     def lose(run):
         for replica in run.honest.values():
             replica.loses_journal = True
-            for at in range(200, 3_000, 200):
-                run.world.schedule(at + replica.index, lambda replica=replica: run.crash(replica))
 
     assert any(
-        "casts" in each or "both" in each for each in violations(range(SEEDS), ("supporter",), prepare=lose)
+        "casts" in each or "both" in each for each in violations(["supporter"], bend=rough, prepare=lose)
     )
+
+
+def test_seeds_find_a_finalize_after_nullify(monkeypatch):
+    mutants.finalize_after_nullify(monkeypatch)
+    assert any("both nullifies and finalizes" in each for each in violations(["supporter"], bend=rough))
+
+
+def test_sending_before_it_is_durable_is_seen(monkeypatch):
+    lawful = Outbox.take
+
+    def take(self):
+        effects = lawful(self)
+        return tuple(sorted(effects, key=lambda effect: isinstance(effect, Persist)))
+
+    monkeypatch.setattr(Outbox, "take", take)
+    assert "before it is durable" in next(violations([]))
+
+
+def test_a_vote_without_its_durable_body_is_seen(monkeypatch):
+    monkeypatch.setattr(Bodies, "durable", lambda self, block_hash: True)
+    assert "whose body is not durable" in next(violations([]))
+
+
+def test_a_notarization_that_is_not_kept_is_seen(monkeypatch):
+    lawful = Voter._keep
+
+    def keep(self, record):
+        if record.WhichOneof("kind") != "certificate":
+            lawful(self, record)
+
+    monkeypatch.setattr(Voter, "_keep", keep)
+    assert "finalizes without a durable notarization" in next(violations([]))
+
+
+def test_votes_for_nothing_are_seen(monkeypatch):
+    """A finalize before its notarization is there."""
+    lawful = Voter._cast
+
+    def cast(self, vote, now_ms, proposal=None):
+        lawful(self, vote, now_ms, proposal)
+        if vote.kind == VoteKind.NOTARIZE:
+            lawful(self, self._safety._signed(VoteKind.FINALIZE, vote.view, vote.block_hash), now_ms)
+
+    monkeypatch.setattr(Voter, "_cast", cast)
+    assert "finalizes without a durable notarization" in next(violations([]))
+
+
+def test_a_second_notarize_is_seen(monkeypatch):
+    lawful = Voter._cast
+
+    def cast(self, vote, now_ms, proposal=None):
+        lawful(self, vote, now_ms, proposal)
+        if vote.kind == VoteKind.NOTARIZE:
+            lawful(self, self._safety._signed(VoteKind.NOTARIZE, vote.view, bytes(32)), now_ms)
+
+    monkeypatch.setattr(Voter, "_cast", cast)
+    assert "casts" in next(violations([]))
+
+
+def test_standing_still_without_resending_is_seen(monkeypatch):
+    monkeypatch.setattr(Resender, "next", lambda self, messages: [])
+    assert any("stuck" in each for each in violations([], bend=rough))
+
+
+def test_forgetting_own_votes_at_a_restart_is_seen(monkeypatch):
+    monkeypatch.setattr(Safety, "restore", lambda self, vote: None)
+    assert any("casts" in each or "both" in each for each in violations(["equivocator"], bend=rough))
 
 
 def test_the_scenarios_differ():
