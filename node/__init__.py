@@ -1,6 +1,6 @@
 """Processes: what puts the pure parts to work on a disk, a clock and a network.
 
 Read in this order; each file imports only those before it:
-config, certificates, journal_file, pool, chain_host, peers, driver, services, server, relay, testnet_layout,
-testnet, cli.
+config, logs, certificates, journal_file, signer, pool, chain_host, peers, admission, driver, node_status, services,
+server, relay, testnet_layout, testnet, cli.
 """

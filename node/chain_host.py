@@ -25,7 +25,7 @@ from ledger.rows import BoundaryHeader
 from ledger.store import Store
 from ledger.view import ProvenState, View
 from node.pool import Waiting
-from proto.chiptrace.v1.consensus_pb2 import Certificate
+from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Result
 
 T = TypeVar("T")
@@ -92,6 +92,15 @@ def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | N
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def signed_header(found: BoundaryHeader) -> SignedHeader:
+    """A stored header as it travels."""
+    return SignedHeader(
+        header=found.header,
+        certificate=Certificate.FromString(found.certificate),
+        next_validators=found.next_validators,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +237,11 @@ class ChainHost:
     async def headers_above(self, height: int) -> tuple[list[BoundaryHeader], bool]:
         """As Application.headers_above."""
         return await self._reader.run(Priority.ANSWER, lambda: self._app.headers_above(height))
+
+    async def header(self, height: int) -> SignedHeader:
+        """The header of a decided height with its certificate. Raises Invalid(NOT_FOUND)."""
+        found = await self._reader.run(Priority.ANSWER, lambda: self._app.views.signed_header(height))
+        return signed_header(found)
 
     async def prove(self, keys: Sequence[bytes], height: int) -> ProvenState:
         """Keys of the state after a height (0: the newest provable). Raises Invalid(HEIGHT_NOT_SERVED)."""

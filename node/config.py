@@ -6,6 +6,7 @@ relative to the file.
 """
 
 import dataclasses
+import os
 import tomllib
 import types
 from collections.abc import Mapping
@@ -156,7 +157,7 @@ def read(path: Path, kind: type[Section]) -> Section:
 
 
 def write(path: Path, config: object) -> None:
-    """Write a configuration with the explanation above every key; paths below its directory are relative."""
+    """Write a configuration with the explanation above every key; paths become relative to its directory."""
     lines: list[str] = []
     _lines(config, "", path.parent.resolve(), lines)
     path.write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
@@ -233,8 +234,7 @@ def _text(value: object, home: Path) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Path):
-        whole = value.resolve()
-        value = str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
+        value = os.path.relpath(value.resolve(), home)
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'

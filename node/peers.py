@@ -99,7 +99,12 @@ class _Line:
     """The outgoing stream to one validator, kept up with growing pauses."""
 
     def __init__(
-        self, peer: PeerConfig, tls: TlsConfig, port: ConsensusPortConfig, hello: grpc.aio.Metadata
+        self,
+        peer: PeerConfig,
+        tls: TlsConfig,
+        port: ConsensusPortConfig,
+        hello: grpc.aio.Metadata,
+        reached: Callable[[bytes], None],
     ) -> None:
         self.peer = peer
         self.key = bytes.fromhex(peer.key)
@@ -108,13 +113,16 @@ class _Line:
         self._tls = tls
         self._pause_ms_max = port.reconnect_ms_max
         self._hello = hello
+        self._reached = reached
+        self._stopped = False
         self._trouble = ""
 
     async def run(self) -> None:
         pause_ms = RECONNECT_MS_MIN
-        while True:
+        while not self._stopped:
             try:
-                certificate = await asyncio.wait_for(self._certificate(), HANDSHAKE_SECONDS)
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    certificate = await self._certificate()
                 await self._exchange(certificate)
                 trouble = "the line was closed"
             except (OSError, ssl.SSLError, Malformed, TimeoutError) as error:
@@ -126,6 +134,10 @@ class _Line:
             self._lost(trouble)
             await asyncio.sleep(pause_ms / 1_000)
             pause_ms = min(self._pause_ms_max, pause_ms * 2)
+
+    def stop(self) -> None:
+        """Call no more; the task that runs the line still has to be cancelled."""
+        self._stopped = True
 
     def _lost(self, trouble: str) -> None:
         """Say it once per cause, not once per attempt."""
@@ -172,12 +184,14 @@ class _Line:
 
     async def _write(self, call: "grpc.aio.StreamStreamCall[PeerFrame, PeerFrame]") -> None:
         try:
-            theirs = dict(await asyncio.wait_for(call.initial_metadata(), HANDSHAKE_SECONDS))
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                theirs = dict(await call.initial_metadata())
             if any(theirs.get(name) != value for name, value in self._hello):
                 return  # refused: the call ends with the cause
             self.connected = True
             self._trouble = ""
             _LOG.info("validator reached", extra={"peer": self.peer.member})
+            self._reached(self.key)
             while True:
                 await call.write(PeerFrame(message=await self.outbox.get()))
         except (TimeoutError, asyncio.InvalidStateError, grpc.RpcError):
@@ -235,7 +249,8 @@ class _Door(node_pb2_grpc.PeerServicer):
 
 
 class Peers:
-    """All lines of one node. `receive(key, message)` is awaited for every frame that comes in."""
+    """All lines of one node. `receive(key, message)` is awaited for every frame that comes in, `reached(key)` called
+    when the line to a validator is up."""
 
     def __init__(
         self,
@@ -244,11 +259,12 @@ class Peers:
         port: ConsensusPortConfig,
         hello: Sequence[tuple[str, str]],
         receive: Receive,
+        reached: Callable[[bytes], None],
     ) -> None:
         metadata = grpc.aio.Metadata(*hello)
         self._port = port
         self._tls = tls
-        self._lines = {bytes.fromhex(peer.key): _Line(peer, tls, port, metadata) for peer in peers}
+        self._lines = {bytes.fromhex(peer.key): _Line(peer, tls, port, metadata, reached) for peer in peers}
         self._door = _Door(peers, metadata, receive)
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -291,6 +307,8 @@ class Peers:
         """Let the queues empty for a moment, then close lines and port."""
         self._flush()
         await asyncio.sleep(0.05)
+        for line in self._lines.values():
+            line.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -55,16 +55,15 @@ class Consortium:
         return ConsensusPortConfig(listen=f"127.0.0.1:{self.ports[name]}", reconnect_ms_max=100)
 
     def node(self, name, others, hello=HELLO, **changes):
-        inbox = []
+        inbox, reached = [], []
 
         async def receive(key, message):
             inbox.append((key, message))
 
         port = dataclasses.replace(self.port(name), **changes)
-        node = Peers(
-            [self.peer(n) if isinstance(n, str) else n for n in others], self.tls(name), port, hello, receive
-        )
-        node.inbox = inbox
+        validators = [self.peer(n) if isinstance(n, str) else n for n in others]
+        node = Peers(validators, self.tls(name), port, hello, receive, reached.append)
+        node.inbox, node.reached = inbox, reached
         return node
 
 
@@ -113,6 +112,7 @@ def test_messages_arrive_in_order_and_carry_the_callers_key(consortium, run):
         assert [message.vote.view for _, message in b.inbox] == list(range(50))
         assert {sender for sender, _ in b.inbox} == {key("a")}
         assert a.inbox == [(key("b"), vote(7))]
+        assert (a.reached, b.reached) == ([key("b")], [key("a")])
 
     run(scenario())
 

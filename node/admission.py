@@ -1,0 +1,204 @@
+"""How transactions come in, from clients and from other validators, and how their senders learn the outcome.
+
+Both ways lead through the same check. Clients' transactions are passed on to the other validators; theirs are
+not. Checks run in chunks on the writer's thread, which gives way to agreement, so a flood costs its senders time
+and nothing else. An outcome is told only once it is on disk here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from client.clock import now_ms
+from ledger.admission import Repeated
+from ledger.errors import Invalid
+from ledger.limits import POOL_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX
+from ledger.rows import Place
+from node.chain_host import Admissible, ChainHost, Committed
+from node.pool import Pool, Waiting
+from proto.chiptrace.v1.ledger_pb2 import Reason, Result
+from proto.chiptrace.v1.node_pb2 import Outcome
+
+CHUNK: Final = 64  # transactions checked at a time
+PEERS_WAITING_MAX: Final = POOL_TRANSACTIONS_MAX
+CLIENTS_WAITING_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    data: bytes
+    answer: "asyncio.Future[Outcome] | None"  # None: from a validator, which wants no answer
+
+
+class Admission:
+    """The way into the pool. Owned by the event loop."""
+
+    def __init__(
+        self, host: ChainHost, pool: Pool, pass_on: Callable[[bytes], None], wake: Callable[[], None]
+    ) -> None:
+        self._host = host
+        self._pool = pool
+        self._pass_on = pass_on
+        self._wake = wake
+        self._from_clients: deque[_Incoming] = deque()
+        self._from_validators: deque[_Incoming] = deque()
+        self._arrived = asyncio.Event()
+        self._closed: Invalid | None = Invalid("the node is starting", Reason.NOT_SYNCED)
+        self._finals: dict[bytes, asyncio.Future[Outcome]] = {}
+
+    def open(self) -> None:
+        """Take transactions from now on."""
+        self._closed = None
+
+    def close(self, why: str, reason: "Reason.ValueType") -> None:
+        """Take none from clients until opened again: the node lags behind, or stops."""
+        self._closed = Invalid(why, reason)
+
+    def offer(self, transactions: Iterable[bytes]) -> None:
+        """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
+        for data in transactions:
+            if self._closed is None and len(self._from_validators) < PEERS_WAITING_MAX:
+                self._from_validators.append(_Incoming(data, None))
+        self._arrived.set()
+
+    def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
+        """A client's transaction: the outcome of its admission. Raises Invalid when none can be taken now."""
+        if self._closed is not None:
+            raise self._closed
+        if len(data) > TRANSACTION_BYTES_MAX:
+            raise Invalid(
+                f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE
+            )
+        if len(self._from_clients) >= CLIENTS_WAITING_MAX:
+            raise Invalid("too many transactions wait to be checked; try again in a moment", Reason.POOL_FULL)
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._from_clients.append(_Incoming(data, answer))
+        self._arrived.set()
+        return answer
+
+    async def settle(self, transaction: bytes, seconds: float) -> Outcome:
+        """The outcome of an admitted transaction once it is final and on disk here, or can be in no block any
+        more; after so many seconds what is known then."""
+        if transaction in self._pool:
+            future = self._finals.get(transaction)
+            if future is None:
+                future = self._finals[transaction] = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(seconds):
+                    return await asyncio.shield(future)
+            except TimeoutError:
+                return Outcome(
+                    transaction=transaction,
+                    admitted=True,
+                    detail=f"not final after {seconds:.0f} s; it still may become so: send the same bytes again",
+                )
+        place = await self._host.read(lambda store: store.place(transaction))
+        return _expired(transaction) if place is None else await self._decided(place)
+
+    async def run(self) -> None:
+        """Check what comes in, for ever. Raises StoreError when the disk fails."""
+        while True:
+            while not self._from_clients and not self._from_validators:
+                self._arrived.clear()
+                await self._arrived.wait()
+            chunk = self._next_chunk()
+            answers = await self._host.check([item.data for item in chunk], now_ms())
+            for item, found in zip(chunk, answers, strict=True):
+                outcome = await self._outcome(item, found)
+                if item.answer is not None and not item.answer.done():
+                    item.answer.set_result(outcome)
+
+    def committed(self, committed: Committed) -> None:
+        """A height is on disk: its transactions leave the pool and their senders learn the outcome."""
+        self._pool.remove(committed.results)
+        height = committed.info.height
+        for index, (transaction, result) in enumerate(committed.results.items()):
+            if transaction in self._finals:
+                self._settled(transaction, final_outcome(Place(transaction, height, index), result))
+        for transaction in self._pool.expire(committed.info.time_ms + 1):
+            self._settled(transaction, _expired(transaction))
+
+    def drop(self, transactions: Sequence[bytes]) -> None:
+        """These were found unfit for any block."""
+        self._pool.remove(transactions)
+        for transaction in transactions:
+            self._settled(transaction, _expired(transaction))
+
+    def _next_chunk(self) -> list[_Incoming]:
+        """From both sides in turn, so that neither holds the other up."""
+        chunk: list[_Incoming] = []
+        while len(chunk) < CHUNK and (self._from_clients or self._from_validators):
+            if self._from_clients:
+                chunk.append(self._from_clients.popleft())
+            if self._from_validators:
+                chunk.append(self._from_validators.popleft())
+        return chunk
+
+    async def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome:
+        if isinstance(found, Repeated):
+            return await self._first_outcome(found)
+        if isinstance(found, Invalid):
+            return refused_outcome(found)
+        transaction = found.transaction
+        waiting = Waiting(transaction.id, item.data, found.member, transaction.body.valid_until_ms)
+        try:
+            added = self._pool.add(waiting)
+        except Invalid as error:
+            return refused_outcome(error, transaction.id)
+        if added:
+            if item.answer is not None:
+                self._pass_on(item.data)
+            self._wake()
+        return Outcome(transaction=transaction.id, admitted=True)
+
+    async def _first_outcome(self, repeated: Repeated) -> Outcome:
+        """The same bytes as before get their outcome; other bytes under the same key are told whose it was."""
+        first = repeated.first
+        if not repeated.same:
+            return Outcome(
+                transaction=first.transaction,
+                reason=Reason.REPEATED,
+                height=first.height,
+                index=first.index,
+                detail=str(repeated),
+            )
+        return await self._decided(first)
+
+    async def _decided(self, place: Place) -> Outcome:
+        results = await self._host.read(lambda store: store.results(place.height))
+        return final_outcome(place, Result.FromString(results[place.index]))
+
+    def _settled(self, transaction: bytes, outcome: Outcome) -> None:
+        future = self._finals.pop(transaction, None)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+
+def _expired(transaction: bytes) -> Outcome:
+    return Outcome(
+        transaction=transaction,
+        reason=Reason.EXPIRED,
+        detail="it is in no block and can be in none any more; sign it again with the same idempotency key",
+    )
+
+
+def final_outcome(place: Place, result: Result) -> Outcome:
+    """The outcome of a transaction that stands in a block which is on disk here."""
+    detail = "" if result.ok else f"operation {result.operation} was refused: {Reason.Name(result.reason)}"
+    return Outcome(
+        transaction=place.transaction,
+        reason=result.reason,
+        admitted=True,
+        final=True,
+        ok=result.ok,
+        height=place.height,
+        index=place.index,
+        detail=detail,
+    )
+
+
+def refused_outcome(error: Invalid, transaction: bytes = b"") -> Outcome:
+    """Nothing was decided about it, and this node does not keep it."""
+    return Outcome(transaction=transaction, reason=error.reason, detail=str(error))

@@ -1,0 +1,391 @@
+"""Makes the engine's effects happen, in order, and brings it what happened: messages, timers, work, results.
+
+One loop takes inputs from the inbox and steps the engine. What a batch of inputs wants recorded is written with
+one fsync before anything of that batch is sent; blocks are built, judged and executed on the writer's thread and
+their results come back as inputs. Requests for decided blocks are answered from the store, beside the loop.
+A failed disk or a broken invariant ends `run`, and with it the node.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from client.clock import now_ms
+from consensus.effects import (
+    BlockBuilt,
+    BlockJudged,
+    BuildBlock,
+    Decide,
+    Effect,
+    EngineSettings,
+    Executed,
+    Input,
+    JudgeBlock,
+    PeerConnected,
+    Persist,
+    Received,
+    ReportFault,
+    Send,
+    SetTimer,
+    TimerFired,
+    WorkPending,
+)
+from consensus.engine import Engine
+from ledger import hashes
+from ledger.errors import Invalid, InvariantBroken
+from ledger.limits import BLOCK_BYTES_MAX, TRANSACTIONS_PER_BLOCK_MAX
+from ledger.store import Store
+from node.admission import Admission
+from node.chain_host import ChainHost, Committed
+from node.journal_file import ROTATE_BYTES
+from node.peers import Peers
+from node.pool import Pool
+from node.signer import Signer
+from proto.chiptrace.v1.consensus_pb2 import (
+    BlockReply,
+    BlockRequest,
+    Certificate,
+    JournalRecord,
+    PeerMessage,
+)
+
+_LOG: Final = logging.getLogger("chiptrace.driver")
+BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
+MESSAGES_PER_PEER_MAX: Final = 256  # waiting; then the peer's stream is not read
+BLOCK_ANSWERS_PER_PEER_MAX: Final = 16  # at the same time
+
+
+class SteadyClock:
+    """The wall clock, but never backwards: where it is set back, this goes on at the pace of time."""
+
+    def __init__(self) -> None:
+        self._told_ms = now_ms()
+        self._steady = time.monotonic()
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, never less than told before."""
+        steady = time.monotonic()
+        passed_ms = int((steady - self._steady) * 1_000)
+        if passed_ms > 0:
+            self._steady += passed_ms / 1_000
+        self._told_ms = max(self._told_ms + passed_ms, now_ms())
+        return self._told_ms
+
+
+@dataclass(slots=True)
+class Seen:
+    """The last vote seen of a validator: what it claims to be at."""
+
+    height: int = 0
+    view: int = 0
+
+
+class Driver:
+    """Runs one engine. All methods are called from the event loop."""
+
+    def __init__(
+        self,
+        host: ChainHost,
+        pool: Pool,
+        signer: Signer,
+        settings: EngineSettings,
+        clock: SteadyClock,
+    ) -> None:
+        self._host = host
+        self._pool = pool
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._voting = False
+        self._engine: Engine | None = None
+        self._peers: Peers | None = None
+        self._admission: Admission | None = None
+        self._inbox: deque[Input] = deque()
+        self._arrived = asyncio.Event()
+        self._waiting: Counter[bytes] = Counter()
+        self._room = asyncio.Event()
+        self._answering: Counter[bytes] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None
+        self._heights = asyncio.Condition()
+        self._proposing = True
+        self._work_told = False
+        self.seen: dict[bytes, Seen] = {}
+        self.faults = 0
+
+    def connect(self, peers: Peers, admission: Admission) -> None:
+        """Name whom to send to and whom to tell of commits; before `run`."""
+        self._peers = peers
+        self._admission = admission
+
+    # ---- what comes in ----------------------------------------------------------------------------------
+
+    async def receive(self, sender: bytes, message: PeerMessage) -> None:
+        """A validator's message. Waits while too many of the same sender are not handled yet."""
+        kind = message.WhichOneof("kind")
+        if kind == "transactions":
+            self._ready(self._admission).offer(message.transactions.transactions)
+        elif kind == "block_request" and not message.block_request.block_hash:
+            self._spawn_answer(sender, message.block_request)
+        elif kind is not None:
+            if kind == "vote":
+                self.seen[sender] = Seen(message.vote.height, message.vote.view)
+            self._put(Received(sender, message))
+            self._waiting[sender] += 1
+            while self._waiting[sender] >= MESSAGES_PER_PEER_MAX:
+                self._room.clear()
+                await self._room.wait()
+
+    def reached(self, key: bytes) -> None:
+        """The line to a validator is up."""
+        self._put(PeerConnected(key))
+
+    def work_pending(self) -> None:
+        """A transaction waits in the pool. Said once until the engine has heard it."""
+        if not self._work_told:
+            self._work_told = True
+            self._put(WorkPending())
+
+    def stop_proposing(self) -> None:
+        """Build no more blocks: the node is about to stop."""
+        self._proposing = False
+
+    @property
+    def voting(self) -> bool:
+        """Whether this node signs votes."""
+        return self._voting
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for its read-only properties."""
+        if self._engine is None:
+            raise InvariantBroken("the engine was asked for before it was started")
+        return self._engine
+
+    async def height_above(self, height: int) -> int:
+        """The tip's height once it is above this one."""
+        async with self._heights:
+            await self._heights.wait_for(lambda: self._host.info.height > height)
+        return self._host.info.height
+
+    # ---- the loop -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step the engine for ever. Raises StoreError or InvariantBroken when the node must stop."""
+        self._failed = asyncio.get_running_loop().create_future()
+        loop = asyncio.create_task(self._loop())
+        try:
+            await asyncio.wait({loop, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (loop, self._failed):
+                if ended.done():
+                    ended.result()
+        finally:
+            for task in (loop, *self._tasks):
+                task.cancel()
+            await asyncio.gather(loop, *self._tasks, return_exceptions=True)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._disk.shutdown(wait=True)
+
+    async def _loop(self) -> None:
+        await self._start_engine()
+        while True:
+            while not self._inbox:
+                self._arrived.clear()
+                await self._arrived.wait()
+            effects: list[Effect] = []
+            for _ in range(min(BATCH_MAX, len(self._inbox))):
+                event = self._inbox.popleft()
+                if isinstance(event, Received):
+                    self._waiting[event.sender] -= 1
+                    self._room.set()
+                elif isinstance(event, WorkPending):
+                    self._work_told = False
+                if (
+                    isinstance(event, Executed)
+                    and not self._voting
+                    and self._signer.votes_at(event.height + 1)
+                ):
+                    await self._perform(effects)
+                    effects = []
+                    await self._start_engine()
+                else:
+                    effects += self.engine.step(event, self._clock.now_ms())
+            await self._perform(effects)
+            await asyncio.sleep(0)  # others have their turn between batches
+
+    async def _start_engine(self) -> None:
+        """From what the store and the signing record hold. Done again when a follower may begin to vote."""
+        info = self._host.info
+        self._voting = self._signer.votes_at(info.height + 1)
+        if self._signer.may_vote and not self._voting:
+            _LOG.warning(
+                "the database is behind the signing record: this node follows until it has caught up",
+                extra={"height": info.height},
+            )
+        finalization = (await self._host.header(info.height)).certificate if info.height else None
+        now = self._clock.now_ms()
+        self._engine = Engine(
+            info.chain_id,
+            self._signer.key,
+            self._signer.sign if self._voting else None,
+            hashes.verify_raw,
+            self._settings,
+            info.height,
+            info.block_hash,
+            finalization,
+            info.validators,
+            info.next_due_ms,
+            self._signer.take_records() if self._voting else (),
+            now,
+        )
+        await self._perform(self._engine.start(now))
+        if len(self._pool):
+            self.work_pending()
+
+    async def _perform(self, effects: Sequence[Effect]) -> None:
+        # (1) Questions to the application rest on nothing; it thinks while the disk works.
+        for effect in effects:
+            if isinstance(effect, BuildBlock):
+                self._spawn(self._build(effect))
+            elif isinstance(effect, JudgeBlock):
+                self._spawn(self._judge(effect))
+        # (2) All records of the batch, with one fsync, before anything of the batch is sent.
+        records = [record for effect in effects if isinstance(effect, Persist) for record in effect.records]
+        if records:
+            await self._persist(records)
+        # (3) The rest, in the engine's order.
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._ready(self._peers).send(effect.to, effect.message)
+            elif isinstance(effect, SetTimer):
+                self._set_timer(effect.at_ms)
+            elif isinstance(effect, Decide):
+                self._spawn(self._execute(effect))
+            elif isinstance(effect, ReportFault):
+                self._report(effect)
+
+    async def _persist(self, records: list[JournalRecord]) -> None:
+        if self._voting:
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._signer.append, records)
+        elif any(record.HasField("vote") for record in records):
+            raise InvariantBroken("a node that only follows was about to vote")
+
+    # ---- effects --------------------------------------------------------------------------------------------
+
+    def _set_timer(self, at_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0, at_ms - self._clock.now_ms()) / 1_000
+        self._timer = asyncio.get_running_loop().call_later(delay, self._put, TimerFired())
+
+    async def _build(self, wanted: BuildBlock) -> None:
+        info = self._host.info
+        if not self._proposing or info.height + 1 != wanted.height:
+            self._put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
+            return
+        waiting = self._pool.take(TRANSACTIONS_PER_BLOCK_MAX, info.parameters.block_bytes)
+        built = await self._host.build(waiting, now_ms())
+        self._ready(self._admission).drop(built.unfit)
+        due = self._clock.now_ms() >= info.next_due_ms
+        self._put(BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due))
+
+    async def _judge(self, asked: JudgeBlock) -> None:
+        valid = await self._host.judge(asked.block, now_ms())
+        self._put(BlockJudged(asked.height, asked.block_hash, valid))
+
+    async def _execute(self, decided: Decide) -> None:
+        committed = await self._host.execute(decided.block, decided.certificate)
+        await self._rotate()
+        self._ready(self._admission).committed(committed)
+        info = committed.info
+        self._put(Executed(info.height, info.block_hash, info.validators, info.next_due_ms))
+        if len(self._pool):
+            self.work_pending()
+        self._log_height(committed, decided)
+        async with self._heights:
+            self._heights.notify_all()
+
+    async def _rotate(self) -> None:
+        """The tip is stored, synced, and no later height is open yet: a journal grown large may begin anew."""
+        if self._voting:
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._signer.rotate_above, ROTATE_BYTES
+            )
+
+    @staticmethod
+    def _log_height(committed: Committed, decided: Decide) -> None:
+        level = logging.INFO if committed.results else logging.DEBUG
+        _LOG.log(
+            level,
+            "height decided",
+            extra={
+                "height": committed.info.height,
+                "view": decided.certificate.view,
+                "transactions": len(committed.results),
+                "bytes": len(decided.block),
+                "lag_ms": now_ms() - committed.info.time_ms,
+            },
+        )
+
+    def _report(self, fault: ReportFault) -> None:
+        self.faults += 1
+        _LOG.error(
+            "a validator has signed two votes that exclude each other",
+            extra={"height": fault.height, "validator": fault.signer.hex()},
+        )
+
+    # ---- answers from the store -----------------------------------------------------------------------------
+
+    def _spawn_answer(self, sender: bytes, request: BlockRequest) -> None:
+        if self._answering[sender] < BLOCK_ANSWERS_PER_PEER_MAX:
+            self._answering[sender] += 1
+            self._spawn(self._answer(sender, request))
+
+    async def _answer(self, sender: bytes, request: BlockRequest) -> None:
+        try:
+            reply = await self._host.read(lambda store: _decided_block(store, request.from_height))
+            self._ready(self._peers).send(sender, PeerMessage(block_reply=reply))
+        finally:
+            self._answering[sender] -= 1
+
+    # ---- plumbing ---------------------------------------------------------------------------------------------
+
+    def _put(self, event: Input) -> None:
+        self._inbox.append(event)
+        self._arrived.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    @staticmethod
+    def _ready(part: Any) -> Any:
+        if part is None:
+            raise InvariantBroken("the driver was run before it was connected")
+        return part
+
+
+def _decided_block(store: Store, height: int) -> BlockReply:
+    """One decided block with its own finalization; empty where there is none here."""
+    try:
+        block, certificate = store.block(height), store.certificate(height)
+    except Invalid:
+        return BlockReply(from_height=height)
+    if len(block) > BLOCK_BYTES_MAX:
+        raise InvariantBroken(f"block {height} has {len(block)} bytes")
+    return BlockReply(blocks=[block], finalization=Certificate.FromString(certificate), from_height=height)

@@ -1,0 +1,85 @@
+"""Where a node stands, as it says of itself: height, head, view, peers, whether it is in step with the others."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from consensus.quorum import quorum
+from node.chain_host import ChainHost
+from node.driver import Driver, Seen
+from node.peers import Peers
+from node.pool import Pool
+from proto.chiptrace.v1.node_pb2 import PeerStatus, StatusReply
+
+VERSION: Final = "0.1.0"
+HEIGHTS_BEHIND_MAX: Final = 2  # a block or two on its way is no lag
+
+
+class NodeStatus:
+    """Reads the parts of a running node; changes nothing."""
+
+    def __init__(
+        self,
+        host: ChainHost,
+        pool: Pool,
+        driver: Driver,
+        peers: Peers,
+        own_key: bytes | None,
+        genesis: bytes,
+    ) -> None:
+        self._host = host
+        self._pool = pool
+        self._driver = driver
+        self._peers = peers
+        self._own_key = own_key
+        self._genesis = genesis
+
+    @property
+    def synced(self) -> bool:
+        """In step: a quorum of the set can be reached (ourselves included), and none of it is ahead of us."""
+        validators = self._host.info.validators.validators
+        reached = self._peers.connected()
+        present = sum(item.key in reached or item.key == self._own_key for item in validators)
+        return present >= quorum(len(validators)) and self._driver.engine.behind <= HEIGHTS_BEHIND_MAX
+
+    async def height_above(self, height: int) -> int:
+        """The height of the tip as soon as it is above this one."""
+        return await self._driver.height_above(height)
+
+    async def reply(self) -> StatusReply:
+        """All of it, for GetStatus."""
+        info = self._host.info
+        validators = info.validators.validators
+        reached = self._peers.connected()
+        seen: Mapping[bytes, Seen] = self._driver.seen
+        reply = StatusReply(
+            chain_id=info.chain_id,
+            name=info.name,
+            height=info.height,
+            time_ms=info.time_ms,
+            view=self._driver.engine.view,
+            synced=self.synced,
+            pool_transactions=len(self._pool),
+            validators=len(validators),
+            index=-1,
+            version=VERSION,
+            genesis=self._genesis,
+        )
+        if info.height:
+            reply.head.CopyFrom(await self._host.header(info.height))
+        if self._host.served is not None:
+            reply.proof_height_min, reply.proof_height_max = self._host.served
+        for index, validator in enumerate(validators):
+            if validator.key == self._own_key:
+                reply.index = index
+                continue
+            last = seen.get(validator.key, Seen())
+            reply.peers.append(
+                PeerStatus(
+                    index=index,
+                    member=validator.member,
+                    connected=validator.key in reached,
+                    last_height=last.height,
+                    last_view=last.view,
+                )
+            )
+        return reply

@@ -1,0 +1,239 @@
+"""One node: put together, started, kept in step with its health, drained and stopped.
+
+Order of start: database, signing record, lines to the validators, agreement, client port. The client port answers
+from the start, but its health is NOT_SERVING, and it takes no transactions, until the node is in step.
+Order of stop (SIGTERM, SIGINT): no new transactions, no new blocks, a moment for what is decided to be stored, then
+ports, database and signing record are closed. Whatever says that the disk failed, or that we broke our own rules,
+ends the process at once, non-zero: a node that goes on after that does harm.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from bridge import machine
+from client.clock import now_ms
+from consensus.effects import EngineSettings
+from ledger import hashes
+from ledger.errors import ChiptraceError, Malformed, StoreError
+from ledger.genesis import STATE_VERSION
+from ledger.leveldb import LevelKV
+from ledger.limits import RPC_MESSAGE_BYTES_MAX
+from node import certificates, logs, peers
+from node.admission import Admission
+from node.chain_host import ChainHost
+from node.config import NodeConfig, read
+from node.driver import Driver, SteadyClock
+from node.node_status import NodeStatus
+from node.peers import Peers
+from node.pool import Pool
+from node.services import ChainService
+from node.signer import Signer
+from proto.chiptrace.v1 import node_pb2_grpc
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+_LOG: Final = logging.getLogger("chiptrace.server")
+HEALTH_SERVICE: Final = "chiptrace.v1.Chain"
+HEALTH_SECONDS: Final = 0.1
+DRAIN_SECONDS: Final = 1.0
+CERTIFICATE_WARNING_MS: Final = 30 * 86_400_000
+SWITCH_SECONDS: Final = 0.001  # how long one thread keeps the interpreter while another wants it
+EXIT_FAILED: Final = 1
+
+
+class Node:
+    """The parts of one node, in the order in which they are started."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._genesis = _read_genesis(config.genesis)
+        self._host = ChainHost(
+            lambda: LevelKV(config.data_dir / "chain"), machine.operations(), machine.changes()
+        )
+        self._pool = Pool()
+        self._signer = Signer(config.key_dir)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Up to open ports. Raises ChiptraceError or OSError saying what is wrong with what."""
+        config = self._config
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        info = await self._host.start(self._genesis)
+        settings = EngineSettings(**asdict(config.consensus))
+        self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
+        hello = (
+            ("chiptrace-chain", info.chain_id.hex()),
+            ("chiptrace-state-version", str(STATE_VERSION)),
+        )
+        self._peers = Peers(
+            config.peers, config.tls, config.consensus_port, hello, self._driver.receive, self._driver.reached
+        )
+        self._admission = Admission(self._host, self._pool, self._peers.pass_on, self._driver.work_pending)
+        self._driver.connect(self._peers, self._admission)
+        status = NodeStatus(
+            self._host, self._pool, self._driver, self._peers, self._signer.key, self._genesis
+        )
+        await self._peers.start()
+        self._run("agreement", self._driver.run())
+        self._run("admission", self._admission.run())
+        await self._open_client_port(status)
+        self._run("health", self._watch(status))
+        _LOG.info(
+            "node started",
+            extra={
+                "node": config.name,
+                "chain": info.name,
+                "chain_id": info.chain_id.hex(),
+                "height": info.height,
+                "votes": self._signer.may_vote,
+                "clients": config.clients.listen,
+                "validators": config.consensus_port.listen,
+            },
+        )
+
+    async def failure(self) -> None:
+        """Returns never, or raises what the node must stop for."""
+        await self._failed
+
+    async def stop(self) -> None:
+        """Drain and close; what is decided is stored."""
+        self._admission.close("the node is stopping; ask another one", Reason.SHUTTING_DOWN)
+        await self._health.enter_graceful_shutdown()
+        self._driver.stop_proposing()
+        if self._server is not None:
+            await self._server.stop(DRAIN_SECONDS)
+        await self._peers.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._host.stop()
+        self._signer.close()
+
+    async def _open_client_port(self, status: NodeStatus) -> None:
+        clients = self._config.clients
+        server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", RPC_MESSAGE_BYTES_MAX),
+                ("grpc.max_send_message_length", RPC_MESSAGE_BYTES_MAX),
+                ("grpc.max_concurrent_streams", clients.streams_per_connection_max),
+                ("grpc.max_metadata_size", 16_384),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.max_connection_idle_ms", 600_000),
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        service = ChainService(self._host, self._admission, status, clients, self._fail)
+        node_pb2_grpc.add_ChainServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        peers.bind(server, clients.listen, self._config.tls)
+        await self._say(serving=False)
+        await server.start()
+        self._server = server
+
+    async def _watch(self, status: NodeStatus) -> None:
+        """Keep health and admission in step with the chain, and look after the certificate's end."""
+        serving = False
+        warned = False
+        while True:
+            await asyncio.sleep(HEALTH_SECONDS)
+            if status.synced != serving:
+                serving = status.synced
+                await self._say(serving=serving)
+                if serving:
+                    self._admission.open()
+                else:
+                    self._admission.close("the node is not in step with the others", Reason.NOT_SYNCED)
+                _LOG.info("in step" if serving else "out of step", extra={"height": self._host.info.height})
+            if not warned:
+                warned = True
+                self._warn_of_expiry()
+
+    def _warn_of_expiry(self) -> None:
+        path = self._config.tls.certificate
+        left_ms = certificates.expires_ms(path) - now_ms()
+        if left_ms < CERTIFICATE_WARNING_MS:
+            _LOG.warning(
+                "the certificate ends soon; issue a new one for the same key, then restart",
+                extra={"file": str(path), "days": left_ms // 86_400_000},
+            )
+
+    async def _say(self, *, serving: bool) -> None:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for service in ("", HEALTH_SERVICE):
+            await self._health.set(service, status)
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """A task that lasts as long as the node; when it fails, so does the node."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._fail(error)
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        self._tasks.append(task)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+
+def run(path: Path) -> int:
+    """Run the node of a configuration file until it is told to stop; the exit code."""
+    config = read(path, NodeConfig)
+    logs.start(config.log_level, config.log_file)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    hashes.self_test()
+    return asyncio.run(_run(config))
+
+
+async def _run(config: NodeConfig) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        node = Node(config)
+        await node.start()
+    except (ChiptraceError, OSError) as error:
+        _LOG.critical("the node cannot start", extra={"cause": str(error)})
+        return EXIT_FAILED
+    waits = {asyncio.create_task(stopping.wait()), asyncio.create_task(node.failure())}
+    done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    failure = next((task.exception() for task in done if task.exception() is not None), None)
+    if failure is not None:
+        _LOG.critical(
+            "the node stops at once",
+            extra={"cause": str(failure)},
+            exc_info=None if isinstance(failure, StoreError) else failure,
+        )
+        logging.shutdown()
+        os._exit(EXIT_FAILED)  # nothing is flushed or closed: what failed may not be touched again
+    _LOG.info("stopping")
+    await node.stop()
+    _LOG.info("stopped")
+    return 0
+
+
+def _read_genesis(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Malformed(f"genesis {path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,103 @@
+"""The validator's key and its signing record, which live and die together.
+
+Both are made by `create`, in one directory that is no part of any backup. A key whose record is missing or damaged
+must not vote again: the node then only follows, says so, and its operator makes a new key. A node whose database is
+behind its record (it was deleted, or restored) follows until it has caught up with what it may have signed.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from client import keys
+from ledger import hashes
+from ledger.errors import InvariantBroken, StoreError
+from node.journal_file import JournalFile
+from proto.chiptrace.v1.consensus_pb2 import JournalRecord
+
+_LOG: Final = logging.getLogger("chiptrace.signer")
+KEY_FILE: Final = "validator.key"
+RECORD_FILE: Final = "signing-record"
+
+
+def create(directory: Path) -> bytes:
+    """A new validator key with its empty signing record; the public key. Raises FileExistsError for an old one."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    public_key = keys.create(directory / KEY_FILE)
+    JournalFile.create(directory / RECORD_FILE).close()
+    return public_key
+
+
+class Signer:
+    """Signs for one validator, or for none."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises Malformed when there is a key file that cannot be used."""
+        self.key: bytes | None = None  # public
+        self._seed = b""
+        self._journal: JournalFile | None = None
+        self._records: list[JournalRecord] = []
+        self._last_height = 0  # the highest height of which the record speaks
+        path = directory / KEY_FILE
+        if not path.exists():
+            _LOG.info("no validator key: this node only follows", extra={"file": str(path)})
+            return
+        self._seed = keys.read_seed(path)
+        self.key = hashes.public_key(self._seed)
+        self._open(directory / RECORD_FILE)
+
+    @property
+    def may_vote(self) -> bool:
+        """Whether there is a key with its whole signing record."""
+        return self._journal is not None
+
+    def votes_at(self, height: int) -> bool:
+        """Whether it may vote at this open height: the record must not speak of a later one."""
+        return self.may_vote and height >= self._last_height
+
+    def take_records(self) -> Sequence[JournalRecord]:
+        """What the record held when it was opened; once."""
+        records, self._records = self._records, []
+        return records
+
+    def sign(self, data: bytes) -> bytes:
+        """The validator's signature over these bytes."""
+        if not self.may_vote:
+            raise InvariantBroken("a key without its signing record was asked to sign")
+        return hashes.sign_raw(self._seed, data)
+
+    def append(self, records: Sequence[JournalRecord]) -> None:
+        """Make these records durable. Raises StoreError."""
+        self._opened().append(records)
+
+    def rotate_above(self, size: int) -> None:
+        """Begin the record anew if it is larger; only when every height in it is stored."""
+        if self._opened().bytes > size:
+            self._opened().rotate(())
+
+    def close(self) -> None:
+        """Close the record."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def _opened(self) -> JournalFile:
+        if self._journal is None:
+            raise InvariantBroken("a node without a signing record was about to vote")
+        return self._journal
+
+    def _open(self, path: Path) -> None:
+        try:
+            journal = JournalFile.open(path)
+            self._records = list(journal.records())
+        except StoreError as error:
+            _LOG.error(
+                "this key must not vote any more, the node only follows: make a new validator key "
+                "(`chiptrace node key`) and have governance replace the old one",
+                extra={"cause": str(error)},
+            )
+            return
+        if journal.torn is not None:
+            _LOG.warning("a torn end of the signing record was cut off", extra={"kept": str(journal.torn)})
+        self._journal = journal
+        self._last_height = max((record.height for record in self._records), default=0)

@@ -1,0 +1,342 @@
+"""What a local test network consists of, as files: two consortia of four fictional members each.
+
+    testnet.json                      marks the directory; names, ports, chain ids
+    trust.json                        what clients believe, and their identities
+    chains/CHAIN/genesis, ca.pem      the chain's first document and its authority (ca-key.pem beside it)
+    members/CHAIN/MEMBER/             operator.key, admin.key, client.pem (and relayer.key of the first member)
+    nodes/CHAIN-MEMBER/               node.toml, node.pem, keys/ (validator key, signing record), data/, logs
+    relay/                            relay.toml, logs
+
+Company prefixes begin with 952, which GS1 never issues. Made at once, complete or not at all: the marker is last.
+"""
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from client import keys, trust
+from client.clock import now_ms
+from client.trust import ChainTrust, Identity, Trust
+from ledger import codec, genesis, identifiers
+from ledger.errors import Malformed
+from ledger.limits import BLOCK_BYTES_MAX
+from node import certificates, config, signer
+from node.config import (
+    ClientPortConfig,
+    ConsensusPortConfig,
+    NodeConfig,
+    PeerConfig,
+    RelayChainConfig,
+    RelayConfig,
+    TlsConfig,
+)
+from proto.chiptrace.v1.ledger_pb2 import Genesis, Parameters, PutGrant, PutKey, PutMember, Role, Validator
+
+MARKER: Final = "testnet.json"
+VERSION: Final = 1
+HOSTS: Final = ("localhost", "127.0.0.1")
+HEARTBEAT_MS: Final = 1_000
+GOVERNANCE_THRESHOLD: Final = 3
+DAY_MS: Final = 86_400_000
+# chain -> member -> (name, GS1 company prefix)
+CONSORTIA: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "chipmaker": {
+        "siliconfab": ("Silicon Fab AG", "9521001"),
+        "moduleworks": ("Module Works GmbH", "9521002"),
+        "testlab": ("Test Lab SA", "9521003"),
+        "chipdist": ("Chip Distribution Ltd", "9521004"),
+    },
+    "assembler": {
+        "boardworks": ("Board Works Oy", "9525001"),
+        "drivemaker": ("Drive Maker SpA", "9525002"),
+        "carmaker": ("Car Maker SE", "9525003"),
+        "customs": ("Customs Office", "9525004"),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """Where one node lives and listens."""
+
+    chain: str
+    member: str
+    clients: str  # host:port
+    validators: str  # host:port
+
+    @property
+    def name(self) -> str:
+        """The name in commands and of its directory."""
+        return f"{self.chain}-{self.member}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPlace:
+    """One chain of the network."""
+
+    name: str
+    chain_id: bytes
+    nodes: tuple[NodePlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A test network in a directory."""
+
+    directory: Path
+    chains: tuple[ChainPlace, ...]
+    grants: tuple[str, ...]  # prefixes granted beyond the members' own
+
+    @property
+    def nodes(self) -> tuple[NodePlace, ...]:
+        """All nodes of all chains."""
+        return tuple(node for chain in self.chains for node in chain.nodes)
+
+    @property
+    def trust_file(self) -> Path:
+        """What clients read."""
+        return self.directory / "trust.json"
+
+    def node_directory(self, name: str) -> Path:
+        """Where a node, or the relayer ("relay"), keeps its files."""
+        return self.directory / "relay" if name == "relay" else self.directory / "nodes" / name
+
+    def config_file(self, name: str) -> Path:
+        """The configuration of a node, or of the relayer."""
+        return self.node_directory(name) / ("relay.toml" if name == "relay" else "node.toml")
+
+    def genesis_file(self, chain: str) -> Path:
+        """The genesis of a chain."""
+        return self.directory / "chains" / chain / "genesis"
+
+    def member_directory(self, chain: str, member: str) -> Path:
+        """Where a member keeps its keys."""
+        return self.directory / "members" / chain / member
+
+
+def exists(directory: Path) -> bool:
+    """Whether there is a test network in this directory."""
+    return (directory / MARKER).is_file()
+
+
+def read(directory: Path) -> Network:
+    """The test network in a directory. Raises Malformed when there is none."""
+    try:
+        document = json.loads((directory / MARKER).read_bytes())
+        if document["version"] != VERSION:
+            raise Malformed(f"{directory} holds a test network of another version; use another --dir")
+        chains = tuple(
+            ChainPlace(
+                chain["name"],
+                bytes.fromhex(chain["chain_id"]),
+                tuple(
+                    NodePlace(chain["name"], node["member"], node["clients"], node["validators"])
+                    for node in chain["nodes"]
+                ),
+            )
+            for chain in document["chains"]
+        )
+        return Network(directory, chains, tuple(document["grants"]))
+    except OSError:
+        raise Malformed(
+            f"there is no test network in {directory}; `chiptrace testnet up` makes one"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Malformed(f"{directory / MARKER} cannot be read: {error!r}") from None
+
+
+def create(directory: Path, base_port: int | None, grants: Sequence[str]) -> Network:
+    """Make all files of a new network. `grants`: prefixes for the first member of the first chain, which then
+    also adopts parts of unknown origin. Raises Malformed when the directory holds something else."""
+    if directory.exists() and any(directory.iterdir()):
+        raise Malformed(f"{directory} is not empty and no test network; use another --dir")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (directory / ".gitignore").write_text("*\n", encoding="utf-8")
+    total = 2 * sum(len(members) for members in CONSORTIA.values())
+    ports = iter(range(base_port, base_port + total) if base_port else _free_ports(total))
+    chains = []
+    for index, (chain, members) in enumerate(CONSORTIA.items()):
+        nodes = tuple(
+            NodePlace(chain, member, f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}")
+            for member in members
+        )
+        chains.append(_create_chain(directory, chain, nodes, grants if index == 0 else ()))
+    network = Network(directory, tuple(chains), tuple(grants))
+    _write_trust(network)
+    _write_relay(network)
+    document = {
+        "version": VERSION,
+        "chains": [
+            {
+                "name": chain.name,
+                "chain_id": chain.chain_id.hex(),
+                "nodes": [
+                    {"member": node.member, "clients": node.clients, "validators": node.validators}
+                    for node in chain.nodes
+                ],
+            }
+            for chain in network.chains
+        ],
+        "grants": list(network.grants),
+    }
+    (directory / MARKER).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return network
+
+
+def own_prefixes(chain: str) -> list[str]:
+    """The grants of a chain's members."""
+    return [f"gs1:{prefix}" for _, prefix in CONSORTIA[chain].values()]
+
+
+def _create_chain(
+    directory: Path, chain: str, nodes: Sequence[NodePlace], grants: Sequence[str]
+) -> ChainPlace:
+    home = directory / "chains" / chain
+    home.mkdir(parents=True)
+    certificates.create_authority(home, chain, now_ms())
+    document = _genesis(directory, chain, grants)
+    pins: dict[str, str] = {}
+    for node in nodes:
+        place = directory / "nodes" / node.name
+        place.mkdir(parents=True)
+        key = signer.create(place / "keys")
+        document.validators.append(Validator(key=key, member=node.member))
+        document.keys.append(PutKey(key=key, member=node.member, role=Role.VALIDATOR))
+        pins[node.member] = certificates.issue(home, place / "node.pem", node.name, HOSTS, now_ms())
+    data = codec.encode(document)
+    genesis.decode_genesis(data)
+    (home / "genesis").write_bytes(data)
+    validator_keys = {validator.member: validator.key.hex() for validator in document.validators}
+    for node in nodes:
+        peers = tuple(
+            PeerConfig(
+                member=other.member,
+                key=validator_keys[other.member],
+                address=other.validators,
+                pin=pins[other.member],
+            )
+            for other in nodes
+            if other != node
+        )
+        _write_node(directory, node, peers)
+    return ChainPlace(chain, genesis.chain_id(data), tuple(nodes))
+
+
+def _genesis(directory: Path, chain: str, grants: Sequence[str]) -> Genesis:
+    """Members with their keys, their own prefixes and the additional ones; validators come with the nodes."""
+    home = directory / "chains" / chain
+    document = Genesis(
+        name=chain,
+        time_ms=now_ms(),
+        state_version=genesis.STATE_VERSION,
+        parameters=Parameters(
+            governance_threshold=GOVERNANCE_THRESHOLD,
+            heartbeat_ms=HEARTBEAT_MS,
+            adoption=bool(grants),
+            offer_expiry_ms=7 * DAY_MS,
+            backdate_ms=DAY_MS,
+            block_bytes=BLOCK_BYTES_MAX,
+        ),
+    )
+    first = next(iter(CONSORTIA[chain]))
+    for member, (name, prefix) in CONSORTIA[chain].items():
+        place = directory / "members" / chain / member
+        admin = keys.create(place / "admin.key")
+        operator = keys.create(place / "operator.key")
+        party = identifiers.canonical(f"urn:epc:id:pgln:{prefix}.00000").text
+        document.members.append(PutMember(id=member, name=name, identifiers=[party], admin_keys=[admin]))
+        document.keys.append(PutKey(key=operator, member=member, role=Role.OPERATOR))
+        if member == first:
+            relayer = keys.create(place / "relayer.key")
+            document.keys.append(PutKey(key=relayer, member=member, role=Role.RELAYER))
+        document.grants.append(PutGrant(prefix=f"gs1:{prefix}", holder=member))
+        certificates.issue(home, place / "client.pem", f"{member} client", (), now_ms())
+    for prefix in grants:
+        if all(not identifiers.grants_overlap(prefix, own) for own in own_prefixes(chain)):
+            document.grants.append(PutGrant(prefix=prefix, holder=first))
+    certificates.issue(
+        home, _made(directory / "members" / chain / "auditor") / "client.pem", "auditor", (), now_ms()
+    )
+    return document
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _write_node(directory: Path, node: NodePlace, peers: tuple[PeerConfig, ...]) -> None:
+    place = directory / "nodes" / node.name
+    config.write(
+        place / "node.toml",
+        NodeConfig(
+            name=node.name,
+            genesis=directory / "chains" / node.chain / "genesis",
+            data_dir=place / "data",
+            key_dir=place / "keys",
+            tls=TlsConfig(
+                ca=directory / "chains" / node.chain / "ca.pem",
+                certificate=place / "node.pem",
+                private_key=place / "node-key.pem",
+            ),
+            clients=ClientPortConfig(listen=node.clients),
+            consensus_port=ConsensusPortConfig(listen=node.validators),
+            peers=peers,
+        ),
+    )
+
+
+def _write_trust(network: Network) -> None:
+    chains = tuple(
+        ChainTrust(
+            name=chain.name,
+            chain_id=chain.chain_id,
+            endpoints=tuple(node.clients for node in chain.nodes),
+            ca=network.directory / "chains" / chain.name / "ca.pem",
+            heartbeat_ms=HEARTBEAT_MS,
+        )
+        for chain in network.chains
+    )
+    identities: list[Identity] = []
+    for chain in network.chains:
+        members = [node.member for node in chain.nodes]
+        roles = [(member, "operator") for member in members] + [
+            (members[0], "relayer"),
+            ("auditor", "auditor"),
+        ]
+        for member, role in roles:
+            place = network.member_directory(chain.name, member)
+            key = None if role == "auditor" else place / f"{role}.key"
+            identities.append(
+                Identity(chain.name, member, key, place / "client.pem", place / "client-key.pem", role)
+            )
+    trust.write(network.trust_file, Trust(chains, tuple(identities)))
+
+
+def _write_relay(network: Network) -> None:
+    first, second = network.chains
+    place = _made(network.node_directory("relay"))
+    config.write(
+        place / "relay.toml",
+        RelayConfig(
+            trust=network.trust_file,
+            state_file=place / "cursor.json",
+            first=RelayChainConfig(name=first.name, client=second.name, member=first.nodes[0].member),
+            second=RelayChainConfig(name=second.name, client=first.name, member=second.nodes[0].member),
+        ),
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports free at this moment, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
