@@ -7,12 +7,12 @@ cache can never be stale, whichever version of the state asks for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from ledger.errors import InvariantBroken, StoreError
+from ledger.errors import StoreError
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
 from proto.chiptrace.v1.ledger_pb2 import StateProof
 
@@ -42,26 +42,33 @@ def _nibble(hashed_key: bytes, depth: int) -> int:
     return byte & 15 if depth & 1 else byte >> 4
 
 
-@dataclass(slots=True)
-class _Page:
-    """A page with all its inner hashes. Never changed once it is in the cache."""
-
-    nodes: list[bytes]  # 32 hashes by node number, node 0 unused; b"" is an empty subtree
-    single: int  # bit i: node i is a single leaf
-    keys: list[bytes]  # key hash by slot; b"" where the slot holds no leaf
-    values: list[bytes]  # value hash by slot
-
-    def copy(self) -> "_Page":
-        return _Page(self.nodes.copy(), self.single, self.keys.copy(), self.values.copy())
+# A page in memory, flat: node i at i (b"" is an empty subtree), the key hash of the leaf at node n at n + 16, its value
+# hash at n + 32 (b"" where n holds no leaf). Plain tuples of bytes, because Python's garbage collector lets those be;
+# it would walk through thousands of pages of any other make again and again.
+_Page = tuple[bytes, ...]
+_KEYS: Final = 16
+_VALUES: Final = 32
+_NO_PAGE: Final[_Page] = (_EMPTY,) * 64
 
 
-def _empty_page() -> _Page:
-    return _Page([_EMPTY] * (2 * _SLOTS), 0, [_EMPTY] * _SLOTS, [_EMPTY] * _SLOTS)
+def _is_leaf(page: Sequence[bytes], node: int) -> bool:
+    """Whether this node is a single leaf: only such a hash stands at a child too."""
+    if node >= _SLOTS:
+        return page[node + _KEYS] != _EMPTY
+    found = page[node]
+    return found != _EMPTY and (found in (page[node << 1], page[node << 1 | 1]))
 
 
-def _rehash(page: _Page, touched: list[int]) -> None:
+def _leaf_below(page: Sequence[bytes], node: int) -> _Item:
+    """The single leaf that this node is."""
+    leaf = page[node]
+    while node < _SLOTS:
+        node = node << 1 if page[node << 1] == leaf else node << 1 | 1
+    return page[node + _KEYS], page[node + _VALUES], leaf
+
+
+def _rehash(page: list[bytes], touched: list[int]) -> None:
     """Makes the inner nodes above these slots (node numbers, ascending) true again."""
-    nodes, single = page.nodes, page.single
     for _ in range(4):
         parents: list[int] = []
         last = 0
@@ -72,41 +79,36 @@ def _rehash(page: _Page, touched: list[int]) -> None:
             last = parent
             parents.append(parent)
             child = parent << 1
-            left, right = nodes[child], nodes[child + 1]
-            lone = 0
+            left, right = page[child], page[child + 1]
             if left and right:
-                found = sha256(b"\x01" + left + right).digest()
+                page[parent] = sha256(b"\x01" + left + right).digest()
             elif left:
-                lone = single >> child & 1
-                found = left if lone else sha256(b"\x01" + left + ZERO).digest()
+                page[parent] = left if _is_leaf(page, child) else sha256(b"\x01" + left + ZERO).digest()
             elif right:
-                lone = single >> (child + 1) & 1
-                found = right if lone else sha256(b"\x01" + ZERO + right).digest()
+                page[parent] = right if _is_leaf(page, child + 1) else sha256(b"\x01" + ZERO + right).digest()
             else:
-                found = _EMPTY
-            nodes[parent] = found
-            single = single & ~(1 << parent) | lone << parent
+                page[parent] = _EMPTY
         touched = parents
-    page.single = single
 
 
-def _encode_page(page: _Page) -> bytes:
+def _encode_page(page: Sequence[bytes]) -> bytes:
     """be16 mask of leaves, be16 mask of inner slots (bit s: slot s), then slot by slot the two hashes or the one."""
-    leaves = inner = 0
-    parts = []
-    nodes, keys, values = page.nodes, page.keys, page.values
+    masks = 0
+    parts = [_EMPTY]
     for slot in range(_SLOTS):
-        node = nodes[_SLOTS + slot]
+        node = page[_SLOTS + slot]
         if not node:
             continue
-        if keys[slot]:
-            leaves |= 1 << slot
-            parts.append(keys[slot])
-            parts.append(values[slot])
+        key = page[_SLOTS + _KEYS + slot]
+        if key:
+            masks |= 0x10000 << slot
+            parts.append(key)
+            parts.append(page[_SLOTS + _VALUES + slot])
         else:
-            inner |= 1 << slot
+            masks |= 1 << slot
             parts.append(node)
-    return (leaves << 16 | inner).to_bytes(_MASKS_BYTES, "big") + b"".join(parts)
+    parts[0] = masks.to_bytes(_MASKS_BYTES, "big")
+    return b"".join(parts)
 
 
 def _damaged(path: bytes, why: str) -> StoreError:
@@ -122,27 +124,24 @@ def _decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> _Page:
     size = _MASKS_BYTES + _LEAF_BYTES * leaves.bit_count() + HASH_BYTES * inner.bit_count()
     if len(data) != size or leaves & inner or not masks:
         raise _damaged(path, "has impossible bytes")
-    page = _empty_page()
-    nodes, single = page.nodes, 0
+    page = list(_NO_PAGE)
     at = _MASKS_BYTES
     touched = []
-    for node in range(_SLOTS, 2 * _SLOTS):
-        slot = node - _SLOTS
+    for slot in range(_SLOTS):
+        node = _SLOTS + slot
         if leaves >> slot & 1:
             pair = data[at : at + _LEAF_BYTES]
-            page.keys[slot], page.values[slot] = pair[:HASH_BYTES], pair[HASH_BYTES:]
-            nodes[node] = sha256(leaf_tag + pair).digest()
-            single |= 1 << node
+            page[node] = sha256(leaf_tag + pair).digest()
+            page[node + _KEYS], page[node + _VALUES] = pair[:HASH_BYTES], pair[HASH_BYTES:]
             at += _LEAF_BYTES
         elif inner >> slot & 1:
-            nodes[node] = data[at : at + HASH_BYTES]
+            page[node] = data[at : at + HASH_BYTES]
             at += HASH_BYTES
         else:
             continue
         touched.append(node)
-    page.single = single
     _rehash(page, touched)
-    return page
+    return tuple(page)
 
 
 class PageCache:
@@ -160,7 +159,7 @@ class PageCache:
         return page
 
     def put(self, page: _Page) -> None:
-        self._pages[page.nodes[1]] = page
+        self._pages[page[1]] = page
         if len(self._pages) > self._pages_max:
             self._pages.popitem(last=False)
 
@@ -239,7 +238,7 @@ class StateTree:
         items, start, end = work.items, span.start, span.stop
         path = page_path(items[start][0], depth)
         old = self._load(path, subtree) if subtree else None
-        page = old.copy() if old is not None else _empty_page()
+        page = list(old if old is not None else _NO_PAGE)
         touched: list[int] = []
         while start < end:
             slot = _nibble(items[start][0], depth)
@@ -254,29 +253,25 @@ class StateTree:
         _rehash(page, touched)
         if subtree:
             work.replaced.append(subtree)
-        lone: _Item | None = None
-        if page.single >> 1 & 1:
-            slot = next(slot for slot in range(_SLOTS) if page.keys[slot])
-            lone = page.keys[slot], page.values[slot], page.nodes[1]
-        if page.nodes[1] and (lone is None or depth == 0):
+        lone = _leaf_below(page, 1) if _is_leaf(page, 1) else None
+        if page[1] and (lone is None or depth == 0):
             work.pages[path] = _encode_page(page)
-            work.fresh.append(page)
+            work.fresh.append(tuple(page))
         elif old is not None:
             work.pages[path] = None
-        return page.nodes[1], lone
+        return page[1], lone
 
-    def _apply_slot(self, work: _Work, span: range, depth: int, page: _Page, slot: int) -> bool:
+    def _apply_slot(self, work: _Work, span: range, depth: int, page: list[bytes], slot: int) -> bool:
         """Applies the items of `span`, all of this slot. True when the slot has changed."""
         node = _SLOTS + slot
-        before = page.nodes[node]
+        before, own = page[node], page[node + _KEYS]
         lone: _Item | None
-        if before and not page.keys[slot]:
+        if before and not own:
             after, lone = self._apply(work, span, depth + 1, before)
         else:
             group = work.items[span.start : span.stop]
-            own = page.keys[slot]
             if own and all(item[0] != own for item in group):
-                group.append((own, page.values[slot], before))
+                group.append((own, page[node + _VALUES], before))
                 group.sort()
             group = [item for item in group if item[1]]
             if len(group) > 1:
@@ -287,13 +282,8 @@ class StateTree:
                 after = lone[2] if lone else _EMPTY
         if after == before:
             return False
-        page.nodes[node] = after
-        if lone is None:
-            page.keys[slot] = page.values[slot] = _EMPTY
-            page.single &= ~(1 << node)
-        else:
-            page.keys[slot], page.values[slot] = lone[0], lone[1]
-            page.single |= 1 << node
+        page[node] = after
+        page[node + _KEYS], page[node + _VALUES] = (_EMPTY, _EMPTY) if lone is None else lone[:2]
         return True
 
     def _load(self, path: bytes, subtree: bytes) -> _Page:
@@ -304,7 +294,7 @@ class StateTree:
         if data is None:
             raise _damaged(path, "is missing")
         page = _decode_page(path, data, self._leaf_tag)
-        if page.nodes[1] != subtree:
+        if page[1] != subtree:
             raise _damaged(path, "does not hash to what stands above it")
         self._cache.put(page)
         return page
@@ -318,25 +308,25 @@ class StateTree:
         bits = 0
         depth = 0
         siblings: list[bytes] = []
-        leaf: tuple[bytes, bytes] | None = None
+        leaf: _Item | None = None
         for page, page_depth in self._descend(hashed_key):
             node = 1
             remaining = _nibble(hashed_key, page_depth)
-            while node < _SLOTS and page.nodes[node] and not page.single >> node & 1:
+            while node < _SLOTS and page[node] and not _is_leaf(page, node):
                 node = node << 1 | remaining >> 3 & 1
                 remaining = remaining << 1 & 15
-                sibling = page.nodes[node ^ 1]
+                sibling = page[node ^ 1]
                 depth += 1
                 bits = bits << 1 | (1 if sibling else 0)
                 if sibling:
                     siblings.append(sibling)
-            if page.single >> node & 1:
+            if _is_leaf(page, node):
                 leaf = _leaf_below(page, node)
         proof = StateProof(
             depth=depth, bitmap=(bits << -depth % 8).to_bytes((depth + 7) // 8, "big"), siblings=siblings
         )
         if leaf is not None and leaf[0] != hashed_key:
-            proof.other_key_hash, proof.other_value_hash = leaf
+            proof.other_key_hash, proof.other_value_hash = leaf[:2]
         return proof
 
     def _descend(self, hashed_key: bytes) -> Iterator[tuple[_Page, int]]:
@@ -346,17 +336,6 @@ class StateTree:
         while subtree:
             page = self._load(page_path(hashed_key, depth), subtree)
             yield page, depth
-            slot = _nibble(hashed_key, depth)
-            subtree = _EMPTY if page.keys[slot] else page.nodes[_SLOTS + slot]
+            node = _SLOTS + _nibble(hashed_key, depth)
+            subtree = _EMPTY if page[node + _KEYS] else page[node]
             depth += 1
-
-
-def _leaf_below(page: _Page, node: int) -> tuple[bytes, bytes]:
-    """Key hash and value hash of the one leaf below this node."""
-    first, last = node, node
-    while first < _SLOTS:
-        first, last = first << 1, last << 1 | 1
-    for slot in range(first - _SLOTS, last - _SLOTS + 1):
-        if page.keys[slot]:
-            return page.keys[slot], page.values[slot]
-    raise InvariantBroken("a subtree counted as one leaf has none")
