@@ -73,6 +73,7 @@ def normalise(reader: Reader, record: PartRecord) -> PartRecord:
     elif generation.closed_by == ClosedBy.DESTROY:
         record.status = PartStatus.DESTROYED
         record.holder = generation.holder_at_close
+        record.owner = generation.owner_at_close or record.owner
     elif generation.closed_by == ClosedBy.EXPORT:
         record.status = PartStatus.DEPARTED
     else:
@@ -111,7 +112,7 @@ def standing(reader: Reader, record: PartRecord) -> Standing:
         container = state.load(reader, state.part_key(current.container), PartRecord)
         if container is None:
             raise InvariantBroken(f"container {current.container} of {current.id} has no record")
-        if not generation.mixed_owners:
+        if generation.foreign == 0:
             owner = container.owner
         current = container
     raise InvariantBroken(f"{record.id} lies deeper than {CONTAINER_DEPTH_MAX} containers")
@@ -171,14 +172,14 @@ class Filling:
                 f"{child.id} holds {levels} levels already, {CONTAINER_DEPTH_MAX} are allowed in all",
                 Reason.TOO_DEEP,
             )
-        if child.owner != self._container.owner or (inner is not None and inner.mixed_owners):
+        if self._is_foreign(child, inner):
             if self._container.contents_follow:
                 raise Refused(
                     f"the contents of {self._container.id} were sold with it to {self._container.owner}, and "
                     f"{child.id} is not all owned by it; unpack the container, then pack anew",
                     Reason.NOT_OWNER,
                 )
-            self.record.mixed_owners = True
+            self.record.foreign += 1
         while len(self.record.levels) <= levels:
             self.record.levels.append(0)
         self.record.levels[levels] += 1
@@ -196,6 +197,9 @@ class Filling:
         while self.record.levels and self.record.levels[-1] == 0:
             del self.record.levels[-1]
         self.record.count -= 1
+        # Where there are such children, nothing was sold with the container, and their records tell.
+        if self.record.foreign and self._is_foreign(child, inner):
+            self.record.foreign -= 1
         for row, count in _rows_of(child, inner):
             left = self._rows.get(row, -1) - count
             if left > 0:
@@ -226,7 +230,7 @@ class Filling:
         self.record.closed_n = closed_n
         self.record.hop = container.hop
         self.record.holder_at_close = container.holder
-        self.record.owner_at_close = "" if self.record.mixed_owners else container.owner
+        self.record.owner_at_close = "" if self.record.foreign else container.owner
         container.open = False
         container.contents_follow = False
 
@@ -238,6 +242,9 @@ class Filling:
         for (item_class, lot, unit, place), count in sorted(self._rows.items()):
             record.manifest.add(item_class=item_class, lot=lot, unit=unit, place=place, count=count)
         state.save(overlay, state.generation_key(record.container, record.generation), record)
+
+    def _is_foreign(self, child: PartRecord, inner: GenerationRecord | None) -> bool:
+        return child.owner != self._container.owner or (inner is not None and inner.foreign > 0)
 
     def _check_rows(self) -> None:
         if len(self._rows) > MANIFEST_ROWS_MAX:

@@ -190,10 +190,10 @@ def _remove(recording: Recording, parent: Identifier, installed: bool) -> None:
     context, view = recording.context, recording.view
     container, filling = _open_container(recording, parent, installed)
     children = [_require_inside(recording, container, identifier) for identifier in view.children]
+    owner = "" if filling.record.foreign else container.owner
     for child in children:
         filling.remove_child(child, open_generation(context.overlay, child))
     moved = [_take_out(recording, container, filling, quantity) for quantity in view.child_quantities]
-    owner = "" if filling.record.mixed_owners else container.owner
     if filling.is_empty:
         filling.close(ClosedBy.EMPTIED, container.history.n + 1)
     n = recording.enter_part(container)

@@ -120,7 +120,7 @@ def _check_sale(context: Context, record: PartRecord, receiver: str) -> bool:
             Reason.NOT_OWNER,
         )
     contents = open_generation(context.overlay, record)
-    if contents is not None and contents.mixed_owners:
+    if contents is not None and contents.foreign:
         raise Refused(
             f"{record.id} holds things that do not belong to {context.member}; its ownership cannot be offered",
             Reason.NOT_OWNER,

@@ -1808,7 +1808,7 @@ class GenerationRecord(_message.Message):
     INSTALLED_FIELD_NUMBER: _builtins.int
     HOLDER_AT_CLOSE_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
-    MIXED_OWNERS_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
     OWNER_AT_CLOSE_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
     container: _builtins.str
@@ -1827,8 +1827,10 @@ class GenerationRecord(_message.Message):
     installed: _builtins.bool
     """made by association, not by packing"""
     holder_at_close: _builtins.str
-    mixed_owners: _builtins.bool
-    """something inside has another owner than the container; each child keeps its own"""
+    foreign: _builtins.int
+    """How many children are not all owned by the container's owner: if any, each child keeps its own owner, else
+    everything inside belongs to the container's owner.
+    """
     owner_at_close: _builtins.str
     """of everything inside; empty: each child kept its own"""
     @_builtins.property
@@ -1854,13 +1856,13 @@ class GenerationRecord(_message.Message):
         installed: _builtins.bool = ...,
         holder_at_close: _builtins.str = ...,
         manifest: _abc.Iterable[Global___ManifestRow] | None = ...,
-        mixed_owners: _builtins.bool = ...,
+        foreign: _builtins.int = ...,
         owner_at_close: _builtins.str = ...,
         levels: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "levels", b"levels", "manifest", b"manifest", "mixed_owners", b"mixed_owners", "opened_n", b"opened_n", "owner_at_close", b"owner_at_close"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "foreign", b"foreign", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "levels", b"levels", "manifest", b"manifest", "opened_n", b"opened_n", "owner_at_close", b"owner_at_close"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

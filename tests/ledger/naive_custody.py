@@ -1,0 +1,218 @@
+"""Custody, containers and amounts as plainly as they can be said: everything is written down at once.
+
+Where the ledger leaves children alone and closes generations, this model moves each thing inside; where the
+ledger keeps intervals of a container's history, this model writes every event into the log of everything in it.
+Methods return the name of the refusal, or None after doing what was asked.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Thing:
+    holder: str
+    owner: str
+    status: str = "LIVE"
+    inside: str = ""
+    installed: bool = False  # how its contents are held
+    sold: bool = False  # ownership moved while contents were inside
+    packed_owner: str = ""  # whose it was when it was packed
+    offered_to: str = ""
+    sells: bool = False
+    log: list[int] = field(default_factory=list)
+
+
+class NaiveCustody:
+    def __init__(self) -> None:
+        self.things: dict[str, Thing] = {}
+        self.amounts: dict[str, int] = {}  # by place
+        self.seen = 0  # height of the event, for logs
+
+    # ---- looking
+
+    def contents(self, name: str) -> list[str]:
+        return [child for child, thing in self.things.items() if thing.inside == name]
+
+    def deep(self, name: str) -> list[str]:
+        found = self.contents(name)
+        return found + [inner for child in found for inner in self.deep(child)]
+
+    def levels(self, name: str) -> int:
+        inner = [self.levels(child) for child in self.contents(name)]
+        return 1 + max(inner, default=0) if inner or self.amounts.get(name) else 0
+
+    def filled(self, name: str) -> bool:
+        return bool(self.contents(name) or self.amounts.get(name))
+
+    def possession(self, name: str, member: str) -> str | None:
+        thing = self.things.get(name)
+        if thing is None:
+            return "UNKNOWN_PART"
+        if thing.status != "LIVE":
+            return "NOT_LIVE"
+        return None if thing.holder == member else "NOT_IN_CUSTODY"
+
+    def free(self, name: str, member: str, inside: str = "INSIDE_CONTAINER") -> str | None:
+        return self.possession(name, member) or (inside if self.things[name].inside else None)
+
+    # ---- doing
+
+    def write(self, name: str, skip: set[str] = frozenset()) -> None:
+        """The event happens to a thing and everything inside it."""
+        for each in [name, *self.deep(name)]:
+            if each not in skip:
+                self.things[each].log.append(self.seen)
+
+    def commission(self, name: str, member: str) -> str | None:
+        if name in self.things:
+            return "FLAGGED"
+        self.things[name] = Thing(member, member)
+        self.write(name)
+        return None
+
+    def stock(self, member: str, amount: int) -> None:
+        self.amounts[member] = self.amounts.get(member, 0) + amount
+
+    def observe(self, name: str, member: str) -> str | None:
+        reason = self.possession(name, member)
+        if reason is None:
+            self.write(name)
+        return reason
+
+    def pack(self, box: str, children: list[str], amount: int, member: str, installed: bool) -> str | None:
+        reason = self.free(box, member, "NOT_FREE_STANDING")
+        if reason:
+            return reason
+        for child in children:
+            reason = "SELF_CONTAINMENT" if child == box else self.free(child, member)
+            if reason:
+                return reason
+        container = self.things[box]
+        if self.filled(box) and container.installed != installed:
+            return "EVENT_INVALID"
+        if not self.filled(box):
+            container.sold = False
+        for child in children:
+            if self.levels(child) + 1 > 8:
+                return "TOO_DEEP"
+            foreign = any(self.things[each].owner != container.owner for each in [child, *self.deep(child)])
+            if foreign and container.sold:
+                return "NOT_OWNER"
+        if amount > self.amounts.get(member, 0):
+            return "QUANTITY_EXCEEDED"
+        container.installed = installed
+        self.write(box)
+        for child in children:
+            self.things[child].inside = box
+            self.things[child].packed_owner = self.things[child].owner
+            # Its own entry; the container's for this event is not its.
+            for each in [child, *self.deep(child)]:
+                self.things[each].log.append(self.seen)
+        self.stock(member, -amount)
+        self.stock(box, amount)
+        return None
+
+    def unpack(self, box: str, children: list[str], amount: int, member: str, installed: bool) -> str | None:
+        reason = self.free(box, member, "NOT_FREE_STANDING")
+        if reason:
+            return reason
+        if not self.filled(box):
+            return "NOT_INSIDE"
+        if self.things[box].installed != installed:
+            return "EVENT_INVALID"
+        everything = not children and not amount
+        if everything:
+            children, amount = self.contents(box), self.amounts.get(box, 0)
+        for child in children:
+            if child not in self.things:
+                return "UNKNOWN_PART"
+            if self.things[child].inside != box:
+                return "NOT_INSIDE"
+        if amount > self.amounts.get(box, 0):
+            return "QUANTITY_EXCEEDED"
+        self.write(box)
+        for child in children:
+            thing = self.things[child]
+            thing.inside = ""
+            # Sold with the box: then what is inside the child was sold too.
+            thing.sold = thing.sold or thing.owner != thing.packed_owner
+        self.stock(box, -amount)
+        self.stock(member, amount)
+        return None
+
+    def ship(self, name: str, member: str, receiver: str, sells: bool) -> str | None:
+        thing = self.things.get(name)
+        if receiver == member:
+            return self.observe(name, member)
+        if thing is not None and thing.status == "OFFERED" and thing.holder == member and not thing.inside:
+            return "ALREADY_OFFERED"
+        reason = self.free(name, member)
+        if reason:
+            return reason
+        thing = self.things[name]
+        if sells and thing.owner != receiver:
+            if any(self.things[each].owner != member for each in [name, *self.deep(name)]):
+                return "NOT_OWNER"
+            thing.sells = True
+        thing.offered_to = receiver
+        for each in [name, *self.deep(name)]:
+            self.things[each].status = "OFFERED"
+        self.write(name)
+        return None
+
+    def receive(self, name: str, member: str) -> str | None:
+        thing = self.things.get(name)
+        if thing is None:
+            return "UNKNOWN_PART"
+        if thing.status == "OFFERED" and not thing.inside and thing.offered_to == member:
+            sold = thing.sells
+            self._end_offer(name)
+            thing.sold = thing.sold or (sold and self.filled(name))
+            for each in [name, *self.deep(name)]:
+                self.things[each].holder = member
+                self.things[each].owner = member if sold else self.things[each].owner
+            self.write(name)
+            return None
+        if self.possession(name, member) is None:
+            self.write(name)
+            return None
+        outer = thing
+        while outer.inside:
+            outer = self.things[outer.inside]
+        return (
+            "INSIDE_CONTAINER" if outer is not thing and outer.offered_to == member else "NOT_OFFERED_TO_YOU"
+        )
+
+    def give_back(self, name: str, member: str) -> str | None:
+        thing = self.things.get(name)
+        if thing is None:
+            return "UNKNOWN_PART"
+        if thing.status != "OFFERED" or thing.inside:
+            return "NOTHING_TO_DO"
+        if member not in (thing.holder, thing.offered_to):
+            return "NOT_OFFERED_TO_YOU"
+        self._end_offer(name)
+        self.write(name)
+        return None
+
+    def _end_offer(self, name: str) -> None:
+        self.things[name].offered_to, self.things[name].sells = "", False
+        for each in [name, *self.deep(name)]:
+            self.things[each].status = "LIVE"
+
+    def end(self, name: str, member: str) -> str | None:
+        reason = self.free(name, member)
+        if reason is None:
+            self.write(name)
+            for each in [name, *self.deep(name)]:
+                self.things[each].status = "DESTROYED"
+        return reason
+
+    def consume(self, name: str, member: str) -> str | None:
+        reason = self.free(name, member)
+        if reason is None and self.filled(name):
+            reason = "NOT_FREE_STANDING"
+        if reason is None:
+            self.write(name)
+            self.things[name].status = "CONSUMED"
+        return reason
