@@ -117,7 +117,7 @@ class Catchup:
 
     def _deadline(self, key: int | bytes, now_ms: int) -> int:
         # Every failed try is given twice the time: with a constant one, a link slower than it never delivers.
-        return now_ms + self._timeout_ms * 2 ** min(self._tries.get(key, 0), PATIENCE_DOUBLINGS_MAX)
+        return now_ms + (self._timeout_ms << min(self._tries.get(key, 0), PATIENCE_DOUBLINGS_MAX))
 
     def next_ms(self, need: Need, now_ms: int) -> int | None:
         """When the next request under way is given up, or one is to be made."""

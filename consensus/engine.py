@@ -101,7 +101,13 @@ class Engine:
     ) -> None:
         """Opens `height + 1`. `height`, `block_hash` and `finalization` are of the last block in the store (0, the
         genesis hash that block 1 names as parent, and None for a new chain); `validators` are in force at
-        `height + 1`. Raises InvariantBroken for a journal that cannot be this key's or this store's."""
+        `height + 1`. Raises InvariantBroken for a journal that cannot be this key's or this store's, or a last block
+        without its finalization."""
+        shown = (0, block_hash) if finalization is None else (finalization.height, finalization.block_hash)
+        if shown != (height, block_hash):
+            raise InvariantBroken(
+                f"the store ends at height {height}, but its finalization is of height {shown[0]}"
+            )
         self._identity = Identity(chain_id, own_key, sign, verify, settings)
         self._out = Outbox()
         self._presence = Presence(own_key, settings.leader_dead_ms)

@@ -151,3 +151,5 @@ def _check_block_reply(reply: BlockReply) -> None:
         _check_certificate_of(reply.finalization, VoteKind.FINALIZE)
     if len(reply.block_hash) not in {0, HASH_BYTES}:
         raise Malformed(f"a reply names a block by {len(reply.block_hash)} bytes")
+    if any(len(block) > limits.BLOCK_BYTES_MAX for block in reply.blocks):
+        raise Malformed(f"a reply holds a block of more than {limits.BLOCK_BYTES_MAX} bytes")
