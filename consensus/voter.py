@@ -112,8 +112,12 @@ class Voter:
         if certificate.kind == VoteKind.NOTARIZE:
             self._finalize(certificate, now_ms)
         # Rules 3 and 4. Z(v) takes nothing from what pends on N(v): it is held and counts as before.
-        if self.decision is None:
+        if self.held.finalization is not None:
+            return  # our own vote has decided the height
+        if certificate.view >= self.view:
             self._enter(certificate.view + 1, now_ms, notarized=certificate.kind == VoteKind.NOTARIZE)
+        else:
+            self.propose(now_ms)  # what was missing of the proof may be complete now
 
     def _finalize(self, notarization: Certificate, now_ms: int) -> None:
         # Rule 3: for N of any view, with or without the body, unless nullified.
@@ -147,8 +151,6 @@ class Voter:
             self._begin_view(now_ms)
 
     def _enter(self, view: int, now_ms: int, *, notarized: bool) -> None:
-        if view <= self.view:
-            return
         self._end_view(now_ms)
         # Rule 3: only a leader waits, and only where a finalization may be forming.
         self.schedule.enter(view, now_ms, grace_ms(self.identity.settings, view) if notarized else 0)
@@ -168,6 +170,7 @@ class Voter:
         """Gives up the current view (rule 4). Having notarized in it is no obstacle; having finalized is."""
         vote = None if self._safety is None else self._safety.nullify(self.view)
         if vote is not None:
+            self.schedule.progress_ms = now_ms  # what is sent now need not be sent again at once
             self._cast(vote, now_ms)
 
     def tick(self, now_ms: int) -> None:
