@@ -40,10 +40,8 @@ class Purpose(StrEnum):
     FIELD_SALT = "field-salt"
     HISTORY = "history"
     OPERATION = "operation"
-    IDEMPOTENCY = "idempotency"
     PROPOSAL = "proposal"  # governance: its hash, and what approvers sign
     THAW = "thaw"
-    ATTESTATION = "attestation"
     EVIDENCE = "evidence"
     NOTARIZE = "notarize"
     NULLIFY = "nullify"
