@@ -2,5 +2,5 @@
 
 Read in this order; each file imports only those before it:
 config, logs, certificates, journal_file, signer, pool, chain_host, peers, admission, driver, node_status, services,
-server, relay, testnet_layout, testnet, cli.
+server, relay, testnet_layout, processes, pairing, testnet, cli_node, cli_relay, cli_testnet, cli.
 """

@@ -103,7 +103,12 @@ class Processes:
 def _start_ticks(pid: int) -> int:
     """When a process started; 0 when there is none, or only what is left of one."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="ascii", errors="replace")
+            .rpartition(") ")[2]
+            .split()
+        )
     except OSError:
         return 0
     return 0 if fields[0] == "Z" else int(fields[19])

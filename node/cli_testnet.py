@@ -1,0 +1,225 @@
+"""`chiptrace testnet …`: a local test network made, watched and removed."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from client import epcis_grants, epcis_read
+from client.console import ERR, OUT, JsonOption, print_json, without_traceback
+from ledger.errors import Malformed
+from node.testnet import RELAY, ProcessStatus, Testnet
+from node.testnet_layout import Network
+
+testnet = typer.Typer(
+    no_args_is_help=True, help="Two local chains of four validators and a relayer, as real processes."
+)
+DirectoryOption = Annotated[Path, typer.Option("--dir", help="Directory of the test network.")]
+NodeArgument = Annotated[str, typer.Argument(help="A name from `chiptrace testnet status`.", metavar="NODE")]
+DEFAULT_DIRECTORY = Path(".chiptrace")
+
+
+@testnet.command("up")
+@without_traceback
+def up(
+    directory: DirectoryOption = DEFAULT_DIRECTORY,
+    base_port: Annotated[
+        int | None,
+        typer.Option(help="First of 16 ports; without it free ones are taken.", min=1024, max=65_000),
+    ] = None,
+    grant_for: Annotated[
+        list[Path] | None,
+        typer.Option(help="EPCIS document whose namespaces are granted, with adoption, to the first member."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a test network, or start what does not run of one; return when blocks are being finalized.
+
+    Example: chiptrace testnet up
+    """
+    began = time.monotonic()
+    grants = _grants(grant_for or [])
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=ERR, transient=True
+    ) as progress:
+        task = progress.add_task("")
+        network = Testnet(directory).up(
+            base_port, grants, lambda text: progress.update(task, description=text)
+        )
+    seconds = time.monotonic() - began
+    if as_json:
+        print_json(_network_json(network, seconds))
+        return
+    _print_network(network, seconds)
+
+
+@testnet.command("status")
+@without_traceback
+def status(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
+    """Show every process with its height, view, and whether it is in step. Exit 1: not all is well.
+
+    Example: chiptrace testnet status --json
+    """
+    found = Testnet(directory).status()
+    if as_json:
+        print_json([_status_json(item) for item in found])
+    else:
+        _print_status(found)
+    if not all(item.pid and (item.name == RELAY or (item.reply and item.reply.synced)) for item in found):
+        raise typer.Exit(1)
+
+
+@testnet.command("down")
+@without_traceback
+def down(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
+    """End every process of the network; its files stay.
+
+    Example: chiptrace testnet down
+    """
+    ended = Testnet(directory).down()
+    _tell(
+        {"ended": ended}, f"{len(ended)} processes ended; `chiptrace testnet up` starts them again", as_json
+    )
+
+
+@testnet.command("reset")
+@without_traceback
+def reset(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
+    """End every process and remove the network's files.
+
+    Example: chiptrace testnet reset
+    """
+    Testnet(directory).reset()
+    _tell({"removed": str(directory)}, f"{directory} removed", as_json)
+
+
+@testnet.command("kill")
+@without_traceback
+def kill(
+    node: NodeArgument, directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False
+) -> None:
+    """End one process at once, as a crash would.
+
+    Example: chiptrace testnet kill chipmaker-testlab
+    """
+    Testnet(directory).kill(node)
+    _tell({"killed": node}, f"{node} killed; `chiptrace testnet start {node}` brings it back", as_json)
+
+
+@testnet.command("start")
+@without_traceback
+def start(
+    node: NodeArgument, directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False
+) -> None:
+    """Start one process that does not run.
+
+    Example: chiptrace testnet start chipmaker-testlab
+    """
+    Testnet(directory).start(node)
+    _tell({"started": node}, f"{node} started; see `chiptrace testnet status`", as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `testnet` commands."""
+    app.add_typer(testnet, name="testnet")
+
+
+def _grants(paths: list[Path]) -> list[str]:
+    try:
+        imported = epcis_read.read_files(paths, strict=False)
+    except OSError as error:
+        raise Malformed(f"cannot read {error.filename}: {error.strerror}; name an EPCIS document") from None
+    return epcis_grants.needed_grants(item.event for item in imported.events)
+
+
+def _tell(value: dict[str, object], text: str, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        OUT.print(escape(text))
+
+
+def _network_json(network: Network, seconds: float) -> dict[str, object]:
+    return {
+        "directory": str(network.directory),
+        "trust": str(network.trust_file),
+        "seconds": round(seconds, 3),
+        "chains": [
+            {
+                "name": chain.name,
+                "chain_id": chain.chain_id.hex(),
+                "nodes": [{"name": node.name, "endpoint": node.clients} for node in chain.nodes],
+            }
+            for chain in network.chains
+        ],
+        "grants": list(network.grants),
+    }
+
+
+def _print_network(network: Network, seconds: float) -> None:
+    OUT.print(f"Two chains, eight validators and a relayer are running ({seconds:.1f} s).")
+    table = Table("chain", "member", "endpoint", box=None, padding=(0, 2, 0, 0))
+    for node in network.nodes:
+        table.add_row(node.chain, node.member, node.clients)
+    OUT.print(table)
+    first = network.chains[0]
+    trust = "" if network.directory == DEFAULT_DIRECTORY else f" --trust {network.trust_file}"
+    place = "" if network.directory == DEFAULT_DIRECTORY else f" --dir {network.directory}"
+    OUT.print(f"trust file {escape(str(network.trust_file))}")
+    OUT.print("\nTry next:", style="bold")
+    member = first.nodes[0].member
+    OUT.print(
+        f"  chiptrace testnet status{place}\n"
+        f"  chiptrace capture docs/samples/{first.name}-1-{member}.jsonld --chain {first.name} --as {member}{trust}\n"
+        f"  chiptrace testnet kill {first.nodes[-1].name}{place}    # the chain goes on without it\n"
+        f"  chiptrace testnet down{place}",
+        markup=False,
+    )
+
+
+def _status_json(item: ProcessStatus) -> dict[str, object]:
+    reply = item.reply
+    values: dict[str, object] = {"name": item.name, "pid": item.pid, "running": bool(item.pid)}
+    if item.address:
+        values["endpoint"] = item.address
+    if reply is not None:
+        values |= {
+            "height": reply.height,
+            "view": reply.view,
+            "synced": reply.synced,
+            "time_ms": reply.time_ms,
+            "pool_transactions": reply.pool_transactions,
+            "peers_connected": sum(peer.connected for peer in reply.peers),
+        }
+    return values
+
+
+def _print_status(found: list[ProcessStatus]) -> None:
+    table = Table(
+        "process", "pid", "endpoint", "height", "view", "peers", "state", box=None, padding=(0, 2, 0, 0)
+    )
+    for item in found:
+        reply = item.reply
+        state = "running" if item.pid else "[red]not running[/]"
+        if item.pid and item.name != RELAY:
+            state = (
+                "in step"
+                if reply and reply.synced
+                else "[yellow]out of step[/]"
+                if reply
+                else "[red]no answer[/]"
+            )
+        table.add_row(
+            item.name,
+            str(item.pid or "-"),
+            item.address or "-",
+            str(reply.height) if reply else "-",
+            str(reply.view) if reply else "-",
+            f"{sum(peer.connected for peer in reply.peers)}/{len(reply.peers)}" if reply else "-",
+            state,
+        )
+    OUT.print(table)

@@ -1,0 +1,90 @@
+"""How two chains come to know each other: governance of both, once both geneses exist.
+
+On each chain one proposal creates the light client of the other, anchored at its genesis, and registers the
+namespaces whose home is over there. A grant's holder must be a member of the chain that keeps it, so a foreign
+namespace stands in the name of the chain's first member; nobody can commission under it here.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from client import keys
+from client.clock import now_ms
+from client.session import ChainSession
+from ledger import codec, hashes, identifiers, state
+from ledger.genesis import decode_genesis
+from ledger.hashes import Purpose
+from node.testnet_layout import GOVERNANCE_THRESHOLD, ChainPlace, Network, own_prefixes
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.ledger_pb2 import (
+    Change,
+    CreateClient,
+    Govern,
+    GovernanceProposal,
+    Operation,
+    PutGrant,
+    Signature,
+    ValidatorSet,
+)
+
+TRUSTING_PERIOD_MS: Final = 14 * 86_400_000
+PROPOSAL_MS: Final = 3_600_000
+
+
+def is_paired(session: ChainSession, other: ChainPlace) -> bool:
+    """Whether the chain has its client of the other, proven under a certified header."""
+    return session.verified.record(state.client_key(other.name), ClientRecord) is not None
+
+
+def pair(network: Network, session: ChainSession, here: ChainPlace, other: ChainPlace) -> int:
+    """Create the client of `other` on `here` and register the foreign namespaces; the height it is final at.
+
+    Raises Refused with the chain's reason, NoAnswer when no node answers.
+    """
+    changes = [Change(create_client=_client_of(network, other, here))]
+    changes += [Change(put_grant=grant) for grant in _foreign_grants(network, here, other)]
+    nonce = hashlib.sha256(b"pairing" + other.chain_id).digest()[:16]
+    proposal = codec.encode(
+        GovernanceProposal(
+            chain_id=here.chain_id, expires_ms=now_ms() + PROPOSAL_MS, nonce=nonce, changes=changes
+        )
+    )
+    approvals = [
+        _approval(network.member_directory(here.name, node.member) / "admin.key", here.chain_id, proposal)
+        for node in here.nodes[:GOVERNANCE_THRESHOLD]
+    ]
+    operation = Operation(govern=Govern(proposal=proposal, approvals=approvals))
+    key = hashlib.sha256(proposal).digest()[:16]
+    return session.submitter().submit([operation], key).height
+
+
+def _client_of(network: Network, other: ChainPlace, here: ChainPlace) -> CreateClient:
+    genesis = decode_genesis(network.genesis_file(other.name).read_bytes())
+    return CreateClient(
+        id=other.name,
+        chain_id=other.chain_id,
+        counterparty_client=here.name,
+        validators=ValidatorSet(in_force_from=1, validators=genesis.validators),
+        trusting_period_ms=TRUSTING_PERIOD_MS,
+        governance_keys=[key for member in genesis.members for key in member.admin_keys],
+        governance_threshold=GOVERNANCE_THRESHOLD,
+        genesis_time_ms=genesis.time_ms,
+    )
+
+
+def _foreign_grants(network: Network, here: ChainPlace, other: ChainPlace) -> list[PutGrant]:
+    genesis = decode_genesis(network.genesis_file(other.name).read_bytes())
+    own = own_prefixes(here.name)
+    return [
+        PutGrant(prefix=grant.prefix, holder=here.nodes[0].member, home_chain=other.chain_id)
+        for grant in genesis.grants
+        if all(not identifiers.grants_overlap(grant.prefix, prefix) for prefix in own)
+    ]
+
+
+def _approval(key_file: Path, chain_id: bytes, proposal: bytes) -> Signature:
+    seed = keys.read_seed(key_file)
+    return Signature(
+        key=hashes.public_key(seed), signature=hashes.sign(seed, Purpose.PROPOSAL, chain_id, proposal)
+    )

@@ -1,0 +1,176 @@
+"""A local test network as running processes: two chains of four validators and a relayer between them."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from client import trust
+from client.connection import Connection, NoAnswer
+from client.session import open_all
+from ledger.errors import ChiptraceError, Malformed
+from node import pairing, testnet_layout
+from node.processes import Processes
+from node.testnet_layout import Network, NodePlace
+from proto.chiptrace.v1.node_pb2 import StatusReply, StatusRequest
+
+RELAY: Final = "relay"
+READY_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.05
+STATUS_SECONDS: Final = 2.0
+LOG: Final = "log.jsonl"
+Say = Callable[[str], None]
+
+
+class NotRunning(ChiptraceError):
+    """A process of the test network has ended, or does not come up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One process: whether it runs, and what it says of itself (None: nothing, or it is the relayer)."""
+
+    name: str
+    pid: int  # 0: not running
+    address: str
+    reply: StatusReply | None
+
+
+class Testnet:
+    """The test network in one directory."""
+
+    __test__ = False  # not a test, whatever its name begins with
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._processes = Processes(directory)
+
+    def up(self, base_port: int | None, grants: Sequence[str], say: Say) -> Network:
+        """Make the network if there is none, start what does not run, and return when all of it works.
+
+        Raises ChiptraceError naming the process that failed and its log.
+        """
+        if testnet_layout.exists(self._directory):
+            network = testnet_layout.read(self._directory)
+            if grants and not set(grants) <= set(network.grants):
+                raise Malformed(
+                    f"the network in {self._directory} exists, and grants come with its genesis; "
+                    "`chiptrace testnet reset` first, or use another --dir"
+                )
+        else:
+            say("making keys, certificates and geneses")
+            network = testnet_layout.create(self._directory, base_port, grants)
+        say("starting nodes")
+        for node in network.nodes:
+            self._start(network, node.name)
+        say("waiting for the first finalized blocks")
+        self._wait(network)
+        self._pair(network, say)
+        self._start(network, RELAY)
+        return network
+
+    def start(self, name: str) -> None:
+        """Start one process of the network, if it does not run. Raises Malformed for an unknown name."""
+        network = testnet_layout.read(self._directory)
+        self._start(network, self._known(network, name))
+
+    def kill(self, name: str) -> None:
+        """End one process at once, as a crash would. Raises Malformed for an unknown name."""
+        self._processes.kill(self._known(testnet_layout.read(self._directory), name))
+
+    def down(self) -> list[str]:
+        """End all processes of the network, the relayer first; the names of those that ran."""
+        running = list(self._processes.running())
+        self._processes.stop([RELAY])
+        self._processes.stop([name for name in running if name != RELAY])
+        return running
+
+    def reset(self) -> None:
+        """End all processes and remove the directory, if it is a test network. Raises Malformed if it is not."""
+        testnet_layout.read(self._directory)
+        self.down()
+        shutil.rmtree(self._directory)
+
+    def status(self) -> list[ProcessStatus]:
+        """Every process, and what each node says of itself."""
+        network = testnet_layout.read(self._directory)
+        running = self._processes.running()
+        found = []
+        for node in network.nodes:
+            process = running.get(node.name)
+            reply = self._ask(network, node) if process else None
+            found.append(ProcessStatus(node.name, process.pid if process else 0, node.clients, reply))
+        relay = running.get(RELAY)
+        found.append(ProcessStatus(RELAY, relay.pid if relay else 0, "", None))
+        return found
+
+    # ---- steps ------------------------------------------------------------------------------------------------
+
+    def _known(self, network: Network, name: str) -> str:
+        names = [node.name for node in network.nodes] + [RELAY]
+        if name not in names:
+            raise Malformed(f"there is no process '{name}'; there are: {', '.join(names)}")
+        return name
+
+    def _start(self, network: Network, name: str) -> None:
+        if name in self._processes.running():
+            return
+        kind = "relay" if name == RELAY else "node"
+        arguments = [kind, "run", "--config", str(network.config_file(name))]
+        self._processes.start(name, arguments, network.node_directory(name) / LOG)
+
+    def _wait(self, network: Network) -> None:
+        """Until every node is in step and has a block. Raises NotRunning."""
+        waiting = {node.name: node for node in network.nodes}
+        deadline = time.monotonic() + READY_SECONDS
+        while waiting:
+            running = self._processes.running()
+            for name, node in list(waiting.items()):
+                if name not in running:
+                    raise NotRunning(f"{name} has ended: {self._last_words(network, name)}")
+                reply = self._ask(network, node)
+                if reply is not None and reply.synced and reply.height > 0:
+                    del waiting[name]
+            if waiting and time.monotonic() > deadline:
+                names = ", ".join(waiting)
+                raise NotRunning(
+                    f"{names} not in step after {READY_SECONDS:.0f} s: "
+                    f"{self._last_words(network, next(iter(waiting)))}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _pair(self, network: Network, say: Say) -> None:
+        first, second = network.chains
+        with open_all(network.trust_file) as sessions:
+            for here, other in ((first, second), (second, first)):
+                session = sessions[here.chain_id]
+                if not pairing.is_paired(session, other):
+                    say(f"pairing {here.name} with {other.name}")
+                    pairing.pair(network, session, here, other)
+
+    def _ask(self, network: Network, node: NodePlace) -> StatusReply | None:
+        trusted = trust.read(network.trust_file)
+        chain = trusted.chain(node.chain)
+        connection = Connection(chain, trusted.identity(node.chain), only=node.clients)
+        try:
+            return connection.call(lambda stub: stub.GetStatus, StatusRequest(), STATUS_SECONDS)
+        except NoAnswer:
+            return None
+        finally:
+            connection.close()
+
+    def _last_words(self, network: Network, name: str) -> str:
+        """The last thing a process logged, and where to read on."""
+        log = network.node_directory(name) / LOG
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        text = "nothing was logged"
+        if lines:
+            try:
+                line = json.loads(lines[-1])
+                text = f"{line['message']}: {line.get('cause', '')}".rstrip(": ")
+            except (ValueError, KeyError, TypeError):
+                text = lines[-1]
+        return f"{text} (see {log})"
