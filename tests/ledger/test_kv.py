@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger.errors import StoreError
 from ledger.kv import MemoryKV
 from ledger.leveldb import LevelKV
-from tests.ledger.faulty_kv import FaultyKV
+from tests.ledger.faulty_kv import Disk, Failure, FaultyKV
 
 keys = st.binary(max_size=3)
 changes = st.lists(st.tuples(keys, st.none() | st.binary(max_size=4)), max_size=8)
@@ -115,16 +115,20 @@ def test_a_closed_store_refuses(store):
             call()
 
 
-@pytest.mark.parametrize("outcome, found", [("lost", None), ("durable", b"2")])
-def test_a_faulty_store_fails_once_and_for_all(outcome, found):
-    kv = FaultyKV()
-    kv.fail_at(1, outcome)
+@pytest.mark.parametrize("mode, found", [(Failure.NOTHING, None), (Failure.ALL, b"2")])
+def test_a_faulty_store_fails_once_and_for_all(mode, found):
+    kv = FaultyKV(Disk(), fail_write=2, mode=mode)
     kv.write([(b"a", b"1")])
     with pytest.raises(StoreError):
         kv.write([(b"b", b"2")])
-    for call in (lambda: kv.get(b"a"), lambda: kv.iterate(b"", None), lambda: kv.write([]), kv.snapshot):
+    for call in (
+        lambda: kv.get(b"a"),
+        lambda: list(kv.iterate(b"", None)),
+        lambda: kv.write([]),
+        kv.snapshot,
+    ):
         with pytest.raises(StoreError):
             call()
-    again = kv.reopen()
+    again = FaultyKV(kv.disk.after_power_cut())
     assert again.get(b"a") == b"1"
     assert again.get(b"b") == found
