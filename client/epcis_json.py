@@ -132,5 +132,5 @@ def _parts(value: Json, indent: str, line: str) -> Iterator[str]:
 
 
 def number_text(value: Decimal) -> str:
-    """A number in plain notation. Raises Refused(QUANTITY_INVALID) where it is out of the ledger's range."""
-    return decimals.to_text(decimals.from_decimal(value))
+    """A number as JSON writes it: in plain notation, unless that would be absurdly long."""
+    return format(value, "f") if abs(value.adjusted()) <= decimals.TEXT_LENGTH_MAX else str(value)

@@ -202,7 +202,7 @@ _documents = st.fixed_dictionaries(
         "type": st.just("EPCISDocument"),
         "schemaVersion": st.just("2.0"),
         "creationDate": times,
-        "epcisBody": st.fixed_dictionaries({"eventList": st.lists(events, max_size=3)}),
+        "epcisBody": st.fixed_dictionaries({"eventList": st.lists(events, max_size=2)}),
     },
     optional={"sender": texts, "receiver": texts, "instanceIdentifier": texts, "id": uris},
 )
