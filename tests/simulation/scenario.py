@@ -31,7 +31,7 @@ ACTORS: dict[str, type[Corrupted | Twins]] = {
     "braggart": Braggart,
     "twins": Twins,
 }
-SIZES = (1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 10)
+SIZES = (1, 2, 3, *[4] * 16, 5, 5, 6, 7, 7, 7, 10)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def f_of(members: int) -> int:
 def draw(choose: random.Random) -> Scenario:
     """The scenario of this seed."""
     members = choose.choice(SIZES)
-    extra = choose.choice((0, 0, 0, 1, 2)) if 4 <= members <= 7 else 0
+    extra = choose.choice((0, 0, 0, 1, 2)) if 4 <= members <= 6 else 0
     size = members + extra
     sets = [tuple(range(members))]
     if extra or choose.random() < 0.1:
@@ -118,12 +118,12 @@ def draw(choose: random.Random) -> Scenario:
         work=choose.choice(("busy", "bursts", "bursts", "idle")),
         heartbeat_ms=choose.choice((200, 500, 1_000)),
         faults_ms=choose.choice((500, 1_500, 3_000)),
-        heights_max=choose.choice((2, 3, 4, 5, 6, 20)),
+        heights_max=choose.choice((2, 3, 4, 5, 6, 6, 12)),
         settings=EngineSettings(
             base_timeout_ms=100,
             timeout_factor_max=8,
             grace_ms=choose.choice((0, 20, 40)),
-            resend_ms=choose.choice((50, 150)),
+            resend_ms=choose.choice((100, 200)),
             resend_bytes_max=choose.choice((1_000, 4_000, 262_144)),
             leader_dead_ms=choose.choice((200, 600, 3_000)),
             block_request_ms=choose.choice((30, 80)),

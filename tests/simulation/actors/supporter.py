@@ -62,7 +62,8 @@ class Supporter(Corrupted):
     def lead(self, height: int, view: int) -> None:
         """As leader, propose every block for which a proof can be shown, each to others."""
         if (
-            (height, view) in self.led
+            view >= 2**64
+            or (height, view) in self.led
             or height != self.application.height + 1
             or self.leader(height, view) != self.index
         ):
