@@ -336,9 +336,11 @@ class Store:
         expected = (tip.height, tip.time_ms, tip.block_hash, tip.state_root)
         if (leaf.height, leaf.time_ms, leaf.block_hash, leaf.state_root) != expected:
             raise StoreError(f"the log leaf of height {tip.height} is not the tip's")
-        header = block.decode_header(block.decode_block(self.block(tip.height)).header)
-        if header.height != tip.height or header.time_ms != tip.time_ms:
-            raise StoreError(f"the block of height {tip.height} is of another height or time")
+        content = block.decode_block(self.block(tip.height))
+        header = block.decode_header(content.header)
+        found = [block.parse_transaction(tip.chain_id, data) for data in content.transactions]
+        if block.transactions_root(tip.chain_id, found) != header.transactions_root:
+            raise StoreError(f"the block of height {tip.height} holds other transactions than were decided")
         self.results(tip.height)
 
     def _check_height(self, height: int) -> None:

@@ -52,6 +52,12 @@ def test_any_other_list_of_entries_is_refused(data):
         assert refusal.value.reason == Reason.BAD_PROOF
 
 
+def test_a_count_that_is_not_the_frontiers_is_refused():
+    head, entries = make(3)
+    with pytest.raises(Invalid):
+        history.verify_history(CHAIN, History(n=5, frontier=head.frontier), entries)
+
+
 def test_entries_of_another_chain_are_refused():
     head, entries = make(3)
     with pytest.raises(Invalid):

@@ -1,5 +1,7 @@
 """The store against a disk that fails, forgets, tears and lies."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger import rows, state
@@ -247,6 +249,34 @@ def test_a_row_of_another_height_under_a_true_seal_is_found(played, table):
     store = Store(FaultyKV(Disk(disk.values | {table(1): wrong})))
     with pytest.raises(StoreError):
         store.block(1) if table is rows.block_row else store.results(1)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        rows.log_node_row(1, 2),
+        rows.log_node_row(2, 0),
+        rows.log_leaf_row(SCRIPT_HEIGHTS),
+        rows.block_row(SCRIPT_HEIGHTS),
+        rows.results_row(SCRIPT_HEIGHTS),
+        rows.STATE + state.VALIDATORS_KEY,
+    ],
+)
+def test_a_store_that_contradicts_its_tip_does_not_open(played, row):
+    _, disk = played
+    wrong = bytearray(rows.unseal(row, disk.values[row]))
+    wrong[-1] ^= 1
+    with pytest.raises(StoreError):
+        Store(FaultyKV(Disk(disk.values | {row: rows.seal(row, bytes(wrong))})))
+
+
+def test_a_tip_of_another_height_does_not_open(played):
+    chain, disk = played
+    tip = chain.app.store.tip
+    for changed in ({"time_ms": 1}, {"block_hash": ZERO}, {"state_root": b"s" * 32}, {"log_root": b"l" * 32}):
+        lie = rows.encode_tip(replace(tip, **changed))
+        with pytest.raises(StoreError):
+            Store(FaultyKV(Disk(disk.values | {rows.TIP: lie})))
 
 
 # ---- reading ------------------------------------------------------------------------------------------------
