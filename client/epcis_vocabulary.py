@@ -47,13 +47,14 @@ class Vocabulary:
 
         cbv, gs1: what these prefixes stand for in the document; empty where that is unknown.
         """
+        full = text
         if text.startswith("cbv:") and cbv:
-            text = cbv + text[4:]
+            full = cbv + text[4:]
         elif text.startswith("gs1:") and gs1:
-            text = gs1 + text[4:]
+            full = gs1 + text[4:]
         for start in (self.urn, self.web, *(f"{scheme}://ns.gs1.org/cbv/" for scheme in ("http", "https"))):
-            word = text.removeprefix(start)
-            if start and word != text:
+            word = full.removeprefix(start)
+            if start and word != full:
                 word = word.removeprefix(self.web.rpartition("/")[2])
                 if word in self.words:
                     return word

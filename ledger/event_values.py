@@ -35,11 +35,10 @@ def word(text: str, vocabulary: tuple[str, str], cbv: str = CBV) -> str:
     cbv: what the prefix `cbv:` stands for where the word is written, empty if that cannot be known.
     """
     urn, web = vocabulary
-    if text.startswith("cbv:") and cbv:
-        text = cbv + text[4:]
+    full = cbv + text[4:] if text.startswith("cbv:") and cbv else text
     for start in (urn, CBV + web, "https://ns.gs1.org/cbv/" + web, "http://ns.gs1.org/cbv/" + web):
-        if text.startswith(start):
-            return text[len(start) :]
+        if full.startswith(start):
+            return full[len(start) :]
     return text
 
 
