@@ -76,6 +76,11 @@ class Catchup:
         """The highest height that anyone is known, or claims, to have decided."""
         return max(self._target, max(self._claims.values(), default=0))
 
+    def credible(self, liars_max: int) -> int:
+        """The highest height that is known to be decided, or claimed by more than may lie."""
+        claims = sorted(self._claims.values(), reverse=True)
+        return max([self._target, *claims[liars_max : liars_max + 1]])
+
     @property
     def target(self) -> int:
         """The highest height of which a verified finalization was seen."""

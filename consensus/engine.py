@@ -143,8 +143,10 @@ class Engine:
 
     @property
     def behind(self) -> int:
-        """How many heights others have decided, or say so, beyond what is decided here."""
-        return max(0, self._catchup.highest - self._decided_height())
+        """How many heights others have decided beyond what is decided here; what so few say that all of them may
+        lie does not count."""
+        liars_max = (len(self._open.voter.opening.validators.validators) - 1) // 3
+        return max(0, self._catchup.credible(liars_max) - self._decided_height())
 
     def start(self, now_ms: int) -> tuple[Effect, ...]:
         """What a validator does first: goes on where its journal ends and tells where it is."""
