@@ -12,6 +12,7 @@ from proto.chiptrace.v1.bridge_pb2 import (
     Packet,
     ReceivePacket,
     SendPart,
+    SubmitMisbehaviour,
     UpdateClient,
 )
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -33,9 +34,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ReturnOffer,
     RevokeGrant,
 )
+from tests.bridge.test_clients import forge
 from tests.bridge.two_chains import (
     HOUR_MS,
     OFFER_EXPIRY_MS,
+    TRUSTING_MS,
     World,
     object_event,
     packing_event,
@@ -146,10 +149,31 @@ def test_a_receiver_is_a_member_id(receiver):
     refused(world.send("a", part, receiver), Reason.UNKNOWN_MEMBER)
 
 
-def test_unknown_clients_and_a_frozen_one_send_nothing():
+def test_unknown_frozen_and_expired_clients_send_nothing():
     world = World()
     part = world.commission("a", "ada")
     refused(world.send("a", part, "bob", client="c-1"), Reason.UNKNOWN_CLIENT)
+    height = world["b"].height
+    forks = [forge(world["b"], height, app_hash=bytes(31) + tail) for tail in (b"x", b"y")]
+    message = SubmitMisbehaviour(client="b-1", first=forks[0], second=forks[1])
+    assert world["a"].operate("ada", Operation(submit_misbehaviour=codec.encode(message))).ok
+    refused(world.send("a", part, "bob"), Reason.CLIENT_FROZEN)
+    expired = World()
+    part = expired.commission("a", "ada")
+    expired.clock.now_ms += TRUSTING_MS + 1_000
+    refused(expired.send("a", part, "bob"), Reason.CLIENT_EXPIRED)
+
+
+def test_28_a_timeout_that_the_other_chains_clock_has_passed_is_refused():
+    world = World()
+    part = world.commission("a", "ada")
+    now_ms = world.clock.now_ms
+    world["b"].produce(now_ms=now_ms + 20_000)
+    update = UpdateClient(client="b-1", headers=[world["b"].header(world["b"].height)])
+    world.clock.now_ms = now_ms
+    assert world["a"].operate("ada", Operation(update_client=codec.encode(update)), role="relayer").ok
+    refused(world.send("a", part, "bob", timeout_ms=10_000), Reason.TIMEOUT_OUT_OF_BOUNDS)
+    assert world.send("a", part, "bob", timeout_ms=30_000).ok
 
 
 def test_nothing_happens_to_a_part_under_way_or_away():

@@ -640,6 +640,7 @@ def test_running_out_of_keys_refuses_the_transaction_and_not_the_packet(monkeypa
     whole = handlers.APPLICATIONS["custody/1"]
 
     def receive(ctx, client, packet):
+        ctx.overlay.get(state.acknowledgement_key("a-1", 1))  # so that the answer itself would find room
         for number in range(20_000):
             ctx.overlay.get(state.part_key(str(number)))
 

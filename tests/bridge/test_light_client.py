@@ -120,6 +120,8 @@ def test_30_an_expired_client_verifies_nothing_and_time_is_the_given_one():
 
 def test_19_a_header_of_another_chain_is_refused():
     header = make_header(3, FIRST, chain_id=HERE)
+    after = verify(genesis_state(), signed_header(17, FIRST))
+    refused(Reason.WRONG_CHAIN, after, SignedHeader(header=header, certificate=FIRST.certify(header, 3)))
     refused(
         Reason.WRONG_CHAIN, genesis_state(), SignedHeader(header=header, certificate=FIRST.certify(header, 3))
     )
