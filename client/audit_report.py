@@ -125,6 +125,7 @@ def _subject_json(subject: Subject, seen: set[int]) -> dict[str, Any]:
             for step in subject.steps
         ],
         "related": [
-            {"relation": relation, "subject": _subject_json(other, seen)} for relation, other in subject.related
+            {"relation": relation, "subject": _subject_json(other, seen)}
+            for relation, other in subject.related
         ],
     }

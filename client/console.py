@@ -17,12 +17,27 @@ from ledger.errors import ChiptraceError
 EXIT_PROBLEM = 2
 P = ParamSpec("P")
 
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+PIPE_COLUMNS = 200  # of a line where no terminal says how wide it is
+
+
+def console(*, errors: bool = False) -> Console:
+    """A console for people; wide lines stay whole where no terminal limits them."""
+    made = Console(stderr=errors, highlight=False, soft_wrap=True)
+    return (
+        made
+        if made.is_terminal
+        else Console(stderr=errors, highlight=False, soft_wrap=True, width=PIPE_COLUMNS)
+    )
+
+
+OUT = console()
+ERR = console(errors=True)
 
 TrustOption = Annotated[
     Path,
-    typer.Option("--trust", envvar="CHIPTRACE_TRUST", help="Trust file: what you believe beforehand, and your keys."),
+    typer.Option(
+        "--trust", envvar="CHIPTRACE_TRUST", help="Trust file: what you believe beforehand, and your keys."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ChainOption = Annotated[str, typer.Option("--chain", help="Name of the chain in the trust file.")]

@@ -43,9 +43,7 @@ def open_all(path: Path, only: dict[str, str] | None = None) -> Iterator[dict[by
     """Every chain of the trust file, by chain id. `only`: one endpoint per chain name to keep to."""
     trust = trust_file.read(path)
     keep = only or {}
-    sessions = {
-        chain.chain_id: _session(trust, chain, "", keep.get(chain.name)) for chain in trust.chains
-    }
+    sessions = {chain.chain_id: _session(trust, chain, "", keep.get(chain.name)) for chain in trust.chains}
     try:
         yield sessions
     finally:

@@ -58,9 +58,7 @@ class Submitter:
         bytes stay in the outbox and `resume` sends them again.
         """
         valid_until_ms = self._now_ms() + VALID_MS
-        data = sign_transaction(
-            self._trust.chain_id, self._seed, operations, valid_until_ms, idempotency_key
-        )
+        data = sign_transaction(self._trust.chain_id, self._seed, operations, valid_until_ms, idempotency_key)
         path = self._keep(data)
         return self._send(data, path)
 
@@ -102,7 +100,9 @@ class Submitter:
             if outcome is not None and not outcome.admitted and outcome.reason not in _TRY_AGAIN:
                 path.unlink(missing_ok=True)
                 if outcome.reason == Reason.REPEATED and outcome.transaction != parsed.id:
-                    return Recorded(outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True)
+                    return Recorded(
+                        outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True
+                    )
                 raise Refused(outcome.detail or "the chain did not admit the transaction", outcome.reason)
             if self._now_ms() >= deadline_ms:
                 raise NoAnswer(

@@ -7,10 +7,11 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.tree import Tree
 
-from client.audit_report import LIMITS_OF_KNOWLEDGE, Report, Step, Subject, Verdict
+from client.audit_report import LIMITS_OF_KNOWLEDGE, Finding, Report, Step, Subject, Verdict
 
 _COLOURS = {Verdict.VERIFIED: "green", Verdict.FINDINGS: "yellow", Verdict.NOT_VERIFIABLE: "red"}
 _STEPS_SHOWN = 12
+_FINDINGS_SHOWN = 3
 
 
 def time_text(time_ms: int) -> str:
@@ -29,17 +30,26 @@ def print_report(console: Console, report: Report) -> None:
         tree = Tree(_title(report.subject, ""))
         _fill(tree, report.subject, set())
         console.print(tree)
-    for finding in report.findings:
-        events = " ".join(transaction.hex()[:12] for transaction in finding.transactions)
-        console.print(
-            f"[yellow]finding[/] [bold]{escape(finding.code)}[/] ({finding.chain}) {escape(finding.message)}"
-            + (f" [dim]transactions {events}[/]" if events else "")
-        )
+    for code, chain in dict.fromkeys((finding.code, finding.chain) for finding in report.findings):
+        _print_findings(console, [f for f in report.findings if (f.code, f.chain) == (code, chain)])
     if report.problem:
         console.print(
             f"[red]not verifiable[/] [bold]{escape(report.problem_code)}[/] {escape(report.problem)}"
         )
     console.print(_summary(report))
+
+
+def _print_findings(console: Console, alike: list[Finding]) -> None:
+    """Findings of one kind: the first ones in words, the rest counted; all of them stand in the JSON report."""
+    first = alike[0]
+    console.print(
+        f"[yellow]finding[/] [bold]{escape(first.code)}[/] on chain {first.chain}, {len(alike)} times"
+    )
+    for finding in alike[:_FINDINGS_SHOWN]:
+        events = " ".join(transaction.hex()[:12] for transaction in finding.transactions)
+        console.print(f"  {escape(finding.message)}" + (f" [dim]transactions {events}[/]" if events else ""))
+    if len(alike) > _FINDINGS_SHOWN:
+        console.print(f"  [dim]and {len(alike) - _FINDINGS_SHOWN} more (--json names them all)[/]")
 
 
 def _summary(report: Report) -> Panel:

@@ -36,7 +36,7 @@ VALIDATORS_MIN: Final = 4  # the fewest that survive one fault
 HEARTBEAT_MS_MIN: Final = 100
 HEARTBEAT_MS_MAX: Final = 600_000
 OFFER_EXPIRY_MS_MAX: Final = 31_536_000_000  # a year
-BACKDATE_MS_MAX: Final = 31_536_000_000
+BACKDATE_MS_MAX: Final = 315_360_000_000
 # A block must be able to carry the greatest transaction beside its header.
 BLOCK_BYTES_MIN: Final = TRANSACTION_BYTES_MAX + 4_096
 TIME_MS_MAX: Final = 2**53  # header times stay exact in every JSON reader

@@ -148,4 +148,4 @@ def stub(connection: Connection) -> ChainStub:
 
 def node_folder(home: Path, chain: str) -> Path:
     """Where the first node of a chain keeps its certificate."""
-    return min((home / "nodes" / chain).iterdir())
+    return min((home / "nodes").glob(f"{chain}-*"))

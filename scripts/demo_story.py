@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import demo_lies
-from rich.console import Console
 from rich.rule import Rule
 
 from client import epcis_read
@@ -26,6 +25,7 @@ from client.audit import Audit
 from client.audit_report import Report, Verdict
 from client.capture import Captured, capture
 from client.clock import now_ms
+from client.console import console
 from client.epcis_findings import errors
 from client.epcis_grants import names
 from client.session import open_all, open_chain
@@ -42,7 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = Console(highlight=False, soft_wrap=True)
+OUT = console()
 SAMPLES = ROOT / "docs" / "samples"
 CHIPMAKER_STEPS = [
     (
@@ -60,8 +60,20 @@ ASSEMBLER_STEPS = [
     ("assembler-2-drivemaker", "drivemaker", "the boards are installed in a drive unit"),
     ("assembler-3-carmaker", "carmaker", "the drive unit goes into a car"),
 ]
-MODULES = [f"https://id.gs1.org/01/09521002300024/21/HB750-2509-0118{n}" for n in (7, 8, 9)]
-DRIVE_UNIT = "https://id.gs1.org/01/09525002700082/21/EDU210-2511-0316"
+
+
+def commissioned(name: str) -> list[str]:
+    """Identifiers that a sample document brings into being."""
+    views = [
+        read_event(item.event)
+        for item in epcis_read.read_files([SAMPLES / f"{name}.jsonld"], strict=True).events
+    ]
+    made = [item for view in views for item in (view.epcs if view.action == "ADD" else view.outputs)]
+    return list(dict.fromkeys(item.text for item in made))
+
+
+MODULES = commissioned("chipmaker-2-moduleworks")
+(DRIVE_UNIT,) = commissioned("assembler-2-drivemaker")
 CROSSING_SECONDS = 40.0
 AUDITED_MAX = 40
 
