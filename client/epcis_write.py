@@ -31,14 +31,14 @@ def document(
 ) -> dict[str, Json]:
     """The EPCISDocument of some events. creation_date: ISO 8601 with zone.
 
-    header: members of a document read before (sender, receiver, ...), written again.
+    header: members of a document read before (sender, receiver, creationDate, ...), written again.
     """
     pairs = [to_json(event) for event in events]
     common, own = epcis_context.shared([namespaces for _, namespaces in pairs])
     result: dict[str, Json] = {"@context": [GS1_CONTEXT, *common.entries]}
     result["type"] = "EPCISDocument"
     result["schemaVersion"] = "2.0"
-    result["creationDate"] = creation_date
+    result["creationDate"] = (header or {}).get("creationDate", creation_date)
     result.update((name, value) for name, value in (header or {}).items() if name not in _OWN)
     listed: list[Json] = []
     for (members, _), rest in zip(pairs, own, strict=True):
