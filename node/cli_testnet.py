@@ -199,9 +199,9 @@ def _status_json(item: ProcessStatus) -> dict[str, object]:
 
 
 def _print_status(found: list[ProcessStatus]) -> None:
-    table = Table(
-        "process", "pid", "endpoint", "height", "view", "peers", "state", box=None, padding=(0, 2, 0, 0)
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("process", "pid", "endpoint", "height", "view", "peers", "state"):
+        table.add_column(heading, no_wrap=True)
     for item in found:
         reply = item.reply
         state = "running" if item.pid else "[red]not running[/]"

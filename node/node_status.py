@@ -70,7 +70,8 @@ class NodeStatus:
             reply.proof_height_min, reply.proof_height_max = self._host.served
         for index, validator in enumerate(validators):
             if validator.key == self._own_key:
-                reply.index = index
+                # A validator that may not vote says that it only observes.
+                reply.index = index if self._driver.voting else -1
                 continue
             last = seen.get(validator.key, Seen())
             reply.peers.append(

@@ -29,12 +29,19 @@ class Started:
     start_ticks: int  # since boot, from /proc/PID/stat
 
 
+class _Detached(subprocess.Popen[bytes]):
+    """A process that is meant to outlive this one: leaving it behind is no oversight to warn of."""
+
+    def __del__(self, *_: object) -> None:
+        pass
+
+
 class Processes:
     """The processes of one directory, by name."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "processes.json"
-        self._reaped: dict[int, subprocess.Popen[bytes]] = {}
+        self._children: dict[int, _Detached] = {}
 
     def running(self) -> dict[str, Started]:
         """Those that were started and still run."""
@@ -44,7 +51,7 @@ class Processes:
         """Start `python -m node.cli ARGUMENTS`, in a session of its own, its output appended to a file."""
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
         with log.open("ab") as output:
-            process = subprocess.Popen(
+            process = _Detached(
                 [sys.executable, "-m", "node.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -53,7 +60,7 @@ class Processes:
                 close_fds=True,
                 env=environment,
             )
-        self._reaped[process.pid] = process
+        self._children[process.pid] = process
         started = Started(name, process.pid, _start_ticks(process.pid))
         self._write([item for item in self._read() if item.name != name] + [started])
         return started
@@ -83,7 +90,7 @@ class Processes:
         return [item.name for item in stubborn]
 
     def _alive(self, item: Started) -> bool:
-        process = self._reaped.get(item.pid)
+        process = self._children.get(item.pid)
         if process is not None:
             process.poll()  # our own child: take its exit code, so that it does not stay as a zombie
         return _start_ticks(item.pid) == item.start_ticks

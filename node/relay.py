@@ -84,9 +84,12 @@ class Shore:
 
     def open_packets(self) -> list[PacketItem]:
         """Packets sent from here and not closed, ascending; moves the cursor up to the first of them."""
-        found = [item for item in self._packets(self.cursor, received=False) if item.open]
-        if found:
-            self.cursor = found[0].packet.sequence
+        found: list[PacketItem] = []
+        for item in self._packets(self.cursor, received=False):
+            if item.open:
+                found.append(item)
+            elif not found:
+                self.cursor = item.packet.sequence + 1
         return found
 
     def view(self, own: Sequence[PacketItem], others: Sequence[PacketItem]) -> ChainView:

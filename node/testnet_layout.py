@@ -11,6 +11,7 @@ Company prefixes begin with 952, which GS1 never issues. Made at once, complete 
 """
 
 import json
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ HOSTS: Final = ("localhost", "127.0.0.1")
 HEARTBEAT_MS: Final = 1_000
 GOVERNANCE_THRESHOLD: Final = 3
 DAY_MS: Final = 86_400_000
+BACKDATE_MS: Final = 3_650 * DAY_MS
+PORTS: Final = range(21_000, 31_000)
 # chain -> member -> (name, GS1 company prefix)
 CONSORTIA: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "chipmaker": {
@@ -237,7 +240,7 @@ def _genesis(directory: Path, chain: str, grants: Sequence[str]) -> Genesis:
             heartbeat_ms=HEARTBEAT_MS,
             adoption=bool(grants),
             offer_expiry_ms=7 * DAY_MS,
-            backdate_ms=DAY_MS,
+            backdate_ms=BACKDATE_MS,  # documents of any age are tried out here; a consortium allows a day
             block_bytes=BLOCK_BYTES_MAX,
         ),
     )
@@ -331,12 +334,16 @@ def _write_relay(network: Network) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports free at this moment, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports free at this moment, below those the system gives to outgoing calls, so that they stay free."""
+    start = PORTS.start + secrets.randbelow(len(PORTS) // 2)
+    found: list[int] = []
+    for port in range(start, PORTS.stop):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise Malformed(f"fewer than {count} of the ports {start} to {PORTS.stop} are free; name a --base-port")
