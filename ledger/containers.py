@@ -140,7 +140,6 @@ class Filling:
         """Opens the next generation; the caller saves the container too."""
         container.generations += 1
         container.open = True
-        container.contents_follow = False
         record = GenerationRecord(
             container=container.id, generation=container.generations, installed=installed
         )
