@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.simulation.world import World
 
 Receive = Callable[[int, bytes], None]
+Passes = Callable[[int, int, bytes], bool]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Network:
         self.conditions = conditions
         self.cut: set[tuple[int, int]] = set()  # ordered pairs: nothing passes
         self.clogged_until: dict[tuple[int, int], int] = {}  # nothing passes before this time, then all does
+        self.passes: Passes | None = (
+            None  # (sender, receiver, message): for scenarios told message by message
+        )
         self.receivers: dict[int, list[Receive]] = {}
         self._last: dict[tuple[int, int], int] = {}
 
@@ -44,6 +48,8 @@ class Network:
 
     def send(self, sender: int, receiver: int, data: bytes) -> None:
         if sender == receiver or (sender, receiver) in self.cut or self.world.chance(self.conditions.loss):
+            return
+        if self.passes is not None and not self.passes(sender, receiver, data):
             return
         self._carry(sender, receiver, data)
         if self.world.chance(self.conditions.duplicate):
@@ -89,5 +95,5 @@ class Network:
 
     def heal(self, conditions: Conditions) -> None:
         """No more faults. What is under way still arrives when it was going to."""
-        self.cut, self.clogged_until, self.conditions = set(), {}, conditions
+        self.cut, self.clogged_until, self.passes, self.conditions = set(), {}, None, conditions
         self.world.note(-1, "heal")

@@ -179,23 +179,14 @@ class Replica:
         self.step(effects.Received(self.keys.public[sender], message))
 
     def serve(self, sender: int, request: BlockRequest) -> bool:
-        """Answer from the store what is decided; say whether it was."""
+        """Answer one decided height from the store, as the driver does; bodies by hash are the engine's to answer."""
         if request.block_hash:
-            found = [each for each in self.disk.blocks if each.block_hash == request.block_hash]
-        else:
-            count = self.setting.settings.heights_per_request_max
-            found = [
-                each for each in self.disk.blocks if request.from_height <= each.height <= request.to_height
-            ]
-            found = found[:count] if request.from_height else []
-        if not found:
             return False
-        reply = BlockReply(
-            blocks=[each.block for each in found],
-            finalization=None if request.block_hash else found[-1].certificate,
-            block_hash=request.block_hash,
-            from_height=request.from_height,
-        )
+        reply = BlockReply(from_height=request.from_height)
+        if 0 < request.from_height <= self.height:
+            stored = self.disk.blocks[request.from_height - 1]
+            reply.blocks.append(stored.block)
+            reply.finalization.CopyFrom(stored.certificate)
         self.emit(effects.Send(self.keys.public[sender], PeerMessage(block_reply=reply)))
         return True
 
@@ -261,7 +252,8 @@ class Replica:
         application, block = self.application, None
         if asked.height == application.height + 1 and not self.world.chance(self.setting.build_fails):
             block = application.build(self.now())
-        self.step(effects.BlockBuilt(asked.height, asked.view, block, application.wanted(self.now())))
+        wanted = block is not None and application.wanted(self.now())
+        self.step(effects.BlockBuilt(asked.height, asked.view, block, wanted))
 
     def judge(self, asked: effects.JudgeBlock) -> None:
         if asked.block_hash != hash_of(asked.block):
