@@ -79,7 +79,7 @@ def channels(session: ChainSession) -> list[grpc.aio.Channel]:
     identity = session.identity
     credentials = grpc.ssl_channel_credentials(
         session.trust.ca.read_bytes(),
-        identity.certificate_key.read_bytes(),
+        identity.tls_key.read_bytes(),
         identity.certificate.read_bytes(),
     )
     return [grpc.aio.secure_channel(endpoint, credentials) for endpoint in session.trust.endpoints]
