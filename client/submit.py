@@ -13,6 +13,7 @@ from pathlib import Path
 
 from client import keys
 from client.connection import Connection, NoAnswer
+from client.reasons import meaning
 from client.trust import ChainTrust, Identity
 from ledger import hashes
 from ledger.block import parse_transaction, sign_transaction
@@ -103,7 +104,8 @@ class Submitter:
                     return Recorded(
                         outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True
                     )
-                raise Refused(outcome.detail or "the chain did not admit the transaction", outcome.reason)
+                why = outcome.detail or "the chain did not admit the transaction"
+                raise Refused(f"{why}: {meaning(outcome.reason)}", outcome.reason)
             if self._now_ms() >= deadline_ms:
                 raise NoAnswer(
                     f"no outcome for transaction {parsed.id.hex()[:16]} within {WAIT_SECONDS:.0f} s; its signed "
@@ -125,7 +127,7 @@ def _final(outcome: Outcome) -> Recorded:
     if not outcome.ok:
         raise Refused(
             f"{outcome.detail or 'the chain refused the transaction'} (height {outcome.height}, transaction "
-            f"{outcome.transaction.hex()[:16]})",
+            f"{outcome.transaction.hex()[:16]}): {meaning(outcome.reason)}",
             outcome.reason,
         )
     return Recorded(outcome.transaction, outcome.height, outcome.index, outcome.reason)

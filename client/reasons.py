@@ -1,0 +1,49 @@
+"""What a reason code means to a person, and what to do next. Codes without a line here speak for themselves."""
+
+from typing import Final
+
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+_MEANING: Final[dict[int, str]] = {
+    Reason.MALFORMED: "the bytes are not the one accepted encoding; make them with this version of chiptrace",
+    Reason.OVERSIZE: "it is larger than a limit allows; split it",
+    Reason.WRONG_CHAIN: "it was made for another chain; check --chain and the trust file",
+    Reason.BAD_SIGNATURE: "a signature does not fit its bytes and key; sign again with the right key file",
+    Reason.EXPIRED: "its validity had ended; submit it anew, and check this machine's clock",
+    Reason.NOT_YET_VALID: "its validity lies more than an hour ahead; check this machine's clock",
+    Reason.REPEATED: "the same command was recorded already; look at the first transaction before you try again",
+    Reason.UNKNOWN_KEY: "the key is not registered on this chain; governance adds keys (put_key)",
+    Reason.KEY_NOT_VALID: "the key is revoked, or not valid at this time; sign with a valid one",
+    Reason.ROLE_NOT_ALLOWED: "a key of this role may not do that; sign with one whose role may",
+    Reason.NOT_GRANTED: "the member holds no grant for this identifier's company prefix; the holder must commission it",
+    Reason.NOT_HOME_CHAIN: "parts of this prefix begin on another chain and arrive here over the bridge",
+    Reason.NOT_IN_CUSTODY: "another member possesses the part; only the possessor acts on it, others may attest",
+    Reason.NOT_OWNER: "the part belongs to another member",
+    Reason.NOT_ENOUGH_APPROVALS: "more members must approve the proposal with their admin keys",
+    Reason.UNKNOWN_MEMBER: "no member of this chain has that name",
+    Reason.ALREADY_COMMISSIONED: "this serial exists already; a second body with it is a clone, or the serial a mistake",
+    Reason.UNKNOWN_PART: "the part has no record on this chain; commission it first, or receive it over the bridge",
+    Reason.UNKNOWN_LOT: "the lot has no record on this chain; commission an amount of it first",
+    Reason.NOT_LIVE: "the part is offered, in transit, departed, consumed or destroyed; nothing happens to it now",
+    Reason.NOT_OFFERED_TO_YOU: "the part was offered to another member, or to nobody",
+    Reason.ALREADY_OFFERED: "the part is on offer already; take that offer back first (`chiptrace return-offer`)",
+    Reason.INSIDE_CONTAINER: "the part is inside a container or assembly; act on that, or take it out first",
+    Reason.NOT_INSIDE: "the part is not inside that container",
+    Reason.NOT_FREE_STANDING: "the container stands inside another one; take it out first",
+    Reason.QUANTITY_EXCEEDED: "more than there is; check the amount and its unit",
+    Reason.EVENT_REPEATED: "this very event is in the history already",
+    Reason.EVENT_TIME_OUT_OF_BOUNDS: "the event's time lies in the future; check the clock that made it",
+    Reason.IDENTIFIER_INVALID: "an identifier is not in a form that the ledger takes",
+    Reason.EVENT_INVALID: "the event breaks a rule of EPCIS 2.0; `chiptrace epcis check` names the field",
+    Reason.CLIENT_FROZEN: "the other chain was caught contradicting itself; governance of both chains may thaw it",
+    Reason.CLIENT_EXPIRED: "the client saw no header of the other chain for too long; governance must renew it",
+    Reason.TIMED_OUT: "the packet came too late; the sender gets the part back",
+    Reason.POOL_FULL: "the node has too much to do; try again in a moment",
+    Reason.NOT_SYNCED: "the node is catching up; ask another one, or wait",
+    Reason.HEIGHT_NOT_SERVED: "the node no longer proves that height; ask again for a newer one",
+}
+
+
+def meaning(reason: "Reason.ValueType") -> str:
+    """One sentence for people, or nothing."""
+    return _MEANING.get(reason, "")
