@@ -17,6 +17,7 @@ import pytest
 from google.protobuf.message import Message
 
 from ledger import codec, custody, decimals, genesis, hashes, history, lots, state
+from ledger.containers import Filling
 from ledger.context import Context
 from ledger.errors import ChiptraceError
 from ledger.execute import check_signer, rotate_validators
@@ -302,6 +303,25 @@ class World:
         """Ships and receives."""
         self.event(sender, shipping(list(epcs), receiver, owner=receiver if sell else ""))
         self.event(receiver, receiving(list(epcs)))
+
+    def set_status(self, name: str, status: str) -> None:
+        """What the bridge does to a part, without a bridge."""
+        record = self.part(name)
+        record.status = PartStatus.Value(status)
+        custody.save_part(self.overlay, record)
+
+    def put_part(self, record: PartRecord) -> None:
+        custody.save_part(self.overlay, record)
+
+    def fill(self, name: str, rows: int) -> GenerationRecord:
+        """A box full of lots, without the events."""
+        container = self.part(name)
+        filling = Filling.start(container, installed=False)
+        for number in range(rows):
+            filling.add_amount(f"urn:lot:{number:05}", "")
+        filling.save(self.overlay)
+        self.put_part(container)
+        return self.generation(name)
 
     # ---- looking
 

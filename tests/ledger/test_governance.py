@@ -45,7 +45,8 @@ def test_enough_members_change_the_rules_once(world):
     assert now(world).adoption
     done = hashes.tagged_hash(hashes.Purpose.PROPOSAL, world.chain_id, operation.govern.proposal)
     record = world.record(state.proposal_key(done), ProposalRecord)
-    assert record is not None and record.height == world.height
+    assert record is not None
+    assert record.height == world.height
     with refused(Reason.PROPOSAL_REPEATED):
         world.act("ada", operation)
     # The same bytes with other approvals are the same proposal.

@@ -111,7 +111,8 @@ def test_things_are_commissioned_on_their_home_chain_only(world):
         world.event("ada", add([part(1)]))
     world.event("bob", add([part(1, "bob")]))
     record = world.record(state.grant_key("gs1:5012345"), GrantRecord)
-    assert record is not None and record.home_chain == b""
+    assert record is not None
+    assert record.home_chain == b""
 
 
 def test_finding_a_grant_reads_a_few_keys(world):

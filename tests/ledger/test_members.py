@@ -48,7 +48,7 @@ def test_a_new_member_is_named_by_its_identifiers_and_its_urn(world):
     assert members.member_for(world.overlay, PGLN) == "eve"
     assert members.member_for(world.overlay, "urn:chiptrace:member:eve") == "eve"
     assert members.member_for(world.overlay, "urn:chiptrace:member:nobody") is None
-    assert members.member_for(world.overlay, "https://id.gs1.org/417/5012345000006") is None
+    assert members.member_for(world.overlay, "https://id.gs1.org/417/5012345000008") is None
     assert members.member_of_admin_key(world.overlay, NEW) == "eve"
     assert members.count_members(world.overlay) == 5
     assert [entry.kind for entry in world.told(state.member_key("eve"))] == [EntryKind.GOVERNED]
@@ -63,7 +63,8 @@ def test_a_member_changes_its_name_identifiers_and_keys(world):
     assert members.member_of_admin_key(world.overlay, other) == "eve"
     assert members.count_members(world.overlay) == 5
     record = world.record(state.member_key("eve"), MemberRecord)
-    assert record is not None and record.history.n == 2
+    assert record is not None
+    assert record.history.n == 2
     # A key that was taken away never comes back, to anyone.
     for name in ("eve", "fay"):
         with refused(Reason.BAD_CHANGE, "registered before"):
@@ -189,4 +190,5 @@ def test_a_voting_key_is_revoked_together_with_a_set_without_it(world):
     validators = SetValidators(validators=[*rest, Validator(key=NEW, member="ada")])
     world.change(Change(set_validators=validators), revoke_key(key_of("ada", "validator")))
     record = world.record(state.VALIDATORS_KEY, ValidatorsRecord)
-    assert record is not None and NEW in [validator.key for validator in record.next.validators]
+    assert record is not None
+    assert NEW in [validator.key for validator in record.next.validators]
