@@ -39,6 +39,10 @@ class Disk:
     def replay(self) -> tuple[JournalRecord, ...]:
         return tuple(JournalRecord.FromString(data) for data in self.journal)
 
+    def signed_up_to(self) -> int:
+        """The height at which votes may have been signed; a store that ends before it has lost something."""
+        return max((record.height for record in self.replay()), default=0)
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -77,6 +81,7 @@ class Replica:
         self.dying_in: int | None = None  # effects until the crash
         self.executing: Stored | None = None
         self.timer_at = -1
+        self.voting = True  # else it follows until its store has caught up with its journal
         self.paused_until = 0
         self.loses_journal = False  # a mutant
         self.crashes = 0
@@ -105,10 +110,11 @@ class Replica:
         if self.loses_journal:
             self.disk.journal.clear()
         application = self.application
+        self.voting = self.disk.signed_up_to() <= application.height + 1
         self.engine = Engine(
             CHAIN_ID,
             self.keys.public[self.index],
-            lambda signed: self.keys.sign(self.index, signed),
+            (lambda signed: self.keys.sign(self.index, signed)) if self.voting else None,
             self.keys.verify,
             self.setting.settings,
             application.height,
@@ -116,7 +122,7 @@ class Replica:
             self.disk.blocks[-1].certificate if self.disk.blocks else None,
             application.set_at(application.height + 1),
             application.next_due_ms,
-            self.disk.replay(),
+            self.disk.replay() if self.voting else (),
             self.now(),
         )
         self.world.note(self.index, f"start at {application.height} with {len(self.disk.journal)} records")
@@ -127,6 +133,12 @@ class Replica:
             self.engine = None
             self.crashes += 1
             self.world.note(self.index, "crash")
+
+    def lose_blocks(self, count: int) -> None:
+        """While it is down, its store is set back by a backup; the journal is not."""
+        if self.engine is None and count:
+            del self.disk.blocks[-count:]
+            self.world.note(self.index, f"loses {count} blocks")
 
     def die_within(self, boundaries: int) -> None:
         """Crash after so many more effects, wherever that falls."""
@@ -275,12 +287,22 @@ class Replica:
         self.later(self.world.random.randint(0, self.setting.pace.execute_ms), lambda: self.executed(stored))
 
     def executed(self, stored: Stored) -> None:
+        if self.dying_in == 0 and self.world.chance(0.5):
+            self.crash()  # just before the batch was written
+            return
         self.disk.blocks.append(stored)
+        if self.dying_in == 0:
+            self.crash()  # and just after
+            return
         self.executing = None
         self.application.execute(stored)
         self.world.note(self.index, f"decides {stored.height} {stored.block_hash.hex()[:8]}")
         application = self.application
         next_set = application.set_at(stored.height + 1)
+        if not self.voting and self.disk.signed_up_to() <= stored.height + 1:
+            self.engine = None  # as the driver does: from here on it may vote again, by its journal
+            self.start()
+            return
         self.step(effects.Executed(stored.height, stored.block_hash, next_set, application.next_due_ms))
         if application.pool:
             self.step(effects.WorkPending())

@@ -127,7 +127,7 @@ class Run:
         self.network.heal(scenario.afterwards)
         for actor in self.actors if scenario.silent_afterwards else ():
             actor.crash()
-        live = [replica for index, replica in self.honest.items() if index not in scenario.broken]
+        live = self.lasting()
         for replica in self.honest.values():
             if replica in live:
                 replica.dying_in = None
@@ -135,7 +135,7 @@ class Run:
             else:
                 replica.crash()
         self.announce()
-        begun, target = world.now_ms, self.highest() + HEIGHTS_AFTER
+        begun, target = world.now_ms, self.oracle.truth.height + HEIGHTS_AFTER
         if scenario.work != "idle":
             world.schedule(world.random.randint(0, 300), lambda: self.give(transaction(10**8)))
 
@@ -148,6 +148,10 @@ class Run:
             heights = {replica.index: replica.height for replica in live}
             raise Violation(f"stuck {world.now_ms - begun} ms after healing: {heights}, wanted {target}")
         self.healing_ms = world.now_ms - begun
+
+    def lasting(self) -> list[Replica]:
+        """The honest that are not broken in the end."""
+        return [replica for index, replica in self.honest.items() if index not in self.scenario.broken]
 
     def highest(self) -> int:
         return max(replica.height for replica in self.honest.values())
@@ -221,7 +225,10 @@ class Run:
     def start(self, replica: Replica) -> None:
         if replica.engine is None:
             if self.scenario.clocks_jump:
-                replica.skew_ms = self.world.random.randint(-2_000, 2_000)
+                replica.skew_ms = self.world.random.randint(-2_000, 1_500)
+            others = [other.height for other in self.lasting() if other is not replica]
+            if self.scenario.stores_set_back and replica.height <= max(others, default=-1):
+                replica.lose_blocks(self.world.random.choice((0, 1, 2)))  # someone else has them
             replica.start()
             self.announce([replica.index])
 
@@ -238,6 +245,8 @@ class Run:
         if self.faults:
             replica = self.honest[self.world.random.choice(sorted(self.honest))]
             replica.pause(self.world.random.choice((50, 300, 2_000)))
+            if self.scenario.clocks_jump:
+                replica.skew_ms += self.world.random.randint(0, 500)
 
 
 def simulate(seed: int, *, real_keys: bool = False, bend: Bend | None = None) -> Report:

@@ -53,7 +53,8 @@ class Scenario:
     crashes: int
     crash_all: bool
     pauses: int
-    clocks_jump: bool  # clocks differ anew at each start
+    clocks_jump: bool  # clocks differ anew at each start, and step forward now and then
+    stores_set_back: bool  # at a start the newest blocks are gone, the journal is not
     build_fails: float
     downtime_ms: int
     skews: tuple[int, ...]
@@ -111,6 +112,7 @@ def draw(choose: random.Random) -> Scenario:
         crash_all=choose.random() < 0.15,
         pauses=choose.choice((0, 0, 2, 5)),
         clocks_jump=choose.random() < 0.2,
+        stores_set_back=choose.random() < 0.15,
         build_fails=choose.choice((0.0, 0.0, 0.0, 0.3)),
         downtime_ms=choose.choice((10, 100, 500, 2_000)),
         skews=tuple(choose.choice((0, 0, choose.randint(-2_000, 2_000))) for _ in range(size)),
