@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,11 @@ def test_no_index_address_and_no_path_of_one_machine():
     for path in paths:
         if path != Path(__file__) and path.exists():
             assert not banned.search(path.read_text(errors="ignore")), name_of(path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_reading_order_is_the_one_that_is_enforced(package):
+    told = (ROOT / package / "__init__.py").read_text().split("before it:")[1].split(".")[0]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (enforced,) = (contract["layers"] for contract in contracts if contract.get("containers") == [package])
+    assert re.findall(r"\w+", told) == enforced[::-1]
