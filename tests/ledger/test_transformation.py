@@ -1,0 +1,140 @@
+import pytest
+
+from ledger import state
+from proto.chiptrace.v1.ledger_pb2 import Reason, TransformationRecord
+from tests.ledger.rules_world import (
+    World,
+    add,
+    box,
+    lot,
+    making,
+    packing,
+    part,
+    quantity,
+    refused,
+    seen,
+    shipping,
+)
+
+RUN = "urn:test:run"
+WAFER, DIES = lot("wafer"), lot("dies")
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.event("ada", add([part(1), part(2), part(3)], [quantity(WAFER, 10), quantity(WAFER, 5, "KGM")]))
+    return world
+
+
+def run_of(world: World, name: str) -> TransformationRecord:
+    found = world.record(state.transformation_key(name), TransformationRecord)
+    assert found is not None
+    return found
+
+
+def test_inputs_cease_and_outputs_begin_with_one_digest(world):
+    world.event("ada", making([part(1), part(2)], [part(10)], run=RUN))
+    assert world.status(part(1)) == world.status(part(2)) == "CONSUMED"
+    assert world.status(part(10)) == "LIVE"
+    assert (world.part(part(10)).holder, world.part(part(10)).commissioner) == ("ada", "ada")
+    digests = {world.told(state.part_key(name))[-1].digest for name in (part(1), part(2), part(10))}
+    digests.add(world.told(state.transformation_key(RUN))[-1].digest)
+    assert len(digests) == 1
+    assert run_of(world, RUN).member == "ada"
+    for later in (seen([part(1)]), making([part(1)], run=RUN), shipping([part(1)], "bob")):
+        with refused(Reason.NOT_LIVE, "CONSUMED"):
+            world.event("ada", later)
+
+
+def test_partial_runs_share_a_history(world):
+    world.event(
+        "ada", making([part(1)], run=RUN), making([part(2)], run=RUN), making([], [part(10)], run=RUN)
+    )
+    assert run_of(world, RUN).history.n == 3
+    with refused(Reason.NOT_IN_CUSTODY, "run of member ada"):
+        world.event("bob", making([], [part(10, "bob")], run=RUN))
+
+
+def test_what_is_named_on_both_sides_goes_on_living(world):
+    """A repair: the board stays itself, the new chip goes into it."""
+    world.event("ada", packing(part(3), [part(2)], kind="Association"))
+    world.event("ada", making([part(3), part(1)], [part(3)]))
+    assert world.status(part(3)) == "LIVE"
+    assert world.part(part(3)).open
+    assert world.status(part(1)) == "CONSUMED"
+    assert world.story(part(3)) == ["EVENT", "EVENT", "EVENT"]
+
+
+def test_a_run_without_a_name_is_its_event(world):
+    operation = world.capture(making([], [], [quantity(WAFER, 1)], [quantity(DIES, 100)]))
+    world.act("ada", operation)
+    digest = world.told(state.lot_key(DIES))[-1].digest
+    assert run_of(world, f"urn:chiptrace:event:{digest.hex()}").history.n == 1
+    with refused(Reason.EVENT_REPEATED):
+        world.act("ada", operation)
+    named = world.capture(making([], [], [quantity(WAFER, 1)], run=RUN))
+    world.act("ada", named)
+    with refused(Reason.EVENT_REPEATED):
+        world.act("ada", named)
+
+
+def test_amounts_are_conserved_per_lot_and_unit(world):
+    world.event(
+        "ada", making([], [], [quantity(WAFER, 4), quantity(WAFER, "1.5", "KGM")], [quantity(DIES, 900)])
+    )
+    assert (world.amount(WAFER, "ada"), world.amount(WAFER, "ada", "KGM")) == ("6", "3.5")
+    assert world.amount(DIES, "ada") == "900"
+    for used in (quantity(WAFER, 7), quantity(WAFER, 4, "KGM"), quantity(WAFER, 1, "GRM")):
+        with refused(Reason.QUANTITY_EXCEEDED):
+            world.event("ada", making([], [], [used]))
+    with refused(Reason.QUANTITY_INVALID):
+        world.event("ada", making([], [], [quantity(WAFER)]))
+    with refused(Reason.UNKNOWN_LOT):
+        world.event("ada", making([], [], [quantity(lot("M"), 1)]))
+    # The same lot on both sides: what goes in comes from what was there before.
+    world.event("ada", making([], [], [quantity(WAFER, 6)], [quantity(WAFER, 5)]))
+    assert world.amount(WAFER, "ada") == "5"
+    assert world.lot_story(WAFER) == ["EVENT"] * 3
+
+
+def test_outputs_need_the_grant_and_a_free_name(world):
+    with refused(Reason.NOT_GRANTED):
+        world.event("ada", making([part(1)], [part(10, "bob")]))
+    with refused(Reason.NOT_GRANTED):
+        world.event("ada", making([part(1)], made=[quantity(lot("x", "bob"), 1)]))
+    with refused(Reason.ALREADY_COMMISSIONED):
+        world.event("ada", making([part(1)], [part(2)]))
+    with refused(Reason.IDENTIFIER_INVALID):
+        world.event("ada", making([part(1)], ["https://id.gs1.org/01/04012345123456"]))
+    assert world.status(part(1)) == "LIVE"
+
+
+def test_inputs_are_the_members_and_stand_free(world):
+    with refused(Reason.NOT_IN_CUSTODY):
+        world.event("bob", making([part(1)]))
+    with refused(Reason.UNKNOWN_PART):
+        world.event("ada", making([part(9)]))
+    with refused(Reason.NOTHING_TO_DO):
+        world.event("ada", making(run=RUN))
+    world.event("ada", packing(box(1), [part(1)]))
+    with refused(Reason.INSIDE_CONTAINER):
+        world.event("ada", making([part(1)]))
+    with refused(Reason.NOT_FREE_STANDING, "place would be lost"):
+        world.event("ada", making([box(1)]))
+
+
+def test_outputs_belong_to_the_one_owner_of_what_was_consumed(world):
+    world.give("ada", "bob", part(1), part(2))
+    world.event("bob", making([part(1), part(2)], [part(10, "bob")]))
+    assert world.part(part(10, "bob")).owner == "ada"
+    world.give("ada", "bob", part(3))
+    world.event("bob", add([part(11, "bob")]), making([part(3), part(11, "bob")], [part(12, "bob")]))
+    assert world.part(part(12, "bob")).owner == "bob"
+
+
+def test_a_late_run_says_so(world):
+    world = World(backdate_ms=1_000)
+    world.event("ada", making([], [part(1)], run=RUN, eventTime="2023-11-14T00:00:00Z"))
+    assert world.told(state.transformation_key(RUN))[-1].finding == Reason.LATE_RECORD
+    assert world.story(part(1)) == ["EVENT!LATE_RECORD"]
