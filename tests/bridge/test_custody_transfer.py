@@ -399,6 +399,33 @@ def test_a_return_of_a_part_shipped_from_abroad_lands_with_its_shipper():
     assert world.part("a", part).status == DEPARTED
 
 
+@pytest.mark.parametrize("changes", [{"status": LIVE}, {"client": "b-2"}, {"sequence": 2}])
+@pytest.mark.parametrize("ends", ["acknowledged", "timed out"])
+def test_only_the_packet_that_carries_a_part_ends_its_transit(changes, ends):
+    """Backs the deletion of commitments; only a state that breaks our own rules gets here."""
+    world = World("a", "b", corrupt="a")
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob", timeout_ms=1_000).ok
+    if ends == "acknowledged":
+        relayer = world.relayers["a", "b"]
+        world.settle()
+        relayer.bring(world["b"], world["a"], relayer.plan().on_b)
+    else:
+        world.pass_time(2_000)
+    record = world.part("a", part)
+    for name, value in changes.items():
+        setattr(record, name, value)
+    broken = Evidence(first=state.part_key(part), second=codec.encode(record))
+    assert world["a"].operate("ada", Operation(evidence=broken)).ok
+    world.settle()
+    relayer = world.relayers["a", "b"]
+    plan = relayer.plan()
+    relayer.bring(world["a"], world["b"], plan.on_a)
+    assert plan.on_a
+    refused(relayer.log[-1][2], Reason.NOT_LIVE)
+    assert world.part("a", part) == record
+
+
 # ---- who may send it to us ------------------------------------------------------------------------------------
 
 
