@@ -4,15 +4,13 @@ A module is imported only when the first word asks for it, so that a node starts
 """
 
 import importlib
-import pkgutil
 import sys
 from typing import Final
 
 import typer
 
-import client
-
 _OWN: Final = {"node": "node.cli_node", "relay": "node.cli_relay", "testnet": "node.cli_testnet"}
+_OF_CLIENT: Final = ("client.cli_parts", "client.cli_audit", "client.cli_epcis")
 
 
 def application(first_word: str) -> typer.Typer:
@@ -26,8 +24,7 @@ def application(first_word: str) -> typer.Typer:
     if first_word in _OWN:
         modules = [_OWN[first_word]]
     else:
-        found = sorted(module.name for module in pkgutil.iter_modules(client.__path__))
-        modules = [*_OWN.values(), *(f"client.{name}" for name in found if name.startswith("cli_"))]
+        modules = [*_OWN.values(), *_OF_CLIENT]
     for module in modules:
         importlib.import_module(module).register(app)
     return app
