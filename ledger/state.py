@@ -21,7 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet, ValidatorsRecord
 
 M = TypeVar("M", bound=Message)
 
-_COMPONENT_BYTES_MAX: Final = 2**16 - 1
+KEY_BYTES_MAX: Final = 2**16 - 1
 
 
 class Kind(IntEnum):
@@ -54,8 +54,8 @@ class Kind(IntEnum):
 def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
     """The key of the state tree for these components.
 
-    Raises Refused(OVERSIZE) for a component of 2^16 bytes or more, Refused(MALFORMED) for text that is not
-    UTF-8 or an integer outside 0..2^64 - 1.
+    Raises Refused(OVERSIZE) for a key of 2^16 bytes or more, Refused(MALFORMED) for text that is not UTF-8 or
+    an integer outside 0..2^64 - 1.
     """
     parts = [bytes((kind,))]
     for component in components:
@@ -70,13 +70,14 @@ def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
             if not 0 <= component <= U64_MAX:
                 raise Refused(f"{component} does not fit 64 bits", Reason.MALFORMED)
             data = component.to_bytes(8, "big")
-        if len(data) > _COMPONENT_BYTES_MAX:
-            raise Refused(
-                f"a key component of {len(data)} bytes exceeds {_COMPONENT_BYTES_MAX}", Reason.OVERSIZE
-            )
+        if len(data) > KEY_BYTES_MAX:
+            raise Refused(f"a key component of {len(data)} bytes exceeds {KEY_BYTES_MAX}", Reason.OVERSIZE)
         parts.append(len(data).to_bytes(2, "big"))
         parts.append(data)
-    return b"".join(parts)
+    key = b"".join(parts)
+    if len(key) > KEY_BYTES_MAX:
+        raise Refused(f"a state key of {len(key)} bytes exceeds {KEY_BYTES_MAX}", Reason.OVERSIZE)
+    return key
 
 
 def parse_state_key(key: bytes) -> tuple[Kind, tuple[bytes, ...]]:

@@ -23,6 +23,8 @@ from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, V
 # A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
 # for by one block.
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8
+# Decoded pages that proofs of past heights keep; apart from the writer's, so that proofs may be made elsewhere.
+VIEW_PAGES_CACHED: Final = 4_096
 PROOF_PAGES_CACHED: Final = 4_096
 
 _Rows = list[tuple[bytes, bytes | None]]
@@ -50,12 +52,14 @@ class TransactionAt:
 
 
 class Store:
-    """The chain as far as it is durable here. One thread writes; what it has read is never changed under it."""
+    """The chain as far as it is durable here. One thread writes. Another may read what never changes any more
+    (blocks, certificates, results, entries, boundaries, the log) and make proofs of past heights."""
 
     def __init__(self, kv: KeyValue) -> None:
         """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
         self._kv = kv
         self._pages = PageCache()
+        self._view_pages = PageCache(VIEW_PAGES_CACHED)
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
         self._expired_to = 0  # idempotency rows of heights up to here are gone
         stored = kv.get(rows.TIP)
@@ -141,6 +145,8 @@ class Store:
     def entries(self, subject: bytes, from_n: int, limit: int) -> list[bytes]:
         """Up to `limit` entries (Entry) of a subject's history from place `from_n` (0-based) on, in order."""
         found: list[bytes] = []
+        if len(subject) > state.KEY_BYTES_MAX:
+            return found
         stop = rows.entry_row(subject, min(from_n + limit, 2**64 - 1))
         for key, stored in self._kv.iterate(rows.entry_row(subject, from_n), stop):
             if key != rows.entry_row(subject, from_n + len(found)):
@@ -157,6 +163,8 @@ class Store:
     def boundaries(self, above: int, limit: int) -> list[BoundaryHeader]:
         """Up to `limit` headers above a height whose next validator set is another, ascending."""
         found: list[BoundaryHeader] = []
+        if above >= self.tip.height:
+            return found
         start, stop = rows.boundary_row(above + 1), rows.boundary_row(self.tip.height + 1)
         for key, stored in self._kv.iterate(start, stop):
             if len(found) == limit:
@@ -178,16 +186,17 @@ class Store:
     def log_leaf_proof(self, height: int, size: int) -> LogLeafProof:
         """The leaf of a height with its place in the log of `size` leaves. Raises Invalid(NOT_FOUND, BAD_PROOF)."""
         self._check_height(height)
+        if size > self.tip.height:
+            raise Invalid(f"the log has {self.tip.height} leaves, not {size}", Reason.NOT_FOUND)
         leaf = self._must(rows.log_leaf_row(height))
         return LogLeafProof(leaf=leaf, inclusion=self._log.inclusion(height - 1, size))
 
     def log_root(self, size: int) -> bytes:
-        """The root of the log of the first `size` heights."""
-        return self._log.root(size)
-
-    def log_consistency(self, old: int, size: int) -> list[bytes]:
-        """The path from the log of `old` leaves to that of `size`. Raises Invalid(BAD_PROOF)."""
-        return self._log.consistency(old, size)
+        """The root of the log of the first `size` heights. Raises Invalid(NOT_FOUND)."""
+        tip = self.tip
+        if size > tip.height:
+            raise Invalid(f"the log has {tip.height} leaves, not {size}", Reason.NOT_FOUND)
+        return tip.log_root if size == tip.height else self._log.root(size)
 
     def snapshot(self) -> Snapshot:
         """A view of the rows at this moment; the caller closes it."""

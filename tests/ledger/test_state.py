@@ -54,6 +54,13 @@ def test_components_that_fit_no_key_are_refused(component, reason):
     assert refusal.value.reason == reason
 
 
+def test_a_whole_key_has_a_greatest_size():
+    state.state_key(Kind.PART, bytes(state.KEY_BYTES_MAX - 3))
+    with pytest.raises(Refused) as refusal:
+        state.state_key(Kind.PART, bytes(state.KEY_BYTES_MAX // 2), bytes(state.KEY_BYTES_MAX // 2))
+    assert refusal.value.reason == Reason.OVERSIZE
+
+
 # ---- overlays against a dictionary ------------------------------------------------------------------------
 
 STEPS = st.lists(

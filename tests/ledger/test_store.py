@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ledger import rows, state
+from ledger import block, merkle, rows, state
 from ledger.application import Application
 from ledger.errors import Invalid, InvariantBroken, StoreError
 from ledger.hashes import ZERO
@@ -312,6 +312,33 @@ def test_histories_are_read_in_pieces(played):
     assert store.entries(toy.value_key("a"), 4, 5) == []
     assert store.entries(toy.value_key("zz"), 0, 5) == []
     assert store.entries(toy.value_key("a"), 2**64 - 2, 100) == []
+
+
+@pytest.mark.parametrize("far", [SCRIPT_HEIGHTS, SCRIPT_HEIGHTS + 1, 2**64 - 1])
+def test_questions_about_what_cannot_be_are_answered_with_nothing(played, far):
+    store = played[0].app.store
+    assert store.boundaries(far, 5) == []
+    assert store.entries(bytes(2**16), far, 5) == []
+    assert played[0].app.headers_above(far) == ([], False)
+    if far > SCRIPT_HEIGHTS:
+        for ask in (
+            lambda: store.log_root(far),
+            lambda: store.log_leaf_proof(1, far),
+            lambda: store.block(far),
+        ):
+            with pytest.raises(Invalid) as refusal:
+                ask()
+            assert refusal.value.reason == Reason.NOT_FOUND
+
+
+def test_the_log_is_proven_at_every_size(played):
+    store = played[0].app.store
+    for size in range(1, SCRIPT_HEIGHTS + 1):
+        for height in range(1, size + 1):
+            proof = store.log_leaf_proof(height, size)
+            leaf = block.log_leaf_hash(store.tip.chain_id, proof.leaf)
+            merkle.verify_inclusion(leaf, proof.inclusion, store.log_root(size))
+    assert store.log_root(0) == merkle.EMPTY_ROOT
 
 
 def test_a_gap_in_a_history_is_found(played):
