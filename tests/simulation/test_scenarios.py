@@ -140,7 +140,7 @@ def test_the_whole_set_is_replaced(seed):
 @pytest.mark.parametrize("name", ["equivocator", "nuller", "conflicter", "flooder"])
 def test_who_signs_what_convicts_is_named(name, seed):
     """And nobody else is (the oracle sees to that)."""
-    _, report = play(seed, dishonest=[name], work="busy", faults_ms=3_000)
+    _, report = play(seed, dishonest=[name], work="busy", faults_ms=4_000, heights_max=16)
     assert report.accused == 1
 
 
