@@ -105,10 +105,14 @@ class Admission:
                 await self._arrived.wait()
             chunk = self._next_chunk()
             answers = await self._host.check([item.data for item in chunk], now_ms())
-            for item, found in zip(chunk, answers, strict=True):
-                outcome = await self._outcome(item, found)
-                if item.answer is not None and not item.answer.done():
-                    item.answer.set_result(outcome)
+            # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
+            outcomes = [self._outcome(item, found) for item, found in zip(chunk, answers, strict=True)]
+            for item, found, outcome in zip(chunk, answers, outcomes, strict=True):
+                if item.answer is None or item.answer.done():
+                    continue  # a validator wants no answer, a client has gone
+                if isinstance(found, Repeated) and found.same:
+                    outcome = await self._decided(found.first)
+                item.answer.set_result(outcome)
 
     def committed(self, committed: Committed) -> None:
         """A height is on disk: its transactions leave the pool and their senders learn the outcome."""
@@ -120,11 +124,14 @@ class Admission:
         for transaction in self._pool.expire(committed.info.time_ms + 1):
             self._settled(transaction, _expired(transaction))
 
-    def drop(self, transactions: Sequence[bytes]) -> None:
-        """These were found unfit for any block."""
-        self._pool.remove(transactions)
-        for transaction in transactions:
-            self._settled(transaction, _expired(transaction))
+    async def drop(self, unfit: Sequence[tuple[bytes, Invalid]]) -> None:
+        """These were found unfit for any block, and why: decided already, or overtaken by events."""
+        self._pool.remove(transaction for transaction, _ in unfit)
+        for transaction, why in unfit:
+            outcome = refused_outcome(why, transaction)
+            if isinstance(why, Repeated) and why.same and transaction in self._finals:
+                outcome = await self._decided(why.first)
+            self._settled(transaction, outcome)
 
     def _next_chunk(self) -> list[_Incoming]:
         """From both sides in turn, so that neither holds the other up."""
@@ -136,9 +143,8 @@ class Admission:
                 chunk.append(self._from_validators.popleft())
         return chunk
 
-    async def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome:
-        if isinstance(found, Repeated):
-            return await self._first_outcome(found)
+    def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome:
+        """Into the pool with it, or why not."""
         if isinstance(found, Invalid):
             return refused_outcome(found)
         transaction = found.transaction
@@ -152,19 +158,6 @@ class Admission:
                 self._pass_on(item.data)
             self._wake()
         return Outcome(transaction=transaction.id, admitted=True)
-
-    async def _first_outcome(self, repeated: Repeated) -> Outcome:
-        """The same bytes as before get their outcome; other bytes under the same key are told whose it was."""
-        first = repeated.first
-        if not repeated.same:
-            return Outcome(
-                transaction=first.transaction,
-                reason=Reason.REPEATED,
-                height=first.height,
-                index=first.index,
-                detail=str(repeated),
-            )
-        return await self._decided(first)
 
     async def _decided(self, place: Place) -> Outcome:
         results = await self._host.read(lambda store: store.results(place.height))
@@ -200,5 +193,9 @@ def final_outcome(place: Place, result: Result) -> Outcome:
 
 
 def refused_outcome(error: Invalid, transaction: bytes = b"") -> Outcome:
-    """Nothing was decided about it, and this node does not keep it."""
-    return Outcome(transaction=transaction, reason=error.reason, detail=str(error))
+    """Nothing was decided about it, and this node does not keep it. For a repetition: what it repeats."""
+    outcome = Outcome(transaction=transaction, reason=error.reason, detail=str(error))
+    if isinstance(error, Repeated):
+        first = error.first
+        outcome.transaction, outcome.height, outcome.index = first.transaction, first.height, first.index
+    return outcome

@@ -105,11 +105,11 @@ def signed_header(found: BoundaryHeader) -> SignedHeader:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A block for us to propose, and which of the transactions offered can be in none (by id)."""
+    """A block for us to propose, and which of the transactions offered can be in none, and why."""
 
     block: bytes
     has_transactions: bool
-    unfit: list[bytes]
+    unfit: list[tuple[bytes, Invalid]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,8 @@ class ChainHost:
         block = self._app.prepare_proposal([item.data for item in waiting], now_ms)
         chosen = set(Block.FromString(block).transactions)
         left_out = [item for item in waiting if item.data not in chosen][:LEFT_OUT_CHECKED_MAX]
-        unfit = [item.id for item in left_out if isinstance(self._check(item.data, now_ms), Invalid)]
+        found = [(item.id, self._check(item.data, now_ms)) for item in left_out]
+        unfit = [(id_, error) for id_, error in found if isinstance(error, Invalid)]
         return Built(block, bool(chosen), unfit)
 
     def _check(self, data: bytes, now_ms: int) -> Admissible | Invalid:

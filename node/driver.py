@@ -293,7 +293,7 @@ class Driver:
             return
         waiting = self._pool.take(TRANSACTIONS_PER_BLOCK_MAX, info.parameters.block_bytes)
         built = await self._host.build(waiting, now_ms())
-        self._ready(self._admission).drop(built.unfit)
+        await self._ready(self._admission).drop(built.unfit)
         due = self._clock.now_ms() >= info.next_due_ms
         self._put(BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due))
 

@@ -61,8 +61,13 @@ class Pool:
             return False
         self.check_room(waiting.lane, len(waiting.data))
         self._waiting[waiting.id] = waiting
-        self._lanes.setdefault(waiting.lane, deque()).append(waiting)
-        self._lane_counts[waiting.lane] = self._lane_counts.get(waiting.lane, 0) + 1
+        count = self._lane_counts.get(waiting.lane, 0) + 1
+        lane = self._lanes.setdefault(waiting.lane, deque())
+        if len(lane) > 2 * count + TURN:
+            self._compact(waiting.lane)  # a node that never leads takes none out by itself
+            lane = self._lanes[waiting.lane]
+        lane.append(waiting)
+        self._lane_counts[waiting.lane] = count
         self._bytes += len(waiting.data)
         return True
 
