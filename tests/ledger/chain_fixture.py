@@ -8,7 +8,7 @@
     chain.restart()                                                # the same store, opened again
 
 It runs the real Application over a MemoryKV (or the store given as `kv`), with the real operations unless
-others are given. Only the certificates are made up: the ledger stores them unread.
+others are given (tests/ledger/toy_tables.py has some that fit one page). Only the certificates are made up: the ledger stores them unread.
 Every member has one key of each role, all registered in the genesis; seeds are hashes of "member/role".
 """
 

@@ -152,6 +152,24 @@ def test_headers_lead_from_any_height_to_the_tip(chain):
         assert bool(header.next_validators) == (header.height < 6)
 
 
+def test_the_real_tables_govern_too():
+    """The toy tables stand for these; what is said above of validators holds by the rules of governance."""
+    chain = Chain(members=("ada", "bob", "cyd", "dee", "eve"), grants={"gs1:4012345": "ada"})
+    assert put_set(chain, "ada", "bob", "cyd").reason == Reason.BAD_VALIDATORS
+    assert put_set(chain, "ada", "bob", "cyd", "dee").ok
+    assert len(chain.info.validators.validators) == 5
+    chain.produce()
+    chain.restart()
+    assert [validator.member for validator in chain.info.validators.validators] == [
+        "ada",
+        "bob",
+        "cyd",
+        "dee",
+    ]
+    assert chain.info.validators.in_force_from == 4 == chain.height + 1
+    assert chain.prove(state.PARAMETERS_KEY).keys[0].value == codec.encode(make_parameters())
+
+
 # ---- admission ------------------------------------------------------------------------------------------
 
 
