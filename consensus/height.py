@@ -94,10 +94,10 @@ class OpenHeight:
         if not self.receive_vote(sender, proposal.vote, now_ms):
             return
         self._take_certified_body(proposal, now_ms)
-        # 4. It is for the current view, into which its own proof has brought us, the first one in it, and of use.
+        # 4. It is for the current view, into which its own proof has brought us, and of use there.
         if self.decision is not None or proposal.view != self.voter.view:
             return
-        if self._waiting() is not None or not self.voter.may_vote():
+        if not self.voter.may_vote():
             return
         # 5. It stands on the block that we know to be final, and says so. Missing is not invalid: no vote at all.
         if not proposals.stands_on(proposal, self.voter.opening.parent_finalization):

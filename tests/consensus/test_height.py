@@ -62,8 +62,8 @@ def test_only_the_leader_proposes():
     for other in (1, 3):
         node.hear(other, node.proposal(1, node.block()))
         node.hear(other, node.proposal(1, node.block(), leader=other))
-    assert not node.asked_to_judge()
-    assert node.votes() == []
+        assert not node.asked_to_judge()
+        assert not node.all_votes()
 
 
 def test_a_proposal_whose_vote_is_not_signed_is_nothing():
@@ -244,6 +244,35 @@ def test_a_verdict_counts_for_the_view_it_comes_in():
     assert not node.asked_to_judge()
     node.judge(block)
     assert node.votes() == [(NOTARIZE, 2, chain.hash_of(block))]
+
+
+def test_a_new_block_is_judged_even_if_a_notarization_of_it_is_known_here():
+    node = Lone(1)
+    block = node.block()
+    node.hear(3, node.certificate(NOTARIZE, 1, chain.hash_of(block)))
+    node.propose(1, block)  # brings the body
+    node.hear(3, node.certificate(NULLIFY, 1))
+    node.hear(3, node.proposal(2, block, nullified=[1]))
+    assert node.asked_to_judge()
+    assert NOTARIZE not in [vote[0] for vote in node.all_votes()]
+    node.judge(block)
+    assert node.votes() == [(NOTARIZE, 2, chain.hash_of(block))]
+
+
+def test_a_vote_told_by_another_costs_no_signature_check():
+    node = Lone(0)
+    node.hear(3, chain.vote(NULLIFY, 2, 1, 1))
+    assert not node.verified
+
+
+def test_a_proposal_told_again_changes_nothing():
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    assert node.propose(1, block) == ()
+    node.judge(block)
+    assert node.votes() == [(NOTARIZE, 1, chain.hash_of(block))]
+    assert node.propose(1, block) == ()
 
 
 def test_no_notarize_after_nullify_in_one_view():
