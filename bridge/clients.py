@@ -5,10 +5,7 @@ verified header, under which packets are proven. Records are never deleted and i
 an old packet cannot arrive over a new client of the same name. A stored header is never overwritten.
 """
 
-from typing import Final
-
 from bridge.light_client import (
-    HEADER_AHEAD_MS_MAX,
     CertifiedHeader,
     TrustedState,
     certified,
@@ -25,7 +22,13 @@ from ledger.block import block_hash, decode_header, validators_hash
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, check_public_key, signed_bytes, verify_raw
-from ledger.limits import CLIENT_HEADERS_KEPT, HEADERS_PER_UPDATE_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import (
+    CLIENT_HEADERS_KEPT,
+    GOVERNANCE_KEYS_PER_CLIENT_MAX,
+    HEADER_AHEAD_MS_MAX,
+    HEADERS_PER_UPDATE_MAX,
+    TRANSACTION_BYTES_MAX,
+)
 from ledger.state import Overlay, Reader, client_header_key, client_key
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord, SubmitMisbehaviour, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
@@ -40,8 +43,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ThawClient,
     ValidatorSet,
 )
-
-GOVERNANCE_KEYS_MAX: Final = 64
 
 # ---- reading ------------------------------------------------------------------------------------------
 
@@ -325,11 +326,11 @@ def thaw_client(ctx: Context, change: ThawClient) -> None:
 
 def _check_governance_keys(change: CreateClient) -> None:
     keys = change.governance_keys
-    if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_MAX or len(set(keys)) != len(
-        keys
-    ):
+    if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_PER_CLIENT_MAX or len(
+        set(keys)
+    ) != len(keys):
         raise Refused(
-            f"give 1 to {GOVERNANCE_KEYS_MAX} distinct governance keys of the counterparty and a threshold among them",
+            f"give 1 to {GOVERNANCE_KEYS_PER_CLIENT_MAX} distinct governance keys of the counterparty and a threshold among them",
             Reason.BAD_CHANGE,
         )
     for key in keys:

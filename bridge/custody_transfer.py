@@ -24,7 +24,7 @@ from ledger.grants import grant_for
 from ledger.hashes import HASH_BYTES
 from ledger.history import history_root
 from ledger.identifiers import canonical
-from ledger.limits import PACKET_VALUE_BYTES_MAX
+from ledger.limits import HOP_MAX, PACKET_VALUE_BYTES_MAX
 from ledger.members import load_member
 from ledger.state import part_key
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Packet, ReturnPart, SendPart
@@ -48,9 +48,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
 PORT: Final = "custody/1"
 VERSION: Final = "custody/1"
 ENCODING: Final = "application/x-protobuf"
-
-# No honest part crosses so often; a chain that lies about its hop must not make ours overflow.
-HOP_MAX: Final = 2**62
 
 _MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 

@@ -18,12 +18,10 @@ from ledger import codec
 from ledger.block import block_hash, decode_header, validators_hash
 from ledger.errors import Invalid
 from ledger.hashes import ZERO, check_public_key
-from ledger.limits import VALIDATORS_MAX
+from ledger.limits import HEADER_AHEAD_MS_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, ValidatorSet
 
-# How far a header's time may be ahead of the judge's clock. Both chains' clocks and one slow block are in it.
-HEADER_AHEAD_MS_MAX: Final = 30_000
 _SET_BYTES_MAX: Final = VALIDATORS_MAX * 512
 
 

@@ -35,6 +35,9 @@ CONTAINER_DEPTH_MAX: Final = 8
 MANIFEST_ROWS_MAX: Final = 1_024
 CLIENT_HEADERS_KEPT: Final = 1_000
 HEADERS_PER_UPDATE_MAX: Final = 64
+GOVERNANCE_KEYS_PER_CLIENT_MAX: Final = 64
+# No honest part crosses so often; a chain that lies about a hop must not make ours overflow.
+HOP_MAX: Final = 2**62
 TREE_DEPTH_MAX: Final = 256
 STATE_VALUE_BYTES_MAX: Final = 131_072
 
@@ -53,6 +56,7 @@ POOL_BYTES_MAX: Final = 67_108_864
 TRANSACTION_VALIDITY_MS_MAX: Final = 3_600_000
 PACKET_TIMEOUT_MS_MAX: Final = 86_400_000
 TIME_PRECISION_MS: Final = 5_000
+HEADER_AHEAD_MS_MAX: Final = 30_000  # of another chain, ahead of who judges it: both clocks and one slow block
 PROPOSAL_EXPIRY_MS_MAX: Final = 604_800_000
 
 # Decimals.

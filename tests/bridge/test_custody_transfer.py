@@ -2,10 +2,11 @@
 
 import pytest
 
-from bridge.custody_transfer import ENCODING, HOP_MAX, PORT, VERSION
+from bridge.custody_transfer import ENCODING, PORT, VERSION
 from bridge.packet import SUCCESS, acknowledgement_commitment, packet_commitment
 from ledger import codec, state
 from ledger.history import append_entry, history_root
+from ledger.limits import HOP_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     CustodyTransfer,

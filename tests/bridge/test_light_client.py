@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import light_client
 from bridge.light_client import (
     CertifiedHeader,
     certified,
@@ -21,6 +20,7 @@ from ledger import codec
 from ledger.block import block_hash, decode_header
 from ledger.errors import Invalid, Malformed
 from ledger.hashes import ZERO
+from ledger.limits import HEADER_AHEAD_MS_MAX
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, Validator, ValidatorSet
 from tests.bridge.certified import CHAIN, HERE, T0, Keys, make_header, signed_header
@@ -140,7 +140,7 @@ def test_time_must_increase(time_ms):
 
 
 def test_a_header_from_the_future_waits():
-    edge = NOW + light_client.HEADER_AHEAD_MS_MAX
+    edge = NOW + HEADER_AHEAD_MS_MAX
     assert verify(genesis_state(), signed_header(1, FIRST, time_ms=edge))
     refused(Reason.BAD_TIME, genesis_state(), signed_header(1, FIRST, time_ms=edge + 1))
 
