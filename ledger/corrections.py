@@ -52,9 +52,11 @@ def _amounts(view: EventView) -> tuple[Quantity, ...]:
 def _may_correct(context: Context, record: PartRecord) -> bool:
     if is_frozen(context.overlay, record):
         return False
-    return context.member in (standing(context.overlay, record).holder, record.commissioner)
+    # Members of other chains may bear the same id.
+    commissioned = record.origin_chain == context.chain_id and record.commissioner == context.member
+    return commissioned or standing(context.overlay, record).holder == context.member
 
 
 def _may_correct_lot(context: Context, record: LotRecord, unit: str) -> bool:
     held = lots.amount_at(context.overlay, record.id, context.member, unit)
-    return decimals.sign(held) > 0 or context.member == record.commissioner
+    return decimals.sign(held) > 0 or record.commissioner == context.member

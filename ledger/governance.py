@@ -81,7 +81,10 @@ def _check_approvals(context: Context, operation: Govern) -> None:
             Reason.NOT_ENOUGH_APPROVALS,
         )
     members: set[str] = set()
+    verified: dict[bytes, bytes] = {}
     for approval in operation.approvals:
+        if verified.get(approval.key) == approval.signature:
+            continue
         member = member_of_admin_key(context.overlay, approval.key)
         if member is None:
             raise Refused(f"approval by {approval.key.hex()}, which is no admin key now", Reason.UNKNOWN_KEY)
@@ -92,6 +95,7 @@ def _check_approvals(context: Context, operation: Govern) -> None:
                 f"the approval by {approval.key.hex()} of member {member} does not verify",
                 Reason.BAD_SIGNATURE,
             )
+        verified[approval.key] = approval.signature
         members.add(member)
     parameters = state.load(context.overlay, state.PARAMETERS_KEY, Parameters)
     if parameters is None:

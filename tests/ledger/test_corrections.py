@@ -87,3 +87,13 @@ def test_a_declaration_is_entered_once(world):
     world.act("ada", operation)
     with refused(Reason.EVENT_REPEATED):
         world.act("ada", operation)
+
+
+def test_a_namesake_on_the_chain_of_origin_is_another_member(world):
+    world.give("ada", "bob", part(1))
+    record = world.part(part(1))
+    record.origin_chain = b"o" * 32
+    world.put_part(record)
+    with refused(Reason.CORRECTION_NOT_APPLICABLE):
+        world.event("ada", seen([part(1)], **WRONG))
+    world.event("bob", seen([part(1)], **WRONG))

@@ -65,6 +65,8 @@ def test_a_member_changes_its_name_identifiers_and_keys(world):
     record = world.record(state.member_key("eve"), MemberRecord)
     assert record is not None
     assert record.history.n == 2
+    with refused(Reason.BAD_CHANGE, "each once"):
+        world.change(put_member(admin_keys=[other, other]))
     # A key that was taken away never comes back, to anyone.
     for name in ("eve", "fay"):
         with refused(Reason.BAD_CHANGE, "registered before"):
@@ -78,6 +80,7 @@ def test_a_member_changes_its_name_identifiers_and_keys(world):
         ({"name": "x" * 257}, Reason.BAD_CHANGE),
         ({"name": "two\nlines"}, Reason.BAD_CHANGE),
         ({"name": " eve"}, Reason.BAD_CHANGE),
+        ({"name": "eve "}, Reason.BAD_CHANGE),
         ({"admin_keys": []}, Reason.BAD_CHANGE),
         ({"admin_keys": [NEW, NEW]}, Reason.BAD_CHANGE),
         ({"admin_keys": [bytes(32)]}, Reason.BAD_CHANGE),
