@@ -1,4 +1,4 @@
-"""When a transaction may enter a block: its time, its idempotency key, and signatures that are verified once."""
+"""When a transaction may enter a block: its time, its idempotency key, its signatures."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -20,7 +20,7 @@ _SMALL_OPERATION_BYTES: Final = 512
 
 
 class Repeated(Invalid):
-    """An idempotency key was used before. `same`: by the same body, so that its first outcome is the answer."""
+    """An idempotency key was used before. `same`: by the same body, whose first outcome answers."""
 
     def __init__(self, message: str, first: Place, same: bool) -> None:
         super().__init__(message, Reason.REPEATED)
@@ -29,8 +29,8 @@ class Repeated(Invalid):
 
 
 class VerifiedTransactions:
-    """Transactions whose signatures were verified here, by their bytes, so that none is verified twice between
-    the pool and the block. Bounded: the oldest go first."""
+    """Transactions whose signatures were verified here, by their bytes, so that none is verified twice
+    between the pool and the block. Bounded: the oldest go first."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class VerifiedTransactions:
                 self._bytes -= len(transaction.data)
 
     def parse(self, chain_id: bytes, data: bytes) -> CheckedTransaction | ParsedTransaction:
-        """A transaction of the right shape, already verified where it is known. Raises as parse_transaction."""
+        """A transaction of the right shape, verified if it is known. Raises as parse_transaction."""
         return self._by_data.get(data) or block.parse_transaction(chain_id, data)
 
     def verify(self, chain_id: bytes, found: CheckedTransaction | ParsedTransaction) -> CheckedTransaction:
@@ -83,14 +83,14 @@ def check_expiry(body: TransactionBody, time_ms: int) -> None:
     """
     if body.valid_until_ms < time_ms:
         raise Invalid(
-            f"the transaction was valid until {body.valid_until_ms} and it is {time_ms}; sign it again with the "
-            "same idempotency key",
+            f"the transaction was valid until {body.valid_until_ms} and it is {time_ms}; "
+            "sign it again with the same idempotency key",
             Reason.EXPIRED,
         )
     if body.valid_until_ms > time_ms + TRANSACTION_VALIDITY_MS_MAX:
         raise Invalid(
-            f"the transaction is valid until {body.valid_until_ms}, more than {TRANSACTION_VALIDITY_MS_MAX} ms "
-            f"after {time_ms}; sign it for a shorter time or check the clock",
+            f"the transaction is valid until {body.valid_until_ms}, more than "
+            f"{TRANSACTION_VALIDITY_MS_MAX} ms after {time_ms}; sign for less or check the clock",
             Reason.NOT_YET_VALID,
         )
 
@@ -98,8 +98,8 @@ def check_expiry(body: TransactionBody, time_ms: int) -> None:
 class Repetitions:
     """Finds transactions that were in a block before, or are in the block under hand.
 
-    Identities are those of the state after the parent block. An identity can change in between (a key that was
-    unknown is registered), so a transaction is looked for by its id too.
+    Identities are those of the state after the parent block. An identity can change in between (a key that
+    was unknown is registered), so a transaction is looked for by its id too.
     """
 
     def __init__(self, store: Store, time_ms: int) -> None:
@@ -126,7 +126,8 @@ class Repetitions:
             first = self._store.repetition(owner, body.idempotency_key, self._time_ms)
         if first is not None:
             raise Repeated(
-                f"the idempotency key was used by transaction {first.transaction.hex()} at height {first.height}",
+                f"the idempotency key was used by transaction {first.transaction.hex()} "
+                f"at height {first.height}",
                 first,
                 same=first.transaction == transaction.id,
             )

@@ -89,15 +89,15 @@ class Application:
     def init_chain(self, genesis_bytes: bytes) -> Info:
         """Makes and stores the state before height 1; with the same genesis again it does nothing.
 
-        Raises Malformed or Invalid for a genesis that is not usable, Invalid(WRONG_CHAIN) for another one than
-        the store was made from.
+        Raises Malformed or Invalid for a genesis that is not usable, Invalid(WRONG_CHAIN) for another one
+        than the store was made from.
         """
         chain_id = genesis.chain_id(genesis_bytes)
         if not self.store.empty:
             if chain_id != self.store.tip.chain_id:
                 raise Invalid(
-                    f"this store holds chain {self.store.tip.chain_id.hex()}, the genesis makes {chain_id.hex()}; "
-                    "use another directory",
+                    f"this store holds chain {self.store.tip.chain_id.hex()}, "
+                    f"the genesis makes {chain_id.hex()}; use another directory",
                     Reason.WRONG_CHAIN,
                 )
             return self.info()
@@ -106,7 +106,7 @@ class Application:
         self.store.initialise(chain_id, genesis_bytes, document.time_ms, first)
         return self._advance()
 
-    # ---- admission ------------------------------------------------------------------------------------------
+    # ---- admission --------------------------------------------------------------------------------------
 
     def remember(self, transaction: CheckedTransaction) -> None:
         """Takes over a transaction that was verified elsewhere (another process), so that it is not again."""
@@ -137,7 +137,7 @@ class Application:
         # (5) Signatures last: they cost the most.
         return self._verified.verify(info.chain_id, found)
 
-    # ---- proposals ------------------------------------------------------------------------------------------
+    # ---- proposals --------------------------------------------------------------------------------------
 
     def prepare_proposal(self, transactions: Iterable[bytes], now_ms: int) -> bytes:
         """A valid block on top of the tip with these transactions, in order, as many as fit.
@@ -188,8 +188,8 @@ class Application:
         decided = self._judge(data)
         if decided.header.time_ms > now_ms + limits.TIME_PRECISION_MS:
             raise AheadOfClock(
-                f"block time {decided.header.time_ms} is more than {limits.TIME_PRECISION_MS} ms ahead of our "
-                f"clock ({now_ms}); check both clocks",
+                f"block time {decided.header.time_ms} is more than {limits.TIME_PRECISION_MS} ms "
+                f"ahead of our clock ({now_ms}); check both clocks",
                 Reason.BAD_TIME,
             )
 
@@ -258,7 +258,8 @@ class Application:
         # (8) It has seen the same state, and (9) knows the same validators.
         if header.app_hash != info.app_hash:
             raise Invalid(
-                f"app_hash is {header.app_hash.hex()}, ours after height {info.height} is {info.app_hash.hex()}",
+                f"app_hash is {header.app_hash.hex()}, "
+                f"ours after height {info.height} is {info.app_hash.hex()}",
                 Reason.BAD_ROOT,
             )
         if header.validators_hash != block.validators_hash(info.chain_id, info.validators):
@@ -266,7 +267,7 @@ class Application:
         if header.next_validators_hash != block.validators_hash(info.chain_id, info.next_validators):
             raise Invalid("next_validators_hash is not that of the set after", Reason.BAD_VALIDATORS)
 
-    # ---- decided blocks -------------------------------------------------------------------------------------
+    # ---- decided blocks ---------------------------------------------------------------------------------
 
     def finalize_block(self, data: bytes) -> BlockOutcome:
         """What a decided block does; nothing is stored yet. It is checked in full unless it just was.
@@ -296,11 +297,12 @@ class Application:
             return self._judge(data)
         except Invalid as error:
             raise InvariantBroken(
-                f"the block decided for height {self.info().height + 1} is not valid here: {error}. This node "
-                "executes other rules than the quorum, or its store is wrong; keep the directory and sync anew"
+                f"the block decided for height {self.info().height + 1} is not valid here: {error}. "
+                "This node executes other rules than the quorum, or its store is wrong; "
+                "keep the directory and sync anew"
             ) from error
 
-    # ---- answers ----------------------------------------------------------------------------------------------
+    # ---- answers ----------------------------------------------------------------------------------------
 
     def prove(self, keys: Sequence[bytes], height: int = 0) -> ProvenState:
         """Keys of the state after a height (0: the newest provable) with all that is needed to believe them.
@@ -328,7 +330,7 @@ class Application:
         self.views.close()
         self.store.close()
 
-    # ---- the tip ------------------------------------------------------------------------------------------------
+    # ---- the tip ----------------------------------------------------------------------------------------
 
     def _advance(self) -> Info:
         """Takes the store's tip as the chain's; the same after a commit as after opening."""

@@ -51,7 +51,7 @@ class Context:
     member: str  # the signer's
     parameters: Parameters
     changes: ChangeTable
-    # What goes beside the state once the transaction stands: (subject key, place in its history, Entry bytes),
+    # What goes beside the state once the transaction stands: (subject key, place in its history, Entry),
     entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     # and rows of node-side tables, which nothing proves: (key, value or None).
     side: list[tuple[bytes, bytes | None]] = field(default_factory=list)
@@ -113,9 +113,9 @@ class Context:
 
         The bookkeeping of sets, in full. After height H is executed the VALIDATORS record holds
         current = set(H + 1) and next = set(H + 2), and header H + 1 carries the hashes of both. Executing H
-        begins with current := next (execute.py), since next was set(H + 1) until then; this call during H then
-        replaces next alone, by the new set with in_force_from = H + 2. Heights 1 and 2 both use genesis' set.
-        Every set also stays under its own key, so that faults of past heights can be judged
+        begins with current := next (execute.py), since next was set(H + 1) until then; this call during H
+        then replaces next alone, by the new set with in_force_from = H + 2. Heights 1 and 2 both use genesis'
+        set. Every set also stays under its own key, so that faults of past heights can be judged
         (`state.validators_at`).
         """
         record = state.load(self.overlay, state.VALIDATORS_KEY, ValidatorsRecord)

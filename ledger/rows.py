@@ -9,7 +9,7 @@
     L  be64 height                                  log leaf, 112 bytes
     N  u8 level, be64 index                         node of the chain's log
     S  state key                                    state value
-    P  path of nibbles                              page of the state tree (not sealed: the tree checks its hash)
+    P  path of nibbles                              page of the state tree, unsealed: the tree checks it
     E  be16 length, subject's state key, be64 n     Entry of a subject's history
     X  transaction id                               be64 height, be32 index in the block
     I  be16 length, identity, idempotency key       transaction id, be64 height, be32 index, be64 time
@@ -100,7 +100,8 @@ def boundary_row(height: int) -> bytes:
 def damaged(key: bytes, why: str) -> StoreError:
     """The error for a row that cannot be what was written."""
     return StoreError(
-        f"row {key.hex()} of the store {why}. Stop the node, keep the directory, and sync anew or restore a backup."
+        f"row {key.hex()} of the store {why}. "
+        "Stop the node, keep the directory, and sync anew or restore a backup."
     )
 
 
@@ -144,7 +145,7 @@ def unframe(key: bytes, data: bytes) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """The last height that is decided, executed and durable. Height 0 is the genesis state; it has no block."""
+    """The last height that is decided, executed and durable. Height 0, the genesis state, has no block."""
 
     chain_id: bytes
     height: int

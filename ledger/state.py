@@ -1,6 +1,6 @@
 """What is true now: the keys of the state tree, and writes that are kept apart until they are decided.
 
-A key is one byte of kind, then each component with its length, so that no two lists of components share a key:
+A key is one byte of kind, then each component with its length, so that no two lists share a key:
 
     key       := u8 kind ‖ component*
     component := u16 length (big-endian) ‖ bytes
@@ -319,7 +319,7 @@ def save(overlay: Overlay, key: bytes, record: Message) -> None:
 
 
 def validators_at(reader: Reader, height: int) -> ValidatorSet | None:
-    """The set in force at a height (1 up to the next block's successor), or None when it is no longer known."""
+    """The set in force at a height (1 to that of the tip + 2), or None when it is no longer known."""
     record = load(reader, VALIDATORS_KEY, ValidatorsRecord)
     if record is None:
         return None

@@ -1,6 +1,6 @@
-"""What is durable. One synced batch per height holds everything the height brought about; rows.py names the tables.
+"""What is durable. One synced batch per height holds everything it brought about; rows.py names the tables.
 
-There is no recovery code: opening reads the tip and checks it, and everything else is read as at any other time.
+There is no recovery code: opening reads the tip and checks it, and all else is read as at any other time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, V
 # A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
 # for by one block.
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8
-# Decoded pages that proofs of past heights keep; apart from the writer's, so that proofs may be made elsewhere.
+# Decoded pages that proofs of past heights keep; apart from the writer's, whose thread they must not meet.
 VIEW_PAGES_CACHED: Final = 4_096
 PROOF_PAGES_CACHED: Final = 4_096
 
@@ -100,7 +100,7 @@ class Store:
         return self._must(rows.GENESIS)
 
     def block(self, height: int) -> bytes:
-        """The block of a decided height. Raises Invalid(NOT_FOUND) for others, StoreError when it is damaged."""
+        """The block of a decided height. Raises Invalid(NOT_FOUND), and StoreError when it is damaged."""
         leaf = self.log_leaf(height)
         data = self._must(rows.block_row(height))
         if block.block_hash(self.tip.chain_id, Block.FromString(data).header) != leaf.block_hash:
@@ -173,7 +173,7 @@ class Store:
         return found
 
     def is_eventful(self, height: int) -> bool:
-        """Whether a height had transactions or a change of set, so that its outcome wants to be certified soon."""
+        """Whether a height had transactions or a change of set: its outcome wants certifying soon."""
         return any(
             self._kv.get(key) is not None for key in (rows.expiry_row(height), rows.boundary_row(height))
         )
@@ -184,7 +184,7 @@ class Store:
         return block.parse_log_leaf(self._must(rows.log_leaf_row(height)))
 
     def log_leaf_proof(self, height: int, size: int) -> LogLeafProof:
-        """The leaf of a height with its place in the log of `size` leaves. Raises Invalid(NOT_FOUND, BAD_PROOF)."""
+        """The leaf of a height with its place in the log of `size` leaves. Raises Invalid(NOT_FOUND)."""
         self._check_height(height)
         if size > self.tip.height:
             raise Invalid(f"the log has {self.tip.height} leaves, not {size}", Reason.NOT_FOUND)

@@ -1,9 +1,9 @@
 """What can be proven now: the state after each of the last heights, under the header that certifies it.
 
-The state after height h is proven by header h + 1, which carries its app_hash, and that header's certificate; so
-a height becomes provable when its successor is decided. Older heights are read from snapshots of the store, whose
-number is bounded; after a restart there is only the tip's. The past beyond is proven by histories under a newer
-root, never by old versions of the tree.
+The state after height h is proven by header h + 1, which carries its app_hash, and that header's certificate;
+so a height becomes provable when its successor is decided. Older heights are read from snapshots of the
+store, whose number is bounded; after a restart there is only the tip's. The past beyond is proven by
+histories under a newer root, never by old versions of the tree.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class _Held:
 
 
 class View:
-    """The state after one height. Close it (or use it in a `with`), and soon: it keeps old files on the disk."""
+    """The state after one height. Close it soon (or use it in a `with`): it keeps old files on the disk."""
 
     def __init__(self, views: "Views", height: int, held: _Held) -> None:
         self._views = views

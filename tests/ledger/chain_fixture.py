@@ -8,8 +8,9 @@
     chain.restart()                                                # the same store, opened again
 
 It runs the real Application over a MemoryKV (or the store given as `kv`), with the real operations unless
-others are given (tests/ledger/toy_tables.py has some that fit one page). Only the certificates are made up: the ledger stores them unread.
-Every member has one key of each role, all registered in the genesis; seeds are hashes of "member/role".
+others are given (tests/ledger/toy_tables.py has some that fit one page). Only the certificates are made up:
+the ledger stores them unread. Every member has one key of each role, all registered in the genesis; seeds are
+hashes of "member/role".
 """
 
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,7 @@ class Chain:
         self.operations = operations
         self.changes = changes
         self.members = tuple(members)
-        document = make_genesis(members, **genesis_options) if genesis is None else genesis  # type: ignore[arg-type]
+        document = genesis or make_genesis(members, **genesis_options)  # type: ignore[arg-type]
         self.genesis = codec.encode(document)
         self.app = Application(self.kv, operations, changes)
         self.app.init_chain(self.genesis)
@@ -207,7 +208,7 @@ class Chain:
     # ---- blocks -----------------------------------------------------------------------------------------
 
     def propose(self, transactions: Sequence[bytes] = (), now_ms: int | None = None) -> bytes:
-        """A block on the tip that holds all of these transactions, or an AssertionError saying that it cannot."""
+        """A block on the tip that holds all of these transactions, or an AssertionError."""
         data = self.app.prepare_proposal(transactions, self.now_ms if now_ms is None else now_ms)
         taken = list(block.decode_block(data).transactions)
         assert taken == list(transactions), (
@@ -236,7 +237,7 @@ class Chain:
         return self.produce([data], now_ms)[0]
 
     def prove(self, *keys: bytes, height: int = 0) -> ProvenState:
-        """Proofs under the newest root; a block is made first if the tip is not certified by a successor yet."""
+        """Proofs under the newest root; a block is made first if the tip has no successor yet."""
         if height == 0 and (self.app.views.served() is None or self.info.next_due_ms == 0):
             self.produce()
         return self.app.prove(keys, height)

@@ -89,7 +89,7 @@ def test_a_refused_transaction_has_used_its_key_too(chain):
 
 
 def test_a_stranger_that_becomes_known_does_not_repeat_itself(chain):
-    """Its idempotency key was taken for the key, not for the member it belongs to since; the id gives it away."""
+    """Its idempotency key was taken for the key, not for its member; the id gives it away."""
     new = seed_of("ada", "second")
     data = chain.transaction("ada", toy.put("a"), seed=new)
     put = Change(put_key=PutKey(key=key_of("ada", "second"), member="ada", role=Role.OPERATOR))
@@ -154,7 +154,7 @@ def test_other_signatures_over_a_verified_body_are_not_verified(chain):
     assert cache.verify(chain.chain_id, cache.parse(chain.chain_id, good.data)) is good
 
 
-# ---- keys by the bytes --------------------------------------------------------------------------------------
+# ---- keys by the bytes ----------------------------------------------------------------------------------
 
 
 def event(count):

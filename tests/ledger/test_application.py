@@ -445,7 +445,7 @@ def test_a_clock_behind_the_tip_still_makes_a_valid_time(chain):
     assert block.decode_header(block.decode_block(data).header).time_ms == chain.info.time_ms + 1
 
 
-# ---- determinism --------------------------------------------------------------------------------------------
+# ---- determinism ----------------------------------------------------------------------------------------
 
 SCRIPT = """
 from tests.ledger import test_application

@@ -178,7 +178,7 @@ def test_a_block_touches_a_bounded_number_of_keys_refused_or_not(chain):
     assert 2 * size < KEYS_PER_BLOCK_MAX < 3 * size
 
 
-# ---- validators ---------------------------------------------------------------------------------------------
+# ---- validators -----------------------------------------------------------------------------------------
 
 
 def test_each_height_begins_with_the_set_that_was_next(chain):

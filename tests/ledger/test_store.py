@@ -184,7 +184,7 @@ def test_a_torn_batch_is_found_wherever_it_tore():
         assert torn > 6
 
 
-# ---- the disk lies ------------------------------------------------------------------------------------------
+# ---- the disk lies --------------------------------------------------------------------------------------
 
 
 def test_a_flipped_byte_anywhere_is_found_or_changes_no_answer(played):
@@ -279,7 +279,7 @@ def test_a_tip_of_another_height_does_not_open(played):
             Store(FaultyKV(Disk(disk.values | {rows.TIP: lie})))
 
 
-# ---- reading ------------------------------------------------------------------------------------------------
+# ---- reading --------------------------------------------------------------------------------------------
 
 
 def test_heights_that_are_not_decided_are_not_found(played):
@@ -361,7 +361,7 @@ def test_boundaries_are_kept_with_the_set_that_follows(played):
     assert store.boundary(3) is None
 
 
-# ---- idempotency rows -----------------------------------------------------------------------------------------
+# ---- idempotency rows -----------------------------------------------------------------------------------
 
 
 def used(chain, key, after_ms=0):
