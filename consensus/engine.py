@@ -305,7 +305,7 @@ class Engine:
         self._open = self._opened(
             event.height + 1, event.block_hash, event.validators, event.next_due_ms, now_ms
         )
-        # What came too early is handled as if it came now.
+        # Rule 10: from here on the set of the new height counts. What came too early is handled as if it came now.
         for sender, message in self._early.take(self.height):
             self._receive(sender, message, now_ms)
 
@@ -327,8 +327,8 @@ class Engine:
 
     def _settle(self, now_ms: int) -> None:
         """What follows from the new state whatever the input was."""
-        self._open.voter.tick(now_ms)
         self._use_fetched(now_ms)
+        self._open.voter.tick(now_ms)
         self._decide(now_ms)
         if self._open.decision is None and self._open.voter.schedule.resend_due(now_ms):
             self._resend(now_ms)
@@ -342,7 +342,8 @@ class Engine:
         fetched = self._catchup.take(self.height)
         if fetched is None or self._deciding:
             return
-        valid = self._open.receive_certificate(fetched.finalization, now_ms)
+        # Its teller and many others have it: it is not passed on.
+        valid = self._open.receive_certificate(fetched.finalization, now_ms, pass_on=False)
         decision = self._open.decision
         if decision is not None:
             valid = valid and self._open.body_arrived(decision.block_hash, fetched.block, now_ms)

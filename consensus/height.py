@@ -12,7 +12,7 @@ from consensus.quorum import leader
 from consensus.tally import Standing
 from consensus.voter import Voter
 from ledger.errors import Invalid, Malformed
-from proto.chiptrace.v1.consensus_pb2 import Certificate, Proposal, Vote
+from proto.chiptrace.v1.consensus_pb2 import Certificate, Proposal, Vote, VoteKind
 
 
 class OpenHeight:
@@ -68,7 +68,7 @@ class OpenHeight:
         if standing is Standing.CONFLICTING:
             self.receive_vote(sender, vote, now_ms)
 
-    def receive_certificate(self, certificate: Certificate, now_ms: int) -> bool:
+    def receive_certificate(self, certificate: Certificate, now_ms: int, *, pass_on: bool = True) -> bool:
         """Takes a certificate of this height, of any view; says whether it is valid (or no news)."""
         if self.decision is not None or self.voter.held.has(certificate):
             return True
@@ -77,8 +77,9 @@ class OpenHeight:
             verify_certificate(self._identity.chain_id, validators, certificate, self._identity.verify)
         except Invalid:
             return False
-        self.voter.start(now_ms)
-        self.voter.hold(certificate, now_ms)
+        if certificate.kind != VoteKind.FINALIZE:
+            self.voter.start(now_ms)
+        self.voter.hold(certificate, now_ms, pass_on=pass_on)
         return True
 
     def receive_proposal(self, sender: bytes, proposal: Proposal, now_ms: int) -> None:

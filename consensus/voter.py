@@ -96,14 +96,15 @@ class Voter:
         if certificate is not None:
             self.hold(certificate, now_ms)
 
-    def hold(self, certificate: Certificate, now_ms: int) -> None:
-        """Acts on a verified certificate, once (rules 3, 4 and 5)."""
+    def hold(self, certificate: Certificate, now_ms: int, *, pass_on: bool = True) -> None:
+        """Acts on a verified certificate, once (rules 3, 4 and 5). `pass_on`: others may not have it."""
         if self.decision is not None or self.held.has(certificate):
             return
         self.held.add(certificate)
         if certificate.kind == VoteKind.FINALIZE:
             # Rule 5: F of any view decides the height. It goes out once (rule 7), and is durable with the block.
-            self._out.send_certificate(certificate)
+            if pass_on:
+                self._out.send_certificate(certificate)
             self._end_view(now_ms)
             return
         # Rule 6: durable before any vote that rests on it; rule 7: rebroadcast once.

@@ -233,6 +233,8 @@ def test_while_behind_it_votes_at_no_height_but_the_open_one():
     for height in (1, 2, 3):
         serve(node, asked, height, blocks[height - 1])
         assert not node.all_votes()
+        assert not node.certificates()  # others have it
+        assert not node.asked_to_build()
         node.executed(chain.hash_of(blocks[height - 1]), height=height)
     node.propose(1, chain.block(4, chain.hash_of(blocks[-1]), START_MS + 9))
     assert node.engine.behind == 0
