@@ -1,6 +1,7 @@
 """Processes: what puts the pure parts to work on a disk, a clock and a network.
 
 Read in this order; each file imports only those before it:
-config, logs, certificates, journal_file, signer, pool, chain_host, peers, admission, driver, node_status, services,
-server, relay, testnet_layout, processes, pairing, testnet, cli_node, cli_relay, cli_testnet, cli.
+config, logs, certificates, journal_file, signer, pool, kept_views, chain_host, peers, admission, driver,
+node_status, services, server, relay, testnet_layout, processes, pairing, testnet, cli_node, cli_relay,
+cli_testnet, cli.
 """

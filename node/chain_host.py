@@ -2,11 +2,12 @@
 
 The Application is used by one thread at a time: everything that judges, executes or commits runs on the writer
 thread, agreement before admission before the rest. Answers come from a second thread, out of what is durable and
-immutable, and proofs from a view of the newest provable state that the writer hands over after each commit; so
+immutable, and proofs from views of provable heights that the writer hands over after each commit; so
 a query never waits for a block, nor a block for a query. The event loop only ever waits.
 """
 
 import asyncio
+import functools
 import logging
 import queue
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
+from client.clock import now_ms
 from ledger import state
 from ledger.application import Application, Info
 from ledger.block import CheckedTransaction
@@ -24,6 +26,7 @@ from ledger.kv import KeyValue
 from ledger.rows import BoundaryHeader
 from ledger.store import Store
 from ledger.view import ProvenState, View
+from node.kept_views import KeptViews
 from node.pool import Waiting
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Result
@@ -130,7 +133,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class _Handover:
-    """What can be proven now, and a view of the newest of it for the reader (None: nothing can)."""
+    """Which heights can be proven now, and a view of the newest for the reader (None: nothing can)."""
 
     served: tuple[int, int] | None
     view: View | None
@@ -149,7 +152,8 @@ class ChainHost:
         self._reader = Worker("reader")
         self._application: Application | None = None
         self._info: Info | None = None
-        self._handover = _Handover(None, None)
+        self._served: tuple[int, int] | None = None
+        self._views = KeptViews()
         self._members: dict[bytes, str] = {}  # of signers seen, on the writer's thread
 
     @property
@@ -162,7 +166,7 @@ class ChainHost:
     @property
     def served(self) -> tuple[int, int] | None:
         """The lowest and highest height whose state can be proven now."""
-        return self._handover.served
+        return self._served
 
     async def start(self, genesis: bytes) -> Info:
         """Open the store, or make it from the genesis. Raises StoreError, Invalid(WRONG_CHAIN), Malformed."""
@@ -245,14 +249,14 @@ class ChainHost:
 
     async def prove(self, keys: Sequence[bytes], height: int) -> ProvenState:
         """Keys of the state after a height (0: the newest provable). Raises Invalid(HEIGHT_NOT_SERVED)."""
-        newest = self._handover.view
-        if newest is not None and height in (0, newest.height):
-            return await self._reader.run(Priority.ANSWER, lambda: newest.prove(keys))
-        view = await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
-        try:
-            return await self._reader.run(Priority.ANSWER, lambda: view.prove(keys))
-        finally:
-            self._writer.run(Priority.ANSWER, view.close)
+        view = self._views.ask(height, now_ms())
+        dropped: list[View] = []
+        if view is None:
+            view = await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+            dropped = self._views.keep(view, now_ms())
+        answer = self._reader.run(Priority.ANSWER, functools.partial(view.prove, keys))
+        self._close(dropped)  # behind the question, which may be asked of one of them
+        return await answer
 
     # ---- on the threads -----------------------------------------------------------------------------------------
 
@@ -293,10 +297,18 @@ class ChainHost:
         return _Handover(served, views.view() if served else None)
 
     def _hand_over(self, handover: _Handover) -> None:
-        """Give the reader the newest view. The former goes back to the writer once no question uses it: the
-        reader answers in order, so when it reaches this job it has."""
-        former = self._handover.view
-        self._handover = handover
-        if former is not None:
+        """Give the reader the newest view."""
+        self._served = handover.served
+        self._close(self._views.replace_newest(handover.view, now_ms()))
+
+    def _close(self, views: Sequence[View]) -> None:
+        """Views go back to the writer once no question uses them: the reader answers in order, so when it comes
+        to this job it has done with them."""
+        for view in views:
+            close = functools.partial(self._writer.run, Priority.ANSWER, view.close)
             done = self._reader.run(Priority.ANSWER, lambda: None)
-            done.add_done_callback(lambda _: self._writer.run(Priority.ANSWER, former.close))
+            done.add_done_callback(functools.partial(_ignoring_result, close))
+
+
+def _ignoring_result(call: Callable[[], object], _: object) -> None:
+    call()

@@ -271,6 +271,7 @@ class Peers:
         self._filling: list[bytes] = []
         self._filling_bytes = 0
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushed_at = 0.0
 
     async def start(self) -> None:
         """Open the consensus port and call every validator. Raises OSError when the port is taken."""
@@ -296,8 +297,10 @@ class Peers:
         if full or self._filling_bytes >= TRANSACTION_FRAME_BYTES_MAX // 2:
             self._flush()
         elif self._flush_timer is None:
+            # At once after a quiet while; else frames leave so far apart and are filled meanwhile.
             loop = asyncio.get_running_loop()
-            self._flush_timer = loop.call_later(self._port.frame_delay_ms / 1_000, self._flush)
+            due = self._flushed_at + self._port.frame_delay_ms / 1_000
+            self._flush_timer = loop.call_at(max(due, loop.time()), self._flush)
 
     def connected(self) -> frozenset[bytes]:
         """The keys of the validators to which a line is up."""
@@ -321,6 +324,7 @@ class Peers:
             self._flush_timer = None
         if not self._filling:
             return
+        self._flushed_at = asyncio.get_running_loop().time()
         message = PeerMessage(transactions=TransactionFrame(transactions=self._filling))
         frame = message.SerializeToString(deterministic=True)
         self._filling = []

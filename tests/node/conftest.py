@@ -1,9 +1,15 @@
-"""One event loop for the whole session (gRPC's asyncio layer belongs to one loop per process), one real chain."""
+"""One event loop for the whole session (gRPC's asyncio layer belongs to one loop per process), one test network."""
 
 import asyncio
+import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
+from node import testnet_layout
+from node.processes import Processes
 from tests.node.network import RealChain
 
 
@@ -14,13 +20,46 @@ def run():
 
 
 @pytest.fixture(scope="session")
-def session_chain(tmp_path_factory):
-    real = RealChain(tmp_path_factory.mktemp("real") / "network")
-    real.start()
+def command(tmp_path_factory):
+    """Runs `chiptrace ...` in a directory of its own; (exit code, what it printed as JSON)."""
+    directory = tmp_path_factory.mktemp("chiptrace")
+
+    def chiptrace(*words, timeout=60):
+        ended = subprocess.run(
+            [sys.executable, "-m", "node.cli", *words, "--json"],
+            cwd=directory,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(pytest.importorskip("node").__path__[0] + "/..")},
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        lines = ended.stdout.decode().splitlines()
+        return ended.returncode, json.loads(lines[-1]) if lines else ended.stderr.decode()
+
+    chiptrace.directory = directory
+    return chiptrace
+
+
+@pytest.fixture(scope="session")
+def testnet(command):
+    """A test network that is up: what `chiptrace testnet up` printed."""
+    code, printed = command("testnet", "up")
+    directory = command.directory / ".chiptrace"
     try:
-        yield real
+        assert code == 0, printed
+        yield printed
     finally:
-        real.close()
+        if testnet_layout.exists(directory):
+            processes = Processes(directory)
+            processes.stop(list(processes.running()))
+            shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def session_chain(testnet, command):
+    real = RealChain(command.directory / ".chiptrace")
+    yield real
+    real.close()
 
 
 @pytest.fixture

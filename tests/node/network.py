@@ -1,4 +1,4 @@
-"""A real chain of four node processes, for tests: started once per session, hurt and healed by its users.
+"""A real chain of four node processes, for tests: part of a test network, hurt and healed by its users.
 
 chain.submit()             # a transaction of siliconfab, final and on disk; its Outcome
 chain.status("testlab")    # what that node says of itself, None if it does not answer
@@ -32,7 +32,7 @@ PART = "https://id.gs1.org/01/09521001000013/21/none"
 
 class RealChain:
     def __init__(self, directory: Path):
-        self.network = testnet_layout.create(directory, None, ())
+        self.network = testnet_layout.read(directory)
         self.processes = Processes(directory)
         self.trust = trust.read(self.network.trust_file)
         self.chain = self.trust.chain(CHAIN)
@@ -67,7 +67,6 @@ class RealChain:
     def close(self) -> None:
         for channel in self._channels.values():
             channel.close()
-        self.stop()
 
     # ---- calls ------------------------------------------------------------------------------------
 

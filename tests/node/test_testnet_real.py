@@ -1,0 +1,134 @@
+"""The test network as its users have it: up, watched, hurt, used across chains, down and gone."""
+
+import os
+
+import pytest
+
+from client.clock import now_ms
+from client.session import open_chain
+from ledger import codec, state
+from ledger.identifiers import canonical
+from node import testnet_layout
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SendPart
+from proto.chiptrace.v1.ledger_pb2 import (
+    DEPARTED,
+    OFFERED,
+    Capture,
+    Event,
+    Field,
+    GrantRecord,
+    List,
+    Operation,
+    PartRecord,
+    Value,
+)
+from tests.node.network import until
+
+pytestmark = pytest.mark.processes
+
+
+def test_up_tells_where_everything_is(testnet, command):
+    assert [chain["name"] for chain in testnet["chains"]] == ["chipmaker", "assembler"]
+    assert all(len(chain["nodes"]) == 4 for chain in testnet["chains"])
+    assert (command.directory / testnet["trust"]).is_file()
+
+
+def test_status_is_of_every_process(chain, command):
+    code, printed = command("testnet", "status")
+    assert code == 0
+    assert len(printed) == 9
+    assert all(item["running"] for item in printed)
+    assert all(item["synced"] and item["peers_connected"] == 3 for item in printed[:8])
+
+
+def test_up_again_changes_nothing_but_starts_what_does_not_run(chain, command, testnet):
+    before = {name: item.pid for name, item in chain.processes.running().items()}
+    assert command("testnet", "kill", "chipmaker-testlab")[0] == 0
+    assert command("testnet", "status")[0] == 1
+    code, printed = command("testnet", "up")
+    after = {name: item.pid for name, item in chain.processes.running().items()}
+    assert (code, printed["chains"]) == (0, testnet["chains"])
+    assert {name for name in before if before[name] != after[name]} == {"chipmaker-testlab"}
+
+
+def test_an_unknown_name_is_told_with_those_there_are(testnet, command):
+    code, printed = command("testnet", "start", "nobody")
+    assert code == 2
+    assert "chipmaker-siliconfab" in printed["error"]["message"]
+
+
+def test_both_chains_have_their_client_and_the_foreign_namespaces(chain, command, testnet):
+    ids = {item["name"]: bytes.fromhex(item["chain_id"]) for item in testnet["chains"]}
+    for here, other in (("chipmaker", "assembler"), ("assembler", "chipmaker")):
+        with open_chain(command.directory / testnet["trust"], here) as session:
+            record = session.verified.record(state.client_key(other), ClientRecord)
+            assert record.chain_id == ids[other]
+            for prefix in testnet_layout.own_prefixes(other):
+                grant = session.verified.record(state.grant_key(prefix), GrantRecord)
+                assert grant.home_chain == ids[other]
+            for prefix in testnet_layout.own_prefixes(here):
+                assert not session.verified.record(state.grant_key(prefix), GrantRecord).home_chain
+
+
+def commissioning(part):
+    texts = {
+        "action": "ADD",
+        "bizStep": "commissioning",
+        "eventTime": "2026-01-01T00:00:00.000Z",
+        "eventTimeZoneOffset": "+00:00",
+        "type": "ObjectEvent",
+    }
+    fields = {name: Value(text=text) for name, text in texts.items()}
+    fields["epcList"] = Value(list=List(items=[Value(text=part)]))
+    event = Event(
+        seed=os.urandom(16), fields=[Field(name=name, value=fields[name]) for name in sorted(fields)]
+    )
+    return Operation(capture=Capture(event=codec.encode(event)))
+
+
+def test_a_part_crosses_even_when_the_relayer_was_down_as_it_left(chain, command, testnet):
+    trust = command.directory / testnet["trust"]
+    part = canonical(f"https://id.gs1.org/01/09521001000017/21/{os.urandom(6).hex()}").text
+    key = state.part_key(part)
+    with open_chain(trust, "chipmaker", "siliconfab") as home, open_chain(trust, "assembler") as away:
+        home.submitter().submit([commissioning(part)], os.urandom(16))
+        assert command("testnet", "kill", "relay")[0] == 0
+        sending = SendPart(
+            client="assembler", part=part, receiver="boardworks", timeout_ms=now_ms() + 600_000
+        )
+        home.submitter().submit([Operation(send_part=codec.encode(sending))], os.urandom(16))
+        assert command("testnet", "start", "relay")[0] == 0
+
+        def arrived():
+            away.verified.repin()
+            record = away.verified.record(key, PartRecord)
+            return record is not None and record.status == OFFERED
+
+        def departed():
+            home.verified.repin()
+            return home.verified.record(key, PartRecord).status == DEPARTED
+
+        until(arrived)
+        until(departed)
+        record = away.verified.record(key, PartRecord)
+        assert (record.offered_to, record.origin_chain) == ("boardworks", home.trust.chain_id)
+
+
+def test_grants_for_documents_are_taken_from_their_namespaces(tmp_path):
+    grants = ("gs1:0614141", "gs1:9521001")  # the second is a member's own
+    network = testnet_layout.create(tmp_path / "net", None, grants)
+    from ledger.genesis import decode_genesis
+
+    first, second = (decode_genesis(network.genesis_file(c.name).read_bytes()) for c in network.chains)
+    held = {grant.prefix: grant.holder for grant in first.grants}
+    assert (held["gs1:0614141"], held["gs1:9521001"]) == ("siliconfab", "siliconfab")
+    assert (first.parameters.adoption, second.parameters.adoption) == (True, False)
+
+
+def test_reset_leaves_alone_what_is_no_test_network(command, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    code, printed = command("testnet", "reset", "--dir", str(tmp_path))
+    assert (code, "no test network" in printed["error"]["message"]) == (2, True)
+    code, printed = command("testnet", "up", "--dir", str(tmp_path))
+    assert (code, "not empty" in printed["error"]["message"]) == (2, True)
+    assert (tmp_path / "mine").read_text() == "precious"
