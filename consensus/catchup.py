@@ -10,8 +10,8 @@ one request.
 
 Also here: the body of a block of the open height that a quorum notarized or finalized and we lack, by its hash.
 
-Requests go round the peers by a counter. An answer that is late, empty or bad costs one request and moves on to the
-next peer.
+Requests go round the peers by height and number of tries. An answer that is late, empty or bad costs one request and
+moves on to the next peer.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Catchup:
         self._claims: dict[bytes, int] = {}
         self._requests: dict[int | bytes, _Request] = {}  # by height, or by block hash
         self._fetched: dict[int, Fetched] = {}
-        self._turn = 0
+        self._shown: dict[bytes, int] = {}  # the highest finalization each peer has ever shown
         self._tries: dict[int | bytes, int] = {}
 
     @property
@@ -98,6 +98,13 @@ class Catchup:
             self._target = max(self._target, height)
         if peer in self._claims or len(self._claims) < CLAIMS_MAX:
             self._claims[peer] = max(height, self.claimed(peer))
+        self.shown(peer, height)
+
+    def shown(self, peer: bytes, height: int) -> None:
+        """A peer has shown a finalization of the open height or above: it may have that block, whether or not it is
+        a validator."""
+        if peer in self._shown or len(self._shown) < CLAIMS_MAX:
+            self._shown[peer] = max(height, self._shown.get(peer, 0))
 
     # ---- asking -----------------------------------------------------------------------------------
 
@@ -108,17 +115,30 @@ class Catchup:
             self._failed(key)
         asked: list[tuple[bytes, BlockRequest]] = []
         for height in self._wanted_heights(need, now_ms):
-            peer = self._next_peer(self._peers_at(height, need))
-            if peer is not None:
+            peers = self._peers_at(height, need)
+            if peers:
+                peer = peers[(height + self._tries.get(height, 0)) % len(peers)]
                 self._requests[height] = _Request(peer, self._deadline(height, now_ms))
                 asked.append((peer, BlockRequest(from_height=height, to_height=height)))
         if need.body_hash is not None and need.body_hash not in self._requests:
-            tries = self._tries.get(need.body_hash, 0)
-            peer = self._next_peer(need.body_peers if tries < len(need.body_peers) else need.validators)
-            if peer is not None:
-                self._requests[need.body_hash] = _Request(peer, self._deadline(need.body_hash, now_ms))
-                asked.append((peer, self._body_request(need, tries)))
+            asked.extend(self._ask_body(need.body_hash, need, now_ms))
         return asked
+
+    def _ask_body(self, block_hash: bytes, need: Need, now_ms: int) -> list[tuple[bytes, BlockRequest]]:
+        # Those first who must have it; not all of us the same one.
+        own = self._own_key[0] if self._own_key else 0
+        turn = own % len(need.body_peers) if need.body_peers else 0
+        first = [*need.body_peers[turn:], *need.body_peers[:turn]]
+        peers = self._others([*first, *need.validators, *self._showing(need.body_height)])
+        if not peers:
+            return []
+        tries = self._tries.get(block_hash, 0)
+        peer = peers[tries % len(peers)]
+        self._requests[block_hash] = _Request(peer, self._deadline(block_hash, now_ms))
+        # By hash while others have the height open, by height once they have executed it: round and round.
+        if need.body_decided and tries // len(peers) % 2:
+            return [(peer, BlockRequest(from_height=need.body_height, to_height=need.body_height))]
+        return [(peer, BlockRequest(block_hash=block_hash))]
 
     def _deadline(self, key: int | bytes, now_ms: int) -> int:
         # Every failed try is given twice the time: with a constant one, a link slower than it never delivers.
@@ -145,24 +165,18 @@ class Catchup:
         return [h for h in heights if h not in self._requests and h not in self._fetched]
 
     def _peers_at(self, height: int, need: Need) -> list[bytes]:
-        claimants = [peer for peer, claimed in self._claims.items() if claimed >= height]
+        claimants = self._others([peer for peer, claimed in self._claims.items() if claimed >= height])
         # Claimants first; they may all be gone, while a verified target is somewhere for certain.
-        if self._target >= height and (not claimants or self._tries.get(height, 0) >= len(claimants)):
-            return list(need.validators)
+        if self._target >= height and self._tries.get(height, 0) >= len(claimants):
+            return self._others([*need.validators, *self._showing(height)])
         return claimants
 
-    def _next_peer(self, peers: Sequence[bytes]) -> bytes | None:
-        others = [peer for peer in peers if peer != self._own_key]
-        if not others:
-            return None
-        self._turn += 1
-        return others[self._turn % len(others)]
+    def _showing(self, height: int) -> list[bytes]:
+        return [peer for peer, shown in self._shown.items() if shown >= height]
 
-    def _body_request(self, need: Need, tries: int) -> BlockRequest:
-        # By hash while others have the height open; by height once they have executed it. Both are tried in turn.
-        if need.body_decided and tries % 2:
-            return BlockRequest(from_height=need.body_height, to_height=need.body_height)
-        return BlockRequest(block_hash=need.body_hash or b"")
+    def _others(self, peers: Sequence[bytes]) -> list[bytes]:
+        """Each once, in order, without ourselves."""
+        return [peer for peer in dict.fromkeys(peers) if peer != self._own_key]
 
     def _forget(self, need: Need) -> None:
         """Drops what is no longer needed."""

@@ -229,7 +229,8 @@ class Engine:
         """A finalization of any height, from a certificate, a tip or a proposal (rules 5 and 11)."""
         height = finalization.height
         if height == self.height:
-            self._open.receive_certificate(finalization, now_ms)
+            if self._open.receive_certificate(finalization, now_ms):
+                self._catchup.shown(sender, height)
         elif height > self.height and height > self._catchup.claimed(sender):
             verified = height > self._catchup.target and self._verifies(finalization)
             self._catchup.claim(sender, height, now_ms, verified=verified)

@@ -135,21 +135,21 @@ def test_a_late_answer_moves_on_and_leaves_more_time_to_the_next():
     assert deadlines[-1] > 100
 
 
-def test_a_body_is_asked_for_by_hash_and_once_decided_also_by_height():
+def test_a_body_is_asked_of_all_by_hash_and_once_decided_of_all_by_height():
     catchup = made()
+    follower = chain.key(9)  # in no set, but it has shown the finalization
+    catchup.shown(follower, 7)
     wanted = need(8, body=bytes(32))
-    kinds = []
-    now = 0
-    for _ in range(4):
-        [(_, request)] = catchup.requests(wanted, now)
-        kinds.append((request.from_height, request.block_hash))
-        now += 10_000
-    assert kinds == [(0, bytes(32)), (7, b""), (0, bytes(32)), (7, b"")]
     undecided = replace(wanted, body_hash=bytes(31) + b"\1", body_decided=False)
-    for _ in range(3):
-        [(_, request)] = catchup.requests(undecided, now)
-        assert request.block_hash == undecided.body_hash
-        now += 10_000
+    everyone = {*KEYS[1:], follower}
+    for asking, by_height in ((wanted, everyone), (undecided, set())):
+        asked = {0: set(), 7: set()}
+        for turn in range(8):
+            [(peer, request)] = catchup.requests(asking, 10_000 * turn)
+            assert request.block_hash == (b"" if request.from_height else asking.body_hash)
+            assert turn > 1 or peer in KEYS[1:3]  # those first who must have it
+            asked[request.from_height].add(peer)
+        assert asked == {0: everyone, 7: by_height}
 
 
 def test_a_body_comes_back_by_hash_or_by_height():
