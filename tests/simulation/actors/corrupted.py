@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from consensus import effects
 from ledger.errors import ChiptraceError
 from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Vote
-from tests.simulation.oracle import NOTARIZE, NULLIFY, Claim, claim_of, more_than_two_thirds, signed
+from tests.simulation.oracle import NOTARIZE, NULLIFY, WORDS, Claim, claim_of, more_than_two_thirds, signed
 from tests.simulation.replica import Replica, Setting
 
 
@@ -59,6 +59,8 @@ class Corrupted(Replica):
 
     def vote(self, kind: int, height: int, view: int, block_hash: bytes = b"") -> Vote | None:
         """A genuine vote of this key for anything at all; None where it is no member."""
+        if kind not in WORDS or not 0 < height < 2**64 or not 0 < view < 2**64:  # what it heard was garbled
+            return None
         members = self.members(height)
         if self.index not in members:
             return None

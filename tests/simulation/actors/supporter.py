@@ -7,7 +7,7 @@ from consensus import effects
 from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Proposal
 from tests.simulation.actors.corrupted import Corrupted, Hoard
 from tests.simulation.actors.equivocator import another
-from tests.simulation.oracle import FINALIZE, NOTARIZE, NULLIFY, WORDS, hash_of
+from tests.simulation.oracle import FINALIZE, NOTARIZE, NULLIFY, hash_of
 
 
 class Supporter(Corrupted):
@@ -29,11 +29,9 @@ class Supporter(Corrupted):
             proposal = message.proposal
             if proposal.block:
                 self.bodies[hash_of(proposal.block)] = proposal.block
-            if proposal.vote.kind not in WORDS:
-                return
             self.hoard.add(proposal.vote)
             self.support(proposal.height, proposal.view, proposal.vote.block_hash)
-        elif kind == "vote" and message.vote.kind in WORDS:
+        elif kind == "vote":
             claim = self.hoard.add(message.vote)
             if self.world.chance(0.5):
                 self.support(claim[1], claim[2], claim[3])
@@ -64,8 +62,7 @@ class Supporter(Corrupted):
     def lead(self, height: int, view: int) -> None:
         """As leader, propose every block for which a proof can be shown, each to others."""
         if (
-            view >= 2**64
-            or (height, view) in self.led
+            (height, view) in self.led
             or height != self.application.height + 1
             or self.leader(height, view) != self.index
         ):
