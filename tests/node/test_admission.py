@@ -1,0 +1,203 @@
+"""Admission: one check for all, outcomes only of what is on disk, and no sender waits in vain."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from ledger.admission import Repeated
+from ledger.errors import Invalid
+from ledger.rows import Place
+from node.admission import CHUNK, Admission
+from node.chain_host import Admissible, Committed
+from node.pool import Pool
+from proto.chiptrace.v1.ledger_pb2 import Reason, Result
+
+
+class Host:
+    """Stands for the chain: `check` answers from a table, or admits; `decide` makes a height."""
+
+    def __init__(self):
+        self.answers = {}
+        self.height = 0
+        self.stored = {}
+        self.checked = []
+        self.gate = None
+
+    async def check(self, transactions, now_ms):
+        self.checked.append(list(transactions))
+        if self.gate is not None:
+            await self.gate.wait()
+        return [self.answers.get(data) or self.admissible(data) for data in transactions]
+
+    @staticmethod
+    def admissible(data):
+        body = SimpleNamespace(valid_until_ms=1_000)
+        return Admissible(SimpleNamespace(id=b"id" + data, body=body), "member")
+
+    def decide(self, *transactions, time_ms=10):
+        self.height += 1
+        results = {b"id" + data: Result(transaction=b"id" + data, ok=True) for data in transactions}
+        for index, (transaction, result) in enumerate(results.items()):
+            self.stored[transaction] = (Place(transaction, self.height, index), result)
+        return Committed(SimpleNamespace(height=self.height, time_ms=time_ms), results)
+
+    async def read(self, question):
+        def results(height):
+            found = [
+                (place.index, result) for place, result in self.stored.values() if place.height == height
+            ]
+            return [result.SerializeToString() for _, result in sorted(found, key=lambda pair: pair[0])]
+
+        def place(transaction):
+            return self.stored.get(transaction, (None,))[0]
+
+        return question(SimpleNamespace(place=place, results=results))
+
+
+class Setup:
+    def __init__(self):
+        self.host, self.pool = Host(), Pool(transactions_max=8)
+        self.passed_on, self.woken = [], []
+        self.admission = Admission(self.host, self.pool, self.passed_on.append, lambda: self.woken.append(1))
+        self.admission.open()
+
+
+def scenario(test):
+    """Runs an async test with a fresh admission whose loop is running."""
+
+    def run():
+        async def whole():
+            setup = Setup()
+            loop = asyncio.create_task(setup.admission.run())
+            try:
+                async with asyncio.timeout(5):
+                    await test(setup)
+            finally:
+                loop.cancel()
+
+        asyncio.run(whole())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@scenario
+async def test_a_clients_transaction_is_passed_on_and_a_validators_is_not(s):
+    s.admission.offer([b"theirs"])
+    outcome = await s.admission.submit(b"ours")
+    assert (outcome.admitted, outcome.final) == (True, False)
+    assert s.passed_on == [b"ours"]
+    assert len(s.pool) == 2
+    assert s.woken
+
+
+@scenario
+async def test_settled_only_once_it_is_committed(s):
+    outcome = await s.admission.submit(b"a")
+    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    s.admission.committed(s.host.decide(b"other", b"a"))
+    final = await waiting
+    assert (final.final, final.ok, final.height, final.index) == (True, True, 1, 1)
+    assert len(s.pool) == 0
+
+
+@scenario
+async def test_two_who_wait_for_the_same_are_both_told(s):
+    first, second = await s.admission.submit(b"a"), await s.admission.submit(b"a")
+    assert s.passed_on == [b"a"]
+    waiting = [asyncio.create_task(s.admission.settle(o.transaction, 5)) for o in (first, second)]
+    await asyncio.sleep(0)
+    s.admission.committed(s.host.decide(b"a"))
+    assert [outcome.final for outcome in await asyncio.gather(*waiting)] == [True, True]
+
+
+@scenario
+async def test_one_committed_before_it_was_waited_for_is_read_from_the_store(s):
+    outcome = await s.admission.submit(b"a")
+    s.admission.committed(s.host.decide(b"a"))
+    assert (await s.admission.settle(outcome.transaction, 5)).final
+
+
+@scenario
+async def test_out_of_time_says_so_and_claims_nothing(s):
+    outcome = await s.admission.submit(b"a")
+    late = await s.admission.settle(outcome.transaction, 0.01)
+    assert (late.admitted, late.final) == (True, False)
+    assert "not final after" in late.detail
+
+
+@scenario
+async def test_what_can_be_in_no_block_any_more_is_told_expired(s):
+    outcome = await s.admission.submit(b"a")
+    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
+    await asyncio.sleep(0)
+    s.admission.committed(s.host.decide(time_ms=1_000))
+    assert (await waiting).reason == Reason.EXPIRED
+
+
+@scenario
+async def test_unfit_for_a_block_because_it_was_decided_meanwhile_is_told_its_outcome(s):
+    outcome = await s.admission.submit(b"a")
+    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
+    await asyncio.sleep(0)
+    s.host.decide(b"a")
+    await s.admission.drop(
+        [(outcome.transaction, Repeated("decided", Place(outcome.transaction, 1, 0), same=True))]
+    )
+    assert ((await waiting).final, len(s.pool)) == (True, 0)
+
+
+@scenario
+async def test_unfit_for_another_reason_is_told_that_reason(s):
+    outcome = await s.admission.submit(b"a")
+    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
+    await asyncio.sleep(0)
+    await s.admission.drop([(outcome.transaction, Invalid("revoked", Reason.KEY_NOT_VALID))])
+    assert (await waiting).reason == Reason.KEY_NOT_VALID
+
+
+@scenario
+async def test_repetitions_get_the_first_outcome_or_its_place(s):
+    s.host.decide(b"x", b"a")
+    place = Place(b"ida", 1, 1)
+    s.host.answers = {
+        b"same": Repeated("again", place, same=True),
+        b"other": Repeated("used", place, same=False),
+    }
+    same, other = await s.admission.submit(b"same"), await s.admission.submit(b"other")
+    assert (same.final, same.ok, same.height, same.index) == (True, True, 1, 1)
+    assert (other.final, other.reason, other.transaction, other.height) == (False, Reason.REPEATED, b"ida", 1)
+
+
+@scenario
+async def test_a_full_pool_refuses_and_keeps_what_it_has(s):
+    outcomes = [await s.admission.submit(b"%d" % number) for number in range(6)]
+    assert [outcome.admitted for outcome in outcomes] == [True] * 4 + [False] * 2  # one member, half of eight
+    assert {outcome.reason for outcome in outcomes[4:]} == {Reason.POOL_FULL}
+
+
+@scenario
+async def test_closed_to_clients_with_the_reason(s):
+    s.admission.close("stopping", Reason.SHUTTING_DOWN)
+    with pytest.raises(Invalid) as error:
+        s.admission.submit(b"a")
+    assert error.value.reason == Reason.SHUTTING_DOWN
+    s.admission.offer([b"b"])
+    await asyncio.sleep(0.01)
+    assert len(s.pool) == 0
+
+
+@scenario
+async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
+    s.host.gate = asyncio.Event()
+    s.admission.offer([b"first"])
+    await asyncio.sleep(0.01)
+    s.admission.offer([b"v%d" % number for number in range(10 * CHUNK)])
+    s.host.answers = {b"client": Invalid("seen", Reason.MALFORMED)}
+    answer = s.admission.submit(b"client")
+    s.host.gate.set()
+    assert (await answer).reason == Reason.MALFORMED
+    assert b"client" in s.host.checked[1]

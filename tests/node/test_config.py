@@ -1,0 +1,83 @@
+"""Configuration: every key explained, nothing unknown, nothing of the wrong kind."""
+
+import pytest
+
+from ledger.errors import Malformed
+from node import config, testnet_layout
+from node.config import NodeConfig, RelayConfig
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return testnet_layout.create(tmp_path_factory.mktemp("layout") / "net", None, ())
+
+
+@pytest.fixture
+def file(network, tmp_path):
+    """A copy of a node's configuration, to be spoilt."""
+    text = network.config_file(network.nodes[0].name).read_text()
+    copy = tmp_path / "node.toml"
+    copy.write_text(text)
+    return copy
+
+
+def test_what_is_written_is_read_back(network):
+    for name, kind in ((network.nodes[0].name, NodeConfig), ("relay", RelayConfig)):
+        path = network.config_file(name)
+        read = config.read(path, kind)
+        config.write(path, read)
+        assert config.read(path, kind) == read
+
+
+def test_every_key_has_its_explanation_above_it(network):
+    lines = network.config_file(network.nodes[0].name).read_text().splitlines()
+    for number, line in enumerate(lines):
+        if " = " in line and not line.startswith("#"):
+            assert lines[number - 1].startswith("# "), line
+            assert len(lines[number - 1]) > 12, line
+
+
+def test_paths_stand_relative_to_the_file_so_that_the_directory_may_move(network):
+    assert str(network.directory) not in network.config_file(network.nodes[0].name).read_text()
+
+
+@pytest.mark.parametrize(
+    "old, new, complaint",
+    [
+        ('name = "', 'nmae = "', "unknown key 'nmae'"),
+        ("[clients]", "[clints]", "unknown key 'clints'"),
+        ("calls_max = 512", 'calls_max = "512"', "'calls_max' must be a whole number"),
+        ("calls_max = 512", "calls_max = true", "'calls_max' must be a whole number"),
+        ("calls_max = 512", "calls_max = 0", "'calls_max' must be above zero"),
+        ('log_level = "info"', 'log_level = "loud"', "log_level must be"),
+        ("genesis = ", "# genesis = ", "'genesis' is missing"),
+        ('listen = "127.0.0.1:', 'listen = "127.0.0.1', "is not host:port"),
+        ('pin = "', 'pin = "zz', "pin of peer"),
+        ("[tls]", "[[tls]]", "must be a section"),
+        ("[tls]", "[tls", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(file, old, new, complaint):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(Malformed) as error:
+        config.read(file, NodeConfig)
+    assert complaint in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(Malformed, match="nowhere"):
+        config.read(tmp_path / "nowhere.toml", NodeConfig)
+
+
+@pytest.mark.parametrize("address", ["localhost", ":80", "host:", "host:0", "host:65536", "host:8o"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(Malformed):
+        config.split_address(address)
+
+
+def test_addresses():
+    assert config.split_address("a.b:1") == ("a.b", 1)
+    assert config.split_address("[::1]:65535") == ("::1", 65_535)
