@@ -260,6 +260,9 @@ def test_own_votes_told_back_to_us_change_nothing():
         assert node.effects == ()
     node.vote(1, NULLIFY, 1)
     assert node.certificates() == []
+    late = Lone(0, height=4)
+    late.vote(0, NULLIFY, 1, height=2)
+    assert late.effects == ()  # nothing is ever sent to oneself
 
 
 def test_quorum_is_more_than_two_thirds_and_not_2f_plus_1():
