@@ -245,10 +245,7 @@ class Voter:
         if not wanted and self.schedule.started_ms is None:
             return
         if self.held.highest_notarization() is not None:
-            self.propose(
-                now_ms
-            )  # a notarization came while the block was built: its block goes first (rule 1)
-            return
+            return  # it came while the block was built; its block goes first (rule 1), once it is at hand
         block_hash = bodies.identify(self.identity.chain_id, block).block_hash
         self.bodies.put(block_hash, block, judged=True)
         self.schedule.start(now_ms)
@@ -308,7 +305,7 @@ class Voter:
         if certificates:
             self.schedule.enter(max(certificate.view for certificate in certificates) + 1, now_ms, 0)
         # 2. Own votes may be a quorum by themselves (one validator) or may have been cut off behind an N.
-        for vote in self.own_votes:
+        for vote in list(self.own_votes):
             certificate = self.tally.quorum_for(vote)
             if certificate is not None:
                 self.hold(certificate, now_ms)
