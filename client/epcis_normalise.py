@@ -35,7 +35,8 @@ _LISTS: Final = frozenset(
 _NUMBERS: Final = frozenset(
     ("quantity", "value", "minValue", "maxValue", "meanValue", "sDev", "percRank", "percValue")
 )
-_TIMES: Final = frozenset(("eventTime", "recordTime", "declarationTime", "time", "startTime", "endTime"))
+_TIMES_OF_EVENT: Final = frozenset(("eventTime", "recordTime"))
+_TIMES: Final = _TIMES_OF_EVENT | {"declarationTime", "time", "startTime", "endTime"}
 _LOOSE_TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)([Zz]|[+-][0-9]{2}:?[0-9]{2})\Z"
 )
@@ -132,7 +133,7 @@ class _Spelling:
             return self._changed(text, upper if upper in epcis_vocabulary.ACTIONS else text, path)
         if member in _NUMBERS and "." in place:
             return self._number(text, path)
-        if member in _TIMES:
+        if member in _TIMES and (place in _TIMES_OF_EVENT or "." in place):
             match = _LOOSE_TIME.match(text)
             return text if match is None else self._changed(text, _time(match), path)
         return text

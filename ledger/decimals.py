@@ -30,7 +30,7 @@ def _refused(message: str) -> Refused:
 
 
 def _normal(signed: int, exponent: int) -> Decimal:
-    """The normal form of signed * 10^exponent; `signed` has been bounded by the caller."""
+    """The normal form of signed * 10^exponent; digits that came from outside were counted by the caller."""
     if signed == 0:
         return Decimal()
     coefficient = abs(signed)
@@ -50,9 +50,6 @@ def _normal(signed: int, exponent: int) -> Decimal:
 
 def from_int(value: int) -> Decimal:
     """The amount of a Python integer. Raises Refused(QUANTITY_INVALID) when it is out of range."""
-    # 3.4e38 * 10^18 needs 188 bits; anything longer is refused before it is divided.
-    if value.bit_length() > 192:
-        raise _refused("the number is out of range")
     return _normal(value, 0)
 
 

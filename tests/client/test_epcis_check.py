@@ -282,6 +282,10 @@ def test_what_is_allowed(event):
             event_of(quantityList=[{"epcClass": LOT, "quantity": epcis_json.Decimal("1e60")}]),
             [("quantityList[0].quantity", Code.BAD_NUMBER)],
         ),
+        (
+            event_of(quantityList=[{"epcClass": LOT, "ext:note": "x"}]),
+            [("quantityList[0].ext:note", Code.UNKNOWN_FIELD)],
+        ),
         (event_of(persistentDisposition={}), [("persistentDisposition", Code.MISSING_FIELD)]),
         (event_of(persistentDisposition={"set": []}), [("persistentDisposition.set", Code.NOTHING_NAMED)]),
         (

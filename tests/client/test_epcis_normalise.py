@@ -87,6 +87,7 @@ def test_an_output_that_repeats_an_input_is_taken_with_a_finding():
         ({"eventTime": "2025-01-01T00:00:00"}, {"eventTime": "2025-01-01T00:00:00"}, []),
         # An extension's members are its owner's business.
         ({"ext:bizStep": {"value": "1", "eventTime": "2025-01-01 00:00:00z", "x": None}},) * 2 + ([],),
+        ({"value": "1", "time": "2025-01-01 00:00:00z"},) * 2 + ([],),
         ({"ilmd": {"cbvmda:value": "1", "value": "2"}},) * 2 + ([],),
     ],
 )  # fmt: skip

@@ -85,6 +85,8 @@ def test_the_largest_amounts_fit_and_the_next_do_not():
     assert decimals.parse(str(largest)).coefficient == b"\xff" * 16
     assert decimals.to_text(decimals.parse(f"{largest}e18")) == str(largest) + "0" * 18
     # 2^128 ends in 6: no power of ten can be taken out of it.
+    with pytest.raises(Refused):
+        decimals.from_int(largest + 1)
     for beyond in (str(largest + 1), f"{largest}e19", "1e-19", f"{largest + 1}e-5"):
         with pytest.raises(Refused) as caught:
             decimals.parse(beyond)
@@ -139,8 +141,6 @@ def test_huge_numbers_are_refused_by_their_length_and_cost_nothing():
         decimals.from_decimal(decimal.Decimal("1e999999"))
     with pytest.raises(Refused):
         decimals.from_decimal(decimal.Decimal((0, (9,) * 100_000, 0)))
-    with pytest.raises(Refused):
-        decimals.from_int(1 << 1_000_000)
     assert time.perf_counter() - begun < 1
 
 

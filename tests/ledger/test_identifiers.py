@@ -205,6 +205,7 @@ def test_a_wrong_check_digit_names_nothing_under_id_gs1_org(pair, shift):
         f"https://example.com/01/{GTIN}/99/x",
         f"https://id.gs1.org/x/01/{GTIN}",
         f"https://id.gs1.org/01/{GTIN}/235/A/21/B",
+        f"https://id.gs1.org/01/{GTIN}/21/B/235/A",
         f"https://id.gs1.org/01/0{GTIN}",
         "https://id.gs1.org/01/401234599999",
         "https://id.gs1.org/99/1",
@@ -233,6 +234,16 @@ def test_a_wrong_check_digit_names_nothing_under_id_gs1_org(pair, shift):
 )
 def test_what_names_nothing_is_refused(text):
     assert refused(text)
+
+
+def test_refusals_say_what_is_wrong():
+    for text, what in (
+        ("https://id.gs1.org/01/04012345999991", "check digit of 04012345999991 is wrong, 0 is right"),
+        ("https://id.gs1.org/01/123", "no GS1 key"),
+        ("urn:epc:id:sgtin:4012345.12345.1", "6 digits are needed"),
+    ):
+        with pytest.raises(Refused, match=what):
+            canonical(text)
 
 
 def test_an_escape_is_decoded_once():
@@ -386,7 +397,7 @@ def test_uri_grants_cover_whole_segments(text, grant, covered):
     [
         "", "gs1:", "gs1:401", "gs1:4012345678901", "gs1:40123a5", "gs1:4012345 ", "gs1:٤٠١٢٣٤٥", "GS1:4012345", "gs1:4012345\n",
         "https://example.com/", "https://Example.com", "https://example.com/a/", "https://example.com/a?x=1",
-        "https://id.gs1.org", "https://id.gs1.org/01", f"https://example.com/01/{GTIN}", "https://example.com?x",
+        "https://id.gs1.org", "https://id.gs1.org/01", f"https://example.com/01/{GTIN}", f"https://id.gs1.org/01/{GTIN}", "https://example.com?x",
         "urn:epc:id", "urn:epc:id:sgtin", "urn:epc:id:sgtin:4012345", "urn:epc:idpat:gid:1", "urn:example:", "https://",
     ],
 )  # fmt: skip
