@@ -31,6 +31,7 @@ class Presence:
     def view_ended(self, validators: ValidatorSet, length_ms: int) -> None:
         """A view that ran for `length_ms` is over."""
         keys = [validator.key for validator in validators.validators]
+        # We ourselves are never silent, so never dead.
         spoke = [key for key in keys if key in self._heard or key == self._own_key]
         if len(spoke) >= quorum(len(keys)):
             counted = max(1, min(length_ms, -(-self._dead_ms // VIEWS_MIN)))
@@ -39,4 +40,4 @@ class Presence:
 
     def dead(self, key: bytes) -> bool:
         """Whether this validator has been silent for too long while a quorum was not."""
-        return key != self._own_key and self._silent_ms.get(key, 0) >= self._dead_ms
+        return self._silent_ms.get(key, 0) >= self._dead_ms
