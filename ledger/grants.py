@@ -73,8 +73,6 @@ def put_grant(context: Context, change: PutGrant) -> None:
     """
     # (1) Its own fields.
     prefix = identifiers.canonical_grant(change.prefix)
-    if prefix != change.prefix:
-        raise Refused(f"{change.prefix} is written {prefix}", Reason.IDENTIFIER_INVALID)
     load_member(context.overlay, change.holder)
     if len(change.home_chain) not in (0, 32):
         raise Refused(f"grant {prefix}: a home chain has 32 bytes, or none for this chain", Reason.BAD_CHANGE)

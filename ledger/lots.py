@@ -99,7 +99,6 @@ def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
         )
     require_grant(context, quantity.of)
     record = _new_lot(recording, quantity, adopted=True)
-    recording.mark_moved()
     put_amount(context.overlay, record.id, recording.member, quantity.unit, require_amount(quantity))
     return record
 

@@ -43,7 +43,7 @@ class Recording:
 
     def check_new(self, record: PartRecord) -> None:
         """Raises Refused(EVENT_REPEATED) if this event is the newest in the part's history already."""
-        if record.last_event == self.digest and state.part_key(record.id) not in self.entered:
+        if record.last_event == self.digest:
             raise Refused(f"this event is recorded already, last for {record.id}", Reason.EVENT_REPEATED)
 
     def mark_moved(self) -> None:

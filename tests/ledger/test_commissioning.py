@@ -100,6 +100,21 @@ def test_a_repeated_commissioning_by_another_is_refused(world):
     assert world.reason == Reason.REPEATED_COMMISSIONING
 
 
+def test_rights_come_before_the_finding(world):
+    world.event("ada", add([part(1)]))
+    with refused(Reason.NOT_GRANTED):
+        world.event("ada", add([part(1), part(1, "bob")]))
+    with refused(Reason.NOT_GRANTED):
+        world.event("ada", add([part(1)], [quantity(lot("L", "bob"), 5)]))
+    world.change(
+        Change(revoke_grant=RevokeGrant(prefix="gs1:4012345")),
+        Change(put_grant=PutGrant(prefix="gs1:4012345", holder="ada", home_chain=b"h" * 32)),
+    )
+    with refused(Reason.NOT_HOME_CHAIN):
+        world.event("ada", add([part(1)]))
+    assert world.story(part(1)) == ["EVENT"]
+
+
 @pytest.mark.parametrize("status", ["IN_TRANSIT", "DEPARTED"])
 def test_what_is_on_another_chain_is_not_even_flagged(world, status):
     world.event("ada", add([part(1)]))

@@ -11,6 +11,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PutKey,
     PutMember,
     Reason,
+    RevokeKey,
     Role,
     SetParameters,
     SetValidators,
@@ -232,6 +233,14 @@ def test_a_wrong_validator_set_is_refused(world, change, reason):
 def test_a_validator_key_must_be_valid_now(world, times):
     key = hashes.public_key(b"v" * 32)
     world.change(Change(put_key=PutKey(key=key, member="dee", role=Role.VALIDATOR, **times)))
+    with refused(Reason.KEY_NOT_VALID):
+        world.change(validators("ada", "bob", "cyd", "dee", keys={"dee": key}))
+
+
+def test_a_revoked_key_votes_never_again(world):
+    key = hashes.public_key(b"v" * 32)
+    world.change(Change(put_key=PutKey(key=key, member="dee", role=Role.VALIDATOR)))
+    world.change(Change(revoke_key=RevokeKey(key=key)))
     with refused(Reason.KEY_NOT_VALID):
         world.change(validators("ada", "bob", "cyd", "dee", keys={"dee": key}))
 

@@ -101,6 +101,8 @@ def test_a_grant_moves_by_revoking_and_granting_with_one_history(world):
         world.event("ada", add([part(1)]))
     world.event("bob", add([part(1)]))
     world.change(revoke("gs1:4012345"))
+    with refused(Reason.NOT_GRANTED, "no grant"):
+        world.change(revoke("gs1:4012345"))
     with refused(Reason.NOT_GRANTED, "granted to nobody"):
         world.event("bob", add([part(2)]))
 

@@ -59,6 +59,8 @@ def test_shipping_offers_and_only_the_receiver_moves_it(world):
                     world.event(member, event)
     with refused(Reason.ALREADY_OFFERED):
         world.event("ada", shipping([part(1)], "cyd"))
+    with refused(Reason.NOT_LIVE):
+        world.event("bob", shipping([part(1)], "cyd"))
     with refused(Reason.NOT_OFFERED_TO_YOU):
         world.event("cyd", receiving([part(1)]))
     world.event("bob", receiving([part(1)]))
@@ -282,8 +284,11 @@ def test_amounts_are_offered_and_accepted_in_part(world):
         "40",
         "0",
     )
-    world.event("bob", receiving(amounts=[quantity(LOT, 30)], sender="ada"))
-    assert (world.amount(LOT, "ada>bob"), world.amount(LOT, "bob")) == ("10", "30")
+    received = world.capture(receiving(amounts=[quantity(LOT, 10)], sender="ada"))
+    world.act("bob", received)
+    with refused(Reason.EVENT_REPEATED):
+        world.act("bob", received)
+    assert (world.amount(LOT, "ada>bob"), world.amount(LOT, "bob")) == ("30", "10")
     world.event("bob", receiving(amounts=[quantity(LOT)], sender="ada"))
     assert (world.amount(LOT, "ada>bob"), world.amount(LOT, "bob")) == ("0", "40")
     assert world.lot_story(LOT) == ["EVENT"] * 4
