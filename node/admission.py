@@ -14,7 +14,7 @@ from typing import Final
 from client.clock import now_ms
 from ledger.admission import Repeated
 from ledger.errors import Invalid
-from ledger.limits import POOL_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
 from node.chain_host import Admissible, ChainHost, Committed
 from node.pool import Pool, Waiting
@@ -22,14 +22,39 @@ from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import Outcome
 
 CHUNK: Final = 64  # transactions checked at a time
-PEERS_WAITING_MAX: Final = POOL_TRANSACTIONS_MAX
-CLIENTS_WAITING_MAX: Final = 10_000
+WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
+WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
 
 @dataclass(frozen=True, slots=True)
 class _Incoming:
     data: bytes
     answer: "asyncio.Future[Outcome] | None"  # None: from a validator, which wants no answer
+
+
+class _Queue:
+    """Transactions of one side that wait to be checked: bounded, first come first served."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Incoming] = deque()
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def put(self, item: _Incoming) -> bool:
+        """False: there is no room."""
+        if len(self._items) >= WAITING_MAX or self._bytes + len(item.data) > WAITING_BYTES_MAX:
+            return False
+        self._items.append(item)
+        self._bytes += len(item.data)
+        return True
+
+    def get(self) -> _Incoming:
+        """The one that waits longest."""
+        item = self._items.popleft()
+        self._bytes -= len(item.data)
+        return item
 
 
 class Admission:
@@ -42,8 +67,8 @@ class Admission:
         self._pool = pool
         self._pass_on = pass_on
         self._wake = wake
-        self._from_clients: deque[_Incoming] = deque()
-        self._from_validators: deque[_Incoming] = deque()
+        self._from_clients = _Queue()
+        self._from_validators = _Queue()
         self._arrived = asyncio.Event()
         self._closed: Invalid | None = Invalid("the node is starting", Reason.NOT_SYNCED)
         self._finals: dict[bytes, asyncio.Future[Outcome]] = {}
@@ -59,8 +84,8 @@ class Admission:
     def offer(self, transactions: Iterable[bytes]) -> None:
         """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
         for data in transactions:
-            if self._closed is None and len(self._from_validators) < PEERS_WAITING_MAX:
-                self._from_validators.append(_Incoming(data, None))
+            if self._closed is None:
+                self._from_validators.put(_Incoming(data, None))
         self._arrived.set()
 
     def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
@@ -71,10 +96,9 @@ class Admission:
             raise Invalid(
                 f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE
             )
-        if len(self._from_clients) >= CLIENTS_WAITING_MAX:
-            raise Invalid("too many transactions wait to be checked; try again in a moment", Reason.POOL_FULL)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._from_clients.append(_Incoming(data, answer))
+        if not self._from_clients.put(_Incoming(data, answer)):
+            raise Invalid("too many transactions wait to be checked; try again in a moment", Reason.POOL_FULL)
         self._arrived.set()
         return answer
 
@@ -138,9 +162,9 @@ class Admission:
         chunk: list[_Incoming] = []
         while len(chunk) < CHUNK and (self._from_clients or self._from_validators):
             if self._from_clients:
-                chunk.append(self._from_clients.popleft())
+                chunk.append(self._from_clients.get())
             if self._from_validators:
-                chunk.append(self._from_validators.popleft())
+                chunk.append(self._from_validators.get())
         return chunk
 
     def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome:

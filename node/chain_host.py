@@ -29,7 +29,7 @@ from ledger.view import ProvenState, View
 from node.kept_views import KeptViews
 from node.pool import Waiting
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Result
+from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Reason, Result
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("chiptrace.chain")
@@ -202,6 +202,12 @@ class ChainHost:
             except Invalid as error:
                 _LOG.warning("block refused", extra={"cause": str(error), "reason": error.code})
                 return False
+            except (StoreError, InvariantBroken):
+                raise
+            except Exception:
+                # Judging changes nothing, so a block that upsets it is only refused, whoever made it.
+                _LOG.exception("block refused: judging it failed")
+                return False
             return True
 
         return await self._writer.run(Priority.AGREEMENT, judging)
@@ -279,6 +285,11 @@ class ChainHost:
             transaction = self._app.check_transaction(data, now_ms)
         except Invalid as error:
             return error
+        except (StoreError, InvariantBroken):
+            raise
+        except Exception:
+            _LOG.exception("transaction refused: checking it failed", extra={"bytes": len(data)})
+            return Invalid("this node cannot read the transaction", Reason.MALFORMED)
         return Admissible(transaction, self._member(transaction.body.signer))
 
     def _member(self, signer: bytes) -> str:

@@ -8,14 +8,13 @@ A failed disk or a broken invariant ends `run`, and with it the node.
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from client.clock import now_ms
+from client.clock import SteadyClock, now_ms
 from consensus.effects import (
     BlockBuilt,
     BlockJudged,
@@ -36,11 +35,11 @@ from consensus.effects import (
     WorkPending,
 )
 from consensus.engine import Engine
-from ledger import hashes
+from ledger import codec, hashes
 from ledger.errors import Invalid, InvariantBroken
 from ledger.limits import BLOCK_BYTES_MAX, TRANSACTIONS_PER_BLOCK_MAX
 from ledger.store import Store
-from node.admission import Admission
+from node.admission import Admission, refused_outcome
 from node.chain_host import ChainHost, Committed
 from node.journal_file import ROTATE_BYTES
 from node.peers import Peers
@@ -53,28 +52,13 @@ from proto.chiptrace.v1.consensus_pb2 import (
     JournalRecord,
     PeerMessage,
 )
+from proto.chiptrace.v1.ledger_pb2 import Evidence, Operation
 
 _LOG: Final = logging.getLogger("chiptrace.driver")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
 MESSAGES_PER_PEER_MAX: Final = 256  # waiting; then the peer's stream is not read
-BLOCK_ANSWERS_PER_PEER_MAX: Final = 16  # at the same time
-
-
-class SteadyClock:
-    """The wall clock, but never backwards: where it is set back, this goes on at the pace of time."""
-
-    def __init__(self) -> None:
-        self._told_ms = now_ms()
-        self._steady = time.monotonic()
-
-    def now_ms(self) -> int:
-        """Milliseconds since 1970, never less than told before."""
-        steady = time.monotonic()
-        passed_ms = int((steady - self._steady) * 1_000)
-        if passed_ms > 0:
-            self._steady += passed_ms / 1_000
-        self._told_ms = max(self._told_ms + passed_ms, now_ms())
-        return self._told_ms
+BLOCK_ANSWERS_PER_PEER_MAX: Final = 32  # at the same time
+EVIDENCE_VALID_MS: Final = 600_000
 
 
 @dataclass(slots=True)
@@ -118,7 +102,6 @@ class Driver:
         self._proposing = True
         self._work_told = False
         self.seen: dict[bytes, Seen] = {}
-        self.faults = 0
 
     def connect(self, peers: Peers, admission: Admission) -> None:
         """Name whom to send to and whom to tell of commits; before `run`."""
@@ -270,7 +253,7 @@ class Driver:
             elif isinstance(effect, Decide):
                 self._spawn(self._execute(effect))
             elif isinstance(effect, ReportFault):
-                self._report(effect)
+                self._spawn(self._report(effect))
 
     async def _persist(self, records: list[JournalRecord]) -> None:
         if self._voting:
@@ -335,12 +318,23 @@ class Driver:
             },
         )
 
-    def _report(self, fault: ReportFault) -> None:
-        self.faults += 1
+    async def _report(self, fault: ReportFault) -> None:
+        """Bring the two votes before the chain, where they are judged and name their member."""
         _LOG.error(
             "a validator has signed two votes that exclude each other",
             extra={"height": fault.height, "validator": fault.signer.hex()},
         )
+        if not self._signer.may_vote:
+            return
+        first, second = codec.encode(fault.first), codec.encode(fault.second)
+        operation = Operation(evidence=Evidence(height=fault.height, first=first, second=second))
+        info = self._host.info
+        data = self._signer.transaction(info.chain_id, operation, now_ms() + EVIDENCE_VALID_MS)
+        try:
+            outcome = await self._ready(self._admission).submit(data)
+        except Invalid as error:
+            outcome = refused_outcome(error)
+        _LOG.info("evidence submitted", extra={"admitted": outcome.admitted, "detail": outcome.detail})
 
     # ---- answers from the store -----------------------------------------------------------------------------
 

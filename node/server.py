@@ -21,7 +21,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bridge import machine
-from client.clock import now_ms
+from client.clock import SteadyClock, now_ms
 from consensus.effects import EngineSettings
 from ledger import hashes
 from ledger.errors import ChiptraceError, Malformed, StoreError
@@ -32,7 +32,7 @@ from node import certificates, logs, peers
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
-from node.driver import Driver, SteadyClock
+from node.driver import Driver
 from node.node_status import NodeStatus
 from node.peers import Peers
 from node.pool import Pool
@@ -46,6 +46,7 @@ HEALTH_SERVICE: Final = "chiptrace.v1.Chain"
 HEALTH_SECONDS: Final = 0.1
 DRAIN_SECONDS: Final = 1.0
 CERTIFICATE_WARNING_MS: Final = 30 * 86_400_000
+EXPIRY_CHECK_SECONDS: Final = 43_200.0
 SWITCH_SECONDS: Final = 0.001  # how long one thread keeps the interpreter while another wants it
 EXIT_FAILED: Final = 1
 
@@ -147,7 +148,8 @@ class Node:
     async def _watch(self, status: NodeStatus) -> None:
         """Keep health and admission in step with the chain, and look after the certificate's end."""
         serving = False
-        warned = False
+        warn_at = 0.0
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(HEALTH_SECONDS)
             if status.synced != serving:
@@ -158,8 +160,8 @@ class Node:
                 else:
                     self._admission.close("the node is not in step with the others", Reason.NOT_SYNCED)
                 _LOG.info("in step" if serving else "out of step", extra={"height": self._host.info.height})
-            if not warned:
-                warned = True
+            if loop.time() >= warn_at:
+                warn_at = loop.time() + EXPIRY_CHECK_SECONDS
                 self._warn_of_expiry()
 
     def _warn_of_expiry(self) -> None:
@@ -167,7 +169,7 @@ class Node:
         left_ms = certificates.expires_ms(path) - now_ms()
         if left_ms < CERTIFICATE_WARNING_MS:
             _LOG.warning(
-                "the certificate ends soon; issue a new one for the same key, then restart",
+                "the certificate ends soon; put a new one for the same key in its place",
                 extra={"file": str(path), "days": left_ms // 86_400_000},
             )
 

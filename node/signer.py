@@ -12,9 +12,11 @@ from typing import Final
 
 from client import keys
 from ledger import hashes
+from ledger.block import sign_transaction
 from ledger.errors import InvariantBroken, StoreError
 from node.journal_file import JournalFile
 from proto.chiptrace.v1.consensus_pb2 import JournalRecord
+from proto.chiptrace.v1.ledger_pb2 import Operation
 
 _LOG: Final = logging.getLogger("chiptrace.signer")
 KEY_FILE: Final = "validator.key"
@@ -66,6 +68,11 @@ class Signer:
         if not self.may_vote:
             raise InvariantBroken("a key without its signing record was asked to sign")
         return hashes.sign_raw(self._seed, data)
+
+    def transaction(self, chain_id: bytes, operation: Operation, valid_until_ms: int) -> bytes:
+        """A transaction of this validator with one operation, the same bytes for the same arguments."""
+        key = hashes.sha256(operation.SerializeToString(deterministic=True))[:16]
+        return sign_transaction(chain_id, self._seed, [operation], valid_until_ms, key)
 
     def append(self, records: Sequence[JournalRecord]) -> None:
         """Make these records durable. Raises StoreError."""

@@ -132,7 +132,7 @@ class Testnet:
                 if name not in running:
                     raise NotRunning(f"{name} has ended: {self._last_words(network, name)}")
                 reply = self._ask(network, node)
-                if reply is not None and reply.synced and reply.height > 0:
+                if reply is not None and reply.synced and reply.proof_height_max > 0:
                     del waiting[name]
             if waiting and time.monotonic() > deadline:
                 names = ", ".join(waiting)

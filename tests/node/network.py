@@ -117,14 +117,16 @@ class RealChain:
         return until(settled, seconds)
 
 
-def until(condition, seconds=20):
-    """What the condition gives once it gives something."""
+def until(condition, seconds=20, default=None):
+    """What the condition gives once it gives something; after so long the default, if there is one."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
         if found:
             return found
-        assert time.monotonic() < deadline, "it did not come about in time"
+        if time.monotonic() > deadline:
+            assert default is not None, "it did not come about in time"
+            return default
         time.sleep(0.05)
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from ledger.admission import Repeated
 from ledger.errors import Invalid
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
-from node.admission import CHUNK, Admission
+from node.admission import CHUNK, WAITING_BYTES_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
@@ -201,3 +202,21 @@ async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
     s.host.gate.set()
     assert (await answer).reason == Reason.MALFORMED
     assert b"client" in s.host.checked[1]
+
+
+@scenario
+async def test_what_waits_to_be_checked_is_bounded_by_count_and_bytes(s):
+    s.host.gate = asyncio.Event()
+    s.admission.submit(b"held up")
+    await asyncio.sleep(0.01)
+    big = bytes(TRANSACTION_BYTES_MAX)
+    room = WAITING_BYTES_MAX // TRANSACTION_BYTES_MAX
+    for _ in range(room):
+        s.admission.submit(big)
+    with pytest.raises(Invalid) as error:
+        s.admission.submit(big)
+    assert error.value.reason == Reason.POOL_FULL
+    s.admission.offer([big] * (room + 10))
+    assert s.admission._from_validators._bytes <= WAITING_BYTES_MAX
+    s.host.answers = {big: Invalid("enough", Reason.MALFORMED)}
+    s.host.gate.set()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+import ssl
 
 import grpc
 import pytest
@@ -215,6 +216,25 @@ def test_a_stranger_or_plain_bytes_do_not_get_in_or_hurt(consortium, tmp_path, r
                     await call.read()
             a.send(None, vote())
             await until(lambda: b.inbox)
+
+    run(scenario())
+
+
+def test_a_renewed_certificate_is_shown_and_accepted_without_a_restart(tmp_path, run):
+    consortium = Consortium(tmp_path)
+
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(b):
+            certificates.issue(tmp_path, tmp_path / "b.pem", "b renewed", HOSTS, now_ms())
+            async with running(a):
+                await until(a.connected)
+            context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+            context.load_cert_chain(tmp_path / "a.pem", tmp_path / "a-key.pem")
+            _, writer = await asyncio.open_connection("127.0.0.1", consortium.ports["b"], ssl=context)
+            shown = writer.get_extra_info("ssl_object").getpeercert()
+            writer.transport.abort()
+            assert shown["subject"] == ((("commonName", "b renewed"),),)
 
     run(scenario())
 

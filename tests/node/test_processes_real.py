@@ -1,5 +1,6 @@
 """Real nodes as processes: what is acknowledged is everywhere and stays, whatever happens to one of them."""
 
+import itertools
 import json
 import os
 import resource
@@ -9,30 +10,37 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client import keys
 from client.clock import now_ms
 from client.connection import Connection
 from client.verified import VerifiedChain
-from ledger import state
+from consensus.messages import signed_vote
+from ledger import codec, hashes, state
 from ledger.block import log_leaf_hash
 from ledger.limits import SUBMIT_TRANSACTIONS_MAX
 from ledger.merkle import verify_inclusion
 from node import certificates
-from proto.chiptrace.v1.ledger_pb2 import MemberRecord, Reason
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Vote
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, MemberRecord, Reason
 from proto.chiptrace.v1.node_pb2 import (
     BlockAtRequest,
     FollowRequest,
     HeadersRequest,
     HistoryRequest,
     LogLeavesRequest,
+    PeerFrame,
     ProveRequest,
     SubmitRequest,
     TransactionRequest,
 )
+from proto.chiptrace.v1.node_pb2_grpc import PeerStub
 from tests.node.network import CHAIN, MEMBERS, paused, until
 
 pytestmark = pytest.mark.processes
@@ -264,6 +272,25 @@ def test_nothing_acknowledged_is_lost_when_all_are_killed_at_once(chain):
     assert chain.submit().final
 
 
+def test_without_a_quorum_a_node_says_so_and_takes_nothing_until_there_is_one_again(chain):
+    def health():
+        request = health_pb2.HealthCheckRequest(service="chiptrace.v1.Chain")
+        with chain.channel(FIRST) as channel:
+            return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+
+    serving = health_pb2.HealthCheckResponse.SERVING
+    assert until(lambda: health() == serving)
+    for member in MEMBERS[2:]:
+        chain.kill(member)
+    until(lambda: health() == health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert chain.submit().reason == Reason.NOT_SYNCED
+    assert chain.stub().GetBlock(BlockAtRequest(height=1)).block  # what is decided can still be asked for
+    chain.start()
+    chain.in_step()
+    until(lambda: health() == serving)
+    assert chain.submit().final
+
+
 def test_a_validator_that_stood_still_for_a_while_is_no_obstacle(chain):
     with paused(chain.process(MEMBERS[1])):
         assert chain.submit().final
@@ -293,6 +320,43 @@ def test_a_node_whose_data_was_deleted_follows_first_and_votes_once_it_has_caugh
     assert chain.in_step() >= height
     until(lambda: chain.status(LAST).index == MEMBERS.index(LAST))
     assert "behind the signing record" in chain.log(LAST)
+
+
+def test_two_votes_that_exclude_each_other_are_brought_before_the_chain(chain):
+    """The last validator turns: its key signs for two blocks of one view, towards a single other validator."""
+    chain.stop(LAST)
+    place, index = chain.place(LAST), MEMBERS.index(LAST)
+    seed = keys.read_seed(place / "keys" / "validator.key")
+    node = next(node for node in chain.network.nodes if node.name == f"{CHAIN}-{FIRST}")
+    files = (chain.chain.ca, place / "node-key.pem", place / "node.pem")
+    hello = (("chiptrace-chain", chain.chain.chain_id.hex()), ("chiptrace-state-version", "1"))
+
+    def votes():
+        height = chain.status().height + 1
+        for number in (1, 2):
+            vote = Vote(kind=NOTARIZE, height=height, view=1, block_hash=bytes([number]) * 32, signer=index)
+            vote.signature = hashes.sign_raw(seed, signed_vote(chain.chain.chain_id, vote))
+            yield PeerFrame(message=codec.encode(PeerMessage(vote=vote)))
+
+    def member_history():
+        items = chain.stub().GetHistory(HistoryRequest(subject=state.member_key(LAST))).items
+        return [Entry.FromString(item.entry).kind for item in items]
+
+    assert EntryKind.EVIDENCE not in member_history()
+    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    with grpc.secure_channel(node.validators, credentials) as channel:
+
+        def accused():
+            frames = list(votes())
+            held = threading.Event()
+            call = PeerStub(channel).Exchange(itertools.chain(frames, iter(held.wait, True)), metadata=hello)
+            try:
+                return until(lambda: EntryKind.EVIDENCE in member_history(), 1.5, default=False)
+            finally:
+                held.set()
+                call.cancel()
+
+        until(accused)
 
 
 def test_a_key_without_its_signing_record_never_votes_again(chain):
