@@ -72,6 +72,7 @@ _TAKEN_LENIENTLY: Final = frozenset(
         Code.CONTEXT_INVALID,
         Code.BAD_WORD,
         Code.BAD_URI,
+        Code.BAD_IDENTIFIER,  # imported as written; the ledger will say no, and the finding says so before
         Code.BAD_TEXT,
         Code.REPEATED_ITEM,
         Code.ILMD_NOT_ALLOWED,

@@ -6,10 +6,12 @@ so that no two overlap.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from ledger import event as ledger_event
 from ledger import identifiers
+from ledger.errors import Refused
 from ledger.event import EventView
 from ledger.identifiers import Identifier
 from proto.chiptrace.v1.ledger_pb2 import Event
@@ -24,11 +26,9 @@ _EPC_PARTS: Final = 5
 def needed_grants(events: Iterable[Event]) -> list[str]:
     """The fewest grant prefixes, sorted and without overlap, that cover everything the events name.
 
-    Raises Refused where an event cannot be read by the rules, naming the field.
+    Events that the rules refuse to read cannot be captured under any grant and are passed over.
     """
-    named = sorted(
-        {name.text: name for event in events for name in names(ledger_event.read_event(event))}.items()
-    )
+    named = sorted({name.text: name for view in _views(events) for name in names(view)}.items())
     told = {name.company_prefix for _, name in named if name.company_prefix}
     found = {prefix_for(name, told) for _, name in named}
     return sorted(
@@ -63,9 +63,14 @@ def prefix_for(name: Identifier, told: Iterable[str] = ()) -> str:
 
 
 def parties(events: Iterable[Event]) -> list[str]:
-    """The canonical identifiers of everybody the events ship to, receive from or hand ownership to, sorted.
-
-    Raises Refused where an event cannot be read by the rules, naming the field.
-    """
-    views = [ledger_event.read_event(event) for event in events]
+    """The canonical identifiers of everybody the events ship to, receive from or hand ownership to, sorted."""
+    views = _views(events)
     return sorted({party.identifier.text for view in views for party in (*view.sources, *view.destinations)})
+
+
+def _views(events: Iterable[Event]) -> list[EventView]:
+    views = []
+    for event in events:
+        with suppress(Refused):
+            views.append(ledger_event.read_event(event))
+    return views

@@ -67,12 +67,14 @@ def _words(text: str) -> frozenset[str]:
 
 _CBV: Final = "https://ref.gs1.org/cbv/"
 
+# `notifying` and `subject_to_regulation` are not in CBV 2.0 itself; GS1's guideline on the EU's deforestation
+# regulation has events bear them.
 BIZ_STEP: Final = Vocabulary(
     "bizStep",
     _words(
         "accepting arriving assembling collecting commissioning consigning creating_class_instance cycle_counting "
         "decommissioning departing destroying disassembling dispensing encoding entering_exiting holding "
-        "inspecting installing killing loading other packing picking receiving removing repackaging repairing "
+        "inspecting installing killing loading notifying other packing picking receiving removing repackaging repairing "
         "replacing reserving retail_selling sampling sensor_reporting shipping staging_outbound stock_taking "
         "stocking storing transporting unloading unpacking void_shipping"
     ),
@@ -86,7 +88,7 @@ DISPOSITION: Final = Vocabulary(
         "damaged destroyed dispensed disposed encoded expired in_progress in_transit inactive mismatch_class "
         "mismatch_instance mismatch_quantity needs_replacement no_pedigree_match non_conformant "
         "non_sellable_other partially_dispensed recalled reserved retail_sold returned sellable_accessible "
-        "sellable_not_accessible stolen unavailable unknown"
+        "sellable_not_accessible stolen subject_to_regulation unavailable unknown"
     ),
     "urn:epcglobal:cbv:disp:",
     _CBV + "Disp-",

@@ -35,15 +35,14 @@ SEED_BYTES: Final = 16
 SALT_BYTES: Final = 16
 ACTIONS: Final = frozenset(("ADD", "OBSERVE", "DELETE"))
 
+_FLOWS: Final = ("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList")
 # Which of the fields that rules read an event of each type may have.
 _OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
-    "ObjectEvent": frozenset(("epcList", "quantityList", "action")),
-    "AggregationEvent": frozenset(("parentID", "childEPCs", "childQuantityList", "action")),
-    "AssociationEvent": frozenset(("parentID", "childEPCs", "childQuantityList", "action")),
-    "TransactionEvent": frozenset(("parentID", "epcList", "quantityList", "action")),
-    "TransformationEvent": frozenset(
-        ("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList", "transformationID")
-    ),
+    "ObjectEvent": frozenset(("action", "epcList", "quantityList")),
+    "AggregationEvent": frozenset(("action", "parentID", "childEPCs", "childQuantityList")),
+    "AssociationEvent": frozenset(("action", "parentID", "childEPCs", "childQuantityList")),
+    "TransactionEvent": frozenset(("action", "parentID", "epcList", "quantityList")),
+    "TransformationEvent": frozenset(("action", "transformationID", *_FLOWS)),
 }
 _OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
 _UNIT: Final = re.compile(r"[A-Z0-9]{2,3}\Z")
@@ -235,7 +234,12 @@ class _EventReader:
         for name in sorted(self._fields.keys() & _OWNED - _OWN_FIELDS[kind]):
             raise event_values.invalid(name, f"is no field of {kind}")
         action = self._text("action")
-        if kind != "TransformationEvent" and action not in ACTIONS:
+        if kind == "TransformationEvent":
+            # It has none by the standard; some write the only one that would not contradict it.
+            if action not in ("", "ADD"):
+                raise event_values.invalid("action", "a TransformationEvent has none")
+            action = ""
+        elif action not in ACTIONS:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
         parent = self._text("parentID")
         run = self._text("transformationID")
@@ -319,9 +323,8 @@ class _EventReader:
     def _identifiers(self, name: str) -> tuple[Identifier, ...]:
         items = self._list(name)
         texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
-        found = [self._identifier(text, f"{name}[{i}]") for i, text in enumerate(texts)]
         # A list without order: naming a thing twice names it once.
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(self._identifier(text, f"{name}[{i}]") for i, text in enumerate(texts)))
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
         return tuple(self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name)))

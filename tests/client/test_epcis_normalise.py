@@ -124,7 +124,6 @@ def test_strict_import_puts_nothing_right():
         {"eventTime": "yesterday"},
         {"action": "CREATE"},
         {"type": "OwnEvent"},
-        {"epcList": ["https://id.gs1.org/01/1"]},
         {"epcList": [7]},
         {"quantityList": [{"epcClass": "urn:x1:a", "quantity": "twenty"}]},
         {"sourceList": [{"type": "owning_party"}]},
@@ -150,6 +149,7 @@ def test_lenient_import_leaves_out_what_rules_could_not_read(fault):
     "fault",
     [
         {"comment": "hello"},
+        {"epcList": ["urn:epc:id:sgtin:4012345.recycled.7"]},
         {"bizStep": "transforming"},
         {"ilmd": {"lot": "7"}},
         {"readPoint": {"name": "gate"}},

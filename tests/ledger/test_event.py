@@ -287,6 +287,14 @@ def test_a_whole_transformation():
     assert view.biz_transactions == (("", "urn:x:1"), ("po", "urn:x:2"))
 
 
+def test_an_added_transformation_is_a_transformation():
+    made = Event(
+        seed=SEED,
+        fields=fields({"type": "TransformationEvent", "action": "ADD", "eventTime": "2025-01-15T14:25:00Z"}),
+    )
+    assert read_event(made).action == ""
+
+
 def test_parties_are_canonical_and_places_are_left_out():
     view = read_event(
         event(
