@@ -147,6 +147,7 @@ def test_proposals_out_of_shape(name):
         PeerMessage(block_request=BlockRequest(block_hash=HASH, from_height=1, to_height=1)),
         PeerMessage(block_request=BlockRequest(block_hash=HASH[1:])),
         PeerMessage(block_reply=BlockReply(block_hash=HASH[1:])),
+        PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[bytes(4_194_305)])),
         PeerMessage(block_reply=BlockReply(finalization=NODE.certificate(NULLIFY, 3))),
     ],
 )
