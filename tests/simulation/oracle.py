@@ -94,6 +94,7 @@ class Oracle:
             dict
         )  # by kind, height, view
         self._final: dict[int, set[bytes]] = defaultdict(set)  # by height: what can be shown as final
+        self.blocks: dict[int, bytes] = {}  # by height, as first decided by anyone
         self.genuine: set[bytes] = set()  # certificates verified before
         self.views_to_decide: list[int] = []
         self.accused: set[int] = set()
@@ -269,6 +270,8 @@ class Oracle:
             raise Violation(
                 f"fork at {height}: {who} decides {stored.block_hash.hex()[:8]} after {first.hex()[:8]}"
             )
+        if self.blocks.setdefault(height, stored.block) != stored.block:
+            raise Violation(f"{who} executes other bytes than others under the same hash at {height}")
         if (certificate.kind, certificate.height, certificate.block_hash) != (
             FINALIZE,
             height,

@@ -7,7 +7,9 @@ the rules forbid. What only whole runs have is broken here.
 
 from dataclasses import replace
 
+from consensus import bodies
 from consensus.bodies import Bodies
+from consensus.catchup import Catchup
 from consensus.effects import Persist
 from consensus.outbox import Outbox
 from consensus.repair import Resender
@@ -135,6 +137,34 @@ def test_standing_still_without_resending_is_seen(monkeypatch):
 def test_forgetting_own_votes_at_a_restart_is_seen(monkeypatch):
     monkeypatch.setattr(Safety, "restore", lambda self, vote: None)
     assert any("casts" in each or "both" in each for each in violations(["equivocator"], bend=rough))
+
+
+def test_a_body_under_a_true_header_that_is_not_the_whole_block_is_seen(monkeypatch):
+    monkeypatch.setattr(
+        bodies, "check_body", lambda chain_id, data, _: bodies.identify(chain_id, data).header
+    )
+    assert any("executes other bytes" in each for each in violations(["swapper"], bend=rough))
+
+
+def test_never_fetching_is_seen(monkeypatch):
+    monkeypatch.setattr(Catchup, "requests", lambda self, need, now_ms: [])
+    assert any("stuck" in each for each in violations([], bend=rough))
+
+
+def test_a_timer_forgotten_at_a_restart_is_seen(monkeypatch):
+    monkeypatch.setattr(Voter, "resume", lambda self, now_ms: None)
+    assert any("stuck" in each for each in violations(["silent"], bend=rough))
+
+
+def test_own_votes_not_counted_after_a_restart_are_seen(monkeypatch):
+    """Three that are left, all of whom restart after voting, one vote short for ever."""
+
+    def restore(self, vote):
+        self._safety.restore(vote)
+        self.own_votes.append(vote)
+
+    monkeypatch.setattr(Voter, "_restore_vote", restore)
+    assert any("stuck" in each for each in violations(["silent"], bend=rough))
 
 
 def test_the_scenarios_differ():

@@ -9,11 +9,11 @@ import pytest
 from tests.simulation.run import simulate
 
 PINNED = [
-    (24, "a link slower than the patience for block requests: late answers were refused for ever"),
-    (65, "the same, idle"),
-    (132, "the same, with half of the height's bodies missing"),
-    (153, "the same, with ten validators under load"),
-    (268, "the same, without anyone dishonest"),
+    (37, "a link slower than the patience for block requests: late answers were refused for ever"),
+    (169, "the same, five validators"),
+    (181, "the same, and without that node there is no quorum"),
+    (210, "the same, four validators"),
+    (263, "the same, with flooding"),
 ]
 
 

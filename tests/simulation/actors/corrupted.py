@@ -50,7 +50,7 @@ class Corrupted(Replica):
     # ---- its own hand ---------------------------------------------------------------------------
 
     def members(self, height: int) -> list[int]:
-        validators = self.application.set_at(min(height, self.application.height + 2)).validators
+        validators = self.application.set_at(max(1, min(height, self.application.height + 2))).validators
         return [self.keys.index[each.key] for each in validators]
 
     def leader(self, height: int, view: int) -> int:

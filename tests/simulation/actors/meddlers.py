@@ -61,9 +61,9 @@ class Swapper(Corrupted):
         super().emit(effects.Send(effect.to, message))
 
     def spoil(self, reply: BlockReply) -> None:
-        choice = self.world.random.randrange(5)
+        choice = self.world.random.randrange(6)
         blocks = list(reply.blocks)
-        if choice == 0:
+        if choice in {0, 5}:
             blocks = [self.swapped(each) for each in blocks]
         elif choice == 1:
             blocks = blocks[1:]
