@@ -86,7 +86,7 @@ def revoke_attestation(context: Context, operation: RevokeAttestation) -> None:
 
 def _check_claim(operation: Attest) -> None:
     for what, text in (("id", operation.id), ("subject", operation.subject)):
-        if not text.isascii() or identifiers.canonical(text).text != text:
+        if identifiers.canonical(text).text != text:
             raise Refused(f"{what} {text!a} is not in canonical form", Reason.IDENTIFIER_INVALID)
     if operation.kind not in KINDS:
         raise Refused(f"kind {operation.kind!a} is none of {', '.join(KINDS)}", Reason.ATTESTATION_INVALID)

@@ -159,7 +159,6 @@ def _require_inside(recording: Recording, container: PartRecord, identifier: Ide
             f"{record.id} left {container.id} when its generation {record.generation} was closed",
             Reason.GENERATION_CLOSED,
         )
-    recording.check_new(record)
     return record
 
 

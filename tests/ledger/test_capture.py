@@ -102,6 +102,7 @@ def test_documents_are_tied_to_what_one_has(world, action):
     assert world.amount(lot("L"), "ada") == "10"
     with refused(Reason.NOT_IN_CUSTODY):
         world.event("bob", event)
+    world.event("ada", {"type": "TransactionEvent", "action": action, "parentID": part(2)})
 
 
 def test_the_same_event_is_not_entered_twice_in_a_row(world):

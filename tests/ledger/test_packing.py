@@ -174,6 +174,9 @@ def test_an_observed_container_answers_for_its_children(world):
     with refused(Reason.UNKNOWN_PART):
         world.event("ada", observing(box(9)))
     world.event("ada", packing(box(2), [box(1)]), observing(box(1), [part(1)]))
+    world.event("ada", unpacking(box(2)), unpacking(box(1)))
+    with refused(Reason.GENERATION_CLOSED):
+        world.event("ada", observing(box(1), [part(1)]))
 
 
 def test_without_a_parent_children_are_observed(world):
@@ -181,6 +184,7 @@ def test_without_a_parent_children_are_observed(world):
     world.event("ada", observing("", [part(1), part(2)], [quantity(LOT, 10)]))
     assert world.story(part(1)) == ["EVENT", "PACKED", "EVENT"]
     assert world.lot_story(LOT) == ["EVENT", "EVENT"]
+    world.event("ada", observing("", [], [quantity(LOT, 10)]))
     with refused(Reason.NOTHING_TO_DO):
         world.event("ada", observing(""))
     with refused(Reason.NOT_IN_CUSTODY):
@@ -269,6 +273,16 @@ def test_amounts_go_in_along_and_out(world):
     assert world.amount(LOT, "bob", "KGM") == "0.5"
     assert world.amount(LOT, box(1)) == "0"
     assert world.lot_story(LOT) == ["EVENT", "PACKED", "UNPACKED", "UNPACKED"]
+
+
+def test_an_amount_goes_in_and_out_once_per_event(world):
+    events = packing(box(1), [], [quantity(LOT, 10)]), unpacking(box(1), [], [quantity(LOT, 4)])
+    for operation in [world.capture(event) for event in events]:
+        world.act("ada", operation)
+        world.event("ada", seen([box(1)]))
+        with refused(Reason.EVENT_REPEATED):
+            world.act("ada", operation)
+    assert world.amount(LOT, box(1)) == "6"
 
 
 def test_the_last_amount_out_closes_too(world):

@@ -79,6 +79,14 @@ def test_a_run_without_a_name_is_its_event(world):
         world.act("ada", named)
 
 
+def test_a_run_without_a_name_is_recorded_once_even_if_all_live_on(world):
+    operation = world.capture(making([part(3)], [part(3)]))
+    world.act("ada", operation)
+    world.event("ada", seen([part(3)]))
+    with refused(Reason.EVENT_REPEATED):
+        world.act("ada", operation)
+
+
 def test_amounts_are_conserved_per_lot_and_unit(world):
     world.event(
         "ada", making([], [], [quantity(WAFER, 4), quantity(WAFER, "1.5", "KGM")], [quantity(DIES, 900)])
