@@ -4,37 +4,51 @@ For each subject (client/verified.py has checked all that is read here):
 
 1. Its record is proven at the pinned height, present or absent.
 2. Its history is complete; each entry's transaction is the one named and carries its signer's signature.
-3. Each operation has the digest its entry carries, and its signer's key was valid, of a fitting role and of
-   the member that is credited, at the header time of the entry's height.
+3. Each operation has the digest its entry carries and speaks of the subject in the way the entry says; its
+   signer's key was valid, of a fitting role and of the member that is credited, at the header time of the height.
 4. It came to be by right: commissioned (or made) by a holder of a grant for its identifier on its home chain,
    or it arrived over the bridge, in which case the source chain is asked the same questions and must show the
-   same packet sent, the same history up to the send, and the part departed.
-5. While it was inside a container, the container's entries of that interval are its own.
-6. What it was made of, and what is installed in it, is audited likewise.
+   same packet sent to this chain, the same history up to the send, and the part gone from there.
+5. Custody told again from the entries alone leads to what the record says; while it was inside a container, the
+   container's entries of that interval are its own.
+6. What it was made of, and what is installed in it, is audited likewise, and says the same of it.
+7. The chains agree: present on one only, one home, and each chain's past is the one that the others saw.
 
 Findings never stop the walk; a broken proof does (NotVerifiable).
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
+from client.audit_chains import PRESENT, Others, present_status
 from client.audit_crossing import check_crossing
+from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
-from client.audit_report import Finding, Report, Step, Subject, Verdict
-from client.verified import NotVerifiable, VerifiedChain
+from client.audit_inside import Containers, with_containers
+from client.audit_kinds import carried, is_among
+from client.audit_report import CODES, FINDINGS_MAX, Finding, Report, Subject, Verdict
+from client.connection import NodeRefused
+from client.records import name_of
+from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
-from ledger.errors import ChiptraceError
+from ledger.errors import ChiptraceError, InvariantBroken
 from ledger.identifiers import canonical
+from ledger.members import member_for
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     GenerationRecord,
     LotRecord,
+    Parameters,
     PartRecord,
     PartStatus,
     Reason,
 )
 
 SUBJECTS_MAX = 10_000
-INSIDE_DEPTH_MAX = 8
+ATTEMPTS_MAX = 3
+AUDIT_MS_MAX = 900_000
+CALLS_MAX = 200_000  # per chain
+BYTES_MAX = 1_073_741_824  # per chain
 Progress = Callable[[str], None]
 
 
@@ -44,24 +58,44 @@ class Audit:
     def __init__(self, chains: Mapping[bytes, VerifiedChain], progress: Progress = lambda _: None) -> None:
         self._chains = chains
         self._progress = progress
+        self._begin()
+
+    def _begin(self) -> None:
         self._subjects: dict[tuple[bytes, str], Subject] = {}
+        self._waiting: deque[tuple[VerifiedChain, Subject]] = deque()
         self._readers: dict[bytes, EntryReader] = {}
-        self.findings: list[Finding] = []
+        self._containers: dict[bytes, Containers] = {}
+        self._found: dict[Finding, None] = {}
+        self._digests: dict[tuple[bytes, str], set[bytes]] = {}
+        self._inputs: list[tuple[VerifiedChain, str, str, Reading]] = []  # chain, what was made, input, event
+        self._present: dict[str, list[VerifiedChain]] = {}
+        self._made: list[tuple[VerifiedChain, str]] = []
+        self._clients: list[tuple[VerifiedChain, str]] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, in the order found, each once."""
+        return list(self._found)
 
     def run(self, identifier: str, chain_id: bytes, now_ms: Callable[[], int]) -> Report:
-        """Audit one part or lot on one chain; never raises for what nodes say, but reports it."""
+        """Audit one part or lot on one chain. Never raises for what nodes say, but reports it."""
         started = now_ms()
         report = Report(asked=identifier)
+        for chain in self._chains.values():
+            chain.budget = Budget(chain.now_ms() + AUDIT_MS_MAX, CALLS_MAX, BYTES_MAX)
         try:
-            name = canonical(identifier).text
-            report.subject = self._subject(self._chains[chain_id], name)
-            report.verdict = Verdict.FINDINGS if self.findings else Verdict.VERIFIED
+            report.subject = self._attempt(self._chains[chain_id], canonical(identifier).text)
+            report.subjects = list(self._subjects.values())
         except ChiptraceError as error:
-            report.verdict = Verdict.NOT_VERIFIABLE
             report.problem, report.problem_code = str(error), error.code
-        self._stale_heads(report)
+        except Exception as error:  # an answer nobody thought of is not a verified one
+            report.problem = f"an error of chiptrace itself ({type(error).__name__}: {error})"
+            report.problem_code = "INTERNAL"
+        self._heads(report)
         report.findings = self.findings
-        if self.findings and report.verdict is Verdict.VERIFIED:
+        if report.problem_code:
+            report.verdict = Verdict.NOT_VERIFIABLE
+        elif report.findings:
             report.verdict = Verdict.FINDINGS
         tallies = [vars(chain.tally) for chain in self._chains.values()]
         report.checked = (
@@ -72,7 +106,32 @@ class Audit:
         report.milliseconds = now_ms() - started
         return report
 
-    def _stale_heads(self, report: Report) -> None:
+    def _attempt(self, chain: VerifiedChain, name: str) -> Subject:
+        """The walk; begun anew, at newer heights, where the pinned ones were overtaken or are not served any more."""
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                return self._walk(chain, name)
+            except (Overtaken, NodeRefused) as error:
+                again = isinstance(error, Overtaken) or error.reason == Reason.HEIGHT_NOT_SERVED
+                if not again or attempt == ATTEMPTS_MAX - 1:
+                    raise
+            for one in self._chains.values():
+                one.repin()
+            self._begin()
+        raise InvariantBroken("an audit ended without an answer")
+
+    def _walk(self, chain: VerifiedChain, name: str) -> Subject:
+        asked = self._refer(chain, name)
+        while self._waiting:
+            self._fetch()
+            where, subject = self._waiting.popleft()
+            self._progress(f"{where.trust.name}: {subject.id}")
+            self._read(where, subject)
+        self._check_inputs()
+        Others(self._chains, self._find).check(self._present, self._made, self._clients)
+        return asked
+
+    def _heads(self, report: Report) -> None:
         for chain in self._chains.values():
             pinned = chain.pinned
             if pinned is None:
@@ -104,156 +163,165 @@ class Audit:
         message: str,
         transactions: tuple[bytes, ...] = (),
     ) -> None:
-        finding = Finding(code, message, chain.trust.name, subject, transactions)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        if code not in CODES:
+            raise InvariantBroken(f"{code} is no finding")
+        if len(self._found) < FINDINGS_MAX:
+            self._found[Finding(code, message, chain.trust.name, subject, transactions)] = None
+        else:
+            text = f"more than {FINDINGS_MAX} findings; the first ones are listed"
+            self._found[Finding("TOO_MANY_FINDINGS", text, "", "")] = None
 
     def _reader(self, chain: VerifiedChain) -> EntryReader:
         if chain.trust.chain_id not in self._readers:
             self._readers[chain.trust.chain_id] = EntryReader(chain, self._find)
         return self._readers[chain.trust.chain_id]
 
+    def _inside(self, chain: VerifiedChain) -> Containers:
+        if chain.trust.chain_id not in self._containers:
+            self._containers[chain.trust.chain_id] = Containers(chain, self._reader(chain))
+        return self._containers[chain.trust.chain_id]
+
     # ---- subjects -----------------------------------------------------------------------------------
 
-    def _subject(self, chain: VerifiedChain, name: str) -> Subject:
+    def _refer(self, chain: VerifiedChain, name: str) -> Subject:
+        """The subject of this name on this chain, to be read in its turn if it was not yet."""
         key = (chain.trust.chain_id, name)
-        if key in self._subjects:
-            return self._subjects[key]
-        if len(self._subjects) >= SUBJECTS_MAX:
-            raise NotVerifiable(f"more than {SUBJECTS_MAX} subjects are involved; audit a smaller part")
-        self._progress(f"{chain.trust.name}: {name}")
-        part_key, lot_key = state.part_key(name), state.lot_key(name)
-        chain.values([part_key, lot_key])
-        part = chain.record(part_key, PartRecord)
-        if part is not None:
-            return self._part(chain, part)
-        lot = chain.record(lot_key, LotRecord)
-        if lot is not None:
-            return self._lot(chain, lot)
-        subject = self._subjects[key] = Subject(chain.trust.name, name, "unknown", "NOT RECORDED")
-        self._find(
-            chain,
-            name,
-            "UNKNOWN_PART",
-            f"{name} is proven absent from chain {chain.trust.name} at height {chain.snapshot().height}",
-        )
-        return subject
+        if key not in self._subjects:
+            if len(self._subjects) >= SUBJECTS_MAX:
+                raise NotVerifiable(
+                    f"more than {SUBJECTS_MAX} subjects are involved; audit a smaller part", Reason.OVERSIZE
+                )
+            self._subjects[key] = Subject(chain.trust.name, name, "unknown", "NOT RECORDED")
+            self._waiting.append((chain, self._subjects[key]))
+        return self._subjects[key]
 
-    def _part(self, chain: VerifiedChain, record: PartRecord) -> Subject:
-        subject = Subject(
-            chain.trust.name, record.id, "part", PartStatus.Name(record.status), record.holder, record.owner
-        )
-        self._subjects[chain.trust.chain_id, record.id] = subject
+    def _fetch(self) -> None:
+        """The records of all that waits on the next subject's chain, in as few questions as possible."""
+        chain = self._waiting[0][0]
+        waiting = [subject.id for where, subject in self._waiting if where is chain]
+        keys = [key(name) for name in waiting for key in (state.part_key, state.lot_key)]
+        if keys[0] not in chain.snapshot().values or keys[1] not in chain.snapshot().values:
+            chain.values(keys)
+
+    def _read(self, chain: VerifiedChain, subject: Subject) -> None:
+        part = chain.record(state.part_key(subject.id), PartRecord)
+        if part is not None:
+            self._part(chain, subject, part)
+            return
+        lot = chain.record(state.lot_key(subject.id), LotRecord)
+        if lot is not None:
+            self._lot(chain, subject, lot)
+            return
+        height = chain.snapshot().height
+        text = f"{subject.id} is proven absent from chain {chain.trust.name} at height {height}"
+        self._find(chain, subject.id, "UNKNOWN_PART", text)
+
+    def _part(self, chain: VerifiedChain, subject: Subject, record: PartRecord) -> None:
+        status, holder, owner = present_status(chain, record)
+        subject.kind, subject.status = "part", name_of(PartStatus, status)
+        subject.holder, subject.owner = holder, owner
+        if status in PRESENT:
+            self._present.setdefault(subject.id, []).append(chain)
         if record.adopted:
-            self._find(
-                chain,
-                record.id,
-                "UNKNOWN_ORIGIN",
-                f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger",
+            text = (
+                f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger"
             )
+            self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
         entries = chain.history(state.part_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
-        self._steps(chain, subject, readings)
+        self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
+        subject.steps.extend(with_containers(readings, self._inside(chain).steps))
+        self._custody(chain, record, readings)
         self._origin(chain, subject, record, readings)
-        self._related(chain, subject, readings)
-        return subject
+        self._related(chain, subject, readings, record)
 
-    def _lot(self, chain: VerifiedChain, record: LotRecord) -> Subject:
-        subject = Subject(chain.trust.name, record.id, "lot", "LOT")
-        self._subjects[chain.trust.chain_id, record.id] = subject
+    def _lot(self, chain: VerifiedChain, subject: Subject, record: LotRecord) -> None:
+        subject.kind, subject.status = "lot", "LOT"
         if record.adopted:
-            self._find(
-                chain,
-                record.id,
-                "UNKNOWN_ORIGIN",
-                f"lot {record.id} was adopted on chain {chain.trust.name}: its origin is not on any ledger",
-            )
+            text = f"lot {record.id} was adopted on chain {chain.trust.name}: its origin is not on any ledger"
+            self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
         entries = chain.history(state.lot_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
+        self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
         subject.steps.extend(reading.step for reading in readings)
-        self._related(chain, subject, readings)
-        return subject
+        makings = [reading for reading in readings if reading.adds_to(record.id)]
+        if not readings:
+            self._find(chain, record.id, "GAP", f"lot {record.id} has a record but no history")
+        elif readings[0] not in makings and readings[0].entry.kind != EntryKind.ADOPTED_EVENT:
+            self._wrong(
+                chain, record.id, readings[0], "NO_ORIGIN", "its history does not begin with an amount of it"
+            )
+        for making in {reading.step.member: reading for reading in makings}.values():
+            self._reader(chain).check_grant(record.id, making)
+        if makings:
+            self._made.append((chain, record.id))
+        self._related(chain, subject, readings, None)
+
+    # ---- where it came from, and who had it ----------------------------------------------------------
+
+    def _custody(self, chain: VerifiedChain, record: PartRecord, readings: list[Reading]) -> None:
+        """Step 5. The story that the entries tell leads to the record."""
+        custody = Custody(
+            record.id,
+            lambda identifier: member_for(chain, identifier),
+            self._inside(chain).closing,
+            lambda reading, code, why: self._wrong(chain, record.id, reading, code, why),
+        )
+        custody.follow(readings)
+        for difference in custody.compare(record):
+            self._find(chain, record.id, "CONTRADICTION", f"{record.id}: {difference}")
+        expiry_ms = chain.record(state.PARAMETERS_KEY, Parameters)
+        if record.status == PartStatus.OFFERED and expiry_ms is not None and record.offered_at_ms:
+            late = chain.snapshot().time_ms - record.offered_at_ms - expiry_ms.offer_expiry_ms
+            if late > 0:
+                text = f"{record.id} was offered to {record.offered_to} and not received; the offer expired "
+                self._find(chain, record.id, "OFFER_EXPIRED", f"{text}{late // 1000} s ago")
+
+    def _wrong(self, chain: VerifiedChain, name: str, reading: Reading, code: str, why: str) -> None:
+        where = f"{name}, entry {reading.n} at height {reading.entry.height}"
+        self._find(chain, name, code, f"{where}: {why}", (reading.entry.transaction,))
 
     def _origin(
         self, chain: VerifiedChain, subject: Subject, record: PartRecord, readings: list[Reading]
     ) -> None:
         """Step 4. Each arrival leads to the chain it came from."""
-        arrivals = [reading for reading in readings if reading.entry.kind == EntryKind.ARRIVED]
         first = readings[0] if readings else None
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
-        elif first.entry.kind != EntryKind.ARRIVED and not record.adopted:
+        elif first.entry.kind != EntryKind.ARRIVED:
             self._reader(chain).check_grant(record.id, first)
-        for arrival in arrivals:
-            crossing = check_crossing(chain, self._chains, record, arrival, self._find)
-            if crossing is not None:
-                subject.related.append(("came from", self._subject(crossing, record.id)))
-
-    # ---- what happened to it, and what it is made of -------------------------------------------------
-
-    def _steps(self, chain: VerifiedChain, subject: Subject, readings: list[Reading]) -> None:
-        """Step 5. The subject's own entries with its containers' between packing and unpacking."""
-        for place, reading in enumerate(readings):
-            subject.steps.append(reading.step)
-            if reading.entry.kind == EntryKind.PACKED:
-                later = (r.entry for r in readings[place + 1 :])
-                end = next(
-                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)),
-                    None,
+            self._made.append((chain, record.id))
+            if record.origin_chain != chain.trust.chain_id:
+                self._wrong(
+                    chain, record.id, first, "CONTRADICTION", "its record names another chain as origin"
                 )
-                entry = reading.entry
-                subject.steps.extend(
-                    self._inside(chain, entry.container, entry.generation, entry.container_n, end, 1)
-                )
-        subject.steps.sort(key=lambda step: step.height)
+            superseded = any(reading.entry.finding == Reason.SUPERSEDES_ADOPTION for reading in readings)
+            if first.entry.kind == EntryKind.ADOPTED_EVENT and not record.adopted and not superseded:
+                self._wrong(chain, record.id, first, "UNKNOWN_ORIGIN", "it was adopted here")
+        for arrival in readings:
+            if arrival.entry.kind != EntryKind.ARRIVED:
+                continue
+            source = check_crossing(chain, self._chains, record.id, arrival, self._find)
+            packet = carried(arrival.operation)
+            if source is not None and packet is not None:
+                self._clients.append((chain, packet.packet.destination_client))
+                self._clients.append((source, packet.packet.source_client))
+                came = ("came from", self._refer(source, record.id))
+                if came not in subject.related:
+                    subject.related.append(came)
 
-    def _inside(
-        self, chain: VerifiedChain, container: str, generation: int, start: int, end: int | None, depth: int
-    ) -> list[Step]:
-        """Entries [start, end) of a container; the end of a generation that closed is its closing event's."""
-        if depth > INSIDE_DEPTH_MAX:
-            raise NotVerifiable(
-                f"{container} stands deeper than {INSIDE_DEPTH_MAX} containers", Reason.TOO_DEEP
-            )
-        record = chain.record(state.part_key(container), PartRecord)
-        closing = chain.record(state.generation_key(container, generation), GenerationRecord)
-        if record is None or closing is None:
-            raise NotVerifiable(
-                f"container {container} of a recorded packing has no record", Reason.BAD_PROOF
-            )
-        entries = chain.history(state.part_key(container), record.history)
-        if end is None:
-            end = closing.closed_n if closing.closed_by else record.history.n
-        if not start <= end <= len(entries):
-            raise NotVerifiable(
-                f"interval [{start}, {end}) is not in {container}'s history", Reason.BAD_PROOF
-            )
-        steps = []
-        for reading in self._reader(chain).read_all(container, entries)[start:end]:
-            entry = reading.entry
-            steps.append(reading.step_inside(container))
-            if entry.kind == EntryKind.PACKED:
-                later = [proven.entry for proven in entries[reading.n + 1 : end]]
-                out = next(
-                    (e.container_n - 1 for e in later if e.kind == EntryKind.UNPACKED and _same(e, reading)),
-                    None,
-                )
-                steps += self._inside(
-                    chain, entry.container, entry.generation, entry.container_n, out, depth + 1
-                )
-        return steps
+    # ---- what it is made of --------------------------------------------------------------------------
 
-    def _related(self, chain: VerifiedChain, subject: Subject, readings: list[Reading]) -> None:
+    def _related(
+        self, chain: VerifiedChain, subject: Subject, readings: list[Reading], record: PartRecord | None
+    ) -> None:
         """Step 6. Inputs of the transformation that made it; children that are in it now."""
         inside: dict[str, str] = {}
         for reading in readings:
-            view = reading.view
-            if view is None:
-                continue
-            made = reading.made(subject.id)
-            for name in made:
+            for name in reading.made(subject.id):
                 if name != subject.id:
-                    subject.related.append(("made from", self._subject(chain, name)))
+                    self._inputs.append((chain, subject.id, name, reading))
+                    subject.related.append(("made from", self._refer(chain, name)))
             relation, added, removed = reading.contents(subject.id)
             if removed is None:
                 inside.clear()
@@ -262,11 +330,37 @@ class Audit:
                     inside.pop(name, None)
             inside.update(dict.fromkeys(added, relation))
         for name, relation in inside.items():
-            subject.related.append((relation, self._subject(chain, name)))
+            subject.related.append((relation, self._refer(chain, name)))
+        if record is not None:
+            self._contents(chain, record, [name for name in inside if not canonical(name).is_class])
 
+    def _contents(self, chain: VerifiedChain, record: PartRecord, children: list[str]) -> None:
+        """What its history puts into it says that it is there, and nothing else does."""
+        chain.values(state.part_key(name) for name in children)
+        for name in children:
+            child = chain.record(state.part_key(name), PartRecord)
+            if child is not None and (child.container, child.generation) != (record.id, record.generations):
+                text = f"{record.id} holds {name} by its history, which is elsewhere by its own record"
+                self._find(chain, record.id, "CONTRADICTION", text)
+        if not record.open:
+            return
+        filling = chain.record(state.generation_key(record.id, record.generations), GenerationRecord)
+        if filling is None or filling.closed_by or filling.count != len(children):
+            count = 0 if filling is None else filling.count
+            text = f"{record.id} holds {len(children)} parts by its history, and {count} by its record"
+            self._find(chain, record.id, "CONTRADICTION", text)
 
-def _same(entry: object, packing: Reading) -> bool:
-    return (
-        getattr(entry, "container", None) == packing.entry.container
-        and getattr(entry, "generation", None) == packing.entry.generation
-    )
+    def _check_inputs(self) -> None:
+        """Step 6. What went into something has that event in its own history, too."""
+        for chain, made, name, reading in self._inputs:
+            digests = self._digests.get((chain.trust.chain_id, name))
+            view = reading.view
+            named = view is not None and is_among(name, view.inputs, view.input_quantities)
+            if digests is not None and (not named or reading.entry.digest not in digests):
+                self._wrong(
+                    chain,
+                    name,
+                    reading,
+                    "CONTRADICTION",
+                    f"it went into {made}, and its history does not say so",
+                )

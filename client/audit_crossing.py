@@ -1,93 +1,106 @@
 """The step from one chain to the chain a part came from: both must tell the same story."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from bridge.packet import packet_commitment
 from client.audit_entries import Find, Reading
-from client.verified import NotVerifiable, VerifiedChain
+from client.audit_kinds import Carried, carried
+from client.verified import NotVerifiable, Overtaken, ProvenEntry, VerifiedChain
 from ledger import codec, merkle, state
 from ledger.history import entry_leaf
-from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Packet, ReceivePacket
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, PartRecord, PartStatus, Reason
-
-_PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
+from ledger.limits import TRANSACTION_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SendPart
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, PartRecord, Reason
 
 
 def check_crossing(
-    chain: VerifiedChain,
-    chains: Mapping[bytes, VerifiedChain],
-    record: PartRecord,
-    arrival: Reading,
-    find: Find,
+    chain: VerifiedChain, chains: Mapping[bytes, VerifiedChain], part: str, arrival: Reading, find: Find
 ) -> VerifiedChain | None:
     """The chain a part came from, or None (a finding) when the trust file does not know it.
 
     1. The arrival carries the packet whose commitment stands in its entry, and the packet names this part.
     2. The client it came over is, proven here, a client of a chain in the trust file.
-    3. That chain proves the part's complete history, with exactly this packet sent at the place it claims.
+    3. That chain proves the part's complete history, with exactly this packet sent at the place it claims,
+       over a client that is, proven there, a client of this chain.
     4. What stands before the send hashes to the root that travelled with the part.
-    5. The part is not present on both chains.
+    5. Nothing stands after the send but that the part is gone for good, until it comes home by another crossing.
 
     Raises NotVerifiable when the chains contradict each other.
     """
-    received = codec.decode(ReceivePacket, arrival.operation.receive_packet, TRANSACTION_BYTES_MAX)
-    packet = received.packet
-    transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
-    where = f"arrival of {record.id} on chain {chain.trust.name} at height {arrival.entry.height}"
+    where = f"arrival of {part} on chain {chain.trust.name} at height {arrival.entry.height}"
     # (1)
-    if arrival.entry.digest != packet_commitment(packet) or transfer.part != record.id:
+    packet = carried(arrival.operation)
+    if packet is None or arrival.entry.digest != packet.commitment or packet.transfer.part != part:
         raise NotVerifiable(f"{where}: its packet is not the one that was received", Reason.PACKET_MISMATCH)
     # (2)
-    client = chain.record(state.client_key(packet.destination_client), ClientRecord)
+    client = chain.record(state.client_key(packet.packet.destination_client), ClientRecord)
     if client is None:
         raise NotVerifiable(
-            f"{where}: client {packet.destination_client} has no record", Reason.UNKNOWN_CLIENT
+            f"{where}: client {packet.packet.destination_client} has no record", Reason.UNKNOWN_CLIENT
         )
     source = chains.get(client.chain_id)
-    if source is None:
-        find(
-            chain,
-            record.id,
-            "CHAIN_NOT_TRUSTED",
-            f"{where}: it came from chain {client.chain_id.hex()}, which the trust file does not name; what happened "
-            "there is not verified",
-            (arrival.entry.transaction,),
-        )
+    if source is None or source is chain:
+        text = f"{where}: it came from chain {client.chain_id.hex()}, which the trust file does not name; "
+        text += "what happened there is not verified"
+        find(chain, part, "CHAIN_NOT_TRUSTED", text, (arrival.entry.transaction,))
         return None
-    # (3) and (4)
-    sent = source.record(state.part_key(record.id), PartRecord)
-    if sent is None:
-        raise NotVerifiable(
-            f"{where}: chain {source.trust.name} proves that it never had this part", Reason.BAD_PROOF
-        )
-    _check_sent(source, sent, packet, transfer, where)
-    # (5)
-    if record.status in _PRESENT and sent.status in _PRESENT:
-        find(
-            chain,
-            record.id,
-            "LIVE_TWICE",
-            f"{record.id} is present on chain {chain.trust.name} and on chain {source.trust.name}",
-            (arrival.entry.transaction,),
-        )
+    # (3) to (5)
+    _check_source(chain, source, part, arrival, packet, find)
     return source
 
 
-def _check_sent(
-    source: VerifiedChain, sent: PartRecord, packet: Packet, transfer: CustodyTransfer, where: str
+def _check_source(
+    chain: VerifiedChain, source: VerifiedChain, part: str, arrival: Reading, packet: Carried, find: Find
 ) -> None:
-    digest = packet_commitment(packet)
-    entries = source.history(state.part_key(sent.id), sent.history)
-    place = next((p.n for p in entries if p.entry.kind == EntryKind.SENT and p.entry.digest == digest), None)
+    where = f"arrival of {part} on chain {chain.trust.name} at height {arrival.entry.height}"
+    record = source.record(state.part_key(part), PartRecord)
+    entries = source.history(state.part_key(part), record.history) if record is not None else []
+    place = next(
+        (
+            proven.n
+            for proven in entries
+            if proven.entry.kind == EntryKind.SENT and proven.entry.digest == packet.commitment
+        ),
+        None,
+    )
+    # (3)
     if place is None:
+        text = f"{where}: chain {source.trust.name} proves a complete history in which it was never sent"
+        if arrival.step.time_ms > source.snapshot().time_ms:
+            raise Overtaken(text, Reason.PACKET_MISMATCH)
+        raise NotVerifiable(text, Reason.PACKET_MISMATCH)
+    over = _client_of(entries, place)
+    there = None if over is None else source.record(state.client_key(over), ClientRecord)
+    if over != packet.packet.source_client or there is None or there.chain_id != chain.trust.chain_id:
         raise NotVerifiable(
-            f"{where}: chain {source.trust.name} proves a complete history in which it was never sent",
-            Reason.PACKET_MISMATCH,
+            f"{where}: chain {source.trust.name} sent it over client {over or 'unknown'}, which leads to another chain",
+            Reason.WRONG_COUNTERPARTY,
         )
+    # (4)
     leaves = [entry_leaf(source.trust.chain_id, codec.encode(proven.entry)) for proven in entries[:place]]
-    if transfer.history_n != place or transfer.history_root != merkle.root(leaves):
+    if packet.transfer.history_n != place or packet.transfer.history_root != merkle.root(leaves):
         raise NotVerifiable(
             f"{where}: the history that travelled with it is not the one chain {source.trust.name} proves",
             Reason.PACKET_MISMATCH,
         )
+    # (5)
+    if len(entries) > place + 1:
+        after = entries[place + 1].entry
+        if after.kind != EntryKind.DEPARTED_FOR_GOOD or after.digest != packet.commitment:
+            text = f"{where}: chain {source.trust.name} shows at height {after.height} that it was not gone by then"
+            find(source, part, "TAKEN_BACK", text, (arrival.entry.transaction, after.transaction))
+
+
+def _client_of(entries: Sequence[ProvenEntry], place: int) -> str | None:
+    """The client that a send went over: named by a send_part; for a return the one of the arrival before it."""
+    sent = entries[place]
+    if sent.entry.operation >= len(sent.transaction.body.operations):
+        return None
+    operation = sent.transaction.body.operations[sent.entry.operation]
+    if operation.WhichOneof("kind") == "send_part":
+        return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).client
+    for proven in reversed(entries[:place]):
+        operations = proven.transaction.body.operations
+        if proven.entry.kind == EntryKind.ARRIVED and proven.entry.operation < len(operations):
+            arrived = carried(operations[proven.entry.operation])
+            return None if arrived is None else arrived.packet.destination_client
+    return None

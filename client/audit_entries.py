@@ -1,23 +1,18 @@
 """Entries of a history read for an audit: what was said, by whom, and whether she might say it then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.packet import packet_commitment
-from client.audit_report import Step
+from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch
+from client.audit_report import CODES, Step
+from client.records import name_of
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
 from ledger.identifiers import canonical, grant_prefixes
-from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import (
-    AcknowledgePacket,
-    Packet,
-    ReceivePacket,
-    SendPart,
-    TimeoutPacket,
-)
+from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     Entry,
@@ -27,11 +22,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
     KeyRecord,
     Operation,
     Reason,
+    Role,
 )
 
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
-_WITH_PACKET = {"receive_packet", "acknowledge_packet", "timeout_packet"}
-_SENDING = {"send_part", "return_part"}
+_HAPPENED = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)  # not merely declared wrong, or flagged
 
 
 @dataclass(frozen=True)
@@ -51,19 +46,27 @@ class Reading:
     def made(self, name: str) -> list[str]:
         """Identifiers of what went into the transformation that put out `name`; none for other events."""
         view = self.view
-        if view is None or view.type != "TransformationEvent":
+        if view is None or view.type != "TransformationEvent" or self.entry.kind not in _HAPPENED:
             return []
         outputs = {item.text for item in view.outputs} | {item.of.text for item in view.output_quantities}
         if name not in outputs:
             return []
         return [item.text for item in view.inputs] + [item.of.text for item in view.input_quantities]
 
+    def adds_to(self, name: str) -> bool:
+        """Whether this entry brings an amount of a lot into being."""
+        view = self.view
+        if view is None or self.entry.kind != EntryKind.EVENT:
+            return False
+        added = view.type == "ObjectEvent" and view.action == "ADD" and is_among(name, view.quantities)
+        return added or is_among(name, view.output_quantities)
+
     def contents(self, name: str) -> tuple[str, list[str], list[str] | None]:
         """What this entry put into `name` and took out of it (None: everything): (relation, in, out)."""
         view = self.view
         if view is None or view.parent is None or view.parent.text != name:
             return "", [], []
-        if view.type not in ("AggregationEvent", "AssociationEvent"):
+        if not is_filling(view) or self.entry.kind not in _HAPPENED:
             return "", [], []
         relation = "installed" if view.type == "AssociationEvent" else "contains"
         children = [item.text for item in view.children] + [item.of.text for item in view.child_quantities]
@@ -82,8 +85,8 @@ class EntryReader:
         self._find = find
         self._read: dict[tuple[str, int], Reading] = {}
 
-    def read_all(self, name: str, entries: list[ProvenEntry]) -> list[Reading]:
-        """Every entry of a subject's history, in order. Raises NotVerifiable."""
+    def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
+        """Entries of a subject's history, in order. Raises NotVerifiable."""
         missing = [proven for proven in entries if (name, proven.n) not in self._read]
         signers = [state.signer_key(proven.transaction.body.signer) for proven in missing]
         self._chain.values(signers)
@@ -97,13 +100,20 @@ class EntryReader:
         entry, body = proven.entry, proven.transaction.body
         if entry.operation >= len(body.operations):
             raise self._broken(name, proven, "its transaction has no such operation")
+        if not time_ms <= body.valid_until_ms <= time_ms + TRANSACTION_VALIDITY_MS_MAX:
+            raise self._broken(name, proven, "its transaction was not valid at that time")
         operation = body.operations[entry.operation]
         view = self._checked_operation(name, proven, operation)
-        member = self._signer(name, proven, time_ms)
+        member = self._signer(name, proven, operation, time_ms)
         if entry.finding:
-            self._finding(name, proven, Reason.Name(entry.finding), f"recorded by {member}")
+            code = name_of(Reason, entry.finding)
+            if code not in CODES:
+                raise self._broken(name, proven, f"{code} is no finding that an entry can have")
+            self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
-            self._attestation(name, proven, operation)
+            self._attestation(name, proven, operation, member)
+        elif entry.kind == EntryKind.CORRECTED:
+            self._finding(name, proven, "ERROR_DECLARED", f"{member} declares an event to have been wrong")
         step = Step(
             chain=self._chain.trust.name,
             height=entry.height,
@@ -116,7 +126,7 @@ class EntryReader:
         return Reading(proven.n, entry, operation, view, step)
 
     def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
-        """Step 3, first half: the operation is the one whose digest stands in the entry."""
+        """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
         entry, kind = proven.entry, operation.WhichOneof("kind") or ""
         chain_id = self._chain.trust.chain_id
         view = None
@@ -124,26 +134,33 @@ class EntryReader:
             if kind == "capture":
                 event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
                 check_event(event)
-                view, digests = read_event(event), {event_digest(chain_id, event)}
+                view, digest = read_event(event), event_digest(chain_id, event)
+            elif (packet := carried(operation)) is not None:
+                digest = packet.commitment
             else:
-                digests = {hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))}
-            if kind in _WITH_PACKET:
-                digests.add(packet_commitment(_packet(kind, getattr(operation, kind))))
+                digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))
+            why_not = mismatch(name, entry, operation, view)
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
-        # The packet a send makes is not in its operation; the arrival must show the same commitment (step 4).
-        if kind not in _SENDING and entry.digest not in digests:
+        if why_not:
+            raise self._broken(name, proven, why_not)
+        # The packet that a send makes is not in its operation; the arrival must show the same commitment (step 4).
+        if entry.kind != EntryKind.SENT and entry.digest != digest:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
         return view
 
-    def _signer(self, name: str, proven: ProvenEntry, time_ms: int) -> str:
-        """Step 3, second half: the key's member, if it might sign then."""
+    def _signer(self, name: str, proven: ProvenEntry, operation: Operation, time_ms: int) -> str:
+        """Step 3, second half: the key's member, if it might sign this then."""
         key = proven.transaction.body.signer
         record = self._chain.record(state.signer_key(key), KeyRecord)
         if record is None:
             raise self._broken(
                 name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"
             )
+        made_by = operation.WhichOneof("kind") or ""
+        if record.role not in ROLES[made_by]:
+            role = name_of(Role, record.role)
+            self._finding(name, proven, "ROLE_NOT_ALLOWED", f"a key of role {role} signed a {made_by}")
         late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
         if time_ms < record.valid_from_ms or late:
             self._finding(
@@ -155,50 +172,43 @@ class EntryReader:
             )
         return record.member
 
-    def _attestation(self, name: str, proven: ProvenEntry, operation: Operation) -> None:
+    def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id
         record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
-        if record is None:
-            raise self._broken(name, proven, f"attestation {identifier} has no record")
+        if record is None or record.subject != name:
+            raise self._broken(name, proven, f"attestation {identifier} has no record about it")
+        claim = operation.attest
+        said = (record.issuer, record.kind, record.valid_until_ms, record.scope)
+        if claim.id and said != (member, claim.kind, claim.valid_until_ms, claim.scope):
+            raise self._broken(name, proven, f"attestation {identifier} is not what {member} signed")
+        what = f"{record.kind} {identifier} by {record.issuer}"
+        now_ms = self._chain.snapshot().time_ms
         if record.revoked_at_ms:
-            self._finding(
-                name, proven, "REVOKED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}"
-            )
+            self._finding(name, proven, "REVOKED_ATTESTATION", what)
         elif record.kind == "recall":
             self._finding(name, proven, "RECALLED", f"{identifier} by {record.issuer}: {record.scope}")
-        elif 0 < record.valid_until_ms < self._chain.snapshot().time_ms:
-            self._finding(
-                name, proven, "EXPIRED_ATTESTATION", f"{record.kind} {identifier} by {record.issuer}"
-            )
+        elif 0 < record.valid_until_ms < now_ms:
+            self._finding(name, proven, "EXPIRED_ATTESTATION", what)
 
-    def check_grant(self, name: str, first: Reading) -> None:
-        """Step 4: whoever made it holds a grant for its identifier, and its home is this chain."""
+    def check_grant(self, name: str, making: Reading) -> None:
+        """Step 4: whoever made it holds the grant for its identifier, and its home is this chain."""
         keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
         self._chain.values(keys)
         grants = [grant for key in keys if (grant := self._chain.record(key, GrantRecord)) is not None]
-        held = [grant for grant in grants if grant.holder == first.step.member]
-        transactions = (first.entry.transaction,)
-        member = first.step.member
+        # One grant in force at most; of those that ended, one of the maker's explains more than another's.
+        held = sorted(
+            (grant for grant in grants if grant.holder == making.step.member), key=lambda grant: grant.revoked
+        )
+        member, transactions = making.step.member, (making.entry.transaction,)
         if not held:
-            self._find(
-                self._chain, name, "NOT_GRANTED", f"{member} made {name} without a grant for it", transactions
-            )
+            text = f"{member} made {name} and holds no grant for it"
+            self._find(self._chain, name, "NOT_GRANTED", text, transactions)
         elif held[0].home_chain:
-            self._find(
-                self._chain,
-                name,
-                "NOT_HOME_CHAIN",
-                f"{name} was made here, but its home is another chain",
-                transactions,
-            )
+            text = f"{name} was made here, but its home is another chain"
+            self._find(self._chain, name, "NOT_HOME_CHAIN", text, transactions)
         elif held[0].revoked:
-            self._find(
-                self._chain,
-                name,
-                "GRANT_REVOKED",
-                f"the grant under which {member} made {name} is revoked now",
-                transactions,
-            )
+            text = f"the grant under which {member} made {name} is revoked now"
+            self._find(self._chain, name, "GRANT_REVOKED", text, transactions)
 
     def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
         where = f"{name}, entry {proven.n} at height {proven.entry.height}"
@@ -210,14 +220,6 @@ class EntryReader:
             "The chain's own members let this stand; ask them.",
             Reason.BAD_PROOF,
         )
-
-
-def _packet(kind: str, data: bytes) -> Packet:
-    if kind == "receive_packet":
-        return codec.decode(ReceivePacket, data, TRANSACTION_BYTES_MAX).packet
-    if kind == "acknowledge_packet":
-        return codec.decode(AcknowledgePacket, data, TRANSACTION_BYTES_MAX).packet
-    return codec.decode(TimeoutPacket, data, TRANSACTION_BYTES_MAX).packet
 
 
 def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
@@ -232,7 +234,7 @@ def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
     kind = operation.WhichOneof("kind") or ""
     if kind == "attest":
         return f"attested {operation.attest.kind}"
-    return EntryKind.Name(entry.kind).lower().replace("_", " ")
+    return name_of(EntryKind, entry.kind).lower().replace("_", " ")
 
 
 def _detail(entry: Entry, operation: Operation, view: EventView | None) -> str:

@@ -1,14 +1,52 @@
 """What an audit found: subjects with their steps, findings, and what was checked on the way. Data only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 LIMITS_OF_KNOWLEDGE = (
     "A ledger cannot know that the body in your hand is the body recorded, that what its members signed is true of "
     "the world, or what nobody recorded. It shows who said what, when, in which order, and that nothing recorded "
     "was left out."
 )
+
+# Every finding there is, with its meaning. Codes are stable: one is never renamed, and never used for anything else.
+CODES: Final[Mapping[str, str]] = {
+    "UNKNOWN_PART": "it is proven that the chain has no record of it",
+    "UNKNOWN_ORIGIN": "it was adopted: what came before is on no ledger",
+    "NO_ORIGIN": "its history does not begin with a commissioning, an adoption or an arrival",
+    "GAP": "something that its history needs is not there",
+    "NOT_GRANTED": "who made it does not hold the grant for its identifier",
+    "NOT_HOME_CHAIN": "it was made on a chain that is not the home of its prefix",
+    "GRANT_REVOKED": "the grant under which it was made is revoked now",
+    "HOME_DISPUTED": "two chains claim to be the home of its prefix",
+    "KEY_NOT_VALID": "a signing key was not valid at the time",
+    "KEY_COMPROMISED": "a signing key had been compromised by then",
+    "KEY_NOT_APPROVED": "neither the genesis nor enough members' admin keys vouch for a signing key",
+    "ROLE_NOT_ALLOWED": "a signing key had a role that may not do this",
+    "NOT_IN_CUSTODY": "somebody acted on it who did not possess it",
+    "CONTRADICTION": "what is said of it cannot all be true",
+    "DUPLICATE_EVENT": "the same event stands in its history twice",
+    "OFFER_EXPIRED": "it was shipped and not received within the time that the chain allows",
+    "ERROR_DECLARED": "an event of its history was declared wrong",
+    "RECALLED": "a recall is in force",
+    "REVOKED_ATTESTATION": "a claim about it was revoked",
+    "EXPIRED_ATTESTATION": "a claim about it has ended",
+    "REPEATED_COMMISSIONING": "its serial was commissioned once more: two bodies may bear its name",
+    "SUPERSEDES_ADOPTION": "its commissioning was recorded after the chain had adopted it",
+    "OVER_RECEIPT": "more was received than was shipped",
+    "LATE_RECORD": "an event was recorded later than the chain allows without a mark",
+    "PARTY_NOT_A_MEMBER": "it was shipped to somebody who is no member",
+    "CHAIN_NOT_TRUSTED": "it came from a chain that the trust file does not name",
+    "CHAIN_NOT_ASKED": "a chain of the trust file gave no answer, so whether it is present there too is not known",
+    "LIVE_TWICE": "it is present on two chains",
+    "TAKEN_BACK": "the chain it came from took it back as never arrived",
+    "CLIENT_FROZEN": "one chain caught the other contradicting itself",
+    "STALE_HEAD": "the newest state that was shown is too old, and may hide what came after",
+    "TOO_MANY_FINDINGS": "there are more findings than are listed",
+}
+FINDINGS_MAX: Final = 10_000
 
 
 class Verdict(StrEnum):
@@ -70,6 +108,7 @@ class Report:
     asked: str
     verdict: Verdict = Verdict.VERIFIED
     subject: Subject | None = None
+    subjects: list[Subject] = field(default_factory=list)  # it and all that it is related to, each once
     findings: list[Finding] = field(default_factory=list)
     heads: list[dict[str, Any]] = field(default_factory=list)  # per chain: name, height, time_ms, chain_id
     checked: dict[str, int] = field(default_factory=dict)
@@ -84,7 +123,8 @@ class Report:
             "verdict": str(self.verdict),
             "problem": self.problem,
             "problem_code": self.problem_code,
-            "subject": _subject_json(self.subject, set()) if self.subject else None,
+            "subject": _subject_json(self.subject) if self.subject else None,
+            "subjects": [_subject_json(subject) for subject in self.subjects],
             "findings": [
                 {
                     "code": finding.code,
@@ -102,18 +142,19 @@ class Report:
         }
 
 
-def _subject_json(subject: Subject, seen: set[int]) -> dict[str, Any]:
-    """A subject that is related twice is written out once and named after that."""
-    short = {"chain": subject.chain, "id": subject.id, "kind": subject.kind, "status": subject.status}
-    if id(subject) in seen:
-        return short
-    seen.add(id(subject))
+def _named(subject: Subject) -> dict[str, str]:
+    return {"chain": subject.chain, "id": subject.id, "kind": subject.kind, "status": subject.status}
+
+
+def _subject_json(subject: Subject) -> dict[str, Any]:
+    """A subject with what it is related to by name: however long a chain of parts is, the JSON stays flat."""
     return {
-        **short,
+        **_named(subject),
         "holder": subject.holder,
         "owner": subject.owner,
         "steps": [
             {
+                "chain": step.chain,
                 "height": step.height,
                 "time_ms": step.time_ms,
                 "member": step.member,
@@ -124,8 +165,5 @@ def _subject_json(subject: Subject, seen: set[int]) -> dict[str, Any]:
             }
             for step in subject.steps
         ],
-        "related": [
-            {"relation": relation, "subject": _subject_json(other, seen)}
-            for relation, other in subject.related
-        ],
+        "related": [{"relation": relation, "subject": _named(other)} for relation, other in subject.related],
     }

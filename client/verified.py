@@ -15,12 +15,14 @@ Whatever fails raises NotVerifiable, which names the node, the chain and the ste
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from bridge.light_client import TrustedState, from_genesis, verify_header
 from client.connection import Connection
+from client.records import own_key
 from client.trust import ChainTrust
 from ledger import merkle, tree_proof
 from ledger.block import (
@@ -34,16 +36,23 @@ from ledger.block import (
     parse_log_leaf,
 )
 from ledger.codec import decode
-from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed
+from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused
 from ledger.genesis import chain_id as genesis_id
 from ledger.genesis import decode_genesis
 from ledger.history import verify_history
-from ledger.limits import HISTORY_ITEMS_MAX, LOG_LEAVES_MAX, PROVE_KEYS_MAX, STATE_VALUE_BYTES_MAX
+from ledger.limits import (
+    HEADERS_PER_REPLY_MAX,
+    HISTORY_ITEMS_MAX,
+    LOG_LEAVES_MAX,
+    PROVE_KEYS_MAX,
+    STATE_VALUE_BYTES_MAX,
+)
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     Entry,
     Genesis,
     History,
+    LogLeafProof,
     Reason,
     ValidatorSet,
 )
@@ -56,14 +65,32 @@ from proto.chiptrace.v1.node_pb2 import (
     StatusReply,
     StatusRequest,
 )
+from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Message)
 STALE_HEARTBEATS = 3
 PIN_ATTEMPTS = 3
+HISTORY_ENTRIES_MAX = 100_000  # of one subject; a chain that claims more is not followed
+# What came between two answers of an honest node: a set change, or another node that lags a little.
+_PIN_AGAIN = (Reason.BAD_VALIDATORS, Reason.NOT_NEWER)
 
 
 class NotVerifiable(ChiptraceError):
     """A node's answer does not hold: what was asked is not known, and the node is named."""
+
+
+class Overtaken(NotVerifiable):
+    """What was pinned is older than what it is compared with; asking anew may well give an answer."""
+
+
+@dataclass
+class Budget:
+    """How much one question may cost, whatever nodes answer; time in milliseconds of the asker's clock."""
+
+    until_ms: int
+    calls: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -106,15 +133,34 @@ class VerifiedChain:
         self._now_ms = now_ms
         self._trusted: TrustedState | None = None
         self._snapshot: Snapshot | None = None
-        self._times: dict[int, int] = {}
+        self._leaves: dict[int, LogLeaf] = {}
+        self._histories: dict[bytes, tuple[History, list[ProvenEntry]]] = {}
         self._transactions: dict[bytes, CheckedTransaction] = {}
         self.genesis: Genesis | None = None
+        self.budget: Budget | None = None
+
+    def now_ms(self) -> int:
+        """The asker's clock, in milliseconds."""
+        return self._now_ms()
+
+    def _call(self, method: Callable[[ChainStub], Callable[..., R]], request: Message) -> R:
+        reply = self.connection.call(method, request)
+        if self.budget is not None:
+            self.budget.calls -= 1
+            self.budget.bytes -= reply.ByteSize()
+            if min(self.budget.calls, self.budget.bytes) < 0 or self._now_ms() > self.budget.until_ms:
+                raise NotVerifiable(
+                    f"chain {self.trust.name}: node {self.connection.endpoint} takes more time, calls or bytes than one "
+                    "question is worth. Ask another node of the chain, or about a smaller part.",
+                    Reason.OVERSIZE,
+                )
+        return reply
 
     @contextmanager
     def _checking(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (Malformed, Invalid) as error:
+        except (Malformed, Invalid, Refused) as error:
             raise NotVerifiable(
                 f"chain {self.trust.name}: node {self.connection.endpoint} gave a false or broken answer for {what}: "
                 f"{error}. Ask another node of the chain, and tell its members about this one.",
@@ -126,7 +172,7 @@ class VerifiedChain:
     def trusted(self) -> TrustedState:
         """The newest header this auditor has verified; the genesis before the first."""
         if self._trusted is None:
-            status: StatusReply = self.connection.call(lambda stub: stub.GetStatus, StatusRequest())
+            status: StatusReply = self._call(lambda stub: stub.GetStatus, StatusRequest())
             with self._checking("the genesis"):
                 if genesis_id(status.genesis) != self.trust.chain_id:
                     raise Invalid(
@@ -141,11 +187,13 @@ class VerifiedChain:
         """Follow certified headers to the newest one the node has."""
         trusted = self.trusted()
         while True:
-            reply = self.connection.call(
+            reply = self._call(
                 lambda stub: stub.GetHeaders, HeadersRequest(from_height=trusted.latest_height)
             )
             before = trusted.latest_height
             with self._checking("headers"):
+                if len(reply.headers) > HEADERS_PER_REPLY_MAX + 1:
+                    raise Invalid(f"{len(reply.headers)} headers in one answer", Reason.OVERSIZE)
                 for signed in reply.headers:
                     trusted = verify_header(trusted, signed, self._now_ms(), None)
                     self.tally.certificates += 1
@@ -169,8 +217,8 @@ class VerifiedChain:
             try:
                 self._snapshot = self._prove([], 0)
             except NotVerifiable as error:
-                # The set changed between the two answers: its boundary header is among the next ones.
-                if error.reason != Reason.BAD_VALIDATORS or attempt == PIN_ATTEMPTS - 1:
+                # After a set change between the two answers, its boundary header is among the next ones.
+                if error.reason not in _PIN_AGAIN or attempt == PIN_ATTEMPTS - 1:
                     raise
         if self._snapshot is None:
             raise InvariantBroken("no height was pinned")
@@ -184,6 +232,7 @@ class VerifiedChain:
     def repin(self) -> None:
         """Forget the pinned height; the next question pins the newest one."""
         self._snapshot = None
+        self._histories.clear()
 
     def values(self, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
         """The proven value of each key at the pinned height; None where its absence is proven."""
@@ -197,13 +246,20 @@ class VerifiedChain:
     def record(self, key: bytes, kind: type[M]) -> M | None:
         """The proven record under a key, decoded; None where its absence is proven."""
         value = self.values([key])[key]
+        if value is None:
+            return None
         with self._checking("a record"):
-            return None if value is None else decode(kind, value, STATE_VALUE_BYTES_MAX)
+            record = decode(kind, value, STATE_VALUE_BYTES_MAX)
+            if own_key(record) not in (None, key):
+                raise Invalid("a record that names another subject than it stands under", Reason.BAD_PROOF)
+        return record
+
+    def get(self, key: bytes) -> bytes | None:
+        """The proven value of one key, so that the ledger's own rules can read this chain (ledger/state.py)."""
+        return self.values([key])[key]
 
     def _prove(self, keys: list[bytes], height: int, pinned: Snapshot | None = None) -> Snapshot:
-        reply: ProveReply = self.connection.call(
-            lambda stub: stub.Prove, ProveRequest(keys=keys, height=height)
-        )
+        reply: ProveReply = self._call(lambda stub: stub.Prove, ProveRequest(keys=keys, height=height))
         with self._checking("state proofs"):
             if pinned is None:
                 pinned = self._open(reply)
@@ -225,6 +281,10 @@ class VerifiedChain:
         header = decode_header(reply.head.header)
         if header.height != reply.height + 1:
             raise Invalid("the head is not the one above the proven height", Reason.BAD_PROOF)
+        if reply.height == 0:
+            raise Invalid("the chain has no block that can be proven yet; ask again later", Reason.NOT_SYNCED)
+        if reply.opening.log_size != reply.height:
+            raise Invalid("the log has not one leaf per height", Reason.BAD_PROOF)
         trusted = self.trusted()
         if block_hash(self.trust.chain_id, reply.head.header) != trusted.latest_block_hash:
             self._trusted = verify_header(trusted, reply.head, self._now_ms(), None)
@@ -238,6 +298,15 @@ class VerifiedChain:
 
     def history(self, subject: bytes, history: History) -> list[ProvenEntry]:
         """Every entry of the subject up to the proven (n, frontier): none left out, none added."""
+        known = self._histories.get(subject)
+        if known is not None and known[0] == history:
+            return known[1]
+        if history.n > HISTORY_ENTRIES_MAX:
+            raise NotVerifiable(
+                f"chain {self.trust.name}: a history of {history.n} entries is more than the {HISTORY_ENTRIES_MAX} that "
+                "are followed; audit a smaller part",
+                Reason.OVERSIZE,
+            )
         entries: list[bytes] = []
         transactions: list[bytes] = []
         while len(entries) < history.n:
@@ -247,20 +316,23 @@ class VerifiedChain:
                 limit=min(HISTORY_ITEMS_MAX, history.n - len(entries)),
                 with_transactions=True,
             )
-            reply = self.connection.call(lambda stub: stub.GetHistory, request)
+            reply = self._call(lambda stub: stub.GetHistory, request)
             if not reply.items:
                 break
             entries.extend(item.entry for item in reply.items)
             transactions.extend(item.transaction for item in reply.items)
         with self._checking("a history"):
             verify_history(self.trust.chain_id, history, entries)
-            proven = []
+            proven: list[ProvenEntry] = []
             for n, (data, transaction) in enumerate(zip(entries, transactions, strict=True)):
                 entry = decode(Entry, data, STATE_VALUE_BYTES_MAX)
                 if entry.subject != subject:
                     raise Invalid("an entry of another subject", Reason.BAD_PROOF)
+                if proven and entry.height < proven[-1].entry.height:
+                    raise Invalid("an entry that is older than the one before it", Reason.BAD_PROOF)
                 proven.append(ProvenEntry(n, entry, self._transaction(entry.transaction, transaction)))
         self.tally.history_entries += len(proven)
+        self._histories[subject] = (history, proven)
         return proven
 
     def _transaction(self, wanted: bytes, data: bytes) -> CheckedTransaction:
@@ -276,30 +348,39 @@ class VerifiedChain:
 
     def times(self, heights: Iterable[int]) -> dict[int, int]:
         """Header time of each old height, in milliseconds, proven under the pinned log root."""
+        return {height: leaf.time_ms for height, leaf in self.leaves(heights).items()}
+
+    def leaves(self, heights: Iterable[int]) -> dict[int, LogLeaf]:
+        """What each old height left in the log, proven under the pinned log root."""
         pinned = self.snapshot()
-        asked = set(heights)
+        asked = sorted(set(heights))
         with self._checking("the heights of entries"):
-            if any(height > pinned.height for height in asked):
-                raise Invalid("an entry claims a height that is not decided yet", Reason.BAD_PROOF)
-        wanted = sorted(height for height in asked if height and height not in self._times)
+            if asked and not 1 <= asked[0] <= asked[-1] <= pinned.height:
+                raise Invalid("an entry claims a height that is not decided", Reason.BAD_PROOF)
+        wanted = [height for height in asked if height not in self._leaves]
         for start in range(0, len(wanted), LOG_LEAVES_MAX):
             part = wanted[start : start + LOG_LEAVES_MAX]
             request = LogLeavesRequest(heights=part, size=pinned.opening.log_size)
-            reply = self.connection.call(lambda stub: stub.GetLogLeaves, request)
+            reply = self._call(lambda stub: stub.GetLogLeaves, request)
             with self._checking("log leaves"):
                 if len(reply.leaves) != len(part):
-                    raise Invalid("fewer log leaves than were asked for", Reason.BAD_PROOF)
+                    raise Invalid("other log leaves than were asked for", Reason.BAD_PROOF)
                 for height, proof in zip(part, reply.leaves, strict=True):
-                    leaf: LogLeaf = parse_log_leaf(proof.leaf)
-                    if leaf.height != height or proof.inclusion.index != height - 1:
-                        raise Invalid(f"a log leaf that is not height {height}'s", Reason.BAD_PROOF)
-                    if proof.inclusion.size != pinned.opening.log_size:
-                        raise Invalid("a log proof of another size", Reason.BAD_PROOF)
-                    merkle.verify_inclusion(
-                        log_leaf_hash(self.trust.chain_id, proof.leaf),
-                        proof.inclusion,
-                        pinned.opening.log_root,
-                    )
-                    self._times[height] = leaf.time_ms
-        genesis_ms = self.genesis.time_ms if self.genesis is not None else 0
-        return {height: self._times[height] if height else genesis_ms for height in sorted(asked)}
+                    self._leaves[height] = self._leaf(pinned, height, proof)
+        found = {height: self._leaves[height] for height in asked}
+        with self._checking("the times of heights"):
+            times = [leaf.time_ms for leaf in found.values()] + [pinned.time_ms]
+            if any(after <= before for before, after in pairwise(times)):
+                raise Invalid("time does not increase with height", Reason.BAD_TIME)
+        return found
+
+    def _leaf(self, pinned: Snapshot, height: int, proof: LogLeafProof) -> LogLeaf:
+        leaf: LogLeaf = parse_log_leaf(proof.leaf)
+        if leaf.height != height or proof.inclusion.index != height - 1:
+            raise Invalid(f"a log leaf that is not height {height}'s", Reason.BAD_PROOF)
+        if proof.inclusion.size != pinned.opening.log_size:
+            raise Invalid("a log proof of another size", Reason.BAD_PROOF)
+        merkle.verify_inclusion(
+            log_leaf_hash(self.trust.chain_id, proof.leaf), proof.inclusion, pinned.opening.log_root
+        )
+        return leaf

@@ -1,0 +1,144 @@
+"""What no chain can say alone: presence on one chain only, one home per prefix, one history per chain.
+
+Each chain's state is asked what it knows of the others: the records of the same parts, the grants for the same
+identifiers, and the headers that its light clients hold. A chain whose quorum turned corrupt may show an auditor
+another past than it showed the chains that follow it; the header those hold is not in the log it shows then.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from client.audit_entries import Find
+from client.connection import NoAnswer, NodeRefused
+from client.verified import STALE_HEARTBEATS, NotVerifiable, Overtaken, VerifiedChain
+from ledger import state
+from ledger.containers import normalise, standing
+from ledger.errors import InvariantBroken, StoreError
+from ledger.identifiers import canonical, grant_prefixes
+from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, GrantRecord, PartRecord, PartStatus, Reason
+
+PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
+
+
+def present_status(chain: VerifiedChain, record: PartRecord) -> tuple["PartStatus.ValueType", str, str]:
+    """(status, holder, owner) of a part now, through all the containers it is in. Raises NotVerifiable."""
+    try:
+        now = standing(chain, normalise(chain, _copy(record)))
+    except (InvariantBroken, StoreError) as error:
+        raise NotVerifiable(f"chain {chain.trust.name}: {error}", Reason.BAD_PROOF) from error
+    return now.status, now.holder, now.owner
+
+
+def _copy(record: PartRecord) -> PartRecord:
+    copy = PartRecord()
+    copy.CopyFrom(record)
+    return copy
+
+
+class Others:
+    """Questions to every chain of the trust file about what an audit met on one of them."""
+
+    def __init__(self, chains: Mapping[bytes, VerifiedChain], find: Find) -> None:
+        self._chains = chains
+        self._find = find
+        self._silent: set[bytes] = set()
+
+    def check(
+        self,
+        present: Mapping[str, Sequence[VerifiedChain]],
+        made: Iterable[tuple[VerifiedChain, str]],
+        clients: Iterable[tuple[VerifiedChain, str]],
+    ) -> None:
+        """present: parts and the chains on which they were found to be; made: where things began; clients: of whom
+        (chain, client id) the headers are compared. Raises NotVerifiable, Overtaken."""
+        for chain in self._chains.values():
+            try:
+                chain.snapshot()
+            except (NoAnswer, NodeRefused) as error:
+                self._silent.add(chain.trust.chain_id)
+                self._find(
+                    chain,
+                    "",
+                    "CHAIN_NOT_ASKED",
+                    f"chain {chain.trust.name} gave no answer, so whether anything is present there too is not known: "
+                    f"{error}",
+                    (),
+                )
+        self._one_place(present)
+        self._one_home(made)
+        for chain, client in dict.fromkeys(clients):
+            self._one_past(chain, client)
+
+    def _asked(self) -> list[VerifiedChain]:
+        return [chain for chain in self._chains.values() if chain.trust.chain_id not in self._silent]
+
+    def _one_place(self, present: Mapping[str, Sequence[VerifiedChain]]) -> None:
+        """Nothing that is present on one chain is present on another."""
+        for chain in self._asked():
+            chain.values([state.part_key(name) for name in present])
+            for name, places in present.items():
+                if chain in places:
+                    continue
+                record = chain.record(state.part_key(name), PartRecord)
+                if record is None or present_status(chain, record)[0] not in PRESENT:
+                    continue
+                self._not_moved_meanwhile(chain, record, places)
+                there = ", ".join(place.trust.name for place in places)
+                text = f"{name} is present on chain {chain.trust.name} and on chain {there}"
+                self._find(chain, name, "LIVE_TWICE", text, ())
+        for name, places in present.items():
+            if len(places) > 1:
+                there = " and on chain ".join(place.trust.name for place in places)
+                self._find(places[0], name, "LIVE_TWICE", f"{name} is present on chain {there}", ())
+
+    def _not_moved_meanwhile(
+        self, chain: VerifiedChain, record: PartRecord, places: Sequence[VerifiedChain]
+    ) -> None:
+        """It may have crossed between the two moments at which the chains were pinned: then ask both anew."""
+        entries = chain.history(state.part_key(record.id), record.history)
+        arrived = [proven.entry.height for proven in entries if proven.entry.kind == EntryKind.ARRIVED]
+        if arrived and chain.times(arrived[-1:])[arrived[-1]] > min(p.snapshot().time_ms for p in places):
+            raise Overtaken(f"{record.id} crossed to chain {chain.trust.name} meanwhile", Reason.BAD_PROOF)
+
+    def _one_home(self, made: Iterable[tuple[VerifiedChain, str]]) -> None:
+        """Where another chain knows a grant for the identifier, its home is the chain on which it was made."""
+        for home, name in made:
+            keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
+            for chain in self._asked():
+                if chain is home:
+                    continue
+                chain.values(keys)
+                for key in keys:
+                    grant = chain.record(key, GrantRecord)
+                    if grant is None or grant.revoked or grant.home_chain == home.trust.chain_id:
+                        continue
+                    claimed = grant.home_chain.hex()[:16] or "itself"
+                    text = f"{name} was made on chain {home.trust.name}; chain {chain.trust.name} says that the home of "
+                    self._find(chain, name, "HOME_DISPUTED", f"{text}{grant.prefix} is {claimed}", ())
+
+    def _one_past(self, chain: VerifiedChain, client: str) -> None:
+        """The newest header that `chain` holds of another chain is in the log which that one shows here."""
+        record = chain.record(state.client_key(client), ClientRecord)
+        source = None if record is None else self._chains.get(record.chain_id)
+        if record is None or source is None or source.trust.chain_id in self._silent:
+            return
+        who = f"client {client} of chain {chain.trust.name}"
+        if record.frozen:
+            text = f"{who} is frozen: chain {source.trust.name} was caught contradicting itself"
+            self._find(source, "", "CLIENT_FROZEN", text, ())
+        pinned = source.snapshot()
+        heartbeats_ms = STALE_HEARTBEATS * source.trust.heartbeat_ms
+        if record.latest_time_ms > pinned.time_ms + heartbeats_ms:
+            text = f"{who} saw height {record.latest_height} of chain {source.trust.name}, whose node shows no more than "
+            self._find(source, "", "STALE_HEAD", f"{text}{pinned.height}; ask another node", ())
+        known = [height for height in record.stored_heights if 1 <= height <= pinned.height]
+        if not known:
+            return
+        height = max(known)
+        header = chain.record(state.client_header_key(client, height), ClientHeader)
+        if header is None or header.block_hash != source.leaves([height])[height].block_hash:
+            raise NotVerifiable(
+                f"{who} holds another header of height {height} than chain {source.trust.name} shows here: one of "
+                "them shows two pasts. Tell the members of both chains.",
+                Reason.BAD_CERTIFICATE,
+            )

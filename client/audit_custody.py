@@ -1,0 +1,286 @@
+"""Custody told again from the entries alone: who had the part when, and whether its record says the same.
+
+The rules are the ledger's (ledger/custody.py, shipping.py, packing.py, bridge/custody_transfer.py), read from the
+other side: each entry, in order, must have been possible after those before it, by the one who signed it. A chain
+whose quorum is honest never shows anything else; a corrupt one would need the keys of the members it speaks for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from client.audit_entries import Reading
+from client.audit_kinds import carried, is_among
+from client.records import name_of
+from ledger.event import EventView
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    EntryKind,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
+
+NOBODY = PartStatus.PART_STATUS_UNSPECIFIED  # before the first entry
+ANYONE = "?"  # an offer to somebody whose name is not registered any more
+_GONE = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a container's filling ended. height: of the event that closed it; 0 while it is open."""
+
+    closed_by: "ClosedBy.ValueType"
+    height: int
+    holder: str
+
+
+Wrong = Callable[[Reading, str, str], None]  # the entry, the finding's code, what is wrong
+
+
+class Custody:
+    """The state of one part, entry by entry.
+
+    `party` tells which member an identifier names, `closing` how a filling of a container ended; `wrong` hears of
+    every entry that could not be.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        party: Callable[[str], str | None],
+        closing: Callable[[str, int], Closing],
+        wrong: Wrong,
+    ) -> None:
+        self._part = part
+        self._party = party
+        self._closing = closing
+        self._wrong = wrong
+        self.status: PartStatus.ValueType = NOBODY
+        self.holder = ""
+        self.offered_to = ""
+        self.offered_at_ms = 0
+        self.container = ""
+        self.generation = 0
+        self._arrived = False  # the open offer came over the bridge
+        self._adopted = False
+        self._hop = 0
+        self._sent = b""  # commitment of the packet that carries it away
+        self._seen: set[tuple[bytes, int, int]] = set()
+        self._events: dict[bytes, bytes] = {}  # digest: transaction
+        self._unsure = False  # it was freed in the very block of an entry of its own
+
+    def follow(self, readings: list[Reading]) -> None:
+        """Take every entry of the part's history, in order."""
+        for reading in readings:
+            self._once(reading)
+            self._normalise(reading)
+            self._take(reading)
+
+    def compare(self, record: PartRecord) -> list[str]:
+        """In what a proven record differs from what its history says; empty where they agree."""
+        said: list[tuple[str, object, object]] = [("status", record.status, self.status)]
+        if not self._unsure:
+            said.append(("container", record.container, self.container))
+            said.append(("generation", record.generation, self.generation))
+            said.append(("holder", record.holder, self.holder))
+        if record.status == PartStatus.OFFERED and self.offered_to != ANYONE:
+            said.append(("offered_to", record.offered_to, self.offered_to))
+        return [
+            f"{field} is {stands!r} in its record, and {told!r} by its history"
+            for field, stands, told in said
+            if stands != told
+        ]
+
+    # ---- one entry ------------------------------------------------------------------------------------------
+
+    def _once(self, reading: Reading) -> None:
+        entry = reading.entry
+        place = (entry.transaction, entry.operation, entry.kind)
+        if place in self._seen:
+            self._wrong(reading, "CONTRADICTION", "its operation stands in the history twice")
+        self._seen.add(place)
+        if reading.view is None:
+            return
+        if self._events.setdefault(entry.digest, entry.transaction) != entry.transaction:
+            self._wrong(reading, "DUPLICATE_EVENT", "the same event was entered before")
+
+    def _normalise(self, reading: Reading) -> None:
+        """Bring it up to date with the closing of its container, as the ledger did when it was next touched."""
+        if not self.container or self.status != PartStatus.LIVE or reading.entry.kind == EntryKind.UNPACKED:
+            return
+        closing = self._closing(self.container, self.generation)
+        if closing.closed_by == ClosedBy.CLOSED_BY_UNSPECIFIED or closing.height > reading.entry.height:
+            return
+        self._unsure = self._unsure or closing.height == reading.entry.height
+        if closing.closed_by == ClosedBy.UNPACK_ALL:
+            self.container, self.generation, self.holder = "", 0, closing.holder
+        elif closing.closed_by == ClosedBy.DESTROY:
+            self.status, self.holder = PartStatus.DESTROYED, closing.holder
+        elif closing.closed_by == ClosedBy.EXPORT:
+            self.status = PartStatus.DEPARTED
+
+    def _take(self, reading: Reading) -> None:
+        kind = reading.entry.kind
+        if self.status == NOBODY:
+            self._begin(reading)
+        elif kind == EntryKind.ADOPTED_EVENT:
+            self._wrong(reading, "CONTRADICTION", "it was adopted when it was known already")
+        elif kind in (EntryKind.ATTESTED, EntryKind.CORRECTED, EntryKind.FLAG):
+            if self.status in _GONE:
+                self._impossible(reading)
+        elif kind == EntryKind.EVENT:
+            self._event(reading)
+        elif kind in (EntryKind.PACKED, EntryKind.UNPACKED):
+            self._fill(reading)
+        elif kind == EntryKind.SENT:
+            self._send(reading)
+        elif kind == EntryKind.ARRIVED:
+            self._arrive(reading)
+        else:
+            self._end(reading)
+
+    def _impossible(self, reading: Reading) -> None:
+        self._wrong(reading, "CONTRADICTION", f"it was {name_of(PartStatus, self.status)} at that time")
+
+    def _possess(self, reading: Reading, *, free: bool = False) -> None:
+        """The signer's member has it, live. Inside a container, the container's own history tells who had it."""
+        if self.status != PartStatus.LIVE:
+            self._impossible(reading)
+        elif self.container and free:
+            self._wrong(reading, "CONTRADICTION", f"it was inside {self.container} at that time")
+        elif not self.container and self.holder != reading.step.member and not self._unsure:
+            self._wrong(
+                reading,
+                "NOT_IN_CUSTODY",
+                f"{reading.step.member} acted on it, {self.holder or 'nobody'} had it",
+            )
+
+    # ---- beginning ------------------------------------------------------------------------------------------
+
+    def _begin(self, reading: Reading) -> None:
+        kind, view = reading.entry.kind, reading.view
+        if kind == EntryKind.ARRIVED:
+            self._arrive(reading)
+            return
+        self.status, self.holder = PartStatus.LIVE, reading.step.member
+        if kind == EntryKind.ADOPTED_EVENT and view is not None:
+            self._adopted = True
+            self._happen(reading, view)
+        elif kind != EntryKind.EVENT or view is None or not begins(self._part, view):
+            self._wrong(reading, "NO_ORIGIN", "its history begins with this, and not with a commissioning")
+
+    # ---- events ---------------------------------------------------------------------------------------------
+
+    def _event(self, reading: Reading) -> None:
+        view = reading.view
+        if view is None:
+            return
+        offered = self.status == PartStatus.OFFERED and self.offered_to in (reading.step.member, ANYONE)
+        if _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting") and offered:
+            self.status, self.holder = PartStatus.LIVE, reading.step.member
+            self.offered_to, self._arrived = "", False
+            return
+        if view.type == "ObjectEvent" and view.action == "ADD":
+            if not self._adopted or reading.entry.finding != Reason.SUPERSEDES_ADOPTION:
+                self._wrong(reading, "CONTRADICTION", "it was commissioned when it existed already")
+            self._adopted = False
+            return
+        if is_among(self._part, view.outputs) and not is_among(self._part, view.inputs):
+            self._wrong(reading, "CONTRADICTION", "it was made when it existed already")
+            return
+        self._possess(reading, free=view.type == "TransformationEvent" or _is_moving(view))
+        self._happen(reading, view)
+
+    def _happen(self, reading: Reading, view: EventView) -> None:
+        """What an event does to a part that its signer possesses."""
+        ends = view.biz_step in ("destroying", "decommissioning")
+        if view.type == "ObjectEvent" and (view.action == "DELETE" or ends):
+            self.status = PartStatus.DESTROYED
+        elif is_among(self._part, view.inputs) and not is_among(self._part, view.outputs):
+            self.status = PartStatus.CONSUMED
+        elif _is(view, "ObjectEvent", "OBSERVE", "shipping"):
+            to = view.destination("possessing_party")
+            if to is None or reading.entry.finding == Reason.PARTY_NOT_A_MEMBER:
+                return
+            receiver = self._party(to.text) or ANYONE
+            if receiver != reading.step.member:
+                self._possess(reading, free=True)
+                self.status, self.offered_to = PartStatus.OFFERED, receiver
+                self.offered_at_ms = reading.step.time_ms
+
+    def _fill(self, reading: Reading) -> None:
+        entry = reading.entry
+        if entry.kind == EntryKind.PACKED:
+            self._possess(reading, free=True)
+            self.container, self.generation = entry.container, entry.generation
+            return
+        if (self.container, self.generation) != (entry.container, entry.generation):
+            self._wrong(reading, "CONTRADICTION", f"it was not inside {entry.container} at that time")
+        self.container, self.generation, self.holder = "", 0, reading.step.member
+
+    # ---- over the bridge, and offers that end ---------------------------------------------------------------
+
+    def _send(self, reading: Reading) -> None:
+        declined = reading.operation.WhichOneof("kind") == "return_part"
+        if declined and (self.status != PartStatus.OFFERED or not self._arrived):
+            self._impossible(reading)
+        elif not declined:
+            self._possess(reading, free=True)
+        self.status, self._sent = PartStatus.IN_TRANSIT, reading.entry.digest
+
+    def _arrive(self, reading: Reading) -> None:
+        packet = carried(reading.operation)
+        if packet is None:
+            return
+        if self.status not in (NOBODY, PartStatus.DEPARTED):
+            self._impossible(reading)
+        if packet.transfer.hop <= self._hop:
+            self._wrong(reading, "CONTRADICTION", f"its hop {packet.transfer.hop} is not above {self._hop}")
+        self._hop = packet.transfer.hop
+        if getattr(packet.transfer, "return"):
+            if packet.transfer.receiver != self.holder:
+                self._wrong(
+                    reading,
+                    "CONTRADICTION",
+                    f"it was returned to {packet.transfer.receiver}, not its shipper",
+                )
+            self.status = PartStatus.LIVE
+            return
+        self.status, self.holder, self._arrived = PartStatus.OFFERED, "", True
+        self.offered_to, self.offered_at_ms = packet.transfer.receiver, reading.step.time_ms
+
+    def _end(self, reading: Reading) -> None:
+        """DEPARTED_FOR_GOOD and RETURNED: of a packet, or of an offer on this chain."""
+        if carried(reading.operation) is None:
+            if self.status != PartStatus.OFFERED or self._arrived:
+                self._impossible(reading)
+            self.status, self.offered_to = PartStatus.LIVE, ""
+            return
+        if self.status != PartStatus.IN_TRANSIT or reading.entry.digest != self._sent:
+            self._wrong(reading, "CONTRADICTION", "it was not in transit by that packet")
+        if reading.entry.kind == EntryKind.DEPARTED_FOR_GOOD:
+            self.status, self.offered_to, self._arrived = PartStatus.DEPARTED, "", False
+        else:
+            self.status = PartStatus.OFFERED if self._arrived else PartStatus.LIVE
+
+
+def begins(part: str, view: EventView) -> bool:
+    """Whether a plain event brings a part into being: it is commissioned, made, or a box that is filled first."""
+    if view.type == "ObjectEvent":
+        return view.action == "ADD" and is_among(part, view.epcs)
+    if view.type == "TransformationEvent":
+        return is_among(part, view.outputs) and not is_among(part, view.inputs)
+    filled = view.type in ("AggregationEvent", "AssociationEvent") and view.action == "ADD"
+    return filled and view.parent is not None and view.parent.text == part
+
+
+def _is(view: EventView, kind: str, action: str, *steps: str) -> bool:
+    return view.type == kind and view.action == action and view.biz_step in steps
+
+
+def _is_moving(view: EventView) -> bool:
+    """Whether the part itself must stand free: shipping to somebody, destroying, filling."""
+    destroying = view.biz_step in ("destroying", "decommissioning")
+    if view.type == "ObjectEvent":
+        return view.action == "DELETE" or (view.action == "OBSERVE" and destroying)
+    return view.type in ("AggregationEvent", "AssociationEvent") and view.action in ("ADD", "DELETE")

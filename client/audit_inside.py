@@ -1,0 +1,115 @@
+"""What happened to a part while it was inside others: its containers' entries between packing and unpacking."""
+
+from collections.abc import Callable, Sequence
+
+from client.audit_custody import Closing
+from client.audit_entries import EntryReader, Reading
+from client.audit_report import Step
+from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from ledger import state
+from ledger.limits import CONTAINER_DEPTH_MAX
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    Entry,
+    EntryKind,
+    GenerationRecord,
+    PartRecord,
+    Reason,
+)
+
+STEPS_MAX = 200_000  # in one audit
+
+
+class Containers:
+    """The containers of one chain, as far as an audit needs them. `reader` reads that chain's entries."""
+
+    def __init__(self, chain: VerifiedChain, reader: EntryReader) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._steps = 0
+
+    def closing(self, container: str, generation: int) -> Closing:
+        """How a filling ended. Raises NotVerifiable where the chain proves no such filling."""
+        _, filling, entries = self._filling(container, generation)
+        if filling.closed_by == ClosedBy.CLOSED_BY_UNSPECIFIED:
+            return Closing(filling.closed_by, 0, "")
+        height = entries[filling.closed_n - 1].entry.height
+        return Closing(filling.closed_by, height, filling.holder_at_close)
+
+    def steps(self, packing: Entry, unpacking: Entry | None, depth: int = 1) -> list[Step]:
+        """Entries of the container from a packing to the unpacking, or to now; with those of what that was in."""
+        name, generation = packing.container, packing.generation
+        if depth > CONTAINER_DEPTH_MAX:
+            raise self._broken(f"{name} stands deeper than {CONTAINER_DEPTH_MAX} containers", Reason.TOO_DEEP)
+        record, filling, entries = self._filling(name, generation)
+        self._check_own(entries, packing)
+        if unpacking is not None:
+            self._check_own(entries, unpacking)
+            end = unpacking.container_n - 1
+        else:
+            end = filling.closed_n if filling.closed_by else record.history.n
+        start = packing.container_n
+        if not start <= end <= len(entries):
+            raise self._broken(f"interval [{start}, {end}) is not in {name}'s history")
+        readings = self._reader.read_all(name, entries[start:end])
+        self._steps += len(readings)
+        if self._steps > STEPS_MAX:
+            raise self._broken(
+                f"more than {STEPS_MAX} steps are involved; audit a smaller part", Reason.OVERSIZE
+            )
+        steps: list[Step] = []
+        for place, reading in enumerate(readings):
+            steps.append(reading.step_inside(name))
+            if reading.entry.kind == EntryKind.PACKED:
+                out = unpacking_of(reading.entry, [later.entry for later in readings[place + 1 :]])
+                steps += self.steps(reading.entry, out, depth + 1)
+        return steps
+
+    def _filling(
+        self, container: str, generation: int
+    ) -> tuple[PartRecord, GenerationRecord, list[ProvenEntry]]:
+        record = self._chain.record(state.part_key(container), PartRecord)
+        filling = self._chain.record(state.generation_key(container, generation), GenerationRecord)
+        if record is None or filling is None:
+            raise self._broken(f"container {container} of a recorded packing has no record")
+        entries = self._chain.history(state.part_key(container), record.history)
+        if filling.closed_by and not 1 <= filling.closed_n <= len(entries):
+            raise self._broken(f"generation {generation} of {container} was closed by no entry of it")
+        return record, filling, entries
+
+    def _check_own(self, entries: Sequence[ProvenEntry], child: Entry) -> None:
+        """The container's entry that a child's entry points at is for the same event."""
+        place = child.container_n - 1
+        if not 0 <= place < len(entries):
+            raise self._broken(f"{child.container} has no entry {place}")
+        own = entries[place].entry
+        same = (own.transaction, own.operation, own.digest) == (
+            child.transaction,
+            child.operation,
+            child.digest,
+        )
+        if not same:
+            raise self._broken(f"entry {place} of {child.container} is for another event than its content's")
+
+    def _broken(self, why: str, reason: "Reason.ValueType" = Reason.BAD_PROOF) -> NotVerifiable:
+        return NotVerifiable(f"chain {self._chain.trust.name}: {why}", reason)
+
+
+def unpacking_of(packing: Entry, later: Sequence[Entry]) -> Entry | None:
+    """The entry by which what was packed came out again, among those after the packing."""
+    place = (packing.container, packing.generation)
+    out = (e for e in later if e.kind == EntryKind.UNPACKED and (e.container, e.generation) == place)
+    return next(out, None)
+
+
+def with_containers(
+    readings: Sequence[Reading], steps: Callable[[Entry, Entry | None], list[Step]]
+) -> list[Step]:
+    """A subject's steps with its containers' in between, by height. `steps`: of one container's interval."""
+    found: list[Step] = []
+    for place, reading in enumerate(readings):
+        found.append(reading.step)
+        if reading.entry.kind == EntryKind.PACKED:
+            later = [r.entry for r in readings[place + 1 :]]
+            found.extend(steps(reading.entry, unpacking_of(reading.entry, later)))
+    return sorted(found, key=lambda step: step.height)

@@ -1,0 +1,208 @@
+"""What an entry of a history may mean: its kind, the operation it names, and the subject must fit together.
+
+A history says of each entry which signed operation made it. A corrupt chain cannot forge the operation, but it
+could enter an honest one where it does not belong: in another part's history, or as something that it is not.
+So each entry is compared with what the operation itself says.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.packet import packet_commitment
+from client.records import name_of
+from ledger import codec
+from ledger.event import EventView, Quantity
+from ledger.identifiers import Identifier
+from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import (
+    AcknowledgePacket,
+    CustodyTransfer,
+    Packet,
+    ReceivePacket,
+    ReturnPart,
+    SendPart,
+    TimeoutPacket,
+)
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Role
+
+OFFERS_BACK: Final = "void_shipping"
+_EVENT_KINDS: Final = frozenset(
+    (
+        EntryKind.EVENT,
+        EntryKind.PACKED,
+        EntryKind.UNPACKED,
+        EntryKind.ADOPTED_EVENT,
+        EntryKind.CORRECTED,
+        EntryKind.FLAG,
+        EntryKind.RETURNED,
+    )
+)
+# Which kinds of entry an operation can make in the history of a part or a lot, and with keys of which role.
+KINDS: Final[Mapping[str, frozenset[int]]] = {
+    "capture": _EVENT_KINDS,
+    "attest": frozenset((EntryKind.ATTESTED,)),
+    "revoke_attestation": frozenset((EntryKind.ATTESTED,)),
+    "return_offer": frozenset((EntryKind.RETURNED,)),
+    "send_part": frozenset((EntryKind.SENT,)),
+    "return_part": frozenset((EntryKind.SENT,)),
+    "receive_packet": frozenset((EntryKind.ARRIVED,)),
+    "acknowledge_packet": frozenset((EntryKind.DEPARTED_FOR_GOOD, EntryKind.RETURNED)),
+    "timeout_packet": frozenset((EntryKind.RETURNED,)),
+}
+_CLAIMING: Final = frozenset((Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR))
+_CARRYING: Final = frozenset((Role.RELAYER, Role.OPERATOR))
+ROLES: Final[Mapping[str, frozenset[int]]] = {
+    "capture": frozenset((Role.OPERATOR, Role.DEVICE)),
+    "attest": _CLAIMING,
+    "revoke_attestation": _CLAIMING,
+    "return_offer": frozenset(Role.values()),
+    "send_part": frozenset((Role.OPERATOR, Role.DEVICE)),
+    "return_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
+    "receive_packet": _CARRYING,
+    "acknowledge_packet": _CARRYING,
+    "timeout_packet": _CARRYING,
+}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A packet that an operation brought, with the transfer in it."""
+
+    packet: Packet
+    commitment: bytes
+    transfer: CustodyTransfer
+    acknowledgement: bytes
+
+
+def carried(operation: Operation) -> Carried | None:
+    """The packet of a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
+    acknowledgement = b""
+    match operation.WhichOneof("kind"):
+        case "receive_packet":
+            packet = codec.decode(ReceivePacket, operation.receive_packet, TRANSACTION_BYTES_MAX).packet
+        case "acknowledge_packet":
+            answered = codec.decode(AcknowledgePacket, operation.acknowledge_packet, TRANSACTION_BYTES_MAX)
+            packet, acknowledgement = answered.packet, answered.acknowledgement
+        case "timeout_packet":
+            packet = codec.decode(TimeoutPacket, operation.timeout_packet, TRANSACTION_BYTES_MAX).packet
+        case _:
+            return None
+    transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
+    return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
+
+
+def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | None) -> str:
+    """Why this entry cannot stand in the history of `name`; empty where it can. Raises Malformed."""
+    made_by = operation.WhichOneof("kind") or ""
+    kind = name_of(EntryKind, entry.kind)
+    if entry.kind not in KINDS.get(made_by, ()):
+        return f"an operation {made_by} makes no entry {kind}"
+    if view is not None:
+        fits = _EVENT_RULES[entry.kind](name, entry, view)
+        return "" if fits else f"its event does not say {kind} of {name}"
+    subject = _subject(operation)
+    if subject is not None and subject != name:
+        return f"its operation {made_by} is about {subject}"
+    if made_by == "acknowledge_packet":
+        # One byte 01 is a success (bridge/packet.py); everything else brings the part back.
+        packet = carried(operation)
+        success = packet is not None and packet.acknowledgement == b"\x01"
+        if success != (entry.kind == EntryKind.DEPARTED_FOR_GOOD):
+            return f"its acknowledgement makes no entry {kind}"
+    return ""
+
+
+def _subject(operation: Operation) -> str | None:
+    """The part or lot an operation is about; None where only a record tells (a revocation)."""
+    match operation.WhichOneof("kind"):
+        case "attest":
+            return operation.attest.subject
+        case "return_offer":
+            return operation.return_offer.part
+        case "send_part":
+            return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).part
+        case "return_part":
+            return codec.decode(ReturnPart, operation.return_part, TRANSACTION_BYTES_MAX).part
+    packet = carried(operation)
+    return None if packet is None else packet.transfer.part
+
+
+# ---- events -----------------------------------------------------------------------------------------------
+
+
+def is_among(name: str, *lists: Iterable[Identifier | Quantity]) -> bool:
+    """Whether a canonical identifier is one of these."""
+    return any(
+        name == (item.of.text if isinstance(item, Quantity) else item.text) for one in lists for item in one
+    )
+
+
+def names(name: str, view: EventView) -> bool:
+    """Whether an event names a part or a lot at all."""
+    parent = () if view.parent is None else (view.parent,)
+    return is_among(
+        name,
+        parent,
+        view.epcs,
+        view.children,
+        view.inputs,
+        view.outputs,
+        view.quantities,
+        view.child_quantities,
+        view.input_quantities,
+        view.output_quantities,
+    )
+
+
+def is_filling(view: EventView) -> bool:
+    """Whether the event is of a kind that fills and empties containers."""
+    return view.type in ("AggregationEvent", "AssociationEvent") and view.error_declaration is None
+
+
+def _plain(name: str, _entry: Entry, view: EventView) -> bool:
+    voids = view.type == "ObjectEvent" and view.biz_step == OFFERS_BACK
+    return view.error_declaration is None and not voids and names(name, view)
+
+
+def _adopted(name: str, _entry: Entry, view: EventView) -> bool:
+    return view.error_declaration is None and names(name, view)
+
+
+def _packed(name: str, entry: Entry, view: EventView) -> bool:
+    parent = view.parent is not None and view.parent.text == entry.container
+    inside = is_among(name, view.children, view.child_quantities)
+    return is_filling(view) and view.action == "ADD" and parent and inside
+
+
+def _unpacked(name: str, entry: Entry, view: EventView) -> bool:
+    parent = view.parent is not None and view.parent.text == entry.container
+    # With nothing listed all comes out, which is entered for amounts only; a part's container answers for it.
+    everything = not view.children and not view.child_quantities
+    listed = everything or is_among(name, view.children, view.child_quantities)
+    return is_filling(view) and view.action == "DELETE" and parent and listed
+
+
+def _corrected(name: str, _entry: Entry, view: EventView) -> bool:
+    return view.error_declaration is not None and names(name, view)
+
+
+def _flagged(name: str, _entry: Entry, view: EventView) -> bool:
+    added = view.type == "ObjectEvent" and view.action == "ADD" and view.error_declaration is None
+    return added and is_among(name, view.epcs)
+
+
+def _offer_taken_back(name: str, _entry: Entry, view: EventView) -> bool:
+    voids = view.type == "ObjectEvent" and view.action == "OBSERVE" and view.biz_step == OFFERS_BACK
+    return voids and view.error_declaration is None and is_among(name, view.epcs)
+
+
+_EVENT_RULES: Final[Mapping[int, Callable[[str, Entry, EventView], bool]]] = {
+    EntryKind.EVENT: _plain,
+    EntryKind.ADOPTED_EVENT: _adopted,
+    EntryKind.PACKED: _packed,
+    EntryKind.UNPACKED: _unpacked,
+    EntryKind.CORRECTED: _corrected,
+    EntryKind.FLAG: _flagged,
+    EntryKind.RETURNED: _offer_taken_back,
+}
