@@ -12,13 +12,14 @@ without their namespaces, exact amounts and milliseconds.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from ledger import codec, decimals, event_values, identifiers, merkle
 from ledger.errors import Malformed, Refused
-from ledger.hashes import Purpose, leaf_hash, tagged_hash
+from ledger.hashes import Purpose, leaf_hash, sha256, tag, tagged_hash
 from ledger.identifiers import Identifier
 from ledger.limits import (
     EVENT_FIELDS_MAX,
@@ -125,8 +126,11 @@ def field_leaf(chain_id: bytes, salt: bytes, field_bytes: bytes) -> bytes:
 
 def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     """The leaves of all top-level fields, in their order."""
+    # As `field_leaf` and `field_salt`, with the tags made once: this is done for every event of every block.
+    salt_tag = tag(Purpose.FIELD_SALT, chain_id) + event.seed
+    leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
     return [
-        field_leaf(chain_id, field_salt(chain_id, event.seed, field.name), codec.encode(field))
+        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + codec.encode(field))
         for field in event.fields
     ]
 
@@ -164,40 +168,43 @@ def check_event(event: Event) -> None:
         raise Malformed(f"the seed of an event has {SEED_BYTES} bytes, not {len(event.seed)}")
     if not 1 <= len(event.fields) <= EVENT_FIELDS_MAX:
         raise Malformed(f"an event has 1 to {EVENT_FIELDS_MAX} fields, not {len(event.fields)}")
-    nodes = 0
-    # A list as stack: no recursion, whatever was sent.
-    pending: list[tuple[Value, int]] = [(value, 1) for value in _checked_values(event.fields)]
-    while pending:
-        value, depth = pending.pop()
-        nodes += 1
+    nodes = depth = 0
+    # Level by level: no recursion, whatever was sent.
+    values = _ordered_values(event.fields)
+    while values:
+        depth += 1
+        nodes += len(values)
         if nodes > VALUE_NODES_MAX:
             raise Malformed(f"an event has more than {VALUE_NODES_MAX} values")
         if depth > VALUE_DEPTH_MAX:
             raise Malformed(f"an event is nested deeper than {VALUE_DEPTH_MAX} levels")
-        kind = value.WhichOneof("kind")
-        if kind == "text":
-            if len(value.text.encode()) > TEXT_BYTES_MAX:
-                raise Malformed(f"a text is longer than {TEXT_BYTES_MAX} bytes")
-        elif kind == "number":
-            decimals.check(value.number)
-        elif kind == "list":
-            pending.extend((item, depth + 1) for item in value.list.items)
-        elif kind == "object":
-            pending.extend((item, depth + 1) for item in _checked_values(value.object.fields))
-        elif kind is None:
-            raise Malformed("a value says nothing")
+        inner: list[Value] = []
+        for value in values:
+            kind = value.WhichOneof("kind")
+            if kind == "text":
+                text = value.text
+                # No character takes more than four bytes.
+                if len(text) * 4 > TEXT_BYTES_MAX and len(text.encode()) > TEXT_BYTES_MAX:
+                    raise Malformed(f"a text is longer than {TEXT_BYTES_MAX} bytes")
+            elif kind == "list":
+                inner.extend(value.list.items)
+            elif kind == "object":
+                inner.extend(_ordered_values(value.object.fields))
+            elif kind == "number":
+                decimals.check(value.number)
+            elif kind is None:
+                raise Malformed("a value says nothing")
+        values = inner
 
 
-def _checked_values(fields: Sequence[Field]) -> Iterator[Value]:
-    last = b""
-    for field in fields:
-        name = field.name.encode()
-        if not 1 <= len(name) <= NAME_BYTES_MAX:
-            raise Malformed(f"a field name has 1 to {NAME_BYTES_MAX} bytes, not {len(name)}")
-        if name <= last:
-            raise Malformed(f"field {field.name} stands out of order or twice")
-        last = name
-        yield field.value
+def _ordered_values(fields: Sequence[Field]) -> list[Value]:
+    names = [field.name.encode() for field in fields]
+    for name, following in pairwise(names):
+        if name >= following:
+            raise Malformed(f"field {following.decode()} stands out of order or twice")
+    if names and not (names[0] and max(map(len, names)) <= NAME_BYTES_MAX):
+        raise Malformed(f"a field name has 1 to {NAME_BYTES_MAX} bytes")
+    return [field.value for field in fields]
 
 
 # ---- view -----------------------------------------------------------------------------------------------------
@@ -214,9 +221,8 @@ def read_event(event: Event) -> EventView:
     for quantities in (view.quantities, view.child_quantities, view.input_quantities, view.output_quantities):
         named += len(quantities)
     if named > IDENTIFIERS_PER_EVENT_MAX:
-        raise event_values.invalid(
-            "event", f"names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
-        )
+        message = f"names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
+        raise event_values.invalid("event", message)
     return view
 
 
@@ -269,8 +275,6 @@ class _EventReader:
             error_declaration=self._error_declaration(),
         )
 
-    # -- values
-
     def _text(self, name: str) -> str:
         value = self._fields.get(name)
         return "" if value is None else event_values.text_of(value, name)
@@ -287,8 +291,6 @@ class _EventReader:
         if len(text.encode()) > IDENTIFIER_BYTES_MAX:
             raise event_values.invalid(name, f"longer than {IDENTIFIER_BYTES_MAX} bytes")
         return text
-
-    # -- vocabulary words
 
     def _cbv_namespace(self) -> str:
         """What `cbv:` stands for here: the event's own declaration, or the standard's; empty if unknowable."""
@@ -311,8 +313,6 @@ class _EventReader:
 
     def _word(self, text: str, vocabulary: tuple[str, str]) -> str:
         return event_values.word(text, vocabulary, self._cbv)
-
-    # -- identifiers and amounts
 
     def _identifier(self, text: str, name: str) -> Identifier:
         try:

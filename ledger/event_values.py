@@ -34,6 +34,8 @@ def word(text: str, vocabulary: tuple[str, str], cbv: str = CBV) -> str:
 
     cbv: what the prefix `cbv:` stands for where the word is written, empty if that cannot be known.
     """
+    if ":" not in text:
+        return text
     urn, web = vocabulary
     full = cbv + text[4:] if text.startswith("cbv:") and cbv else text
     for start in (urn, CBV + web, "https://ns.gs1.org/cbv/" + web, "http://ns.gs1.org/cbv/" + web):
