@@ -369,8 +369,9 @@ def _transformation_event(event: Mapping[str, Json], report: Report) -> None:
     taken = event.get("inputEPCList")
     made = event.get("outputEPCList")
     if isinstance(taken, list) and isinstance(made, list):
+        inputs_named = {item for item in taken if isinstance(item, str)}
         for place, item in enumerate(made):
-            if item in taken:
+            if isinstance(item, str) and item in inputs_named:
                 report.add(
                     Code.OUTPUT_REPEATS_INPUT,
                     f"outputEPCList[{place}]",

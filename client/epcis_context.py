@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from client import epcis_json
 from client.epcis_findings import Code, Report
 from client.epcis_json import Json
 from client.epcis_vocabulary import GS1_CONTEXT, PINNED_CONTEXTS, STANDARD_PREFIXES
@@ -62,14 +63,16 @@ def _items(context: Json) -> list[Json]:
 def namespaces(*contexts: Json) -> Namespaces:
     """The namespaces that hold under these contexts, outermost first. Faults are the business of `check`."""
     entries: list[str | dict[str, Json]] = []
+    addresses: set[str] = set()
     for item in (item for context in contexts for item in _items(context)):
         if isinstance(item, str):
-            if item not in PINNED_CONTEXTS and item not in entries:
+            if item not in PINNED_CONTEXTS and item not in addresses:
                 entries.append(item)
+                addresses.add(item)
         elif isinstance(item, dict) and item:
-            if entries and isinstance(entries[-1], dict):
-                # Re-declared names move to the end, as the later declaration.
-                entries[-1] = {**entries[-1], **item}
+            last = entries[-1] if entries else None
+            if isinstance(last, dict):
+                last.update(item)
             else:
                 entries.append(dict(item))
     return Namespaces(tuple(entries))
@@ -78,7 +81,7 @@ def namespaces(*contexts: Json) -> Namespaces:
 def check(context: Json, path: str, report: Report, *, standard: bool) -> None:
     """Report what is wrong with one `@context`. `standard`: it must name the standard context."""
     items = _items(context)
-    if isinstance(context, list) and any(item in items[:place] for place, item in enumerate(items)):
+    if len({epcis_json.to_text(item) for item in items}) != len(items):
         report.add(Code.CONTEXT_INVALID, path, "an entry stands twice")
     for place, item in enumerate(items):
         where = f"{path}[{place}]" if isinstance(context, list) else path

@@ -85,6 +85,11 @@ def _read_document(document: Json, report: Report, secret: bytes) -> Import:
             continue
         epcis_check.check_envelope(part, report)
         context = part.get(epcis_context.FIELD) if part.get("type") in epcis_check.DOCUMENT_TYPES else None
+        if len(epcis_json.to_text(context)) > EVENT_BYTES_MAX:
+            # Every event would carry it.
+            message = f"takes more than the {EVENT_BYTES_MAX} bytes an event may have"
+            report.add(Code.OVER_LIMIT, epcis_context.FIELD, message)
+            continue
         if context is not None or "epcisBody" in part:
             result.headers.append({name: value for name, value in part.items() if name != "epcisBody"})
         for item in epcis_check.events_of(part):

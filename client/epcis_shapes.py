@@ -172,17 +172,14 @@ def items(check_item: Check, *, minimum: int = 0, unique: bool = False) -> Check
             return
         if len(value) < minimum:
             report.add(Code.NOTHING_NAMED, path, "the list is empty")
-        seen: list[Json] = []
-        known: set[str] = set()
+        seen: set[str] = set()
         for place, item in enumerate(value):
             where = f"{path}[{place}]"
             check_item(item, where, report)
-            if unique and (item in known if isinstance(item, str) else item in seen):
-                report.add(Code.REPEATED_ITEM, where, f"{item!r} stands twice")
-            if isinstance(item, str):
-                known.add(item)
-            else:
-                seen.append(item)
+            if unique and isinstance(item, str):
+                if item in seen:
+                    report.add(Code.REPEATED_ITEM, where, f"{item!r} stands twice")
+                seen.add(item)
 
     return check
 

@@ -274,6 +274,15 @@ def test_an_event_beyond_the_ledgers_limits_is_a_finding():
             assert [finding.code for finding in errors(read.findings)] == [Code.OVER_LIMIT]
 
 
+def test_a_context_too_large_for_any_event_is_a_finding():
+    context = [{f"p{n}": "https://x.example/"} for n in range(10_000)]
+    read = epcis_read.read(document_of(event_of(), **{"@context": context}), file="f", strict=False)
+    assert not read.events
+    assert [(finding.path, finding.code) for finding in errors(read.findings)] == [
+        ("@context", Code.OVER_LIMIT)
+    ]
+
+
 def test_strict_import_takes_all_or_nothing_and_lenient_what_it_can():
     data = document_of(event_of(), event_of(eventTime="yesterday"), event_of(action="DELETE"))
     assert not epcis_read.read(data, file="f", strict=True).events
