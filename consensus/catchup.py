@@ -25,7 +25,9 @@ from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certifica
 HEIGHTS_ASKED_MAX: Final = 16  # asked for and not answered, or answered and not yet executed
 FETCHED_BYTES_MAX: Final = 4 * BLOCK_BYTES_MAX
 CLAIMS_MAX: Final = 256
-PATIENCE_DOUBLINGS_MAX: Final = 4  # 16 times block_request_ms: 8 s by default, and no longer for a peer that is gone
+PATIENCE_DOUBLINGS_MAX: Final = (
+    4  # 16 times block_request_ms: 8 s by default, and no longer for a peer that is gone
+)
 
 
 @dataclass(frozen=True, slots=True)
