@@ -55,6 +55,7 @@ _LOG: Final = logging.getLogger("chiptrace.services")
 REASON_METADATA: Final = "chiptrace-reason"
 REPLY_BYTES_MAX: Final = limits.RPC_MESSAGE_BYTES_MAX // 2  # a list is cut off once it is longer
 ANSWER_SECONDS: Final = 0.5  # of a caller's deadline that are left for the answer itself
+DETAIL_CHARACTERS_MAX: Final = 1_000  # of an error; gRPC refuses longer ones, reason and all
 Reply = TypeVar("Reply")
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -218,7 +219,7 @@ class ChainService(node_pb2_grpc.ChainServicer):
             self._fatal(error)
             await context.abort(grpc.StatusCode.INTERNAL, "this node has failed and stops; ask another one")
         status = _STATUS.get(error.reason, grpc.StatusCode.FAILED_PRECONDITION)
-        await context.abort(status, str(error), ((REASON_METADATA, error.code),))
+        await context.abort(status, str(error)[:DETAIL_CHARACTERS_MAX], ((REASON_METADATA, error.code),))
 
     @contextlib.contextmanager
     def _counted(self, context: Context) -> Iterator[None]:
