@@ -70,28 +70,31 @@ class Admission:
         self._from_clients = _Queue()
         self._from_validators = _Queue()
         self._arrived = asyncio.Event()
-        self._closed: Invalid | None = Invalid("the node is starting", Reason.NOT_SYNCED)
+        self._in_step: Callable[[], bool] = lambda: False
+        self._stopping = False
         self._finals: dict[bytes, asyncio.Future[Outcome]] = {}
 
-    def open(self) -> None:
-        """Take transactions from now on."""
-        self._closed = None
+    def open(self, in_step: Callable[[], bool]) -> None:
+        """Take clients' transactions from now on, while the node is in step with the others."""
+        self._in_step = in_step
 
-    def close(self, why: str, reason: "Reason.ValueType") -> None:
-        """Take none from clients until opened again: the node lags behind, or stops."""
-        self._closed = Invalid(why, reason)
+    def close(self) -> None:
+        """Take no more: the node stops."""
+        self._stopping = True
 
     def offer(self, transactions: Iterable[bytes]) -> None:
         """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
         for data in transactions:
-            if self._closed is None:
+            if not self._stopping:
                 self._from_validators.put(_Incoming(data, None))
         self._arrived.set()
 
     def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
         """A client's transaction: the outcome of its admission. Raises Invalid when none can be taken now."""
-        if self._closed is not None:
-            raise self._closed
+        if self._stopping:
+            raise Invalid("the node is stopping; ask another one", Reason.SHUTTING_DOWN)
+        if not self._in_step():
+            raise Invalid("the node is not in step with the others; ask another one", Reason.NOT_SYNCED)
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid(
                 f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE

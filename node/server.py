@@ -39,7 +39,6 @@ from node.pool import Pool
 from node.services import ChainService
 from node.signer import Signer
 from proto.chiptrace.v1 import node_pb2_grpc
-from proto.chiptrace.v1.ledger_pb2 import Reason
 
 _LOG: Final = logging.getLogger("chiptrace.server")
 HEALTH_SERVICE: Final = "chiptrace.v1.Chain"
@@ -90,6 +89,7 @@ class Node:
         self._run("agreement", self._driver.run())
         self._run("admission", self._admission.run())
         await self._open_client_port(status)
+        self._admission.open(lambda: status.synced)
         self._run("health", self._watch(status))
         _LOG.info(
             "node started",
@@ -110,7 +110,7 @@ class Node:
 
     async def stop(self) -> None:
         """Drain and close; what is decided is stored."""
-        self._admission.close("the node is stopping; ask another one", Reason.SHUTTING_DOWN)
+        self._admission.close()
         await self._health.enter_graceful_shutdown()
         self._driver.stop_proposing()
         if self._server is not None:
@@ -146,7 +146,7 @@ class Node:
         self._server = server
 
     async def _watch(self, status: NodeStatus) -> None:
-        """Keep health and admission in step with the chain, and look after the certificate's end."""
+        """Keep the health in step with the chain, and look after the certificate's end."""
         serving = False
         warn_at = 0.0
         loop = asyncio.get_running_loop()
@@ -155,10 +155,6 @@ class Node:
             if status.synced != serving:
                 serving = status.synced
                 await self._say(serving=serving)
-                if serving:
-                    self._admission.open()
-                else:
-                    self._admission.close("the node is not in step with the others", Reason.NOT_SYNCED)
                 _LOG.info("in step" if serving else "out of step", extra={"height": self._host.info.height})
             if loop.time() >= warn_at:
                 warn_at = loop.time() + EXPIRY_CHECK_SECONDS

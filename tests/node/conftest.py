@@ -10,7 +10,7 @@ import pytest
 
 from node import testnet_layout
 from node.processes import Processes
-from tests.node.network import RealChain
+from tests.node.network import MEMBERS, RealChain
 
 
 @pytest.fixture(scope="session")
@@ -67,4 +67,6 @@ def chain(session_chain):
     """The real chain, whole again before each test."""
     session_chain.start()
     session_chain.in_step()
+    for member in MEMBERS:
+        assert session_chain.process(member), session_chain.log(member)[-2_000:]
     return session_chain

@@ -104,12 +104,20 @@ class RealChain:
             return None
 
     def in_step(self, seconds=20) -> int:
-        """Waits until every node that runs is in step, at most one height apart; the lowest height."""
+        """Waits until every node that runs is in step, has reached all others, and is at most one height behind;
+        the lowest height."""
         running = [member for member in MEMBERS if self.process(member)]
 
         def settled():
             found = [self.status(member) for member in running]
-            if all(status and status.synced and status.height for status in found):
+            whole = all(
+                status
+                and status.synced
+                and status.height
+                and sum(peer.connected for peer in status.peers) == len(running) - 1
+                for status in found
+            )
+            if whole:
                 heights = [status.height for status in found]
                 return min(heights) if max(heights) - min(heights) <= 1 else 0
             return 0

@@ -61,7 +61,8 @@ class Setup:
         self.host, self.pool = Host(), Pool(transactions_max=8)
         self.passed_on, self.woken = [], []
         self.admission = Admission(self.host, self.pool, self.passed_on.append, lambda: self.woken.append(1))
-        self.admission.open()
+        self.in_step = True
+        self.admission.open(lambda: self.in_step)
 
 
 def scenario(test):
@@ -182,10 +183,12 @@ async def test_a_full_pool_refuses_and_keeps_what_it_has(s):
 
 @scenario
 async def test_closed_to_clients_with_the_reason(s):
-    s.admission.close("stopping", Reason.SHUTTING_DOWN)
-    with pytest.raises(Invalid) as error:
-        s.admission.submit(b"a")
-    assert error.value.reason == Reason.SHUTTING_DOWN
+    s.in_step = False
+    for reason in (Reason.NOT_SYNCED, Reason.SHUTTING_DOWN):
+        with pytest.raises(Invalid) as error:
+            s.admission.submit(b"a")
+        assert error.value.reason == reason
+        s.admission.close()
     s.admission.offer([b"b"])
     await asyncio.sleep(0.01)
     assert len(s.pool) == 0

@@ -261,6 +261,7 @@ def test_the_chain_goes_on_without_one_validator_which_then_catches_up_and_votes
 
 def test_nothing_acknowledged_is_lost_when_all_are_killed_at_once(chain):
     outcomes = [chain.submit(member=member) for member in MEMBERS]
+    assert all(outcome.final for outcome in outcomes)
     for member in MEMBERS:
         os.kill(chain.process(member).pid, signal.SIGKILL)
     for member in MEMBERS:
