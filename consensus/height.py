@@ -190,7 +190,9 @@ class OpenHeight:
         certificate = self.decision
         waiting = self._waiting()
         if certificate is None and waiting is not None and waiting.from_view > 0:
-            certificate = waiting.notarization
+            # The one we hold: what the proposal carries was not looked at if we held one before.
+            held = self.voter.held.notarization(waiting.from_view)
+            certificate = held if held is not None and held.block_hash == waiting.vote.block_hash else None
         if certificate is None and self.voter.may_propose():
             certificate = self.voter.held.highest_notarization()
         if certificate is None or self.voter.bodies.get(certificate.block_hash) is not None:

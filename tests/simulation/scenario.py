@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from consensus.effects import EngineSettings
 from tests.simulation.actors.corrupted import Corrupted
 from tests.simulation.actors.equivocator import Equivocator
-from tests.simulation.actors.meddlers import Braggart, Flooder, Garbler, Swapper, Withholder
+from tests.simulation.actors.meddlers import Braggart, Flooder, Forger, Garbler, Swapper, Withholder
 from tests.simulation.actors.silent import Silent
 from tests.simulation.actors.supporter import Supporter
 from tests.simulation.actors.twins import Twins
@@ -26,6 +26,7 @@ ACTORS: dict[str, type[Corrupted | Twins]] = {
     "supporter": Supporter,
     "withholder": Withholder,
     "garbler": Garbler,
+    "forger": Forger,
     "swapper": Swapper,
     "flooder": Flooder,
     "braggart": Braggart,

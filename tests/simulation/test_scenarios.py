@@ -22,7 +22,7 @@ def play(seed, size=4, dishonest=(), prepare=lambda run: None, **change):
             **{
                 "size": size,
                 "sets": (tuple(range(size)),),
-                "dishonest": tuple(enumerate(dishonest)),
+                "dishonest": tuple((index, name) for index, name in enumerate(dishonest) if name),
                 "skews": (0,) * size,
                 "work": "bursts",
                 "heartbeat_ms": 500,
@@ -164,3 +164,19 @@ def test_boasting_makes_nobody_look_behind(seed):
     play(seed, dishonest=["braggart"], prepare=watch, work="busy", heights_max=50)
     assert seen
     assert max(seen) <= 2
+
+
+def test_a_forged_notarization_of_a_block_that_is_missing():
+    """The leader of view 2 proposes view 1's block again, without its body and with a spoiled notarization, to
+    one who holds the genuine notarization but not the body."""
+
+    def hide(sender, receiver, data):
+        message = PeerMessage.FromString(data)
+        hidden = message.WhichOneof("kind") == "proposal" and message.proposal.view == 1 and receiver == 0
+        return not hidden and votes_of(data)[0] != FINALIZE
+
+    def prepare(run):
+        run.network.passes = hide
+
+    for seed in range(25):
+        play(seed, dishonest=["", "", "", "forger"], prepare=prepare, work="busy", faults_ms=800)

@@ -1,4 +1,4 @@
-"""Those who meddle with messages: withholder, garbler, swapper, flooder, braggart."""
+"""Those who meddle with messages: withholder, garbler, forger, swapper, flooder, braggart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certifica
 from proto.chiptrace.v1.ledger_pb2 import Block
 from tests.simulation.actors.corrupted import Corrupted
 from tests.simulation.application import transaction
-from tests.simulation.oracle import FINALIZE, NOTARIZE, NULLIFY
+from tests.simulation.oracle import FINALIZE, NOTARIZE, NULLIFY, certificates_in
 
 
 class Withholder(Corrupted):
@@ -40,6 +40,45 @@ class Garbler(Corrupted):
             data = message.SerializeToString(deterministic=True)
             for receiver in self.some():
                 self.network.send(self.index, receiver, self.garbled(data))
+
+
+class Forger(Corrupted):
+    """Spoils the certificates inside what it proposes and passes on: bitmaps, signatures, views, block hashes."""
+
+    def forged(self, certificate: Certificate) -> None:
+        draw = self.world.random
+        choice = draw.randrange(6)
+        if choice == 0:
+            certificate.signers = draw.randbytes(draw.choice((0, 1, 1, 1, 2, 4)))
+        elif choice == 1 and certificate.signatures:
+            certificate.signatures.pop()
+        elif choice == 2 and certificate.signatures:
+            certificate.signatures[0] = draw.randbytes(draw.choice((0, 63, 64)))
+        elif choice == 3:
+            certificate.block_hash = draw.randbytes(32)
+        elif choice == 4:
+            certificate.view = draw.choice((0, certificate.view + 1, 2**64 - 1))
+        else:
+            certificate.kind = draw.choice((NOTARIZE, NULLIFY, FINALIZE))
+
+    def emit(self, effect: effects.Send) -> None:
+        if self.world.chance(0.3):
+            super().emit(effect)
+            return
+        message = PeerMessage.FromString(effect.message.SerializeToString())
+        kind = message.WhichOneof("kind")
+        carried = []
+        if kind == "proposal":
+            carried = [each for each in certificates_in(message.proposal) if self.world.chance(0.6)]
+            if message.proposal.from_view and self.world.chance(0.6):
+                message.proposal.block = b""
+        elif kind == "certificate":
+            carried = [message.certificate]
+        elif kind == "tip" and message.tip.HasField("finalization"):
+            carried = [message.tip.finalization]
+        for certificate in carried:
+            self.forged(certificate)
+        super().emit(effects.Send(effect.to, message))
 
 
 class Swapper(Corrupted):
