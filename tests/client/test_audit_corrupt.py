@@ -1,0 +1,303 @@
+"""One corrupt chain: whatever its quorum certifies, an audit says verified of nothing that honest members did not sign.
+
+Each of these was seen to be verified with its guard removed.
+"""
+
+import pytest
+
+from client.audit_report import Verdict
+from ledger import state
+from ledger.block import decode_transaction
+from proto.chiptrace.v1.bridge_pb2 import ClientHeader
+from proto.chiptrace.v1.ledger_pb2 import (
+    ARRIVED,
+    ATTESTED,
+    DEPARTED,
+    DESTROYED,
+    EVENT,
+    LIVE,
+    OFFERED,
+    PACKED,
+    RETURNED,
+    SENT,
+    UNPACKED,
+    KeyRecord,
+    Operation,
+    PartRecord,
+    ReturnOffer,
+    Role,
+)
+from tests.bridge.two_chains import World, event, object_event, packing_event, serial, shipping_event, texts
+from tests.client.corrupt import Forged
+from tests.client.test_audit import audited, codes
+
+PART, OTHER = serial(7001), serial(7002)
+
+
+@pytest.fixture
+def world():
+    """Chain a, the home of all parts, is corrupt; b is honest."""
+    return World("a", "b", corrupt="a")
+
+
+@pytest.fixture
+def lie(world):
+    world["a"].produce()
+    return Forged(world["a"])
+
+
+def begun(lie, part=PART, member="ada"):
+    return lie.entry(part, lie.signed(member, object_event("ADD", "commissioning", part)), EVENT)
+
+
+def told(world, lie, part=PART, name="a"):
+    return audited(world, part, name, stubs={"a": lie})
+
+
+def refused(report, words):
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert words in report.problem, report.problem
+    return True
+
+
+def test_the_forger_can_tell_the_truth(world, lie):
+    """Else the lies below would be caught for being badly made."""
+    lie.part(PART, [begun(lie)], status=LIVE, holder="ada", owner="ada")
+    report = told(world, lie)
+    assert (report.verdict, report.problem, report.findings) == (Verdict.VERIFIED, "", [])
+
+
+# ---- entries that are not what they claim ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind", "more"),
+    [
+        (object_event("OBSERVE", "inspecting", OTHER), EVENT, {}),
+        (packing_event("ADD", serial(7003), OTHER), PACKED, {"container": serial(7003)}),
+        (packing_event("ADD", serial(7003), PART), PACKED, {"container": serial(7004)}),
+        (packing_event("ADD", serial(7003), PART), UNPACKED, {"container": serial(7003)}),
+        (packing_event("DELETE", serial(7003), PART), PACKED, {"container": serial(7003)}),
+        (object_event("OBSERVE", "inspecting", PART), ARRIVED, {}),
+        (object_event("OBSERVE", "inspecting", PART), SENT, {}),
+        (object_event("OBSERVE", "inspecting", PART), RETURNED, {}),
+        (object_event("OBSERVE", "inspecting", PART), ATTESTED, {}),
+        (object_event("OBSERVE", "inspecting", PART), 0, {}),
+        (object_event("OBSERVE", "inspecting", PART), 99, {}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"operation": 1}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"digest": bytes(32)}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"finding": 999}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"finding": 1}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"height": 2**63}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"height": 1}),
+        (object_event("OBSERVE", "inspecting", PART), EVENT, {"height": 0}),
+        (Operation(return_offer=ReturnOffer(part=OTHER)), RETURNED, {}),
+        (Operation(return_offer=ReturnOffer(part=PART)), EVENT, {}),
+    ],
+)
+def test_an_entry_for_something_else_is_refused(world, lie, operation, kind, more):
+    false = lie.entry(PART, lie.signed("ada", operation), kind, **more)
+    lie.part(PART, [begun(lie), false], status=LIVE, holder="ada", owner="ada")
+    report = told(world, lie)
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert report.problem_code not in ("INTERNAL", "REASON_UNSPECIFIED")
+
+
+def test_an_old_transaction_is_not_entered_later(world, lie):
+    old = lie.signed("ada", object_event("OBSERVE", "inspecting", PART))
+    world.pass_time(120_000)
+    first = begun(lie)
+    lie.part(PART, [first, lie.entry(PART, old, EVENT)], status=LIVE, holder="ada", owner="ada")
+    refused(told(world, lie), "not valid at that time")
+
+
+def test_an_operation_is_entered_once(world, lie):
+    first = begun(lie)
+    seen = lie.entry(PART, lie.signed("ada", object_event("OBSERVE", "inspecting", PART)), EVENT)
+    lie.part(PART, [first, seen, seen], status=LIVE, holder="ada", owner="ada")
+    assert codes(told(world, lie)) == {"CONTRADICTION"}
+
+
+def test_an_event_is_entered_once(world, lie):
+    again = [lie.signed("ada", object_event("OBSERVE", "inspecting", PART)) for _ in range(2)]
+    entries = [begun(lie), *(lie.entry(PART, signed, EVENT) for signed in again)]
+    lie.part(PART, entries, status=LIVE, holder="ada", owner="ada")
+    assert codes(told(world, lie)) == {"DUPLICATE_EVENT"}
+
+
+def test_a_relayers_key_records_no_event(world, lie):
+    seen = lie.signed("ada", object_event("OBSERVE", "inspecting", PART), role="relayer")
+    lie.part(PART, [begun(lie), lie.entry(PART, seen, EVENT)], status=LIVE, holder="ada", owner="ada")
+    assert codes(told(world, lie)) == {"ROLE_NOT_ALLOWED"}
+
+
+# ---- records that say something else than their history ---------------------------------------------------------
+
+
+def acted(lie, *acts):
+    """Entries by (member, operation, kind)."""
+    return [begun(lie), *(lie.entry(PART, lie.signed(who, what), kind) for who, what, kind in acts)]
+
+
+GONE = ("ada", object_event("DELETE", "destroying", PART), EVENT)
+SHIPPED = ("ada", shipping_event(PART, "abe"), EVENT)
+TAKEN = ("abe", object_event("OBSERVE", "receiving", PART), EVENT)
+SEEN = ("ada", object_event("OBSERVE", "inspecting", PART, number=5), EVENT)
+
+
+@pytest.mark.parametrize(
+    ("acts", "record", "found"),
+    [
+        ([GONE], {"status": LIVE, "holder": "ada"}, {"CONTRADICTION"}),
+        ([SHIPPED], {"status": LIVE, "holder": "ada"}, {"CONTRADICTION"}),
+        ([SHIPPED], {"status": OFFERED, "holder": "ada", "offered_to": "amy"}, {"CONTRADICTION"}),
+        ([SHIPPED, TAKEN], {"status": LIVE, "holder": "ada"}, {"CONTRADICTION"}),
+        ([SHIPPED, TAKEN], {"status": LIVE, "holder": "abe"}, set()),
+        ([TAKEN], {"status": LIVE, "holder": "abe"}, {"NOT_IN_CUSTODY", "CONTRADICTION"}),
+        ([SHIPPED, TAKEN, SEEN], {"status": LIVE, "holder": "abe"}, {"NOT_IN_CUSTODY"}),
+        ([GONE, SEEN], {"status": DESTROYED, "holder": "ada"}, {"CONTRADICTION"}),
+        ([("ada", object_event("ADD", "commissioning", PART, number=9), EVENT)], {"status": LIVE, "holder": "ada"}, {"CONTRADICTION"}),
+        ([SEEN], {"status": DEPARTED, "holder": "ada"}, {"CONTRADICTION"}),
+    ],
+)  # fmt: skip
+def test_custody_is_told_by_the_entries(world, lie, acts, record, found):
+    lie.part(PART, acted(lie, *acts), owner="ada", **record)
+    assert codes(told(world, lie)) == found
+
+
+def test_a_history_begins_with_an_origin(world, lie):
+    seen = lie.signed("ada", object_event("OBSERVE", "inspecting", PART))
+    lie.part(PART, [lie.entry(PART, seen, EVENT)], status=LIVE, holder="ada", owner="ada")
+    assert codes(told(world, lie)) == {"NO_ORIGIN"}
+
+
+def test_the_grants_holder_made_it(world, lie):
+    lie.part(PART, [begun(lie, member="abe")], status=LIVE, holder="abe", owner="abe")
+    assert codes(told(world, lie)) == {"NOT_GRANTED"}
+
+
+def test_a_record_stands_under_its_own_key(world, lie):
+    lie.part(OTHER, [begun(lie, OTHER)], key=state.part_key(PART), status=LIVE, holder="ada", owner="ada")
+    refused(told(world, lie), "names another subject")
+
+
+def test_a_key_record_is_of_its_key(world, lie):
+    lie.part(PART, [begun(lie)], status=LIVE, holder="ada", owner="ada")
+    signer = lie.signed("ada", object_event("OBSERVE", "inspecting", PART)).body.signer
+    lie.put(state.signer_key(signer), KeyRecord(key=bytes(32), member="ann", role=Role.OPERATOR))
+    refused(told(world, lie), "names another subject")
+
+
+def test_a_huge_history_is_not_followed(world, lie):
+    lie.part(PART, [begun(lie)], status=LIVE, holder="ada", owner="ada")
+    record = lie.chain.record(state.part_key(PART), PartRecord)
+    record.history.n = 2**60
+    lie.put(state.part_key(PART), record)
+    assert told(world, lie).problem_code == "OVERSIZE"
+
+
+def test_what_was_used_up_says_so_itself(world, lie):
+    making = event("TransformationEvent", "", "", inputEPCList=texts(OTHER), outputEPCList=texts(PART))
+    lie.part(OTHER, [begun(lie, OTHER)], status=LIVE, holder="ada", owner="ada")
+    made = lie.entry(PART, lie.signed("ada", making), EVENT)
+    lie.part(PART, [made], status=LIVE, holder="ada", owner="ada")
+    report = told(world, lie)
+    assert codes(report) == {"CONTRADICTION"}
+    assert any("went into" in finding.message for finding in report.findings)
+
+
+def test_a_container_and_its_content_agree(world, lie):
+    box = serial(7003)
+    packed = lie.signed("ada", packing_event("ADD", box, PART))
+    filled = [begun(lie, box), lie.entry(box, packed, EVENT)]
+    lie.part(box, filled, status=LIVE, holder="ada", owner="ada")
+    lie.part(PART, [begun(lie)], status=LIVE, holder="ada", owner="ada")
+    found = told(world, lie, box)
+    assert codes(found) == {"CONTRADICTION"}
+
+
+def test_circles_of_containers_end(world, lie):
+    """Two boxes, each said to be inside the other; no rule allows it, and no walk may follow it for ever."""
+    boxes = (serial(7003), serial(7004))
+    for box, other in (boxes, boxes[::-1]):
+        packed = lie.signed("ada", packing_event("ADD", other, box))
+        entries = [
+            begun(lie, box),
+            lie.entry(box, packed, PACKED, container=other, generation=1, container_n=1),
+        ]
+        lie.part(box, entries, status=LIVE, holder="ada", owner="ada", container=other, generation=1)
+    assert told(world, lie, boxes[0]).verdict is Verdict.NOT_VERIFIABLE
+
+
+# ---- between chains ----------------------------------------------------------------------------------------------
+
+
+def crossed(world):
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob", to="b").ok
+    world.relay()
+    assert world.accept("b", part, "bob").ok
+    world.relay()
+    return part
+
+
+def test_a_corrupt_home_cannot_keep_what_it_sent(world, lie):
+    part = crossed(world)
+    lie.part(part, lie.real(part)[:1], status=LIVE, holder="ada", owner="ada")
+    refused(told(world, lie, part, "b"), "never sent")
+    assert "LIVE_TWICE" in codes(told(world, lie, part, "a"))
+
+
+def test_what_was_taken_back_did_not_arrive(world, lie):
+    """The home says that the packet timed out, and destroys the part; the other chain has it."""
+    part = crossed(world)
+    commissioned, sent, departed = lie.real(part)
+    departed.kind = RETURNED
+    end = lie.entry(part, lie.signed("ada", object_event("DELETE", "destroying", part)), EVENT)
+    lie.part(part, [commissioned, sent, end], status=DESTROYED)
+    assert "TAKEN_BACK" in codes(told(world, lie, part, "b"))
+
+
+def test_an_arrival_of_what_was_sent_elsewhere():
+    """b is corrupt: it shows as its own what the honest a sent to c over a client of the same name there."""
+    world = World("a", "b", "c", corrupt="b")
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "cyd", to="c").ok
+    world.relay()
+    arrival = next(e for e in world["c"].entries(state.part_key(part)) if e.kind == ARRIVED)
+    carried = world["c"].app.store.transaction(arrival.transaction).data
+    operation = decode_transaction(world["c"].chain_id, carried).body.operations[arrival.operation]
+    lie = Forged(world["b"])
+    false = lie.entry(part, lie.signed("ben", operation, role="relayer"), ARRIVED)
+    lie.part(part, [false], status=OFFERED, offered_to="cyd", origin_chain=world["a"].chain_id)
+    refused(audited(world, part, "b", stubs={"b": lie}), "leads to another chain")
+
+
+def test_a_chain_that_shows_two_pasts_is_caught_by_the_header_that_the_other_holds(world, lie):
+    part = crossed(world)
+    client = world["b"].client("a-1")
+    height = client.latest_height
+    key = state.client_header_key("a-1", height)
+    held = world["b"].record(key, ClientHeader)
+    assert held.block_hash
+    honest = audited(world, part, "b", stubs={"a": lie})
+    assert honest.verdict is Verdict.VERIFIED
+    other = World("a", "b", corrupt="b")
+    part = crossed(other)
+    forged = Forged(other["b"])
+    height = other["b"].client("a-1").latest_height
+    key = state.client_header_key("a-1", height)
+    held = other["b"].record(key, ClientHeader)
+    held.block_hash = bytes(32)
+    forged.put(key, held)
+    refused(audited(other, part, "b", stubs={"b": forged}), "two pasts")
+
+
+def test_a_second_chain_that_says_it_has_the_part_too():
+    world = World("a", "b", corrupt="b")
+    part = world.commission("a", "ada")
+    lie = Forged(world["b"])
+    mine = lie.signed("bob", object_event("ADD", "commissioning", part))
+    lie.part(part, [lie.entry(part, mine, EVENT)], status=LIVE, holder="bob")
+    assert codes(audited(world, part, "a", stubs={"b": lie})) == {"LIVE_TWICE"}
+    assert codes(audited(world, part, "b", stubs={"b": lie})) >= {"LIVE_TWICE", "NOT_HOME_CHAIN"}
