@@ -9,6 +9,7 @@ from consensus.effects import EngineSettings
 from tests.simulation.actors.corrupted import Corrupted
 from tests.simulation.actors.equivocator import Equivocator
 from tests.simulation.actors.meddlers import Braggart, Flooder, Forger, Garbler, Swapper, Withholder
+from tests.simulation.actors.mixer import Mixer
 from tests.simulation.actors.silent import Silent
 from tests.simulation.actors.supporter import Supporter
 from tests.simulation.actors.twins import Twins
@@ -28,6 +29,7 @@ ACTORS: dict[str, type[Corrupted | Twins]] = {
     "garbler": Garbler,
     "forger": Forger,
     "swapper": Swapper,
+    "mixer": Mixer,
     "flooder": Flooder,
     "braggart": Braggart,
     "twins": Twins,
