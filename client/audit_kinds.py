@@ -24,7 +24,7 @@ from proto.chiptrace.v1.bridge_pb2 import (
     SendPart,
     TimeoutPacket,
 )
-from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Role
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Reason, Role
 
 OFFERS_BACK: Final = "void_shipping"
 _EVENT_KINDS: Final = frozenset(
@@ -187,9 +187,12 @@ def _corrected(name: str, _entry: Entry, view: EventView) -> bool:
     return view.error_declaration is not None and names(name, view)
 
 
-def _flagged(name: str, _entry: Entry, view: EventView) -> bool:
-    added = view.type == "ObjectEvent" and view.action == "ADD" and view.error_declaration is None
-    return added and is_among(name, view.epcs)
+def _flagged(name: str, entry: Entry, view: EventView) -> bool:
+    if view.error_declaration is not None:
+        return False
+    if entry.finding == Reason.SEEN_AFTER_END:
+        return view.type in ("ObjectEvent", "TransactionEvent") and names(name, view)
+    return view.type == "ObjectEvent" and view.action == "ADD" and is_among(name, view.epcs)
 
 
 def _offer_taken_back(name: str, _entry: Entry, view: EventView) -> bool:

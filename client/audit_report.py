@@ -38,6 +38,7 @@ CODES: Final[Mapping[str, str]] = {
     "OVER_RECEIPT": "more was received than was shipped",
     "LATE_RECORD": "an event was recorded later than the chain allows without a mark",
     "PARTY_NOT_A_MEMBER": "it was shipped to somebody who is no member",
+    "SEEN_AFTER_END": "it was seen again after what was recorded had consumed or destroyed it",
     "CHAIN_NOT_TRUSTED": "it came from a chain that the trust file does not name",
     "CHAIN_NOT_ASKED": "a chain of the trust file gave no answer, so whether it is present there too is not known",
     "LIVE_TWICE": "it is present on two chains",

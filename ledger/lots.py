@@ -84,7 +84,7 @@ def check_amount(reader: Reader, quantity: Quantity, place: str) -> None:
 
 
 def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
-    """The lot an event names; adopted, with as much as the event says, where the chain allows.
+    """The lot an event names; adopted, with as much as the event says (or nothing), where the chain allows.
 
     Raises Refused: UNKNOWN_LOT, and for an adoption QUANTITY_INVALID, NOT_HOME_CHAIN.
     """
@@ -99,7 +99,8 @@ def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
         )
     require_grant(context, quantity.of)
     record = _new_lot(recording, quantity, adopted=True)
-    put_amount(context.overlay, record.id, recording.member, quantity.unit, require_amount(quantity))
+    if quantity.amount is not None:
+        put_amount(context.overlay, record.id, recording.member, quantity.unit, require_amount(quantity))
     return record
 
 
@@ -139,7 +140,8 @@ def hold_amount(recording: Recording, quantity: Quantity) -> LotRecord:
     """
     record = find_lot(recording, quantity)
     held = amount_at(recording.context.overlay, record.id, recording.member, quantity.unit)
-    if decimals.sign(held) == 0:
+    adopted_open = quantity.amount is None and state.lot_key(record.id) in recording.adopted
+    if decimals.sign(held) == 0 and not adopted_open:
         raise Refused(f"member {recording.member} has nothing of {record.id}", Reason.NOT_IN_CUSTODY)
     check_amount(recording.context.overlay, quantity, recording.member)
     return record

@@ -38,6 +38,8 @@ def pack_or_unpack(recording: Recording) -> None:
         _observe_children(recording)
     elif view.action == "ADD":
         _add(recording, view.parent, installed)
+    elif _was_filled_before(recording, view.parent):
+        _observe_unfilled(recording, view.parent)
     elif view.action == "OBSERVE":
         _observe(recording, view.parent)
     elif view.children or view.child_quantities:
@@ -60,7 +62,7 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
     if not view.children and not view.child_quantities:
         raise Refused("childEPCs: nothing is listed to go in", Reason.NOTHING_TO_DO)
     # (1) Everything may go where it is said to go.
-    container = _find_container(recording, parent)
+    container = _find_container(recording, parent, installed)
     children: list[tuple[PartRecord, GenerationRecord | None]] = []
     for identifier in view.children:
         if identifier == parent:
@@ -92,8 +94,11 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
     filling.save(context.overlay)
 
 
-def _find_container(recording: Recording, parent: Identifier) -> PartRecord:
+def _find_container(recording: Recording, parent: Identifier, installed: bool) -> PartRecord:
     record = find_part(recording, parent)
+    if record is None and installed:
+        # A device does not begin with what is installed in it.
+        return find_or_adopt(recording, parent)
     if record is None:
         if not holds_grant(recording.context, parent):
             raise Refused(
@@ -131,6 +136,33 @@ def _observe(recording: Recording, parent: Identifier) -> None:
     for quantity in recording.view.child_quantities:
         lots.check_amount(recording.context.overlay, quantity, container.id)
     recording.enter_part(container)
+
+
+def _was_filled_before(recording: Recording, parent: Identifier) -> bool:
+    """Whether a chain that adopts hears of the contents of something into which it never saw anything go."""
+    record = find_part(recording, parent)
+    return recording.context.parameters.adoption and (
+        record is None or (record.adopted and not record.generations)
+    )
+
+
+def _observe_unfilled(recording: Recording, parent: Identifier) -> None:
+    """What went in before the ledger's time is seen inside, or comes out: everything named is adopted as it
+    stands, free, for the ledger cannot say what else was inside.
+
+    Raises Refused: UNKNOWN_PART, NOT_HOME_CHAIN, NOT_LIVE, NOT_IN_CUSTODY, NOT_FREE_STANDING, INSIDE_CONTAINER,
+    UNKNOWN_LOT, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    """
+    context, view = recording.context, recording.view
+    container = find_or_adopt(recording, parent)
+    check_free(context, container, Reason.NOT_FREE_STANDING)
+    children = [find_or_adopt(recording, identifier) for identifier in view.children]
+    for child in children:
+        check_free(context, child)
+    for record in (container, *children):
+        recording.enter_part(record)
+    for quantity in view.child_quantities:
+        recording.enter_lot(lots.hold_amount(recording, quantity))
 
 
 def _observe_children(recording: Recording) -> None:

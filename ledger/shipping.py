@@ -82,16 +82,31 @@ def observe(
 ) -> None:
     """Enters the event in the histories of the parts and amounts it lists, all in the member's possession.
 
+    An adopted part that its member consumed or destroyed is flagged instead (SEEN_AFTER_END).
+
     Raises Refused: UNKNOWN_PART, NOT_LIVE, NOT_IN_CUSTODY, UNKNOWN_LOT, QUANTITY_EXCEEDED, EVENT_REPEATED.
     """
     view = recording.view
     named = (view.parent, *view.epcs) if with_parent and view.parent is not None else view.epcs
     for identifier in dict.fromkeys(named):
         record = find_or_adopt(recording, identifier)
+        if _is_seen_after_its_end(recording, record):
+            recording.enter_part(record, EntryKind.FLAG, finding=Reason.SEEN_AFTER_END)
+            continue
         check_possession(recording.context, record)
         recording.enter_part(record, finding=finding)
     for quantity in view.quantities:
         recording.enter_lot(lots.hold_amount(recording, quantity), finding=finding)
+
+
+def _is_seen_after_its_end(recording: Recording, record: PartRecord) -> bool:
+    """Whether a chain that adopts is told of an adopted part which its own member ended.
+
+    Real documents consume what goes on living (a battery that is swapped and then inspected). Where the origin
+    is unknown anyway, the sighting is worth its entry: a finding for ever, and nothing comes back to life.
+    """
+    ended = record.status in (PartStatus.CONSUMED, PartStatus.DESTROYED) and record.holder == recording.member
+    return ended and record.adopted and recording.context.parameters.adoption
 
 
 def _offer_part(recording: Recording, identifier: Identifier, receiver: str, sells: bool) -> None:

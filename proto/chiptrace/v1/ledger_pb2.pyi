@@ -118,6 +118,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     OVER_RECEIPT: _Reason.ValueType  # 142
     LATE_RECORD: _Reason.ValueType  # 143
     PARTY_NOT_A_MEMBER: _Reason.ValueType  # 144
+    SEEN_AFTER_END: _Reason.ValueType  # 145
+    """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -211,6 +213,8 @@ SUPERSEDES_ADOPTION: Reason.ValueType  # 141
 OVER_RECEIPT: Reason.ValueType  # 142
 LATE_RECORD: Reason.ValueType  # 143
 PARTY_NOT_A_MEMBER: Reason.ValueType  # 144
+SEEN_AFTER_END: Reason.ValueType  # 145
+"""an adopted part was consumed or destroyed by what was recorded, and is seen again"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:

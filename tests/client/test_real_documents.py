@@ -1,0 +1,113 @@
+"""Real EPCIS documents of others, captured on a chain that adopts, audited, and exported again."""
+
+import json
+
+import pytest
+
+from bridge.machine import changes, operations
+from client import epcis_read, epcis_write
+from client.audit import Audit
+from client.audit_report import Verdict
+from client.epcis_grants import names, needed_grants
+from ledger import codec, state
+from ledger.block import parse_transaction
+from ledger.event import read_event
+from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Operation, Reason
+from tests.bridge.two_chains import BridgedChain, Clock
+from tests.client.direct import verified
+from tests.client.epcis_material import FOLDER as EPCIS
+from tests.ledger.chain_fixture import Chain, key_of, make_genesis, make_parameters, seed_of
+
+MEMBERS = ("ada", "abe", "ann", "abi")
+NOW_MS = 1_900_000_000_000
+YEARS_MS = 315_360_000_000
+WHOLE = [
+    "documents/ObjectEvent.json",
+    "documents/ObjectEvent_with_sensorData.json",
+    "documents/ObjectEvent_with_persistentDisposition.json",
+    "documents/AggregationEvent.json",
+    "documents/AggregationEvent_with_sensorData.json",
+    "documents/AggregationEvent_with_userExtensions.json",
+    "documents/AssociationEvent_2.json",
+    "documents/AssociationEvent_all_possible_fields.json",
+    "documents/TransactionEvent.json",
+    "documents/TransactionEvent_with_sensorData.json",
+    "documents/TransformationEvent.json",
+    "documents/TransformationEvent_with_digitalLink.json",
+    "lifecycle/electronics-commissioning.jsonld",
+    "lifecycle/electronics-component-replacement.jsonld",
+    "lifecycle/electronics-ownership-transfer.jsonld",
+    "hash-vectors/epcisDocWithShippingAndTransportingEvent.jsonld",
+]
+
+pytestmark = pytest.mark.skipif(not EPCIS.exists(), reason=f"{EPCIS} is not here")
+
+
+def chain_for(events) -> BridgedChain:
+    chain = BridgedChain.__new__(BridgedChain)
+    chain.name, chain.clock = "a", Clock(now_ms=NOW_MS)
+    chain.seeds = {key_of(m, "validator"): seed_of(m, "validator") for m in MEMBERS}
+    genesis = make_genesis(
+        MEMBERS,
+        name="a",
+        grants=dict.fromkeys(needed_grants(events), "ada"),
+        parameters=make_parameters(adoption=True, backdate_ms=YEARS_MS),
+    )
+    Chain.__init__(chain, MEMBERS, operations=operations(), changes=changes(), genesis=genesis)
+    return chain
+
+
+def captured(path):
+    """A chain on which every event of a document was recorded, and those events."""
+    imported = epcis_read.read(path.read_bytes(), file=path.name, strict=False)
+    events = [item.event for item in imported.events]
+    chain = chain_for(events)
+    results = [
+        chain.operate("ada", Operation(capture=Capture(event=codec.encode(event)))) for event in events
+    ]
+    chain.settle()
+    return chain, events, results
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_real_document_is_captured_audited_and_exported(name):
+    chain, events, results = captured(EPCIS / name)
+    assert [Reason.Name(result.reason) for result in results if not result.ok] == []
+    view = verified(chain)
+    exported = {}
+    for thing in dict.fromkeys(item.text for event in events for item in names(read_event(event))):
+        report = Audit({chain.chain_id: view}).run(thing, chain.chain_id, lambda: 0)
+        assert report.verdict in (Verdict.VERIFIED, Verdict.FINDINGS), report.problem
+        commissioned = any(
+            step.what.startswith(("object ADD", "transformation", "aggregation ADD"))
+            for step in report.subject.steps[:1]
+        )
+        adopted = "UNKNOWN_ORIGIN" in {
+            finding.code for finding in report.findings if finding.subject == thing
+        }
+        assert adopted or commissioned, "an origin that is not known is always said"
+        for step in report.subject.steps:
+            exported[step.transaction] = _event_of(chain, step.transaction)
+    assert {codec.encode(event) for event in exported.values()} == {codec.encode(event) for event in events}
+    written = epcis_write.to_text(list(exported.values()), "2026-01-01T00:00:00Z")
+    again = epcis_read.read(written.encode(), file="exported", strict=False)
+    assert {codec.encode(item.event) for item in again.events} == {codec.encode(event) for event in events}
+    assert len(json.loads(written)["epcisBody"]["eventList"]) == len(events)
+
+
+def _event_of(chain, transaction) -> Event:
+    data = chain.app.store.transaction(transaction).data
+    (operation,) = parse_transaction(chain.chain_id, data).body.operations
+    return Event.FromString(operation.capture.event)
+
+
+@pytest.mark.parametrize("path", sorted(EPCIS.glob("documents/*.json")), ids=lambda path: path.stem)
+def test_no_real_document_breaks_a_chain_or_an_audit(path):
+    chain, events, results = captured(path)
+    refused = {Reason.Name(result.reason) for result in results if not result.ok}
+    assert refused <= {"CORRECTION_NOT_APPLICABLE", "INSIDE_CONTAINER", "NOTHING_TO_DO"}
+    view = verified(chain)
+    for thing in dict.fromkeys(item.text for event in events for item in names(read_event(event))):
+        if chain.app.store.get(state.part_key(thing)) is not None:
+            report = Audit({chain.chain_id: view}).run(thing, chain.chain_id, lambda: 0)
+            assert report.verdict is not Verdict.NOT_VERIFIABLE, report.problem

@@ -1,0 +1,84 @@
+"""What a chain that adopts makes of events whose past it never saw, as real documents have them."""
+
+import pytest
+
+from proto.chiptrace.v1.ledger_pb2 import Reason
+from tests.ledger.rules_world import (
+    World,
+    box,
+    lot,
+    making,
+    packing,
+    part,
+    quantity,
+    refused,
+    seen,
+    unpacking,
+)
+
+
+@pytest.fixture
+def world():
+    return World(adoption=True)
+
+
+def observed(parent, children, **more):
+    return {**packing(parent, children, **more), "action": "OBSERVE", "bizStep": "storing"}
+
+
+def test_what_comes_out_of_a_box_never_seen_before_is_adopted_free(world):
+    world.event("ada", unpacking(box(1), [part(1), part(2)], [quantity(lot("a"), 5)]))
+    for name in (box(1), part(1), part(2)):
+        assert world.story(name) == ["ADOPTED_EVENT"]
+        assert (world.part(name).adopted, world.part(name).container) == (True, "")
+    assert world.amount(lot("a"), "ada") == "5"
+
+
+def test_what_is_seen_in_a_box_never_seen_before_is_adopted_free(world):
+    world.event("ada", observed(box(1), [part(1)]))
+    assert (world.part(part(1)).adopted, world.part(part(1)).container) == (True, "")
+    world.event("ada", packing(box(1), [part(1)]))
+    with refused(Reason.UNKNOWN_PART):
+        world.event("ada", observed(box(1), [part(2)]))
+
+
+def test_a_box_that_was_filled_here_answers_for_its_contents(world):
+    world.event("ada", packing(box(1), [part(1)]))
+    with refused(Reason.UNKNOWN_PART):
+        world.event("ada", unpacking(box(1), [part(2)]))
+
+
+def test_nothing_is_adopted_where_the_chain_does_not_or_another_holds_the_grant(world):
+    strict = World()
+    with refused(Reason.UNKNOWN_PART):
+        strict.event("ada", unpacking(box(1), [part(1)]))
+    with refused(Reason.UNKNOWN_PART):
+        world.event("ada", unpacking(box(1), [part(1, "bob")]))
+
+
+def test_an_adopted_part_that_was_consumed_is_flagged_when_it_is_seen_again(world):
+    world.event("ada", making([part(1)], [part(2)]))
+    world.event("ada", seen([part(1)]))
+    assert world.status(part(1)) == "CONSUMED"
+    assert world.story(part(1))[-1].startswith("FLAG")
+    assert "SEEN_AFTER_END" in world.story(part(1))[-1]
+    with refused(Reason.NOT_LIVE):
+        world.event("bob", seen([part(1)]))
+    with refused(Reason.NOT_LIVE):
+        world.event("ada", packing(box(1), [part(1)]))
+
+
+def test_a_part_whose_origin_is_known_stays_consumed_in_silence():
+    world = World(adoption=True)
+    world.event("ada", {**seen([part(1)]), "action": "ADD", "bizStep": "commissioning"})
+    world.event("ada", making([part(1)], [part(2)]))
+    with refused(Reason.NOT_LIVE):
+        world.event("ada", seen([part(1)]))
+
+
+def test_an_amount_left_open_adopts_its_lot_with_nothing(world):
+    world.event("ada", seen([part(1)], [quantity(lot("a"))]))
+    assert world.lot_story(lot("a")) == ["ADOPTED_EVENT"]
+    assert world.amount(lot("a"), "ada") == "0"
+    with refused(Reason.NOT_IN_CUSTODY):
+        world.event("ada", seen([part(1)], [quantity(lot("a"))]))
