@@ -511,6 +511,15 @@ def no_siblings(message):
     del message.proof.proof.siblings[:]
 
 
+def header_with(world, change) -> Operation:
+    """The newest header of the other chain, its certificate changed."""
+    with world.bed.open("chipmaker", "siliconfab") as away:
+        Signer(away, world.bed.seed("chipmaker", "siliconfab")).nothing()  # newer than what the client has
+        head = away.connection.call(lambda stub: stub.Prove, ProveRequest()).head
+    change(head.certificate)
+    return Operation(update_client=codec.encode(UpdateClient(client="chipmaker", headers=[head])))
+
+
 BRIDGE = {
     "bytes that are no packet": (lambda w: Operation(receive_packet=b"\xff" * 99), "MALFORMED"),
     "a packet with an unknown field": (
@@ -554,11 +563,17 @@ BRIDGE = {
         lambda w: Operation(timeout_packet=codec.encode(TimeoutPacket(
             packet=w.packet, proof=w.receive.proof))), "UNKNOWN_CLIENT"),
     "headers that are none": (
-        lambda w: Operation(update_client=codec.encode(UpdateClient(client="chipmaker"))), "*"),
+        lambda w: Operation(update_client=codec.encode(UpdateClient(client="chipmaker"))), "NOTHING_TO_DO"),
     "a header of this chain": (
         lambda w: Operation(update_client=codec.encode(UpdateClient(
             client="chipmaker", headers=[w.session.connection.stub(w.session.connection.endpoint).Prove(
-                ProveRequest()).head]))), "*"),
+                ProveRequest()).head]))), "WRONG_CHAIN"),
+    "a header with a signature changed": (
+        lambda w: header_with(w, lambda c: c.signatures.__setitem__(0, flip(c.signatures[0]))), "BAD_CERTIFICATE"),
+    "a header with too few signatures": (
+        lambda w: header_with(w, lambda c: c.signatures.pop()), "BAD_CERTIFICATE"),
+    "a header certified for another view": (
+        lambda w: header_with(w, lambda c: setattr(c, "view", c.view + 1)), "BAD_CERTIFICATE"),
 }  # fmt: skip
 
 
@@ -682,8 +697,8 @@ QUESTIONS = {
     "a transaction of a long name": ("GetTransaction", TransactionRequest(id=bytes(500_000)), "NOT_FOUND"),
     "a transaction of no name": ("GetTransaction", TransactionRequest(id=b""), "NOT_FOUND"),
     "log leaves of no height": ("GetLogLeaves", LogLeavesRequest(heights=[0], size=5), "NOT_FOUND"),
-    "log leaves beyond the log": ("GetLogLeaves", LogLeavesRequest(heights=[U64], size=U64), "*"),
-    "log leaves of a log too long": ("GetLogLeaves", LogLeavesRequest(heights=[1], size=U64), "*"),
+    "log leaves beyond the log": ("GetLogLeaves", LogLeavesRequest(heights=[U64], size=U64), "NOT_FOUND"),
+    "log leaves of a log too long": ("GetLogLeaves", LogLeavesRequest(heights=[1], size=U64), "NOT_FOUND"),
     "far too many log leaves": ("GetLogLeaves", LogLeavesRequest(heights=[1] * 100_000, size=1), "OVERSIZE"),
     "packets of no client": ("GetPackets", PacketsRequest(client="\0" * 10_000, limit=2**32 - 1), None),
     "packets after the last": ("GetPackets", PacketsRequest(client="chipmaker", from_sequence=U64), ANSWERED),

@@ -24,6 +24,7 @@ from client.session import open_chain
 from ledger.block import sign_transaction
 from node import testnet_layout
 from node.processes import Processes
+from node.testnet import Testnet
 from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Field, List, Operation, ReturnOffer, Value
 from proto.chiptrace.v1.node_pb2 import StatusRequest, SubmitRequest
 from tests.node.network import until
@@ -91,6 +92,10 @@ class Testbed:
     @property
     def processes(self) -> Processes:
         return Processes(self.directory)
+
+    def start(self, name) -> None:
+        """What `chiptrace testnet start NAME` does."""
+        Testnet(self.directory).start(name)
 
     @property
     def trust_file(self) -> Path:
