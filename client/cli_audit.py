@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from client import epcis_write
+from client import trust as trust_file
 from client.audit import Audit
+from client.audit_entries import EntryReader
 from client.cli_epcis import CREATED
 from client.clock import now_ms
 from client.console import (
@@ -18,14 +19,16 @@ from client.console import (
     ChainOption,
     JsonOption,
     TrustOption,
+    plain,
     print_json,
     without_traceback,
 )
+from client.records import name_of
 from client.session import open_all, open_chain
 from client.tree_view import print_report, time_text
 from client.verified import VerifiedChain
 from ledger import codec, state
-from ledger.errors import Refused
+from ledger.errors import Malformed, Refused
 from ledger.identifiers import canonical
 from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, PartRecord, PartStatus, Reason
@@ -75,8 +78,8 @@ def show(
                 "n": proven.n,
                 "height": proven.entry.height,
                 "time_ms": times[proven.entry.height],
-                "kind": EntryKind.Name(proven.entry.kind),
-                "finding": Reason.Name(proven.entry.finding) if proven.entry.finding else "",
+                "kind": name_of(EntryKind, proven.entry.kind),
+                "finding": name_of(Reason, proven.entry.finding) if proven.entry.finding else "",
                 "transaction": proven.entry.transaction.hex(),
             }
             for proven in entries
@@ -84,9 +87,13 @@ def show(
     if as_json:
         print_json({**shown, "history": rows})
         return
+    if shown["stale"]:
+        ERR.print(
+            "[yellow]stale[/] the node shows an old state, which may hide what came after; ask another node"
+        )
     for label, value in shown.items():
         if value not in ("", 0, False):
-            OUT.print(f"{label:<16}{escape(str(value))}")
+            OUT.print(f"{label:<16}{plain(str(value))}")
     OUT.print(f"history         {len(rows)} entries, complete")
     for row in rows:
         OUT.print(
@@ -95,13 +102,20 @@ def show(
 
 
 def _shown(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, Any]:
-    place = {"id": record.id, "chain": chain.trust.name, "as_of_height": chain.snapshot().height}
+    pinned = chain.snapshot()
+    place = {
+        "id": record.id,
+        "chain": chain.trust.name,
+        "as_of_height": pinned.height,
+        "as_of_ms": pinned.time_ms,
+        "stale": chain.stale_by_ms(pinned.time_ms) > 0,
+    }
     if isinstance(record, LotRecord):
         return {**place, "kind": "lot", "commissioner": record.commissioner, "adopted": record.adopted}
     return {
         **place,
         "kind": "part",
-        "status": PartStatus.Name(record.status),
+        "status": name_of(PartStatus, record.status),
         "holder": record.holder,
         "owner": record.owner,
         "offered_to": record.offered_to,
@@ -133,11 +147,14 @@ def export(
     name = canonical(identifier).text
     with open_chain(trust, chain) as session:
         key, record = _found(session.verified, name)
-        events = []
-        for proven in session.verified.history(key, record.history):
-            operation = proven.transaction.body.operations[proven.entry.operation]
-            if operation.WhichOneof("kind") == "capture":
-                events.append(codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX))
+        entries = session.verified.history(key, record.history)
+        # Each entry is compared with its operation, as in an audit; findings are for the audit to tell.
+        readings = EntryReader(session.verified, lambda *_: None).read_all(name, entries)
+        events = [
+            codec.decode(Event, reading.operation.capture.event, EVENT_BYTES_MAX)
+            for reading in readings
+            if reading.view is not None
+        ]
     text = epcis_write.to_text(events, CREATED)
     if out is not None:
         out.write_text(text, encoding="utf-8")
@@ -148,7 +165,18 @@ def export(
     elif out is None:
         print(text, end="")
     else:
-        OUT.print(f"[green]wrote[/] {out} with {len(events)} events")
+        OUT.print(f"[green]wrote[/] {plain(out)} with {len(events)} events")
+
+
+def _only(known: trust_file.Trust, choices: list[str]) -> dict[str, str]:
+    """The chosen endpoint per chain name. Raises Malformed for a choice that would not be followed."""
+    only: dict[str, str] = {}
+    for choice in choices:
+        name, _, endpoint = choice.partition("=")
+        if not endpoint:
+            raise Malformed(f"--node {choice}: write it as CHAIN=HOST:PORT")
+        only[known.chain(name).name] = endpoint
+    return only
 
 
 @without_traceback
@@ -166,17 +194,14 @@ def audit(
 
     Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --chain assembler
     """
-    only = dict(choice.partition("=")[::2] for choice in node or [])
-    with open_all(trust, only) as sessions:
+    known = trust_file.read(trust)
+    asked = known.chain(chain).chain_id
+    with open_all(trust, _only(known, node or [])) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
-        asked = next((chain_id for chain_id, one in chains.items() if one.trust.name == chain), None)
-        if asked is None:
-            names = ", ".join(one.trust.name for one in chains.values())
-            raise Refused(f"the trust file names no chain '{chain}'; it has: {names}", Reason.NOT_FOUND)
         quiet = as_json or not ERR.is_terminal
         with nullcontext() if quiet else ERR.status("checking") as status:
             report = Audit(
-                chains, lambda text: status.update(f"checking {escape(text)}") if status else None
+                chains, lambda text: status.update(f"checking {plain(text)}") if status else None
             ).run(identifier, asked, now_ms)
     if as_json:
         print_json(report.as_json())

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from client import epcis_read, epcis_write
-from client.console import ERR, OUT, JsonOption, print_json, without_traceback
+from client.console import ERR, OUT, JsonOption, plain, print_json, without_traceback
 from client.epcis_findings import Finding, errors
 from ledger.errors import Malformed
 
@@ -70,7 +69,7 @@ def check(
         )
     else:
         for finding in imported.findings:
-            ERR.print(escape(str(finding)))
+            ERR.print(plain(str(finding)))
         state = "[red]refused[/]" if bad else "[green]ok[/]"
         OUT.print(
             f"{state} {len(files)} files, {len(imported.events)} events may be captured, {len(bad)} errors, "
@@ -106,4 +105,4 @@ def convert(
     elif out is None:
         print(text, end="")
     else:
-        OUT.print(f"[green]wrote[/] {out} with {len(imported.events)} events")
+        OUT.print(f"[green]wrote[/] {plain(out)} with {len(imported.events)} events")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from client.capture import Captured, capture, capture_one, custody_event
@@ -21,6 +20,7 @@ from client.console import (
     JsonOption,
     MemberOption,
     TrustOption,
+    plain,
     print_json,
     without_traceback,
 )
@@ -84,7 +84,7 @@ def _tell(recorded: Recorded, what: str, *, as_json: bool) -> None:
         return
     finding = f" [yellow]{Reason.Name(recorded.finding)}[/]" if recorded.finding else ""
     OUT.print(
-        f"[green]final[/] {escape(what)}: height {recorded.height}, {recorded.transaction.hex()[:16]}{finding}"
+        f"[green]final[/] {plain(what)}: height {recorded.height}, {recorded.transaction.hex()[:16]}{finding}"
     )
 
 
@@ -113,7 +113,7 @@ def capture_command(
             f"{bad[0]}; nothing was recorded. `chiptrace epcis check` lists all {len(bad)} errors"
         )
     for finding in imported.findings:
-        ERR.print(escape(str(finding)))
+        ERR.print(plain(str(finding)))
     done: list[Captured] = []
     with open_chain(trust, chain, member) as session, _progress(as_json=as_json) as bar:
         task = bar.add_task("recording", total=len(imported.events))
@@ -132,16 +132,16 @@ def capture_command(
             if item.recorded is not None:
                 _tell(item.recorded, f"{item.file}, event {item.index}", as_json=False)
         for item in refused:
-            ERR.print(f"[red]refused[/] {escape(item.file)}, event {item.index}: {_why(item.error)}")
+            ERR.print(f"[red]refused[/] {plain(item.file)}, event {item.index}: {_why(item.error)}")
         OUT.print(
-            f"{len(done) - len(refused)} of {len(imported.events)} events recorded on chain {chain} as {member}"
+            f"{len(done) - len(refused)} of {len(imported.events)} events recorded on chain {plain(chain)} as {plain(member)}"
         )
     if refused or bad:
         raise typer.Exit(1)
 
 
 def _why(error: ChiptraceError | None) -> str:
-    return f"[bold]{error.code}[/] {escape(str(error))}" if error is not None else ""
+    return f"[bold]{error.code}[/] {plain(str(error))}" if error is not None else ""
 
 
 def _event_json(item: Captured) -> dict[str, object]:
@@ -320,7 +320,7 @@ def resume(
         print_json({"resumed": rows})
     else:
         for row in rows:
-            OUT.print(escape(json.dumps(row)))
+            OUT.print(plain(json.dumps(row)))
         OUT.print(f"{len(rows)} transactions were waiting")
     if any(not row["ok"] for row in rows):
         raise typer.Exit(1)

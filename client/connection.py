@@ -18,6 +18,7 @@ from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 
 DEADLINE_SECONDS = 10.0
 REASON_METADATA = "chiptrace-reason"
+DETAILS_CHARACTERS_MAX = 500  # of what a node says for people
 Reply = TypeVar("Reply", bound=Message)
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -76,21 +77,26 @@ class Connection:
     ) -> Reply:
         """The reply of the first endpoint that answers, beginning with the one that answered last.
 
-        Raises NoAnswer when none does, NodeRefused when one answers with a reason.
+        One that refuses, or does not serve what is asked, does not keep the others from answering. Raises
+        NodeRefused with the first reason given when none answers, NoAnswer when none gives a reason either.
         """
         order = [self.endpoint, *(e for e in self._endpoints if e != self.endpoint)]
         problems = []
+        refusals: list[NodeRefused] = []
         for endpoint in order:
             try:
                 reply = method(self.stub(endpoint))(request, timeout=seconds)
             except grpc.RpcError as error:
-                if error.code() not in _UNREACHABLE:
-                    raise _refusal(endpoint, error) from error
-                problems.append(f"{endpoint}: {error.details()}")
+                refusal = _refusal(endpoint, error)
+                if refusal.reason or error.code() not in _UNREACHABLE:
+                    refusals.append(refusal)
+                problems.append(f"{endpoint}: {_details(error)}")
                 continue
             self.endpoint = endpoint
             self.bytes_received += reply.ByteSize()
             return reply
+        if refusals:
+            raise refusals[0]
         raise NoAnswer(
             f"no node of chain {self._trust.name} answered ({'; '.join(problems)}). Is it running "
             "(`chiptrace testnet status`), and is your certificate from its consortium's CA and in date?"
@@ -103,6 +109,11 @@ class Connection:
         self._channels.clear()
 
 
+def _details(error: grpc.RpcError) -> str:
+    """What the line or the node says, cut to a sentence."""
+    return str(error.details() or error.code().name)[:DETAILS_CHARACTERS_MAX]
+
+
 def _refusal(endpoint: str, error: grpc.RpcError) -> NodeRefused:
     """The node's reason from the trailing metadata; REASON_UNSPECIFIED where it gave none we know."""
     reason: Reason.ValueType = Reason.REASON_UNSPECIFIED
@@ -110,4 +121,4 @@ def _refusal(endpoint: str, error: grpc.RpcError) -> NodeRefused:
     told = {str(key): str(value) for key, value in metadata}
     if told.get(REASON_METADATA) in Reason.keys():  # noqa: SIM118
         reason = Reason.Value(told[REASON_METADATA])
-    return NodeRefused(f"{endpoint}: {error.details() or error.code().name}", reason)
+    return NodeRefused(f"{endpoint}: {_details(error)}", reason)

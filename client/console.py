@@ -2,8 +2,10 @@
 
 import functools
 import json
+import os
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -15,6 +17,7 @@ from rich.markup import escape
 from ledger.errors import ChiptraceError
 
 EXIT_PROBLEM = 2
+EXIT_INTERRUPTED = 130
 P = ParamSpec("P")
 
 PIPE_COLUMNS = 200  # of a line where no terminal says how wide it is
@@ -28,6 +31,22 @@ def console(*, errors: bool = False) -> Console:
         if made.is_terminal
         else Console(stderr=errors, highlight=False, soft_wrap=True, width=PIPE_COLUMNS)
     )
+
+
+def visible(text: str) -> str:
+    """The text with everything that could move a cursor, hide or reorder letters written out: what nodes and
+    chains say may not paint over what was found."""
+    return "".join(letter if _is_plain(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    # Other, control, format, surrogate, private; and separators of lines and paragraphs.
+    return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def plain(text: object) -> str:
+    """Any text, for a console that reads rich's markup: shown as it is, without effect."""
+    return escape(visible(str(text)))
 
 
 OUT = console()
@@ -46,8 +65,8 @@ DEFAULT_TRUST = Path(".chiptrace/trust.json")
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output."""
-    print(json.dumps(value, ensure_ascii=False, sort_keys=False))
+    """One JSON object on standard output, in ASCII: no terminal and no encoding changes what is read."""
+    print(json.dumps(value))
 
 
 def without_traceback(command: Callable[P, None]) -> Callable[P, None]:
@@ -58,29 +77,46 @@ def without_traceback(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
         except ChiptraceError as error:
-            _tell(error.code, str(error), as_json=bool(kwargs.get("as_json")))
+            _tell(error.code, str(error), as_json=as_json)
             raise typer.Exit(EXIT_PROBLEM) from None
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
-            _tell("INTERRUPTED", "interrupted", as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(130) from None
+            text = "interrupted; what was sent may still become final: `chiptrace resume` tells"
+            _tell("INTERRUPTED", text, as_json=as_json)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # Who read our output has gone; nothing more can be said there, also not at exit.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            raise typer.Exit(EXIT_PROBLEM) from None
+        except OSError as error:
+            text = f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use"
+            _tell("FILE", text, as_json=as_json)
+            raise typer.Exit(EXIT_PROBLEM) from None
         except Exception as error:
-            details = Path("chiptrace-error.txt")
-            details.write_text(traceback.format_exc(), encoding="utf-8")
-            text = f"an error of chiptrace itself ({type(error).__name__}: {error}); details are in {details}"
-            _tell("INTERNAL", text, as_json=bool(kwargs.get("as_json")))
+            _tell("INTERNAL", _own_mistake(error), as_json=as_json)
             raise typer.Exit(EXIT_PROBLEM) from None
 
     return run
+
+
+def _own_mistake(error: Exception) -> str:
+    text = f"an error of chiptrace itself ({type(error).__name__}: {error})"
+    details = Path("chiptrace-error.txt")
+    try:
+        details.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return f"{text}; run it in a directory that you may write to, and the details are kept"
+    return f"{text}; details are in {details}, please report them"
 
 
 def _tell(code: str, message: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"error": {"code": code, "message": message}})
     else:
-        ERR.print(f"[bold red]error[/] [bold]{escape(code)}[/] {escape(message)}")
+        ERR.print(f"[bold red]error[/] [bold]{plain(code)}[/] {plain(message)}")
         sys.stderr.flush()

@@ -38,7 +38,10 @@ def read_seed(path: Path) -> bytes:
     or not a key file."""
     try:
         mode = path.stat().st_mode
-        text = path.read_bytes()[: _FILE_BYTES_MAX + 1]
+        if not stat.S_ISREG(mode):
+            raise Malformed(f"key file {path} is no ordinary file; name one that `chiptrace` wrote")
+        with path.open("rb") as file:
+            text = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Malformed(f"key file {path} cannot be read ({error.strerror}); name an existing one") from None
     if stat.S_IMODE(mode) & 0o077:

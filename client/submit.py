@@ -11,20 +11,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from client import keys
-from client.connection import Connection, NoAnswer
+from client.connection import Connection, NoAnswer, NodeRefused
 from client.reasons import meaning
 from client.trust import ChainTrust, Identity
 from ledger import hashes
 from ledger.block import parse_transaction, sign_transaction
 from ledger.errors import ChiptraceError, Malformed, Refused
-from proto.chiptrace.v1.ledger_pb2 import Operation, Reason
-from proto.chiptrace.v1.node_pb2 import Outcome, SubmitRequest
+from proto.chiptrace.v1.ledger_pb2 import Operation, Reason, Result
+from proto.chiptrace.v1.node_pb2 import Outcome, SubmitRequest, TransactionRequest
 
 VALID_MS = 600_000
 WAIT_SECONDS = 30.0
 RETRY_SECONDS = 0.5
 _TRY_AGAIN = {Reason.POOL_FULL, Reason.NOT_SYNCED, Reason.SHUTTING_DOWN}
+# It can be in no block any more; that it is in none already is for the chain to say.
+_PERHAPS_RECORDED = {Reason.EXPIRED}
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ class Submitter:
     def resume(self) -> list[tuple[Path, Recorded | ChiptraceError]]:
         """Send again what an earlier run left in the outbox; the outcome of each."""
         outcomes: list[tuple[Path, Recorded | ChiptraceError]] = []
-        for path in sorted(self._outbox.glob("*.transaction")):
+        for path in sorted(self._outbox.glob(f"{self._trust.name}-*.transaction")):
             try:
                 outcomes.append((path, self._send(path.read_bytes(), path)))
-            except (Refused, NoAnswer, Malformed) as error:
+            except ChiptraceError as error:
                 outcomes.append((path, error))
         return outcomes
 
@@ -91,16 +95,25 @@ class Submitter:
         return path
 
     def _send(self, data: bytes, path: Path) -> Recorded:
-        parsed = parse_transaction(self._trust.chain_id, data)
+        """The outcome of signed bytes that stand in the outbox; they leave it when the outcome is known.
+
+        1. A final outcome of this very transaction ends it.
+        2. So does a reason for which no node will ever admit it, unless it was recorded before.
+        3. Anything else is asked again until the time is over; then the bytes stay.
+        """
+        wanted = parse_transaction(self._trust.chain_id, data).id
         deadline_ms = self._now_ms() + int(WAIT_SECONDS * 1000)
         while True:
-            outcome = self._ask(data)
-            if outcome is not None and outcome.final:
+            outcome = self._ask(data, wanted, path)
+            if outcome.final:
                 path.unlink(missing_ok=True)
                 return _final(outcome)
-            if outcome is not None and not outcome.admitted and outcome.reason not in _TRY_AGAIN:
+            if not outcome.admitted and outcome.reason not in _TRY_AGAIN:
+                recorded = self._recorded(wanted) if outcome.reason in _PERHAPS_RECORDED else None
                 path.unlink(missing_ok=True)
-                if outcome.reason == Reason.REPEATED and outcome.transaction != parsed.id:
+                if recorded is not None:
+                    return _final(recorded)
+                if outcome.reason == Reason.REPEATED:
                     return Recorded(
                         outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True
                     )
@@ -108,19 +121,58 @@ class Submitter:
                 raise Refused(f"{why}: {meaning(outcome.reason)}", outcome.reason)
             if self._now_ms() >= deadline_ms:
                 raise NoAnswer(
-                    f"no outcome for transaction {parsed.id.hex()[:16]} within {WAIT_SECONDS:.0f} s; its signed "
+                    f"no outcome for transaction {wanted.hex()[:16]} within {WAIT_SECONDS:.0f} s; its signed "
                     f"bytes are kept in {path}: run `chiptrace resume` when the chain answers again",
-                    outcome.reason if outcome is not None else Reason.REASON_UNSPECIFIED,
+                    outcome.reason,
                 )
             time.sleep(RETRY_SECONDS)
 
-    def _ask(self, data: bytes) -> Outcome | None:
+    def _ask(self, data: bytes, wanted: bytes, path: Path) -> Outcome:
+        """What a node says of the transaction; nothing final, admitted or refused where none said anything of it."""
         request = SubmitRequest(transactions=[data], wait=True)
         try:
             reply = self._connection.call(lambda stub: stub.Submit, request, WAIT_SECONDS)
         except NoAnswer:
+            return Outcome(admitted=True)
+        except NodeRefused as error:
+            if error.reason in _TRY_AGAIN:
+                return Outcome(reason=error.reason)
+            raise NodeRefused(f"{error}; the signed bytes are kept in {path}", error.reason) from error
+        if len(reply.outcomes) != 1:
+            return Outcome(admitted=True)
+        outcome = _known(reply.outcomes[0])
+        # A repetition is told under the id of the transaction that was first; all else under this one's, or none.
+        repeated = outcome.reason == Reason.REPEATED and not outcome.final
+        told_of_this = outcome.transaction == wanted
+        believable = told_of_this if outcome.final or outcome.admitted else not (repeated and told_of_this)
+        return outcome if believable else Outcome(admitted=True)
+
+    def _recorded(self, wanted: bytes) -> Outcome | None:
+        """The outcome of a transaction that was decided before, as a node tells it; None where it knows none."""
+        try:
+            reply = self._connection.call(lambda stub: stub.GetTransaction, TransactionRequest(id=wanted))
+            result = Result.FromString(reply.result)
+        except (NodeRefused, DecodeError):
             return None
-        return reply.outcomes[0] if reply.outcomes else None
+        if result.transaction != wanted:
+            return None
+        return _known(
+            Outcome(
+                transaction=wanted,
+                final=True,
+                ok=result.ok,
+                reason=result.reason,
+                height=reply.height,
+                index=reply.index,
+            )
+        )
+
+
+def _known(outcome: Outcome) -> Outcome:
+    """The outcome, with a reason that this version has a name for."""
+    if outcome.reason not in Reason.values():
+        outcome.reason = Reason.REASON_UNSPECIFIED
+    return outcome
 
 
 def _final(outcome: Outcome) -> Recorded:

@@ -6,6 +6,7 @@ the file names the caller's own identities (key files and client certificates). 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from ledger.errors import Malformed
 
 VERSION: Final = 1
 _FILE_BYTES_MAX: Final = 1_048_576
+_CHAIN_ID: Final = re.compile(r"[0-9a-fA-F]{64}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class Trust:
 def read(path: Path) -> Trust:
     """The trust file at `path`. Raises Malformed, naming the file and the field."""
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Malformed(
             f"trust file {path} cannot be read ({error.strerror}); `chiptrace testnet up` writes one"
@@ -82,8 +86,10 @@ def read(path: Path) -> Trust:
         raise Malformed(f"trust file {path} is larger than {_FILE_BYTES_MAX} bytes")
     try:
         document = json.loads(text)
-    except ValueError as error:
-        raise Malformed(f"trust file {path} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(
+            f"trust file {path} is not JSON: {error}; `chiptrace testnet up` writes one"
+        ) from None
     where = _Fields(document, path, "the file")
     where.only("version", "chains", "identities")
     if where.number("version") != VERSION:
@@ -92,6 +98,8 @@ def read(path: Path) -> Trust:
     identities = tuple(_identity(fields, path.parent) for fields in where.objects("identities"))
     if len({chain.name for chain in chains}) != len(chains):
         raise Malformed(f"{path}: two chains have one name")
+    if len({chain.chain_id for chain in chains}) != len(chains):
+        raise Malformed(f"{path}: one chain id stands under two names")
     return Trust(chains, identities)
 
 
@@ -135,15 +143,14 @@ def _chain(fields: "_Fields", home: Path) -> ChainTrust:
     endpoints = fields.texts("endpoints")
     if not endpoints:
         raise fields.wrong("endpoints", "a list of host:port with at least one entry")
-    try:
-        chain_id = bytes.fromhex(fields.text("chain_id"))
-    except ValueError:
-        chain_id = b""
-    if len(chain_id) != 32:
+    if _CHAIN_ID.fullmatch(fields.text("chain_id")) is None:
         raise fields.wrong("chain_id", "64 hexadecimal digits")
+    # It stands in commands, in reports and in names of files.
+    if _NAME.fullmatch(fields.text("name")) is None:
+        raise fields.wrong("name", "1 to 64 letters, digits and . _ - beginning with a letter or digit")
     return ChainTrust(
         name=fields.text("name"),
-        chain_id=chain_id,
+        chain_id=bytes.fromhex(fields.text("chain_id")),
         endpoints=endpoints,
         ca=home / fields.text("ca"),
         heartbeat_ms=fields.number("heartbeat_ms"),
