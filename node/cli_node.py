@@ -1,14 +1,18 @@
-"""`chiptrace node …`: run a node, make its key."""
+"""`chiptrace node …`: run a node, make its key and certificates, check its configuration."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from client.clock import now_ms
 from ledger.errors import ChiptraceError
-from node import server, signer
+from node import certificates, server, signer
 
-node = typer.Typer(no_args_is_help=True, help="Run a node, or make its key.")
+node = typer.Typer(
+    no_args_is_help=True, help="Run a node; make its key and certificates; check its configuration."
+)
 
 
 @node.command("run")
@@ -39,6 +43,57 @@ def key(
         typer.echo(
             f"error: {error.filename} exists and is never overwritten; name another directory", err=True
         )
+        raise typer.Exit(1) from None
+
+
+@node.command("authority")
+def authority(
+    directory: Annotated[Path, typer.Argument(help="Where ca.pem and ca-key.pem are made; keep it offline.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the consortium.")],
+) -> None:
+    """Make a consortium's certificate authority.
+
+    Example: chiptrace node authority ca --name chipmaker
+    """
+    if (directory / "ca-key.pem").exists():
+        typer.echo(f"error: {directory / 'ca-key.pem'} exists and is never overwritten", err=True)
+        raise typer.Exit(1)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    certificates.create_authority(directory, name, now_ms())
+    typer.echo(str(directory / "ca.pem"))
+
+
+@node.command("certificate")
+def certificate(
+    target: Annotated[Path, typer.Argument(help="The certificate to make: FILE.pem, its key FILE-key.pem.")],
+    authority_directory: Annotated[Path, typer.Option("--authority", help="Directory of the authority.")],
+    name: Annotated[str, typer.Option("--name", help="Whose it is.")],
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="DNS name or address of a node; none for a client.")
+    ] = None,
+) -> None:
+    """Issue a certificate for a node or a client, or renew it for the same key; print its pin, for the peers.
+
+    Example: chiptrace node certificate tls/node.pem --authority ca --name fab --host node.fab.example
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _told(lambda: certificates.issue(authority_directory, target, name, host or [], now_ms()))
+
+
+@node.command("check")
+def check(config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")]) -> None:
+    """Say what a node would start with, or what is wrong with it. Nothing is started.
+
+    Example: chiptrace node check --config .chiptrace/nodes/chipmaker-siliconfab/node.toml
+    """
+    _told(lambda: "\n".join(f"{name:<12} {value}" for name, value in server.describe(config)))
+
+
+def _told(what: Callable[[], str]) -> None:
+    try:
+        typer.echo(what())
+    except ChiptraceError as error:
+        typer.echo(f"error: {error.code}: {error}", err=True)
         raise typer.Exit(1) from None
 
 

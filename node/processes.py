@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,7 @@ class Processes:
     def start(self, name: str, arguments: Sequence[str], log: Path) -> Started:
         """Start `python -m node.cli ARGUMENTS`, in a session of its own, its output appended to a file."""
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-        with log.open("ab") as output:
+        with _uninterrupted(), log.open("ab") as output:
             process = _Detached(
                 [sys.executable, "-m", "node.cli", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -60,9 +61,9 @@ class Processes:
                 close_fds=True,
                 env=environment,
             )
-        self._children[process.pid] = process
-        started = Started(name, process.pid, _start_ticks(process.pid))
-        self._write([item for item in self._read() if item.name != name] + [started])
+            self._children[process.pid] = process
+            started = Started(name, process.pid, _start_ticks(process.pid))
+            self._write([item for item in self._read() if item.name != name] + [started])
         return started
 
     def stop(self, names: Sequence[str]) -> list[str]:
@@ -105,6 +106,22 @@ class Processes:
         fresh = self._file.with_suffix(".new")
         fresh.write_text(json.dumps([asdict(item) for item in items], indent=2) + "\n", encoding="utf-8")
         fresh.replace(self._file)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block is through, so that no process is started and forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    pressed: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _start_ticks(pid: int) -> int:

@@ -21,14 +21,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bridge import machine
+from client import keys
 from client.clock import SteadyClock, now_ms
 from consensus.effects import EngineSettings
-from ledger import hashes
+from ledger import genesis, hashes
 from ledger.errors import ChiptraceError, Malformed, StoreError
-from ledger.genesis import STATE_VERSION
 from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
-from node import certificates, logs, peers
+from node import certificates, logs, peers, signer
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
@@ -75,7 +75,7 @@ class Node:
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
         hello = (
             ("chiptrace-chain", info.chain_id.hex()),
-            ("chiptrace-state-version", str(STATE_VERSION)),
+            ("chiptrace-state-version", str(genesis.STATE_VERSION)),
         )
         self._peers = Peers(
             config.peers, config.tls, config.consensus_port, hello, self._driver.receive, self._driver.reached
@@ -191,6 +191,35 @@ class Node:
     def _fail(self, error: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
+
+
+def describe(path: Path) -> list[tuple[str, str]]:
+    """What the node of a configuration file would be, as pairs of a name and a value. Raises ChiptraceError."""
+    config = read(path, NodeConfig)
+    genesis_bytes = _read_genesis(config.genesis)
+    document = genesis.decode_genesis(genesis_bytes)
+    # The signing record is not opened: a running node may be writing it.
+    key_file, record_file = config.key_dir / signer.KEY_FILE, config.key_dir / signer.RECORD_FILE
+    key = keys.public_key(key_file) if key_file.exists() else None
+    members = {validator.key: validator.member for validator in document.validators}
+    peer_keys = {bytes.fromhex(peer.key) for peer in config.peers}
+    missing = [member for own, member in members.items() if own not in peer_keys and own != key]
+    role = "observer, no key"
+    if key is not None:
+        role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
+        role += "" if record_file.exists() else ", but without its signing record: it must not vote"
+    certificate = certificates.read_certificate(config.tls.certificate)
+    return [
+        ("node", config.name),
+        ("chain", f"{document.name} {genesis.chain_id(genesis_bytes).hex()}"),
+        ("key", f"{key.hex() if key else '-'} ({role})"),
+        ("certificate", f"{config.tls.certificate}, ends {certificate.not_valid_after_utc:%Y-%m-%d}"),
+        ("pin", certificates.pin(config.tls.certificate.read_bytes())),
+        ("clients", config.clients.listen),
+        ("validators", config.consensus_port.listen),
+        ("peers", ", ".join(peer.member for peer in config.peers) or "-"),
+        ("missing", ", ".join(missing) or "-"),
+    ]
 
 
 def run(path: Path) -> int:

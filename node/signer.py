@@ -5,7 +5,9 @@ must not vote again: the node then only follows, says so, and its operator makes
 behind its record (it was deleted, or restored) follows until it has caught up with what it may have signed.
 """
 
+import fcntl
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,7 @@ from proto.chiptrace.v1.ledger_pb2 import Operation
 _LOG: Final = logging.getLogger("chiptrace.signer")
 KEY_FILE: Final = "validator.key"
 RECORD_FILE: Final = "signing-record"
+LOCK_FILE: Final = "lock"
 
 
 def create(directory: Path) -> bytes:
@@ -31,12 +34,29 @@ def create(directory: Path) -> bytes:
     return public_key
 
 
+def _locked(path: Path) -> int:
+    """Two processes with one key would sign two votes that exclude each other. Raises StoreError."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise StoreError(
+            f"another process votes with the key in {path.parent}; a key has one node, ever: stop the other one"
+        ) from None
+    return handle
+
+
 class Signer:
     """Signs for one validator, or for none."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises Malformed when there is a key file that cannot be used."""
+        """Takes hold of the key and its record, for itself alone.
+
+        Raises Malformed when there is a key file that cannot be used, StoreError when another process holds it.
+        """
         self.key: bytes | None = None  # public
+        self._lock = -1
         self._seed = b""
         self._journal: JournalFile | None = None
         self._records: list[JournalRecord] = []
@@ -47,6 +67,7 @@ class Signer:
             return
         self._seed = keys.read_seed(path)
         self.key = hashes.public_key(self._seed)
+        self._lock = _locked(directory / LOCK_FILE)
         self._open(directory / RECORD_FILE)
 
     @property
@@ -84,9 +105,12 @@ class Signer:
             self._opened().rotate(())
 
     def close(self) -> None:
-        """Close the record."""
+        """Close the record and let go of the key."""
         if self._journal is not None:
             self._journal.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _opened(self) -> JournalFile:
         if self._journal is None:

@@ -389,9 +389,9 @@ def test_a_node_whose_disk_takes_no_more_stops_at_once_and_loses_nothing(chain):
     assert has_transaction(chain, LAST, outcome.transaction).height == outcome.height
 
 
-def test_a_second_node_on_the_same_data_says_so_and_does_not_start(chain):
+def test_a_second_node_with_the_same_key_says_so_and_does_not_start(chain):
     config = str(chain.network.config_file(f"{CHAIN}-{LAST}"))
     command = [sys.executable, "-m", "node.cli", "node", "run", "--config", config]
     ended = subprocess.run(command, capture_output=True, timeout=20, check=False)
     assert ended.returncode == 1
-    assert b"Another process holds this directory" in ended.stderr
+    assert b"another process votes with the key" in ended.stderr

@@ -3,7 +3,7 @@
 import pytest
 
 from ledger import hashes
-from ledger.errors import InvariantBroken, Malformed
+from ledger.errors import InvariantBroken, Malformed, StoreError
 from node import signer
 from node.signer import KEY_FILE, RECORD_FILE, Signer
 from proto.chiptrace.v1.consensus_pb2 import JournalRecord
@@ -38,7 +38,7 @@ def test_a_database_behind_the_record_has_to_catch_up_first(directory):
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
-def test_without_its_whole_record_the_key_never_votes(directory, damage):
+def test_without_its_whole_record_the_key_never_votes(directory, damage, request):
     record = directory / RECORD_FILE
     first = Signer(directory)
     first.append([JournalRecord(height=1)])
@@ -53,6 +53,7 @@ def test_without_its_whole_record_the_key_never_votes(directory, damage):
         data[25] ^= 1
         record.write_bytes(data)
     again = Signer(directory)
+    request.addfinalizer(again.close)
     assert not again.may_vote
     assert not again.votes_at(10**9)
     with pytest.raises(InvariantBroken):
@@ -75,3 +76,11 @@ def test_a_key_that_others_may_read_is_refused(directory):
 def test_a_key_is_never_overwritten(directory):
     with pytest.raises(FileExistsError):
         signer.create(directory)
+
+
+def test_a_key_is_held_by_one_process_at_a_time(directory):
+    first = Signer(directory)
+    with pytest.raises(StoreError, match="another process votes with the key"):
+        Signer(directory)
+    first.close()
+    Signer(directory).close()
