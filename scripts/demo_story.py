@@ -33,6 +33,7 @@ from client.tree_view import print_report, short
 from ledger import codec, state
 from ledger.errors import ChiptraceError
 from ledger.event import read_event
+from node import testnet_layout
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
@@ -80,8 +81,15 @@ AUDITED_MAX = 40
 
 def chiptrace(*arguments: str) -> None:
     """Run a chiptrace command as a person would; its output is shown."""
-    command = [sys.executable, "-m", "node.cli", *arguments]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+    with subprocess.Popen([sys.executable, "-m", "node.cli", *arguments], cwd=ROOT) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # It must write down what it started before it ends; then all of it can be ended.
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    if code != 0:
         raise ChiptraceError(f"`chiptrace {' '.join(arguments)}` failed (see above)")
 
 
@@ -94,7 +102,8 @@ def testnet(home: Path, *options: str) -> Iterator[Path]:
     finally:
         # A second Ctrl-C must not leave processes behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        chiptrace("testnet", "reset", "--dir", str(home))
+        if testnet_layout.exists(home):
+            chiptrace("testnet", "reset", "--dir", str(home))
 
 
 def say(text: str) -> None:

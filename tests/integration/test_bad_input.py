@@ -352,9 +352,7 @@ def deep(world) -> Operation:
 
 
 def packed(world, parent, child) -> Operation:
-    made = event(
-        type="AggregationEvent", action="ADD", bizStep="packing", parentID=parent, childEPCs=[child]
-    )
+    made = event(type="AggregationEvent", action="ADD", bizStep="packing", parentID=parent, childEPCs=[child])
     return captured(made)
 
 

@@ -91,7 +91,9 @@ def whole(bed, load):
     """Every node is in step, has every acknowledged transaction at the height that was told, and the same blocks."""
     until(lambda: len(bed.processes.running()) == 9, 5)
     bed.in_step(CHAIN)
-    until(lambda: all(s and s.height >= max(load.acknowledged.values()) for s in bed.nodes(CHAIN).values()), 20)
+    until(
+        lambda: all(s and s.height >= max(load.acknowledged.values()) for s in bed.nodes(CHAIN).values()), 20
+    )
     with bed.open(CHAIN, MEMBER) as session:
         chains = []
         for endpoint in session.trust.endpoints:
@@ -141,9 +143,7 @@ def send_part(bed):
     with bed.open(CHAIN, MEMBER) as session:
         submitter = session.submitter()
         submitter.submit([commissioning(part)], os.urandom(16))
-        send = SendPart(
-            client="assembler", part=part, receiver="boardworks", timeout_ms=now_ms() + 3_600_000
-        )
+        send = SendPart(client="assembler", part=part, receiver="boardworks", timeout_ms=now_ms() + 3_600_000)
         submitter.submit([Operation(send_part=codec.encode(send))], os.urandom(16))
     return part
 

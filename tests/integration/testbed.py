@@ -171,7 +171,9 @@ def event(**fields) -> Event:
         "eventTime": "2026-01-01T00:00:00.000Z",
         "eventTimeZoneOffset": "+00:00",
     } | fields
-    ordered = [Field(name=name, value=value(given[name])) for name in sorted(given) if given[name] is not None]
+    ordered = [
+        Field(name=name, value=value(given[name])) for name in sorted(given) if given[name] is not None
+    ]
     return Event(seed=os.urandom(16), fields=ordered)
 
 
