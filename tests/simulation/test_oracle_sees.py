@@ -5,7 +5,9 @@ signs (tests/model/test_engine_rules.py). Seeds alone miss some, as the engine a
 the rules forbid. What only whole runs have is broken here.
 """
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 from consensus import bodies
 from consensus.bodies import Bodies
@@ -17,6 +19,7 @@ from consensus.safety import Safety
 from consensus.voter import Voter
 from proto.chiptrace.v1.consensus_pb2 import VoteKind
 from tests.model import test_engine_rules as mutants
+from tests.simulation import application, keys, oracle
 from tests.simulation.network import Conditions
 from tests.simulation.run import Run, calm
 from tests.simulation.scenario import draw
@@ -165,6 +168,13 @@ def test_own_votes_not_counted_after_a_restart_are_seen(monkeypatch):
 
     monkeypatch.setattr(Voter, "_restore_vote", restore)
     assert any("stuck" in each for each in violations(["silent"], bend=rough))
+
+
+def test_the_oracle_shares_nothing_with_the_engine():
+    for module in (oracle, application, keys):
+        tree = ast.parse(Path(module.__file__).read_text())
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(str(name).split(".")[0] == "consensus" for name in imported), module
 
 
 def test_the_scenarios_differ():

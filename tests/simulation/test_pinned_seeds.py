@@ -11,8 +11,9 @@ from tests.simulation.run import simulate
 PINNED = [
     (169, "a link slower than the patience for block requests: late answers were refused for ever"),
     (210, "the same, four validators"),
-    (37, "was the same, before there were mixers and forgers"),
-    (263, "was the same, with flooding"),
+    (227, "the same, under load"),
+    (263, "the same, with flooding"),
+    (322, "the same, five validators that never got under way"),
     (100864, "a re-proposal with a garbled bitmap in a notarization that nobody looked at stopped the node"),
 ]
 
