@@ -72,7 +72,7 @@ def _summary(report: Report) -> Panel:
 
 
 def _title(subject: Subject, relation: str) -> str:
-    words = [f"[dim]{relation}[/]"] if relation else []
+    words = [f"[dim]{plain(relation)}[/]"] if relation else []
     words += [
         f"[bold]{plain(short(subject.id))}[/]",
         f"[cyan]{plain(subject.chain)}[/]",

@@ -56,7 +56,7 @@ def test_any_field_changed_is_read_or_refused_by_name(tmp_path_factory, data):
     try:
         found = read(home / "trust.json", made)
     except Malformed as error:
-        assert "trust.json" in str(error)
+        assert "trust.json" in str(error)  # noqa: PT017
     else:
         assert all(len(chain.chain_id) == 32 and chain.heartbeat_ms > 0 for chain in found.chains)
 
@@ -65,14 +65,14 @@ def test_any_field_changed_is_read_or_refused_by_name(tmp_path_factory, data):
 def test_garbage_is_refused(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("trust") / "trust.json"
     path.write_bytes(data)
-    with pytest.raises(Malformed, match="trust.json"):
+    with pytest.raises(Malformed, match=r"trust\.json"):
         trust.read(path)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, " " * 1_048_577, '{"version": 1}', '{"version": 2}', "[]"])
 def test_hostile_files_are_refused(tmp_path, text):
     (tmp_path / "trust.json").write_text(text)
-    with pytest.raises(Malformed, match="trust.json"):
+    with pytest.raises(Malformed, match=r"trust\.json"):
         trust.read(tmp_path / "trust.json")
 
 
