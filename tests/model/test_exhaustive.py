@@ -15,6 +15,12 @@ def test_no_interleaving_forks(views, blocks, states):
     assert explored.states == states  # a smaller number would mean that the exploration lost something
 
 
+@pytest.mark.parametrize(("validators", "views"), [*((n, 1) for n in range(4, 11)), (5, 2)])
+def test_no_interleaving_of_more_validators_forks(validators, views):
+    rules = Rules(validators=validators, dishonest=(validators - 1) // 3, views=views)
+    assert explore(rules).fork is None
+
+
 @pytest.mark.parametrize(
     "change", [{"notarize_after_nullify": False}, {"finalize_only_own": True}, {"finalize_twice": True}]
 )
