@@ -13,6 +13,7 @@ A freed child's record is brought up to date when it is next read (`normalise`),
 however much is inside. One generation is made either by packing or by installing, not both.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,12 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 _OPEN: Final = ClosedBy.CLOSED_BY_UNSPECIFIED
+# What a closing makes of the children that were inside. EMPTIED leaves none.
+_STATUS_AFTER: Final[Mapping[int, "PartStatus.ValueType"]] = {
+    ClosedBy.UNPACK_ALL: PartStatus.LIVE,
+    ClosedBy.DESTROY: PartStatus.DESTROYED,
+    ClosedBy.EXPORT: PartStatus.DEPARTED,
+}
 
 
 # ---- where a part is ----------------------------------------------------------------------------------------
@@ -100,15 +107,14 @@ def standing(reader: Reader, record: PartRecord) -> Standing:
         if not current.container or current.status != PartStatus.LIVE:
             return Standing(current.status, current.holder, owner, current.id)
         generation = load_generation(reader, current.container, current.generation)
-        if generation.closed_by == ClosedBy.UNPACK_ALL:
-            owner = generation.owner_at_close or owner
-            return Standing(PartStatus.LIVE, generation.holder_at_close, owner, current.id)
-        if generation.closed_by == ClosedBy.DESTROY:
-            return Standing(PartStatus.DESTROYED, generation.holder_at_close, owner, "")
-        if generation.closed_by == ClosedBy.EXPORT:
-            return Standing(PartStatus.DEPARTED, generation.holder_at_close, owner, "")
         if generation.closed_by != _OPEN:
-            raise InvariantBroken(f"{current.id} lies in a generation of {current.container} closed empty")
+            owner, holder = generation.owner_at_close or owner, generation.holder_at_close
+            status = _STATUS_AFTER.get(generation.closed_by)
+            if status is None:
+                raise InvariantBroken(
+                    f"{current.id} lies in a generation of {current.container} closed empty"
+                )
+            return Standing(status, holder, owner, current.id if status == PartStatus.LIVE else "")
         container = state.load(reader, state.part_key(current.container), PartRecord)
         if container is None:
             raise InvariantBroken(f"container {current.container} of {current.id} has no record")

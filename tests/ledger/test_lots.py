@@ -91,8 +91,9 @@ def test_an_unknown_lot_is_adopted_with_what_the_event_moves():
     # Known from then on: more than there is, is more than there is.
     with refused(Reason.QUANTITY_EXCEEDED):
         world.event("ada", seen([], [quantity(LOT, 6)]))
+    # What is to be moved is told: an open amount adopts nothing that could be.
     with refused(Reason.QUANTITY_INVALID):
-        world.event("ada", seen([], [quantity(lot("N"))]))
+        world.event("ada", packing(box(1), [], [quantity(lot("N"))]))
     with refused(Reason.UNKNOWN_LOT):
         world.event("bob", seen([], [quantity(lot("N"), 1)]))
     # What was adopted stays of unknown origin, whatever is added.

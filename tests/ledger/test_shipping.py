@@ -1,7 +1,7 @@
 import pytest
 
-from ledger import custody
-from proto.chiptrace.v1.ledger_pb2 import Change, PutMember, Reason
+from ledger import containers, custody
+from proto.chiptrace.v1.ledger_pb2 import Change, PartStatus, PutMember, Reason
 from tests.ledger.chain_fixture import key_of
 from tests.ledger.rules_world import (
     HOUR_MS,
@@ -214,6 +214,19 @@ def test_what_was_sold_with_its_box_does_not_mix_with_what_is_anothers(world):
     assert world.part(part(1)).owner == "bob"
     assert world.part(part(2)).owner == "ada"
     assert world.generation(box(1), 2).foreign == 1
+
+
+def test_what_is_destroyed_inside_belonged_to_who_bought_the_outermost_box(world):
+    world.event("ada", packing(box(1), [part(1)]), packing(box(2), [box(1)]))
+    world.give("ada", "bob", box(2), sell=True)
+    world.event("bob", destroying([box(2)]))
+    for name in (part(1), box(1)):
+        where = containers.standing(world.overlay, world.part(name))
+        assert (where.status, where.owner, where.outermost) == (
+            PartStatus.DESTROYED,
+            "bob",
+            "" if name == part(1) else name,
+        )
 
 
 # ---- offers that end otherwise
