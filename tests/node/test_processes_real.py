@@ -1,8 +1,9 @@
 """Real nodes as processes: what is acknowledged is everywhere and stays, whatever happens to one of them."""
 
-import itertools
+import contextlib
 import json
 import os
+import queue
 import resource
 import shutil
 import signal
@@ -10,8 +11,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import grpc
 import pytest
@@ -27,7 +28,7 @@ from ledger.block import log_leaf_hash
 from ledger.limits import SUBMIT_TRANSACTIONS_MAX
 from ledger.merkle import verify_inclusion
 from node import certificates
-from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Vote
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, Certificate, PeerMessage, Vote
 from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, MemberRecord, Reason
 from proto.chiptrace.v1.node_pb2 import (
     BlockAtRequest,
@@ -323,39 +324,111 @@ def test_a_node_whose_data_was_deleted_follows_first_and_votes_once_it_has_caugh
     assert "behind the signing record" in chain.log(LAST)
 
 
-def test_two_votes_that_exclude_each_other_are_brought_before_the_chain(chain):
-    """The last validator turns: its key signs for two blocks of one view, towards a single other validator."""
+def hostile_messages(chain, count=400):
+    """What a validator gone mad may say: every kind of message, its fields filled from a small pot of values."""
+    random = Random(7)
+    head = chain.stub().GetBlock(BlockAtRequest(height=chain.status().height))
+    height = head.certificate.height
+    block_bytes = [
+        b"",
+        b"\0" * 32,
+        head.block,
+        head.block[:-1],
+        head.certificate.block_hash,
+        os.urandom(3_000),
+    ]
+    numbers = [0, 1, 2, 3, height - 1, height, height + 1, height + 2, height + 1_000, 2**32 - 1, 2**64 - 1]
+
+    def fill(message, depth=0):
+        for field in message.DESCRIPTOR.fields:
+            if random.random() < 0.2 or depth > 3:
+                continue
+            times = random.choice([0, 1, 2, 5]) if field.is_repeated else 1
+            for _ in range(times):
+                if field.message_type is not None:
+                    part = getattr(message, field.name)
+                    fill(part.add() if field.is_repeated else part, depth + 1)
+                    continue
+                if field.enum_type is not None:
+                    value = random.randrange(5)
+                elif field.type == field.TYPE_BYTES:
+                    value = random.choice(block_bytes)
+                else:
+                    value = random.choice(numbers) % (2**32 if field.type == field.TYPE_UINT32 else 2**64)
+                if field.is_repeated:
+                    getattr(message, field.name).append(value)
+                else:
+                    setattr(message, field.name, value)
+        return message
+
+    kinds = PeerMessage.DESCRIPTOR.oneofs_by_name["kind"].fields
+    for _ in range(count):
+        message = PeerMessage()
+        part = getattr(message, random.choice(kinds).name)
+        part.SetInParent()
+        if random.random() < 0.3:
+            for field in part.DESCRIPTOR.fields:
+                if field.message_type is Certificate.DESCRIPTOR and not field.is_repeated:
+                    getattr(part, field.name).CopyFrom(head.certificate)
+        fill(part)
+        yield message
+
+
+def test_a_validator_that_says_anything_at_all_does_not_hurt(chain):
     chain.stop(LAST)
-    place, index = chain.place(LAST), MEMBERS.index(LAST)
-    seed = keys.read_seed(place / "keys" / "validator.key")
+    before = {member: chain.process(member) for member in MEMBERS[:3]}
+    with speaking_as(chain, LAST) as say:
+        for message in hostile_messages(chain):
+            say(message)
+        assert chain.submit().final
+    chain.start(LAST)
+    chain.in_step()
+    assert {member: chain.process(member) for member in MEMBERS[:3]} == before
+    assert "frame refused" not in chain.log(FIRST).splitlines()[-1]
+
+
+@contextlib.contextmanager
+def speaking_as(chain, member):
+    """A line to the first validator in the name of another one; a function that sends a message over it."""
+    place = chain.place(member)
     node = next(node for node in chain.network.nodes if node.name == f"{CHAIN}-{FIRST}")
     files = (chain.chain.ca, place / "node-key.pem", place / "node.pem")
     hello = (("chiptrace-chain", chain.chain.chain_id.hex()), ("chiptrace-state-version", "1"))
+    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    frames = queue.SimpleQueue()
+    with grpc.secure_channel(node.validators, credentials) as channel:
+        call = PeerStub(channel).Exchange(iter(frames.get, None), metadata=hello)
+        try:
+            yield lambda message: frames.put(PeerFrame(message=codec.encode(message)))
+        finally:
+            until(frames.empty)
+            frames.put(None)
+            call.cancel()
 
-    def votes():
+
+def test_two_votes_that_exclude_each_other_are_brought_before_the_chain(chain):
+    """The last validator turns: its key signs for two blocks of one view, towards a single other validator."""
+    chain.stop(LAST)
+    index = MEMBERS.index(LAST)
+    seed = keys.read_seed(chain.place(LAST) / "keys" / "validator.key")
+
+    def vote(number):
         height = chain.status().height + 1
-        for number in (1, 2):
-            vote = Vote(kind=NOTARIZE, height=height, view=1, block_hash=bytes([number]) * 32, signer=index)
-            vote.signature = hashes.sign_raw(seed, signed_vote(chain.chain.chain_id, vote))
-            yield PeerFrame(message=codec.encode(PeerMessage(vote=vote)))
+        said = Vote(kind=NOTARIZE, height=height, view=1, block_hash=bytes([number]) * 32, signer=index)
+        said.signature = hashes.sign_raw(seed, signed_vote(chain.chain.chain_id, said))
+        return PeerMessage(vote=said)
 
     def member_history():
         items = chain.stub().GetHistory(HistoryRequest(subject=state.member_key(LAST))).items
         return [Entry.FromString(item.entry).kind for item in items]
 
     assert EntryKind.EVIDENCE not in member_history()
-    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
-    with grpc.secure_channel(node.validators, credentials) as channel:
+    with speaking_as(chain, LAST) as say:
 
         def accused():
-            frames = list(votes())
-            held = threading.Event()
-            call = PeerStub(channel).Exchange(itertools.chain(frames, iter(held.wait, True)), metadata=hello)
-            try:
-                return until(lambda: EntryKind.EVIDENCE in member_history(), 1.5, default=False)
-            finally:
-                held.set()
-                call.cancel()
+            say(vote(1))
+            say(vote(2))
+            return until(lambda: EntryKind.EVIDENCE in member_history(), 1.5, default=False)
 
         until(accused)
 
