@@ -290,6 +290,8 @@ class Driver:
         self._ready(self._admission).committed(committed)
         info = committed.info
         self._put(Executed(info.height, info.block_hash, info.validators, info.next_due_ms))
+        # Said again even if it was said before: between deciding and opening a height the engine does not listen.
+        self._work_told = False
         if len(self._pool):
             self.work_pending()
         self._log_height(committed, decided)
