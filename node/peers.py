@@ -302,6 +302,10 @@ class Peers:
             due = self._flushed_at + self._port.frame_delay_ms / 1_000
             self._flush_timer = loop.call_at(max(due, loop.time()), self._flush)
 
+    def knows(self, key: bytes) -> bool:
+        """Whether there is a line to this validator, up or not."""
+        return key in self._lines
+
     def connected(self) -> frozenset[bytes]:
         """The keys of the validators to which a line is up."""
         return frozenset(key for key, line in self._lines.items() if line.connected)

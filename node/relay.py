@@ -79,6 +79,7 @@ class Shore:
     seed: bytes
     cursor: int = 1  # the lowest sequence sent from here that may still be open
     skipped: dict[bytes, float] = field(default_factory=dict)  # until when, by key of the action
+    waiting: dict[int, int] = field(default_factory=dict)  # when an open packet was first seen, by sequence
 
     # ---- asking -------------------------------------------------------------------------------------------
 
@@ -90,7 +91,14 @@ class Shore:
                 found.append(item)
             elif not found:
                 self.cursor = item.packet.sequence + 1
+        now = now_ms()
+        self.waiting = {s: self.waiting.get(s, now) for s in (item.packet.sequence for item in found)}
         return found
+
+    def backlog(self) -> dict[str, int]:
+        """How many packets from here are open, and how long the oldest of them has been seen so."""
+        oldest = min(self.waiting.values(), default=0)
+        return {"open": len(self.waiting), "oldest_ms": now_ms() - oldest if oldest else 0}
 
     def view(self, own: Sequence[PacketItem], others: Sequence[PacketItem]) -> ChainView:
         """Where the chain stands. `own`: its open packets; `others`: those of the other chain."""
@@ -214,7 +222,7 @@ class Relay:
                 _LOG.error("nothing more can be carried", extra={"cause": text})
         self._bring(second, first, plan.on_a)
         self._bring(first, second, plan.on_b)
-        self._write_state(len(from_first), len(from_second))
+        self._write_state()
         return len(plan.on_a) + len(plan.on_b)
 
     def _bring(self, source: Shore, host: Shore, actions: Sequence[Action]) -> None:
@@ -250,11 +258,11 @@ class Relay:
         except (OSError, ValueError, KeyError, TypeError):
             _LOG.info("no usable state file: reading all packets from the first on")
 
-    def _write_state(self, open_first: int, open_second: int) -> None:
+    def _write_state(self) -> None:
         shores = (self._first, self._second)
         document = {
             "cursors": {shore.trust.chain_id.hex(): shore.cursor for shore in shores},
-            "open": {self._first.trust.name: open_first, self._second.trust.name: open_second},
+            "backlog": {shore.trust.name: shore.backlog() for shore in shores},
             "stuck": list(self._stuck),
             "at_ms": now_ms(),
         }

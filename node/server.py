@@ -65,6 +65,7 @@ class Node:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._unknown: set[bytes] = set()  # validators without a peer entry, told of already
 
     async def start(self) -> None:
         """Up to open ports. Raises ChiptraceError or OSError saying what is wrong with what."""
@@ -156,9 +157,21 @@ class Node:
                 serving = status.synced
                 await self._say(serving=serving)
                 _LOG.info("in step" if serving else "out of step", extra={"height": self._host.info.height})
+            self._warn_of_unknown_validators()
             if loop.time() >= warn_at:
                 warn_at = loop.time() + EXPIRY_CHECK_SECONDS
                 self._warn_of_expiry()
+
+    def _warn_of_unknown_validators(self) -> None:
+        """Said once for each: a validator that governance added is not reached before its peer entry is there."""
+        for validator in self._host.info.validators.validators:
+            known = validator.key == self._signer.key or self._peers.knows(validator.key)
+            if not known and validator.key not in self._unknown:
+                self._unknown.add(validator.key)
+                _LOG.warning(
+                    "a validator of the set has no [[peers]] entry here; add one and restart",
+                    extra={"member": validator.member, "key": validator.key.hex()},
+                )
 
     def _warn_of_expiry(self) -> None:
         path = self._config.tls.certificate
