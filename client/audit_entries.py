@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from client.audit_keys import Vouching
 from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch
 from client.audit_report import CODES, Step
 from client.records import name_of
@@ -83,6 +84,7 @@ class EntryReader:
     def __init__(self, chain: VerifiedChain, find: Find) -> None:
         self._chain = chain
         self._find = find
+        self._vouching = Vouching(chain)
         self._read: dict[tuple[str, int], Reading] = {}
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
@@ -157,6 +159,9 @@ class EntryReader:
             raise self._broken(
                 name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"
             )
+        if not self._vouching.is_vouched(record):
+            text = f"neither the genesis nor enough admin keys vouch that the key is {record.member}'s"
+            self._finding(name, proven, "KEY_NOT_APPROVED", text)
         made_by = operation.WhichOneof("kind") or ""
         if record.role not in ROLES[made_by]:
             role = name_of(Role, record.role)

@@ -39,6 +39,7 @@ from ledger.codec import decode
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused
 from ledger.genesis import chain_id as genesis_id
 from ledger.genesis import decode_genesis
+from ledger.hashes import ZERO
 from ledger.history import verify_history
 from ledger.limits import (
     HEADERS_PER_REPLY_MAX,
@@ -54,6 +55,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     History,
     LogLeafProof,
     Reason,
+    TransactionBody,
     ValidatorSet,
 )
 from proto.chiptrace.v1.node_pb2 import (
@@ -74,6 +76,9 @@ PIN_ATTEMPTS = 3
 HISTORY_ENTRIES_MAX = 100_000  # of one subject; a chain that claims more is not followed
 # What came between two answers of an honest node: a set change, or another node that lags a little.
 _PIN_AGAIN = (Reason.BAD_VALIDATORS, Reason.NOT_NEWER)
+
+# Stands for the transaction of what the genesis itself put: there is none, and nobody signed it.
+_OF_GENESIS = CheckedTransaction(ZERO, TransactionBody(), b"", ())
 
 
 class NotVerifiable(ChiptraceError):
@@ -330,7 +335,9 @@ class VerifiedChain:
                     raise Invalid("an entry of another subject", Reason.BAD_PROOF)
                 if proven and entry.height < proven[-1].entry.height:
                     raise Invalid("an entry that is older than the one before it", Reason.BAD_PROOF)
-                proven.append(ProvenEntry(n, entry, self._transaction(entry.transaction, transaction)))
+                made = entry.height == 0 and entry.transaction == ZERO
+                checked = _OF_GENESIS if made else self._transaction(entry.transaction, transaction)
+                proven.append(ProvenEntry(n, entry, checked))
         self.tally.history_entries += len(proven)
         self._histories[subject] = (history, proven)
         return proven
