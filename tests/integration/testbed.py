@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EPCIS = ROOT.parent / "shared" / "epcis"
 # One document for each event type, and the electronics life cycle.
 DOCUMENTS = [
-    EPCIS / "documents" / "ObjectEvent_all_possible_fields.json",
+    EPCIS / "documents" / "ObjectEvent.json",
     EPCIS / "documents" / "AggregationEvent_with_sensorData.json",
     EPCIS / "documents" / "AssociationEvent_all_possible_fields.json",
     EPCIS / "documents" / "TransactionEvent_all_possible_fields.json",
@@ -124,6 +124,11 @@ class Testbed:
                 finally:
                     connection.close()
         return found
+
+    def until_provable(self, chain, height) -> None:
+        """Waits until the state after this height can be proven."""
+        with self.open(chain) as session:
+            settle(session, height)
 
     def in_step(self, chain, seconds=40) -> int:
         """Waits until all four nodes are in step, at most two heights apart; the lowest height."""
