@@ -1,8 +1,8 @@
 """`chiptrace node …`: run a node, make its key and certificates, check its configuration."""
 
-from collections.abc import Callable
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +13,7 @@ from node import certificates, server, signer
 node = typer.Typer(
     no_args_is_help=True, help="Run a node; make its key and certificates; check its configuration."
 )
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @node.command("run")
@@ -32,35 +33,35 @@ def run(config: Annotated[Path, typer.Option("--config", help="The node's config
 @node.command("key")
 def key(
     directory: Annotated[Path, typer.Argument(help="The node's key_dir; must not hold a key yet.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Make a validator key with its signing record; print the public key, for governance.
 
     Example: chiptrace node key nodes/mine/keys
     """
     try:
-        typer.echo(signer.create(directory).hex())
+        public = signer.create(directory).hex()
     except FileExistsError as error:
-        typer.echo(
-            f"error: {error.filename} exists and is never overwritten; name another directory", err=True
-        )
-        raise typer.Exit(1) from None
+        _fail(f"{error.filename} exists and is never overwritten; name another directory", as_json=as_json)
+    _tell({"key": public}, public, as_json=as_json)
 
 
 @node.command("authority")
 def authority(
     directory: Annotated[Path, typer.Argument(help="Where ca.pem and ca-key.pem are made; keep it offline.")],
     name: Annotated[str, typer.Option("--name", help="Name of the consortium.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Make a consortium's certificate authority.
 
     Example: chiptrace node authority ca --name chipmaker
     """
     if (directory / "ca-key.pem").exists():
-        typer.echo(f"error: {directory / 'ca-key.pem'} exists and is never overwritten", err=True)
-        raise typer.Exit(1)
+        _fail(f"{directory / 'ca-key.pem'} exists and is never overwritten", as_json=as_json)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificates.create_authority(directory, name, now_ms())
-    typer.echo(str(directory / "ca.pem"))
+    made = str(directory / "ca.pem")
+    _tell({"authority": made}, made, as_json=as_json)
 
 
 @node.command("certificate")
@@ -71,30 +72,47 @@ def certificate(
     host: Annotated[
         list[str] | None, typer.Option("--host", help="DNS name or address of a node; none for a client.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Issue a certificate for a node or a client, or renew it for the same key; print its pin, for the peers.
 
     Example: chiptrace node certificate tls/node.pem --authority ca --name fab --host node.fab.example
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _told(lambda: certificates.issue(authority_directory, target, name, host or [], now_ms()))
+    try:
+        pin = certificates.issue(authority_directory, target, name, host or [], now_ms())
+    except ChiptraceError as error:
+        _fail(str(error), error.code, as_json=as_json)
+    _tell({"certificate": str(target), "pin": pin}, pin, as_json=as_json)
 
 
 @node.command("check")
-def check(config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")]) -> None:
+def check(
+    config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")],
+    as_json: JsonOption = False,
+) -> None:
     """Say what a node would start with, or what is wrong with it. Nothing is started.
 
     Example: chiptrace node check --config .chiptrace/nodes/chipmaker-siliconfab/node.toml
     """
-    _told(lambda: "\n".join(f"{name:<12} {value}" for name, value in server.describe(config)))
-
-
-def _told(what: Callable[[], str]) -> None:
     try:
-        typer.echo(what())
+        found = dict(server.describe(config))
     except ChiptraceError as error:
-        typer.echo(f"error: {error.code}: {error}", err=True)
-        raise typer.Exit(1) from None
+        _fail(str(error), error.code, as_json=as_json)
+    text = "\n".join(f"{name:<12} {value}" for name, value in found.items())
+    _tell(found, text, as_json=as_json)
+
+
+def _tell(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(value) if as_json else text)
+
+
+def _fail(message: str, code: str = "", *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"error": {"code": code, "message": message}}))
+    else:
+        typer.echo(f"error: {code}: {message}" if code else f"error: {message}", err=True)
+    raise typer.Exit(1) from None
 
 
 def register(app: typer.Typer) -> None:

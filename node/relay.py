@@ -2,7 +2,7 @@
 
 It is believed by nobody and keeps nothing that matters. Every round asks both chains where they stand, plans, and
 submits; what was refused is left alone for a while, and the rest goes on. A chain that does not answer costs a
-pause, never the process. The state file only saves reading packets that were closed long ago.
+pause, never the process. Beside it both chains are watched for forks (header_watch.py). The state file only saves reading packets that were closed long ago.
 """
 
 import json
@@ -29,15 +29,16 @@ from bridge.relayer_plan import (
 from client import keys, trust
 from client.clock import now_ms
 from client.connection import Connection
-from client.trust import ChainTrust
-from ledger import limits, state
+from client.trust import ChainTrust, Identity
+from ledger import codec, limits, state
 from ledger.block import decode_header, parse_log_leaf, sign_transaction
 from ledger.errors import ChiptraceError, Malformed
 from node import config, logs
 from node.config import RelayChainConfig, RelayConfig
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from node.header_watch import HeaderWatch
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Operation, Result
+from proto.chiptrace.v1.ledger_pb2 import Operation, Result, ValidatorSet
 from proto.chiptrace.v1.node_pb2 import (
     HeadersRequest,
     PacketItem,
@@ -74,11 +75,13 @@ class Shore:
     """One of the two chains, as the relayer reaches it."""
 
     trust: ChainTrust
+    identity: Identity
     client: str
     connection: Connection
     seed: bytes
     cursor: int = 1  # the lowest sequence sent from here that may still be open
     skipped: dict[bytes, float] = field(default_factory=dict)  # until when, by key of the action
+    validators: ValidatorSet | None = None  # of the other chain, as this one's client trusts them
     waiting: dict[int, int] = field(default_factory=dict)  # when an open packet was first seen, by sequence
 
     # ---- asking -------------------------------------------------------------------------------------------
@@ -109,6 +112,7 @@ class Shore:
                 f"chain {self.trust.name} has no client '{self.client}' yet; governance creates it"
             )
         record = ClientRecord.FromString(proven.keys[0].value)
+        self.validators = record.validators
         head = decode_header(proven.head.header)
         wanted = [item.packet.sequence for item in others]
         received = []
@@ -225,6 +229,10 @@ class Relay:
         self._write_state()
         return len(plan.on_a) + len(plan.on_b)
 
+    def watches(self) -> list[HeaderWatch]:
+        """One watch per chain: its endpoints are asked, and what is found is brought before the other chain."""
+        return [_watch(self._first, self._second), _watch(self._second, self._first)]
+
     def _bring(self, source: Shore, host: Shore, actions: Sequence[Action]) -> None:
         """Bring the actions to the host, in order; the first group is final before the next leaves."""
         if not actions:
@@ -279,6 +287,8 @@ def run(path: Path) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    for watch in relay.watches():
+        watch.start(stopping)
     _LOG.info("relayer started")
     usual = settings.poll_ms / 1_000
     pause, trouble = usual, ""
@@ -300,7 +310,20 @@ def _shore(trusted: trust.Trust, settings: RelayChainConfig) -> Shore:
     identity = trusted.identity(settings.name, settings.member, "relayer")
     if identity.key is None:
         raise Malformed(f"the relayer's identity for {settings.name} has no key")
-    return Shore(chain, settings.client, Connection(chain, identity), keys.read_seed(identity.key))
+    return Shore(chain, identity, settings.client, Connection(chain, identity), keys.read_seed(identity.key))
+
+
+def _watch(watched: Shore, host: Shore) -> HeaderWatch:
+    def accuse(first: SignedHeader, second: SignedHeader) -> None:
+        message = SubmitMisbehaviour(client=host.client, first=first, second=second)
+        result = host.submit([Operation(submit_misbehaviour=codec.encode(message))])
+        _LOG.critical(
+            "misbehaviour submitted",
+            extra={"to": host.trust.name, "ok": result.ok, "reason": result.reason},
+        )
+
+    endpoints = [Connection(watched.trust, watched.identity, only=item) for item in watched.trust.endpoints]
+    return HeaderWatch(watched.trust.chain_id, endpoints, lambda: host.validators, accuse)
 
 
 def _operations(source: Shore, actions: Sequence[Action]) -> Iterator[Operation]:
