@@ -5,27 +5,15 @@ Only the log grows. After each case all four nodes are the same processes, alive
 """
 
 import os
-import socket
-import ssl
-import threading
-from types import SimpleNamespace
 
 import grpc
 import pytest
 
-from bridge import packet as packets
-from bridge.relayer_plan import Receive, Update, packet_operation, update_operation
 from client.clock import now_ms
 from client.connection import Connection
-from ledger import codec, hashes, limits, state
-from ledger.block import decode_header
+from ledger import codec, hashes, limits
 from proto.chiptrace.v1.bridge_pb2 import (
-    AcknowledgePacket,
-    ClientRecord,
-    ReceivePacket,
     SendPart,
-    TimeoutPacket,
-    UpdateClient,
 )
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
@@ -38,8 +26,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     List,
     Object,
     Operation,
-    PartRecord,
-    PartStatus,
     PutGrant,
     Reason,
     Signature,
@@ -48,94 +34,31 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Value,
 )
 from proto.chiptrace.v1.node_pb2 import (
-    BlockAtRequest,
-    FollowRequest,
-    HeadersRequest,
-    HistoryRequest,
-    LogLeavesRequest,
-    PacketsRequest,
-    PeerFrame,
-    ProveRequest,
     SubmitRequest,
-    TransactionRequest,
 )
-from proto.chiptrace.v1.node_pb2_grpc import PeerStub
-from tests.integration.testbed import Signer, captured, commissioning, event, serial, settle
-from tests.node.network import until
+from tests.integration.hostile import (
+    OTHER,
+    U64,
+    UNKNOWN_FIELD,
+    proven_root,
+    told,
+    unmoved_state,
+)
+from tests.integration.testbed import captured, commissioning, event, serial, settle
 
 pytestmark = pytest.mark.processes
-CHAIN, HOLDER, OTHER = "assembler", "boardworks", "drivemaker"
-UNKNOWN_FIELD = b"\xfa\x07\x01x"  # number 127, one byte long
-U64 = 2**64 - 1
 
 
 @pytest.fixture(scope="module")
 def world(bed):
-    """A part of HOLDER's, and a packet on its way from the other chain that no relayer has brought yet."""
-    bed.in_step(CHAIN)
-    bed.processes.kill("relay")
-    with bed.open(CHAIN, HOLDER) as session, bed.open("chipmaker", "siliconfab") as away:
-        found = SimpleNamespace(bed=bed, session=session)
-        found.holder = Signer(session, bed.seed(CHAIN, HOLDER))
-        found.other = Signer(session, bed.seed(CHAIN, OTHER))
-        found.relayer = Signer(session, bed.seed(CHAIN, HOLDER, "relayer"))
-        found.stranger = Signer(session, os.urandom(32))
-        found.part = serial("9525001")
-        found.holder.do(commissioning(found.part))
-        sender = Signer(away, bed.seed("chipmaker", "siliconfab"))
-        found.coming = serial("9521001")
-        sender.do(commissioning(found.coming))
-        due = now_ms() + 3_600_000
-        send = SendPart(client=CHAIN, part=found.coming, receiver=HOLDER, timeout_ms=due)
-        sent = sender.do(Operation(send_part=codec.encode(send)))
-        settle(away, sent.height)
-        found.packet, found.receive = carried(found, away)
-        found.pids = {name: item.pid for name, item in bed.processes.running().items() if CHAIN in name}
-        try:
-            yield found
-        finally:
-            assert bed.chiptrace("testnet", "start", "relay").code == 0
-    # What was forged did the true packet no harm: it arrives now, as HOLDER's to accept.
-    with bed.open(CHAIN, HOLDER) as session:
-
-        def arrived():
-            session.verified.repin()
-            record = session.verified.record(state.part_key(found.coming), PartRecord)
-            return record is not None and record.status == PartStatus.OFFERED
-
-        until(arrived, 40)
-
-
-def carried(world, away):
-    """The packet sent last, and the message that would bring it, whose header the client has."""
-    stub = away.connection.stub(away.connection.endpoint)
-    sent = list(stub.GetPackets(PacketsRequest(client=CHAIN, from_sequence=1)).items)[-1].packet
-    key = packets.sent_key(sent)
-    proof = stub.Prove(ProveRequest(keys=[key]))
-    height = decode_header(proof.head.header).height
-    world.session.verified.repin()
-    known = world.session.verified.record(state.client_key("chipmaker"), ClientRecord).latest_height
-    world.holder.do(update_operation(Update("chipmaker", known, height), [proof.head]))
-    operation = packet_operation(Receive(sent, height, key), proof.opening, proof.keys[0].proof, None)
-    return sent, ReceivePacket.FromString(operation.receive_packet)
-
-
-def proven_root(world):
-    """The state root after everything that is decided now, certified by the header of the height after it."""
-    settle(world.session, world.holder.nothing().height - 1)
-    return world.session.verified.snapshot().opening.state_root
+    with told(bed) as found:
+        yield found
 
 
 @pytest.fixture
 def unmoved(world):
-    """Whatever happens in the test, state and nodes are as before."""
-    before = proven_root(world)
-    yield
-    assert proven_root(world) == before
-    nodes = world.bed.nodes(CHAIN)
-    assert all(status and status.synced for status in nodes.values()), nodes
-    running = world.bed.processes.running()
-    assert {name: item.pid for name, item in running.items() if CHAIN in name} == world.pids
+    with unmoved_state(world):
+        yield
 
 
 def test_the_comparison_sees_what_does_change(world):
@@ -195,6 +118,16 @@ def replaced_body(world) -> bytes:
     return codec.encode(found)
 
 
+def signed_elsewhere(world) -> bytes:
+    """A body for this chain, signed as if for another."""
+    body = codec.encode(body_of(world))
+    pair = Signature(
+        key=hashes.public_key(world.holder.seed),
+        signature=hashes.sign(world.holder.seed, hashes.Purpose.TRANSACTION, bytes(32), body),
+    )
+    return codec.encode(Transaction(body=body, signatures=[pair]))
+
+
 DOOR = {
     "nothing": (lambda w: b"", "WRONG_CHAIN"),
     "garbage": (lambda w: b"\xff" * 300, "MALFORMED"),
@@ -207,8 +140,8 @@ DOOR = {
     "unknown field inside": (lambda w: signed(w, codec.encode(body_of(w)) + UNKNOWN_FIELD), "MALFORMED"),
     "a field twice": (lambda w: signed(w, codec.encode(body_of(w)) + b"\x18\x01"), "MALFORMED"),
     "fields out of order": (out_of_order, "MALFORMED"),
-    "a default written out": (lambda w: altered(w, valid_until_ms=0)[:0] or signed(
-        w, codec.encode(body_of(w, valid_until_ms=0)) + b"\x18\x00"), "MALFORMED"),
+    "a default written out": (
+        lambda w: signed(w, codec.encode(body_of(w, valid_until_ms=0)) + b"\x18\x00"), "MALFORMED"),
     "an operation of no kind": (lambda w: altered(w, operations=[Operation()]), "MALFORMED"),
     "no operation": (lambda w: altered(w, operations=[]), "MALFORMED"),
     "too many operations": (
@@ -221,7 +154,7 @@ DOOR = {
         lambda w: w.holder.sign(commissioning("x:"), chain_id=os.urandom(32)), "WRONG_CHAIN"),
     "no chain": (lambda w: altered(w, chain_id=b""), "WRONG_CHAIN"),
     "a signature for another chain": (
-        lambda w: signed_elsewhere(w), "BAD_SIGNATURE"),
+        signed_elsewhere, "BAD_SIGNATURE"),
     "a signature of zeros": (
         lambda w: good(w)[:-64] + bytes(64), "BAD_SIGNATURE"),
     "a signature with a bit flipped": (
@@ -238,16 +171,6 @@ DOOR = {
         lambda w: w.holder.sign(Operation(capture=Capture(event=bytes(limits.TRANSACTION_BYTES_MAX)))),
         "OVERSIZE"),
 }  # fmt: skip
-
-
-def signed_elsewhere(world) -> bytes:
-    """A body for this chain, signed as if for another."""
-    body = codec.encode(body_of(world))
-    pair = Signature(
-        key=hashes.public_key(world.holder.seed),
-        signature=hashes.sign(world.holder.seed, hashes.Purpose.TRANSACTION, bytes(32), body),
-    )
-    return codec.encode(Transaction(body=body, signatures=[pair]))
 
 
 @pytest.mark.parametrize("case", DOOR)
@@ -462,264 +385,3 @@ def test_what_the_rules_forbid_stays_in_the_block_and_changes_nothing(world, unm
 def test_a_key_that_nobody_registered_is_not_let_in(world, unmoved):
     outcome = world.stranger.submit(world.stranger.sign(observing(world.part)))
     assert (outcome.reason, outcome.admitted, outcome.ok) == (Reason.UNKNOWN_KEY, False, False)
-
-
-# ---- the bridge -----------------------------------------------------------------------------------------------
-
-
-def received(world, change) -> Operation:
-    """The true message that brings the packet, with a change."""
-    message = ReceivePacket()
-    message.CopyFrom(world.receive)
-    change(message)
-    return Operation(receive_packet=codec.encode(message))
-
-
-def flip(data: bytes) -> bytes:
-    return data[:-1] + bytes([data[-1] ^ 1])
-
-
-def each(*changes):
-    """Several assignments as one change of a message."""
-
-    def change(message):
-        for path, value in changes:
-            *way, last = path.split(".")
-            place = message
-            for name in way:
-                place = getattr(place, name)
-            setattr(place, last, value(getattr(place, last)) if callable(value) else value)
-
-    return change
-
-
-def a_sibling(change):
-    def spoil(message):
-        siblings = message.proof.proof.siblings
-        siblings[0] = change(siblings[0])
-
-    return spoil
-
-
-def more_siblings(message):
-    message.proof.proof.siblings.extend([bytes(32)] * 300)
-
-
-def no_siblings(message):
-    del message.proof.proof.siblings[:]
-
-
-def header_with(world, change) -> Operation:
-    """The newest header of the other chain, its certificate changed."""
-    with world.bed.open("chipmaker", "siliconfab") as away:
-        Signer(away, world.bed.seed("chipmaker", "siliconfab")).nothing()  # newer than what the client has
-        head = away.connection.call(lambda stub: stub.Prove, ProveRequest()).head
-    change(head.certificate)
-    return Operation(update_client=codec.encode(UpdateClient(client="chipmaker", headers=[head])))
-
-
-BRIDGE = {
-    "bytes that are no packet": (lambda w: Operation(receive_packet=b"\xff" * 99), "MALFORMED"),
-    "a packet with an unknown field": (
-        lambda w: Operation(receive_packet=codec.encode(w.receive) + UNKNOWN_FIELD), "MALFORMED"),
-    "no packet": (lambda w: Operation(receive_packet=b""), "MALFORMED"),
-    "no proof": (lambda w: received(w, lambda m: m.ClearField("proof")), "UNKNOWN_HEADER"),
-    "a sibling changed": (lambda w: received(w, a_sibling(flip)), "BAD_PROOF"),
-    "a sibling cut": (lambda w: received(w, a_sibling(lambda s: s[:31])), "BAD_PROOF"),
-    "no siblings": (lambda w: received(w, no_siblings), "BAD_PROOF"),
-    "far too many siblings": (lambda w: received(w, more_siblings), "BAD_PROOF"),
-    "an absurd depth": (lambda w: received(w, each(("proof.proof.depth", 2**32 - 1))), "BAD_PROOF"),
-    "no depth": (lambda w: received(w, each(("proof.proof.depth", 0))), "BAD_PROOF"),
-    "a bitmap cut": (lambda w: received(w, each(("proof.proof.bitmap", b""))), "BAD_PROOF"),
-    "another state root": (
-        lambda w: received(w, each(("proof.opening.state_root", flip))), "BAD_PROOF"),
-    "a root cut": (lambda w: received(w, each(("proof.opening.state_root", b"123"))), "BAD_PROOF"),
-    "another log": (lambda w: received(w, each(("proof.opening.log_size", U64))), "BAD_PROOF"),
-    "a header never seen": (lambda w: received(w, each(("proof.header_height", 10**9))), "UNKNOWN_HEADER"),
-    "an absence shown for a presence": (
-        lambda w: received(w, each(("proof.proof.other_key_hash", bytes(32)))), "BAD_PROOF"),
-    "a forged packet": (
-        lambda w: received(w, each(("packet.value", lambda v: v.replace(b"boardworks", b"drivemaker")))),
-        "BAD_PROOF"),
-    "a packet with another timeout": (
-        lambda w: received(w, each(("packet.timeout_ms", lambda t: t + 1))), "BAD_PROOF"),
-    "a packet of another number": (
-        lambda w: received(w, each(("packet.sequence", lambda s: s + 1_000))), "BAD_PROOF"),
-    "a packet out of time": (lambda w: received(w, each(("packet.timeout_ms", 1))), "TIMED_OUT"),
-    "a packet over no client": (
-        lambda w: received(w, each(("packet.destination_client", "nowhere"))), "UNKNOWN_CLIENT"),
-    "a packet of another pair": (
-        lambda w: received(w, each(("packet.source_client", "elsewhere"))), "WRONG_COUNTERPARTY"),
-    "an empty packet": (lambda w: received(w, each(("packet.value", b""))), "MALFORMED"),
-    "a packet to no port": (lambda w: received(w, each(("packet.destination_port", ""))), "MALFORMED"),
-    "a client that is no name": (
-        lambda w: received(w, each(("packet.destination_client", "../../etc"))), "MALFORMED"),
-    "an answer to a packet never sent": (
-        lambda w: Operation(acknowledge_packet=codec.encode(AcknowledgePacket(
-            packet=w.packet, acknowledgement=b"\x01", proof=w.receive.proof))), "UNKNOWN_CLIENT"),
-    "a timeout of a packet never sent": (
-        lambda w: Operation(timeout_packet=codec.encode(TimeoutPacket(
-            packet=w.packet, proof=w.receive.proof))), "UNKNOWN_CLIENT"),
-    "headers that are none": (
-        lambda w: Operation(update_client=codec.encode(UpdateClient(client="chipmaker"))), "NOTHING_TO_DO"),
-    "a header of this chain": (
-        lambda w: Operation(update_client=codec.encode(UpdateClient(
-            client="chipmaker", headers=[w.session.connection.stub(w.session.connection.endpoint).Prove(
-                ProveRequest()).head]))), "WRONG_CHAIN"),
-    "a header with a signature changed": (
-        lambda w: header_with(w, lambda c: c.signatures.__setitem__(0, flip(c.signatures[0]))), "BAD_CERTIFICATE"),
-    "a header with too few signatures": (
-        lambda w: header_with(w, lambda c: c.signatures.pop()), "BAD_CERTIFICATE"),
-    "a header certified for another view": (
-        lambda w: header_with(w, lambda c: setattr(c, "view", c.view + 1)), "BAD_CERTIFICATE"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BRIDGE)
-def test_what_no_chain_committed_to_is_not_believed(world, unmoved, case):
-    make, reason = BRIDGE[case]
-    outcome = world.relayer.submit(world.relayer.sign(make(world)))
-    assert Reason.Name(outcome.reason) == reason
-    assert (outcome.admitted, outcome.final, outcome.ok) == (True, True, False)
-
-
-# ---- the consensus port -----------------------------------------------------------------------------------
-
-
-def place_of(world, member):
-    return next(node for node in world.bed.network.nodes if node.name == f"{CHAIN}-{member}")
-
-
-def garbage():
-    yield b"\0" * 20_000
-    yield os.urandom(20_000)
-    yield b"GET / HTTP/1.1\r\n\r\n"
-    yield b"\x16\x03\x01\xff\xff" + os.urandom(4_000)  # begins as TLS does
-    yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + os.urandom(5_000)
-
-
-def test_garbage_without_tls_on_the_consensus_port(world, unmoved):
-    host, port = place_of(world, HOLDER).validators.split(":")
-    for data in garbage():
-        with socket.create_connection((host, int(port)), timeout=5) as line:
-            line.sendall(data)
-            line.settimeout(2)
-            try:
-                while line.recv(4_096):
-                    pass
-            except OSError:
-                pass
-
-
-def test_nobody_without_a_certificate_speaks_on_the_consensus_port(world, unmoved):
-    host, port = place_of(world, HOLDER).validators.split(":")
-    context = ssl.create_default_context(cafile=str(world.session.trust.ca))
-    context.set_alpn_protocols(["h2"])
-    with socket.create_connection((host, int(port)), timeout=5) as line, pytest.raises(OSError):
-        with context.wrap_socket(line, server_hostname=host) as secure:
-            secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            while data := secure.recv(4_096):
-                assert data  # the server's first words, before it has seen that we show nothing
-            raise OSError("closed")
-
-
-def exchange(world, certificate, key, hello, frames):
-    """What a call on HOLDER's consensus port ends with."""
-    credentials = grpc.ssl_channel_credentials(
-        world.session.trust.ca.read_bytes(), key.read_bytes(), certificate.read_bytes()
-    )
-    with grpc.secure_channel(place_of(world, HOLDER).validators, credentials) as channel:
-        held = threading.Event()
-
-        def sent():
-            yield from frames
-            held.wait(10)
-
-        call = PeerStub(channel).Exchange(sent(), metadata=hello, timeout=8)
-        try:
-            for _ in call:
-                pass
-            return grpc.StatusCode.OK
-        except grpc.RpcError as error:
-            return error.code()
-        finally:
-            held.set()
-
-
-def hello_of(world):
-    return (
-        ("chiptrace-chain", world.session.trust.chain_id.hex()),
-        ("chiptrace-state-version", "1"),
-    )
-
-
-def test_a_members_certificate_opens_no_consensus_port(world, unmoved):
-    identity = world.session.identity
-    frames = [PeerFrame(message=b"\x0a\x00")]
-    code = exchange(world, identity.certificate, identity.tls_key, hello_of(world), frames)
-    assert code == grpc.StatusCode.PERMISSION_DENIED
-
-
-@pytest.mark.parametrize(
-    "message", [b"\xff" * 500, os.urandom(300_000), b"\x0a\x05hello", UNKNOWN_FIELD], ids=range(4)
-)
-def test_a_validator_that_speaks_garbage_is_hung_up_on(world, unmoved, message):
-    place = world.bed.network.node_directory(f"{CHAIN}-{OTHER}")
-    frames = [PeerFrame(message=message)]
-    code = exchange(world, place / "node.pem", place / "node-key.pem", hello_of(world), frames)
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_a_validator_of_another_chain_is_told_so(world, unmoved):
-    place = world.bed.network.node_directory(f"{CHAIN}-{OTHER}")
-    hello = (("chiptrace-chain", "00" * 32), hello_of(world)[1])
-    code = exchange(world, place / "node.pem", place / "node-key.pem", hello, [])
-    assert code == grpc.StatusCode.FAILED_PRECONDITION
-
-
-# ---- absurd questions ---------------------------------------------------------------------------------------
-
-ANSWERED = None
-QUESTIONS = {
-    "a proof of far too many keys": ("Prove", ProveRequest(keys=[b"k"] * 100_000), "OVERSIZE"),
-    "a proof of the empty key": ("Prove", ProveRequest(keys=[b""]), ANSWERED),
-    "a proof of a key of a megabyte": ("Prove", ProveRequest(keys=[bytes(1_000_000)]), None),
-    "a proof at no height": ("Prove", ProveRequest(keys=[b"k"], height=U64), "HEIGHT_NOT_SERVED"),
-    "a block of no height": ("GetBlock", BlockAtRequest(height=U64), "NOT_FOUND"),
-    "headers after the end of time": ("GetHeaders", HeadersRequest(from_height=U64), ANSWERED),
-    "a history of nobody": ("GetHistory", HistoryRequest(subject=os.urandom(100_000)), ANSWERED),
-    "a history from its end": (
-        "GetHistory", HistoryRequest(subject=state.member_key(HOLDER), from_n=U64, limit=U64), ANSWERED),
-    "a history of everything": (
-        "GetHistory", HistoryRequest(subject=b"", from_n=0, limit=U64, with_transactions=True), ANSWERED),
-    "a transaction of a long name": ("GetTransaction", TransactionRequest(id=bytes(500_000)), "NOT_FOUND"),
-    "a transaction of no name": ("GetTransaction", TransactionRequest(id=b""), "NOT_FOUND"),
-    "log leaves of no height": ("GetLogLeaves", LogLeavesRequest(heights=[0], size=5), "NOT_FOUND"),
-    "log leaves beyond the log": ("GetLogLeaves", LogLeavesRequest(heights=[U64], size=U64), "NOT_FOUND"),
-    "log leaves of a log too long": ("GetLogLeaves", LogLeavesRequest(heights=[1], size=U64), "NOT_FOUND"),
-    "far too many log leaves": ("GetLogLeaves", LogLeavesRequest(heights=[1] * 100_000, size=1), "OVERSIZE"),
-    "packets of no client": ("GetPackets", PacketsRequest(client="\0" * 10_000, limit=2**32 - 1), None),
-    "packets after the last": ("GetPackets", PacketsRequest(client="chipmaker", from_sequence=U64), ANSWERED),
-    "no transactions": ("Submit", SubmitRequest(wait=True), ANSWERED),
-    "far too many transactions": ("Submit", SubmitRequest(transactions=[b""] * 100_000), "OVERSIZE"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", QUESTIONS)
-def test_absurd_questions_get_an_answer_or_a_reason(world, unmoved, case):
-    method, request, reason = QUESTIONS[case]
-    stub = world.session.connection.stub(world.session.connection.endpoint)
-    try:
-        getattr(stub, method)(request, timeout=10)
-        told = None
-    except grpc.RpcError as error:
-        told = dict(error.trailing_metadata() or ()).get("chiptrace-reason")
-        assert told, (error.code(), error.details())
-    assert told == reason
-
-
-def test_following_from_the_end_of_time_waits_and_hurts_nobody(world, unmoved):
-    stub = world.session.connection.stub(world.session.connection.endpoint)
-    with pytest.raises(grpc.RpcError) as error:
-        next(stub.Follow(FollowRequest(from_height=U64), timeout=1))
-    assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
