@@ -6,10 +6,13 @@ from client.audit import Audit
 from client.audit_report import Verdict
 from client.connection import NodeRefused
 from client.verified import Budget, NotVerifiable
-from ledger import state
+from ledger import codec, state
+from ledger.block import app_hash, decode_header
 from ledger.limits import PROVE_KEYS_MAX
-from proto.chiptrace.v1.ledger_pb2 import Change, PartRecord, Reason, SetValidators
-from tests.bridge.two_chains import BridgedChain, Clock, World, object_event, serial
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Change, PartRecord, Reason, SetValidators
+from proto.chiptrace.v1.node_pb2 import HeadersReply, ProveRequest
+from tests.bridge.two_chains import PREFIX, BridgedChain, Clock, World, object_event, serial
 from tests.client.direct import DirectStub, verified
 
 
@@ -141,3 +144,104 @@ def test_entries_and_transactions_come_together(world):
     record = view.record(state.part_key(part), PartRecord)
     with pytest.raises(NotVerifiable, match="not the one the entry names"):
         view.history(state.part_key(part), record.history)
+
+
+# ---- lies that are true of something else ---------------------------------------------------------------------------
+
+
+def forks():
+    """Two pasts of one chain: in one the part was destroyed, in the other not."""
+    made = []
+    for ends in (True, False):
+        chain = BridgedChain("a", Clock(), grants={PREFIX: "ada"})
+        for operation in (
+            object_event("ADD", "commissioning", serial(1)),
+            object_event("DELETE" if ends else "OBSERVE", "destroying" if ends else "inspecting", serial(1)),
+        ):
+            assert chain.operate("ada", operation).ok
+        chain.settle()
+        made.append(chain)
+    assert made[0].chain_id == made[1].chain_id
+    return made
+
+
+def audited(chain, stub):
+    return Audit({chain.chain_id: verified(chain, stub)}).run(serial(1), chain.chain_id, lambda: 0)
+
+
+def test_a_state_that_the_certified_header_does_not_commit_to():
+    """Every proof holds, under the root of another state."""
+    true, false = forks()
+
+    class Other(DirectStub):
+        def GetHeaders(self, request):
+            return DirectStub(true).GetHeaders(request)
+
+        def Prove(self, request):
+            reply = super().Prove(request)
+            reply.head.CopyFrom(DirectStub(true).Prove(request).head)
+            return reply
+
+    assert audited(true, DirectStub(true)).subject.status == "DESTROYED"
+    assert audited(false, DirectStub(false)).subject.status == "LIVE"
+    report = audited(true, Other(false))
+    assert (report.verdict, report.problem_code) == (Verdict.NOT_VERIFIABLE, "BAD_PROOF")
+    assert "does not commit" in report.problem
+
+
+def test_a_log_without_one_leaf_per_height_is_of_no_honest_chain():
+    """A corrupt quorum certifies a header over another log."""
+    chain = forks()[0]
+
+    class Shorter(DirectStub):
+        def GetHeaders(self, request):
+            return HeadersReply(headers=[self.head(super().Prove(ProveRequest()))])
+
+        def head(self, reply):
+            header = decode_header(reply.head.header)
+            opening = AppHashOpening()
+            opening.CopyFrom(reply.opening)
+            opening.log_size -= 1
+            header.app_hash = app_hash(chain.chain_id, opening)
+            data = codec.encode(header)
+            return SignedHeader(header=data, certificate=chain.certify(data))
+
+        def Prove(self, request):
+            reply = super().Prove(request)
+            reply.head.CopyFrom(self.head(reply))
+            reply.opening.log_size -= 1
+            return reply
+
+    report = audited(chain, Shorter(chain))
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "one leaf per height" in report.problem
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_log_leaf_of_another_height(claimed):
+    chain = forks()[0]
+
+    class Shifted(DirectStub):
+        def GetLogLeaves(self, request):
+            heights = list(request.heights)
+            request.heights[:] = [max(1, height - 1) for height in heights]
+            reply = super().GetLogLeaves(request)
+            if claimed:
+                for leaf, height in zip(reply.leaves, heights, strict=True):
+                    leaf.inclusion.index = height - 1
+            return reply
+
+    report = audited(chain, Shifted(chain))
+    assert (report.verdict, report.problem_code) == (Verdict.NOT_VERIFIABLE, "BAD_PROOF")
+
+
+def test_the_genesis_of_another_chain(world):
+    """Sound in itself, with validators of its own: whoever made it could certify anything from there."""
+
+    class Elsewhere(DirectStub):
+        def GetStatus(self, request):
+            return DirectStub(world["b"]).GetStatus(request)
+
+    with pytest.raises(NotVerifiable, match="not the one of the trust file") as raised:
+        verified(world["a"], Elsewhere(world["a"])).trusted()
+    assert raised.value.code == "WRONG_CHAIN"
