@@ -6,24 +6,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from node import testnet_layout
+from node.cli import application
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def chiptrace(*words, directory):
-    ended = subprocess.run(
-        [sys.executable, "-m", "node.cli", *words],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended.returncode, ended.stdout + ended.stderr
+    """The command run in this process, which is quicker than a process of its own."""
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(application(words[0]), words)
+    finally:
+        os.chdir(before)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.output
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,9 @@ def test_check_tells_what_a_node_would_be_and_what_is_missing(network, tmp_path)
         "node", "check", "--config", str(network.config_file(node.name)), directory=tmp_path
     )
     assert (code, "node.pem" in text) == (1, True)
-    code, text = chiptrace("node", "run", "--config", str(network.config_file(node.name)), directory=tmp_path)
-    assert (code, "issue the certificate" in text) == (1, True)
+    command = [sys.executable, "-m", "node.cli", "node", "run", "--config", network.config_file(node.name)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, "issue the certificate" in ended.stderr) == (1, True)
     (tmp_path / "node.pem").rename(network.node_directory(node.name) / "node.pem")
 
 

@@ -70,6 +70,7 @@ def test_the_same_bytes_again_get_the_first_outcome_and_other_bytes_its_id(chain
     data = chain.transaction(idempotency_key=key)
     first = chain.submit(data)
     assert chain.submit(data) == first
+    until(lambda: chain.status(LAST).height >= first.height)
     assert chain.submit(data, LAST, wait=False) == first
     other = chain.submit(chain.transaction(idempotency_key=key, until_ms=30_000))
     assert (other.admitted, other.final, other.reason) == (False, False, Reason.REPEATED)
