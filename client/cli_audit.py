@@ -1,6 +1,7 @@
 """Commands that ask: `part show`, `part export`, `audit`. Every answer is checked before it is shown."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +17,15 @@ from client.console import (
     DEFAULT_TRUST,
     ERR,
     OUT,
-    ChainOption,
     JsonOption,
     TrustOption,
     plain,
     print_json,
     without_traceback,
 )
+from client.locate import locate
 from client.records import name_of
-from client.session import open_all, open_chain
+from client.session import open_all
 from client.tree_view import print_report, time_text
 from client.verified import VerifiedChain
 from ledger import codec, state
@@ -34,6 +35,9 @@ from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, PartRecord, PartStatus, Reason
 
 part = typer.Typer(no_args_is_help=True, help="Show a part, or export its events.")
+WhereOption = Annotated[
+    str, typer.Option("--chain", help="Name of the chain in the trust file; left out: where the part is.")
+]
 Identifier = Annotated[str, typer.Argument(help="Identifier: EPC URN or GS1 Digital Link.", metavar="ID")]
 
 
@@ -41,6 +45,14 @@ def register(app: typer.Typer) -> None:
     """Add the asking commands."""
     app.add_typer(part, name="part")
     app.command("audit")(audit)
+
+
+@contextmanager
+def _asked(trust: Path, chain: str, name: str) -> Iterator[VerifiedChain]:
+    """The chain that was named, or the one the part is present on."""
+    with open_all(trust) as sessions:
+        chains = {chain_id: session.verified for chain_id, session in sessions.items()}
+        yield chains[trust_file.read(trust).chain(chain).chain_id if chain else locate(chains, name)]
 
 
 def _found(chain: VerifiedChain, name: str) -> tuple[bytes, PartRecord | LotRecord]:
@@ -59,20 +71,20 @@ def _found(chain: VerifiedChain, name: str) -> tuple[bytes, PartRecord | LotReco
 @without_traceback
 def show(
     identifier: Identifier,
-    chain: ChainOption,
+    chain: WhereOption = "",
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
     """A part as it is proven now: status, holder, and its complete history on this chain.
 
-    Example: chiptrace part show urn:epc:id:sgtin:9521234.000001.7 --chain chipmaker
+    Example: chiptrace part show urn:epc:id:sgtin:9521234.000001.7
     """
     name = canonical(identifier).text
-    with open_chain(trust, chain) as session:
-        key, record = _found(session.verified, name)
-        entries = session.verified.history(key, record.history)
-        times = session.verified.times(proven.entry.height for proven in entries)
-        shown = _shown(record, session.verified)
+    with _asked(trust, chain, name) as verified:
+        key, record = _found(verified, name)
+        entries = verified.history(key, record.history)
+        times = verified.times(proven.entry.height for proven in entries)
+        shown = _shown(record, verified)
         rows: list[dict[str, Any]] = [
             {
                 "n": proven.n,
@@ -133,7 +145,7 @@ def _shown(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, An
 @without_traceback
 def export(
     identifier: Identifier,
-    chain: ChainOption,
+    chain: WhereOption = "",
     out: Annotated[
         Path | None, typer.Option("--out", help="Write here instead of to standard output.")
     ] = None,
@@ -142,14 +154,14 @@ def export(
 ) -> None:
     """The events of a part's history as an EPCIS 2.0 document, each field as it was captured.
 
-    Example: chiptrace part export ID --chain chipmaker --out part.jsonld
+    Example: chiptrace part export ID --out part.jsonld
     """
     name = canonical(identifier).text
-    with open_chain(trust, chain) as session:
-        key, record = _found(session.verified, name)
-        entries = session.verified.history(key, record.history)
+    with _asked(trust, chain, name) as verified:
+        key, record = _found(verified, name)
+        entries = verified.history(key, record.history)
         # Each entry is compared with its operation, as in an audit; findings are for the audit to tell.
-        readings = EntryReader(session.verified, lambda *_: None).read_all(name, entries)
+        readings = EntryReader(verified, lambda *_: None).read_all(name, entries)
         events = [
             codec.decode(Event, reading.operation.capture.event, EVENT_BYTES_MAX)
             for reading in readings
@@ -182,7 +194,7 @@ def _only(known: trust_file.Trust, choices: list[str]) -> dict[str, str]:
 @without_traceback
 def audit(
     identifier: Identifier,
-    chain: ChainOption,
+    chain: WhereOption = "",
     trust: TrustOption = DEFAULT_TRUST,
     node: Annotated[
         list[str] | None,
@@ -192,12 +204,12 @@ def audit(
 ) -> None:
     """Follow a part back to where it came from, over every chain of the trust file, and check every step here.
 
-    Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --chain assembler
+    Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --trust trust.json
     """
     known = trust_file.read(trust)
-    asked = known.chain(chain).chain_id
     with open_all(trust, _only(known, node or [])) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
+        asked = known.chain(chain).chain_id if chain else locate(chains, canonical(identifier).text)
         quiet = as_json or not ERR.is_terminal
         with nullcontext() if quiet else ERR.status("checking") as status:
             report = Audit(

@@ -198,7 +198,7 @@ def test_whatever_happens_is_told_in_words(error, code, exit_code, home, monkeyp
     def broken(*_arguments, **_options):
         raise error
 
-    monkeypatch.setattr("client.cli_audit.open_chain", broken)
+    monkeypatch.setattr("client.cli_audit.open_all", broken)
     assert problem(run(("part", "show"), PART, *ON), code, exit_code)
     monkeypatch.setattr(console, "ERR", console.Console(file=(shown := io.StringIO()), width=200))
     result = run(("part", "show"), PART, *ON, as_json=False)
@@ -239,14 +239,9 @@ def chains(home, monkeypatch):
         return ChainSession(view.trust, None, view.connection, view)
 
     @contextmanager
-    def one(_path, name, _member="", _only=None):
-        yield session(world[name])
-
-    @contextmanager
     def every(_path, _only=None):
         yield {chain.chain_id: session(chain) for chain in world.chains.values()}
 
-    monkeypatch.setattr(cli_audit, "open_chain", one)
     monkeypatch.setattr(cli_audit, "open_all", every)
     return world, stubs, part, home / "trust.json"
 
@@ -256,6 +251,8 @@ def test_an_audit_ends_with_its_verdict(chains):
     for name in ("a", "b"):
         result = run(("audit",), part, "--chain", name, file=file)
         assert (result.exit_code, json.loads(result.stdout)["verdict"]) == (0, "verified")
+    answer = json.loads(run(("audit",), part, file=file).stdout)
+    assert (answer["verdict"], answer["subject"]["chain"]) == ("verified", "b")
     result = run(("audit",), "urn:epc:id:sgtin:9521234.000001.7", "--chain", "a", file=file)
     assert (result.exit_code, json.loads(result.stdout)["findings"][0]["code"]) == (1, "UNKNOWN_PART")
     stubs["a"] = Forging(world["a"])

@@ -1,0 +1,45 @@
+"""Which chain of the trust file to ask about a part: the one that it is proven to be present on."""
+
+from collections.abc import Mapping
+
+from client.connection import NoAnswer
+from client.verified import VerifiedChain
+from ledger import state
+from ledger.errors import Malformed
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord, PartStatus
+
+_PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
+
+
+def locate(chains: Mapping[bytes, VerifiedChain], name: str) -> bytes:
+    """Id of the chain on which a part or lot, by canonical id, is present; else of one that has a record of it,
+    what has departed counting least; else of the first chain.
+
+    Raises Malformed without chains, NoAnswer when a chain that did not answer may be the one.
+    """
+    if not chains:
+        raise Malformed("the trust file names no chain")
+    ranks: dict[bytes, int] = {}
+    silent: NoAnswer | None = None
+    for chain_id, chain in chains.items():
+        try:
+            ranks[chain_id] = _rank(chain, name)
+        except NoAnswer as error:
+            silent = error
+    best = max(ranks, key=lambda chain_id: ranks[chain_id], default=None)
+    if best is None or (ranks[best] < _rank_of(PartStatus.LIVE) and silent is not None):
+        raise silent or Malformed("the trust file names no chain")
+    return best
+
+
+def _rank(chain: VerifiedChain, name: str) -> int:
+    part = chain.record(state.part_key(name), PartRecord)
+    if part is not None:
+        return _rank_of(part.status)
+    return 1 if chain.record(state.lot_key(name), LotRecord) is not None else 0
+
+
+def _rank_of(status: "PartStatus.ValueType") -> int:
+    if status in _PRESENT:
+        return 4
+    return 2 if status == PartStatus.DEPARTED else 3

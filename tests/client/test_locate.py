@@ -1,0 +1,44 @@
+"""Which chain is asked about a part when none is named."""
+
+import pytest
+
+from client.connection import NoAnswer
+from client.locate import locate
+from tests.bridge.two_chains import World, serial
+from tests.client.direct import verified
+
+
+@pytest.fixture
+def world():
+    return World("a", "b")
+
+
+def views(world):
+    world.settle()
+    return {chain.chain_id: verified(chain) for chain in world.chains.values()}
+
+
+def test_a_part_is_asked_for_where_it_is(world):
+    part = world.commission("a", "ada")
+    assert locate(views(world), part) == world["a"].chain_id
+    assert world.send("a", part, "bob").ok
+    world.relay()
+    assert locate(views(world), part) == world["b"].chain_id
+
+
+def test_what_nobody_knows_is_asked_of_the_first_chain(world):
+    found = views(world)
+    assert locate(found, serial(99)) == next(iter(found))
+
+
+def test_a_silent_chain_may_be_the_one_unless_the_part_is_present_elsewhere(world):
+    part = world.commission("a", "ada")
+    found = views(world)
+
+    def silent(*_args, **_options):
+        raise NoAnswer("gone")
+
+    found[world["b"].chain_id].connection.call = silent
+    assert locate(found, part) == world["a"].chain_id
+    with pytest.raises(NoAnswer):
+        locate(found, serial(99))
