@@ -21,6 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RETURNED,
     SENT,
     UNPACKED,
+    GenerationRecord,
     KeyRecord,
     Operation,
     PartRecord,
@@ -216,17 +217,23 @@ def test_a_container_and_its_content_agree(world, lie):
     assert codes(found) == {"CONTRADICTION"}
 
 
-def test_circles_of_containers_end(world, lie):
+@pytest.mark.parametrize("told_by_records", [False, True])
+def test_circles_of_containers_end(world, lie, told_by_records):
     """Two boxes, each said to be inside the other; no rule allows it, and no walk may follow it for ever."""
-    boxes = (serial(7003), serial(7004))
-    for box, other in (boxes, boxes[::-1]):
-        packed = lie.signed("ada", packing_event("ADD", other, box))
-        entries = [
-            begun(lie, box),
-            lie.entry(box, packed, PACKED, container=other, generation=1, container_n=1),
-        ]
-        lie.part(box, entries, status=LIVE, holder="ada", owner="ada", container=other, generation=1)
-    assert told(world, lie, boxes[0]).verdict is Verdict.NOT_VERIFIABLE
+    one, two = serial(7003), serial(7004)
+    into = {
+        box: lie.signed("ada", packing_event("ADD", box, other)) for box, other in ((one, two), (two, one))
+    }
+    for box, other in ((one, two), (two, one)):
+        inside = {"container": other, "generation": 1}
+        filled = lie.entry(box, into[box], EVENT)
+        packed = lie.entry(box, into[other], PACKED, container_n=2, **inside)
+        record = inside if told_by_records else {}
+        lie.part(box, [begun(lie, box), filled, packed], status=LIVE, holder="ada", owner="ada", **record)
+        lie.put(
+            state.generation_key(box, 1), GenerationRecord(container=box, generation=1, count=1, opened_n=2)
+        )
+    refused(told(world, lie, one), "deeper than 8")
 
 
 # ---- between chains ----------------------------------------------------------------------------------------------
@@ -301,3 +308,35 @@ def test_a_second_chain_that_says_it_has_the_part_too():
     lie.part(part, [lie.entry(part, mine, EVENT)], status=LIVE, holder="bob")
     assert codes(audited(world, part, "a", stubs={"b": lie})) == {"LIVE_TWICE"}
     assert codes(audited(world, part, "b", stubs={"b": lie})) >= {"LIVE_TWICE", "NOT_HOME_CHAIN"}
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_the_past_of_what_was_sent_is_not_rewritten(world, lie, longer):
+    part = crossed(world)
+    _, sent, departed = lie.real(part)
+    again = lie.signed("ada", object_event("ADD", "commissioning", part, number=42))
+    past = [lie.entry(part, again, EVENT, height=sent.height)]
+    if longer:
+        seen = lie.signed("ada", object_event("OBSERVE", "inspecting", part, number=43))
+        past.append(lie.entry(part, seen, EVENT, height=sent.height))
+    lie.part(part, [*past, sent, departed])
+    refused(told(world, lie, part, "b"), "travelled with it is not the one")
+
+
+@pytest.mark.parametrize("container_n", [0, 1, 2, 3])
+def test_a_packing_points_at_its_own_event_in_the_container(world, lie, container_n):
+    """The content would lose, or gain, what happened to its container meanwhile."""
+    box = serial(7003)
+    packed = lie.signed("ada", packing_event("ADD", box, PART))
+    seen = lie.signed("ada", object_event("OBSERVE", "inspecting", box))
+    entries = [begun(lie, box), lie.entry(box, packed, EVENT), lie.entry(box, seen, EVENT)]
+    lie.part(box, entries, status=LIVE, holder="ada", owner="ada", generations=1, open=True)
+    lie.put(state.generation_key(box, 1), GenerationRecord(container=box, generation=1, count=1, opened_n=2))
+    inside = {"container": box, "generation": 1}
+    child = [begun(lie), lie.entry(PART, packed, PACKED, container_n=container_n, **inside)]
+    lie.part(PART, child, status=LIVE, holder="ada", owner="ada", **inside)
+    report = told(world, lie)
+    if container_n == 2:
+        assert (report.verdict, report.problem, report.findings) == (Verdict.VERIFIED, "", [])
+    else:
+        assert refused(report, "entry")
