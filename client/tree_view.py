@@ -32,12 +32,12 @@ def short(identifier: str) -> str:
 def print_report(console: Console, report: Report) -> None:
     """Print the whole report."""
     if report.subject is not None:
-        console.print(_tree(report.subject))
+        console.print(_tree(report.subject), soft_wrap=False)
     for code, chain in dict.fromkeys((finding.code, finding.chain) for finding in report.findings):
         _print_findings(console, [f for f in report.findings if (f.code, f.chain) == (code, chain)])
     if report.problem:
         console.print(f"[red]not verifiable[/] [bold]{plain(report.problem_code)}[/] {plain(report.problem)}")
-    console.print(_summary(report))
+    console.print(_summary(report), soft_wrap=False)
 
 
 def _print_findings(console: Console, alike: list[Finding]) -> None:
