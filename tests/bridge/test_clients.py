@@ -222,6 +222,14 @@ def test_the_same_headers_again_are_redundant_and_change_nothing():
     assert world["b"].state_root == before
 
 
+def test_a_header_twice_in_one_update_is_kept_once():
+    world = grown()
+    first, second = world["a"].header(2), world["a"].header(3)
+    assert update(world, "b", [first, first, second, second]).ok
+    assert list(world["b"].client("a-1").stored_heights) == [2, 3]
+    assert len(world["b"].entries(state.client_key("a-1"))) == 2
+
+
 def test_an_older_height_that_is_not_kept_is_refused():
     world = grown()
     assert update(world, "b", [world["a"].header(3)]).ok
