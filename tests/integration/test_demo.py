@@ -93,11 +93,15 @@ def the_story_is_told(running):
     return "final" in running.text
 
 
-MOMENTS = [files_are_made, a_node_is_started, the_story_is_told]
+INTERRUPTIONS = [
+    (files_are_made, "group"),
+    (a_node_is_started, "group"),
+    (a_node_is_started, "alone"),
+    (the_story_is_told, "group"),
+]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("whom", ["group", "alone"])
+@pytest.mark.parametrize("moment, whom", INTERRUPTIONS)
 def test_an_interrupted_demo_leaves_nothing(tmp_path, moment, whom):
     """As Ctrl-C does, the signal goes to everybody in the foreground; or a supervisor sends it to one alone."""
     with demo(tmp_path) as running:
