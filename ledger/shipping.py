@@ -35,6 +35,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartStatus,
     Reason,
     ReturnOffer,
+    Role,
 )
 
 _OWNING: Final = "owning_party"
@@ -273,7 +274,7 @@ def _receive_amount(recording: Recording, quantity: Quantity) -> None:
 def return_offer(context: Context, operation: ReturnOffer) -> None:
     """Ends an offer without a move: by its shipper or its receiver any time, by anyone once it has expired.
 
-    Raises Refused: UNKNOWN_PART, UNKNOWN_LOT, NOTHING_TO_DO for what is not on offer, NOT_OFFERED_TO_YOU for
+    Only an operator's or a device's key speaks for shipper and receiver. Raises Refused: UNKNOWN_PART, UNKNOWN_LOT, NOTHING_TO_DO for what is not on offer, NOT_OFFERED_TO_YOU for
     others before the expiry, WRONG_COUNTERPARTY for an offer that came over the bridge.
     """
     if operation.sender or operation.receiver or operation.unit:
@@ -301,7 +302,8 @@ def _check_on_offer(record: PartRecord) -> None:
 
 def _check_may_return(context: Context, what: str, sender: str, receiver: str, offered_at_ms: int) -> None:
     expires_ms = offered_at_ms + context.parameters.offer_expiry_ms
-    if context.member not in (sender, receiver) and context.time_ms < expires_ms:
+    concerned = context.member in (sender, receiver) and context.signer.role in (Role.OPERATOR, Role.DEVICE)
+    if not concerned and context.time_ms < expires_ms:
         raise Refused(
             f"{what} is on offer from {sender} to {receiver}; others may return it from {expires_ms} on",
             Reason.NOT_OFFERED_TO_YOU,

@@ -296,8 +296,8 @@ class World:
         """Changes that everyone approves."""
         self.act("ada", self.govern(*changes))
 
-    def give_back(self, member: str, what: str, **more: str) -> None:
-        self.act(member, Operation(return_offer=ReturnOffer(part=what, **more)))
+    def give_back(self, member: str, what: str, role: str = "operator", **more: str) -> None:
+        self.act(member, Operation(return_offer=ReturnOffer(part=what, **more)), role=role)
 
     def give(self, sender: str, receiver: str, *epcs: str, sell: bool = False) -> None:
         """Ships and receives."""

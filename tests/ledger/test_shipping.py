@@ -253,6 +253,18 @@ def test_offers_are_returned_by_those_concerned_and_after_expiry_by_anyone(world
         world.give_back("ada", part(9))
 
 
+@pytest.mark.parametrize("role", ["auditor", "regulator", "relayer", "validator"])
+def test_only_operators_and_devices_take_back_or_decline_before_the_expiry(world, role):
+    world.event("ada", shipping([part(1)], "bob"))
+    for member in ("ada", "bob"):
+        with refused(Reason.NOT_OFFERED_TO_YOU):
+            world.give_back(member, part(1), role=role)
+    world.time_ms += HOUR_MS
+    world.give_back("bob", part(1), role=role)
+    world.event("ada", shipping([part(1)], "bob"))
+    world.give_back("bob", part(1), role="device")
+
+
 def test_an_expired_offer_may_be_accepted_until_it_is_returned(world):
     world.event("ada", shipping([part(1)], "bob"))
     world.event("bob", receiving([part(1)]), wait_ms=2 * HOUR_MS)
