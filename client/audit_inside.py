@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from client.audit_custody import Closing
 from client.audit_entries import EntryReader, Reading
+from client.audit_kinds import is_among, is_filling
 from client.audit_report import Step
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import state
@@ -75,6 +76,12 @@ class Containers:
         entries = self._chain.history(state.part_key(container), record.history)
         if filling.closed_by and not 1 <= filling.closed_n <= len(entries):
             raise self._broken(f"generation {generation} of {container} was closed by no entry of it")
+        if filling.closed_by:
+            (reading,) = self._reader.read_all(container, entries[filling.closed_n - 1 : filling.closed_n])
+            if not _closes(container, filling, reading):
+                raise self._broken(
+                    f"generation {generation} of {container} was closed by an entry that says otherwise"
+                )
         return record, filling, entries
 
     def _check_own(self, entries: Sequence[ProvenEntry], child: Entry) -> None:
@@ -93,6 +100,25 @@ class Containers:
 
     def _broken(self, why: str, reason: "Reason.ValueType" = Reason.BAD_PROOF) -> NotVerifiable:
         return NotVerifiable(f"chain {self._chain.trust.name}: {why}", reason)
+
+
+def _closes(container: str, filling: GenerationRecord, reading: Reading) -> bool:
+    """Whether an entry of the container is the end that a filling names, by who is said to have had it then."""
+    view = reading.view
+    if (
+        view is None
+        or reading.entry.kind != EntryKind.EVENT
+        or reading.step.member != filling.holder_at_close
+    ):
+        return False
+    if filling.closed_by == ClosedBy.DESTROY:
+        destroys = view.action == "DELETE" or view.biz_step in ("destroying", "decommissioning")
+        return view.type == "ObjectEvent" and destroys and is_among(container, view.epcs)
+    taken_out = is_filling(view) and view.action == "DELETE" and view.parent is not None
+    if not taken_out or view.parent is None or view.parent.text != container:
+        return False
+    listed = bool(view.children or view.child_quantities)
+    return filling.closed_by == (ClosedBy.EMPTIED if listed else ClosedBy.UNPACK_ALL)
 
 
 def unpacking_of(packing: Entry, later: Sequence[Entry]) -> Entry | None:

@@ -15,11 +15,13 @@ from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
     DESTROYED,
     EVENT,
+    EXPORT,
     LIVE,
     OFFERED,
     PACKED,
     RETURNED,
     SENT,
+    UNPACK_ALL,
     UNPACKED,
     GenerationRecord,
     KeyRecord,
@@ -340,3 +342,65 @@ def test_a_packing_points_at_its_own_event_in_the_container(world, lie, containe
         assert (report.verdict, report.problem, report.findings) == (Verdict.VERIFIED, "", [])
     else:
         assert refused(report, "entry")
+
+
+CLOSINGS = {
+    "emptied by ada": (packing_event("DELETE", serial(7003)), UNPACK_ALL, "ada", 3, True),
+    "emptied by another": (packing_event("DELETE", serial(7003)), UNPACK_ALL, "abe", 3, False),
+    "by an inspection": (object_event("OBSERVE", "inspecting", serial(7003)), UNPACK_ALL, "ada", 3, False),
+    "by the end of it": (object_event("DELETE", "destroying", serial(7003)), UNPACK_ALL, "ada", 3, False),
+    "before it began": (packing_event("DELETE", serial(7003)), UNPACK_ALL, "ada", 1, False),
+    "by no entry": (packing_event("DELETE", serial(7003)), UNPACK_ALL, "ada", 9, False),
+    "exported": (packing_event("DELETE", serial(7003)), EXPORT, "ada", 3, False),
+}
+
+
+@pytest.mark.parametrize("kind", CLOSINGS)
+def test_a_container_is_closed_by_what_closes_it(world, lie, kind):
+    """Else a chain could put what is inside into anyone's hands."""
+    operation, closed_by, holder, closed_n, true = CLOSINGS[kind]
+    box = serial(7003)
+    packed = lie.signed("ada", packing_event("ADD", box, PART))
+    entries = [
+        begun(lie, box),
+        lie.entry(box, packed, EVENT),
+        lie.entry(box, lie.signed("ada", operation), EVENT),
+    ]
+    lie.part(
+        box, entries, status=DESTROYED if "end" in kind else LIVE, holder="ada", owner="ada", generations=1
+    )
+    generation = {
+        "closed_by": closed_by,
+        "closed_n": closed_n,
+        "holder_at_close": holder,
+        "owner_at_close": "ada",
+    }
+    lie.put(
+        state.generation_key(box, 1), GenerationRecord(container=box, generation=1, opened_n=2, **generation)
+    )
+    inside = {"container": box, "generation": 1}
+    child = [begun(lie), lie.entry(PART, packed, PACKED, container_n=2, **inside)]
+    lie.part(PART, child, status=LIVE, holder="ada", owner="ada", **inside)
+    report = told(world, lie)
+    if true:
+        assert (report.verdict, report.problem, report.findings) == (Verdict.VERIFIED, "", [])
+    else:
+        assert report.verdict is Verdict.NOT_VERIFIABLE
+        assert report.problem_code == "BAD_PROOF"
+
+
+def test_an_interval_does_not_end_before_it_begins(world, lie):
+    """Said to have been emptied before it was filled: nothing of the container would be the content's."""
+    box = serial(7003)
+    packed = lie.signed("ada", packing_event("ADD", box, PART))
+    emptied = lie.signed("ada", packing_event("DELETE", box, number=8))
+    entries = [begun(lie, box), lie.entry(box, emptied, EVENT), lie.entry(box, packed, EVENT)]
+    lie.part(box, entries, status=LIVE, holder="ada", owner="ada", generations=1)
+    generation = {"closed_by": UNPACK_ALL, "closed_n": 2, "holder_at_close": "ada", "owner_at_close": "ada"}
+    lie.put(
+        state.generation_key(box, 1), GenerationRecord(container=box, generation=1, opened_n=2, **generation)
+    )
+    inside = {"container": box, "generation": 1}
+    child = [begun(lie), lie.entry(PART, packed, PACKED, container_n=3, **inside)]
+    lie.part(PART, child, status=LIVE, holder="ada", owner="ada", **inside)
+    refused(told(world, lie), "is not in")
