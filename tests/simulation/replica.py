@@ -300,8 +300,13 @@ class Replica:
         application = self.application
         next_set = application.set_at(stored.height + 1)
         if not self.voting and self.disk.signed_up_to() <= stored.height + 1:
-            self.engine = None  # as the driver does: from here on it may vote again, by its journal
+            self.engine, waiting = (
+                None,
+                application.pool,
+            )  # as the driver does: it may vote again, by its journal
             self.start()
+            for data in waiting:
+                self.offer(data)
             return
         self.step(effects.Executed(stored.height, stored.block_hash, next_set, application.next_due_ms))
         if application.pool:

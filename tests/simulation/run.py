@@ -137,7 +137,7 @@ class Run:
         self.announce()
         begun, target = world.now_ms, self.oracle.truth.height + HEIGHTS_AFTER
         if scenario.work != "idle":
-            world.schedule(world.random.randint(0, 300), lambda: self.give(transaction(10**8)))
+            world.schedule(world.random.randint(0, 300), self.insist)
 
         def done() -> bool:
             return all(replica.height >= target and replica.engine is not None for replica in live) and (
@@ -162,6 +162,12 @@ class Run:
         """A transaction reaches every node, sooner or later, in no order."""
         for replica in self.honest.values():
             self.world.schedule(self.world.random.randint(0, 60), lambda replica=replica: replica.offer(data))
+
+    def insist(self) -> None:
+        """A client that gives its transaction again until it is in a block."""
+        if transaction(10**8) not in self.oracle.truth.included:
+            self.give(transaction(10**8))
+            self.world.schedule(2_000, self.insist)
 
     def work(self) -> None:
         if not self.faults:
