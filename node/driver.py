@@ -286,7 +286,7 @@ class Driver:
 
     async def _execute(self, decided: Decide) -> None:
         committed = await self._host.execute(decided.block, decided.certificate)
-        await self._rotate()
+        await self._rotate(committed.info.height + 1)
         self._ready(self._admission).committed(committed)
         info = committed.info
         self._put(Executed(info.height, info.block_hash, info.validators, info.next_due_ms))
@@ -298,11 +298,11 @@ class Driver:
         async with self._heights:
             self._heights.notify_all()
 
-    async def _rotate(self) -> None:
+    async def _rotate(self, open_height: int) -> None:
         """The tip is stored, synced, and no later height is open yet: a journal grown large may begin anew."""
         if self._voting:
             await asyncio.get_running_loop().run_in_executor(
-                self._disk, self._signer.rotate_above, ROTATE_BYTES
+                self._disk, self._signer.rotate_above, ROTATE_BYTES, open_height
             )
 
     @staticmethod

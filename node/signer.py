@@ -99,10 +99,11 @@ class Signer:
         """Make these records durable. Raises StoreError."""
         self._opened().append(records)
 
-    def rotate_above(self, size: int) -> None:
-        """Begin the record anew if it is larger; only when every height in it is stored."""
+    def rotate_above(self, size: int, open_height: int) -> None:
+        """Begin the record anew if it is larger; only when every height in it is stored. What stays is which height
+        is open, so that a database put back to an older state does not vote again below it."""
         if self._opened().bytes > size:
-            self._opened().rotate(())
+            self._opened().rotate([JournalRecord(height=open_height)])
 
     def close(self) -> None:
         """Close the record and let go of the key."""

@@ -37,6 +37,18 @@ def test_a_database_behind_the_record_has_to_catch_up_first(directory):
     again.close()
 
 
+def test_a_record_begun_anew_still_tells_how_far_the_key_has_voted(directory):
+    first = Signer(directory)
+    first.append([JournalRecord(height=7)])
+    first.rotate_above(1_000_000, 8)  # not so large yet
+    first.rotate_above(0, 8)
+    first.close()
+    again = Signer(directory)
+    assert [record.height for record in again.take_records()] == [8]
+    assert [again.votes_at(height) for height in (7, 8)] == [False, True]
+    again.close()
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
 def test_without_its_whole_record_the_key_never_votes(directory, damage, request):
     record = directory / RECORD_FILE
