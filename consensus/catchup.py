@@ -155,10 +155,11 @@ class Catchup:
         return min(moments, default=None)
 
     def _wanted_heights(self, need: Need, now_ms: int) -> list[int]:
-        # One height ahead is no backlog yet: it is being executed here, or its proposal is on the way.
+        # One height ahead is no backlog yet: it is being executed here, or its proposal is on the way. Unless it was
+        # asked for before: then it was two ahead when it was proposed, and that proposal was not kept.
         highest = self.highest
         patient = highest == need.first_height and now_ms < self._raised_ms + self._timeout_ms
-        if highest < need.first_height or patient:
+        if highest < need.first_height or (patient and need.first_height not in self._tries):
             return []
         window = self._window
         if sum(len(fetched.block) for fetched in self._fetched.values()) >= FETCHED_BYTES_MAX:

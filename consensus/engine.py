@@ -277,7 +277,8 @@ class Engine:
         body = self._open.voter.bodies.get(request.block_hash)
         if body is None and self._last is not None:
             body = self._last.voter.bodies.get(request.block_hash)
-        if body is not None and not self._body_answers.allow(sender, now_ms):
+        # Of each body by itself: who is a little behind lacks one after the other, and waits in vain for no answer.
+        if body is not None and not self._body_answers.allow(sender + request.block_hash, now_ms):
             return
         blocks = [] if body is None else [body]
         reply = BlockReply(blocks=blocks, block_hash=request.block_hash)

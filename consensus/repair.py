@@ -42,7 +42,7 @@ class Resender:
 
 
 class RateLimit:
-    """At most one answer per peer and interval."""
+    """At most one answer per peer (and what it asked for, if the caller says so) and interval."""
 
     PEERS_MAX = 1_024
 

@@ -345,6 +345,52 @@ def test_a_body_is_served_by_hash_while_open_and_one_height_longer():
     assert served(1) == [[block]]
 
 
+def test_who_lacks_one_body_after_the_other_is_not_kept_waiting():
+    from proto.chiptrace.v1.consensus_pb2 import BlockRequest, PeerMessage
+
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block)
+    node.hear(1, node.certificate(FINALIZE, 1, chain.hash_of(block)))
+    node.executed(chain.hash_of(block))
+    following = chain.block(2, chain.hash_of(block), START_MS + 5)
+    node.parent_finalization = node.certificate(FINALIZE, 1, chain.hash_of(block), height=1)
+    node.propose(1, following)
+    node.judge(following)
+    for wanted in (block, following):  # within one interval of the limit
+        request = PeerMessage(block_request=BlockRequest(block_hash=chain.hash_of(wanted)))
+        node.hear(3, request)
+        assert [list(m.block_reply.blocks) for m in node.sent() if m.HasField("block_reply")] == [[wanted]]
+        node.hear(3, request)
+        assert not [m for m in node.sent() if m.HasField("block_reply")]
+
+
+def test_a_height_asked_for_too_early_is_asked_for_again_at_once():
+    """Two behind for a moment: the proposal of height 3 was not kept, and who was asked for it executes it still."""
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.judge(block)
+    node.hear(1, node.certificate(FINALIZE, 1, chain.hash_of(block)))
+    assert [decide.height for decide in node.decided()] == [1]
+    after = chain.block(2, chain.hash_of(block), START_MS + 5)
+    last = chain.block(3, chain.hash_of(after), START_MS + 9)
+    ahead = Lone(3, height=1)  # to make messages of height 2
+    ahead.parent_finalization = node.certificate(FINALIZE, 1, chain.hash_of(block))
+    node.hear(3, ahead.proposal(1, after))
+    node.hear(2, node.certificate(FINALIZE, 1, chain.hash_of(after), height=2))
+    node.hear(2, node.certificate(FINALIZE, 1, chain.hash_of(last), height=3))
+    assert [(to, request.from_height) for to, request in node.requests()] == [
+        (chain.key(2), 2),
+        (chain.key(2), 3),
+    ]
+    node.executed(chain.hash_of(block))
+    assert [decide.height for decide in node.decided()] == [2]
+    node.hear(2, BlockReply(from_height=3))
+    assert [request.from_height for _, request in node.requests()] == [3]
+
+
 def test_messages_of_the_next_height_wait_until_it_opens():
     node = Lone(0)
     block = node.block()
