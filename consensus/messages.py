@@ -20,6 +20,11 @@ from proto.chiptrace.v1.consensus_pb2 import (
     VoteKind,
 )
 
+# What an honest leader carries takes more bytes than a message has, long before; a liar's must not cost time.
+NULLIFICATIONS_MAX: Final = 16_384
+# Blocks are asked for one at a time.
+BLOCKS_PER_REPLY_MAX: Final = 1
+
 PURPOSES: Final[Mapping["VoteKind.ValueType", Purpose]] = {
     VoteKind.NOTARIZE: Purpose.NOTARIZE,
     VoteKind.NULLIFY: Purpose.NULLIFY,
@@ -87,6 +92,8 @@ def _check_certificate(certificate: Certificate) -> None:
         raise Malformed(f"a certificate's bitmap has {len(certificate.signers)} bytes")
     if not 0 < len(certificate.signatures) <= limits.VALIDATORS_MAX:
         raise Malformed(f"a certificate has {len(certificate.signatures)} signatures")
+    if any(len(signature) != SIGNATURE_BYTES for signature in certificate.signatures):
+        raise Malformed(f"a certificate has a signature that has not {SIGNATURE_BYTES} bytes")
 
 
 def _check_certificate_of(certificate: Certificate, kind: "VoteKind.ValueType") -> None:
@@ -125,6 +132,8 @@ def _check_proposal(proposal: Proposal) -> None:
         if proposal.notarization.block_hash != vote.block_hash:
             raise Malformed("a proposal carries the notarization of another block")
     # 4. Z(w) of views strictly between, each once and ascending. Which are missing is judged where they are kept.
+    if len(proposal.nullifications) > NULLIFICATIONS_MAX:
+        raise Malformed(f"a proposal carries {len(proposal.nullifications)} nullifications")
     last = proposal.from_view
     for nullification in proposal.nullifications:
         _check_certificate_of(nullification, VoteKind.NULLIFY)
@@ -151,5 +160,7 @@ def _check_block_reply(reply: BlockReply) -> None:
         _check_certificate_of(reply.finalization, VoteKind.FINALIZE)
     if len(reply.block_hash) not in {0, HASH_BYTES}:
         raise Malformed(f"a reply names a block by {len(reply.block_hash)} bytes")
+    if len(reply.blocks) > BLOCKS_PER_REPLY_MAX:
+        raise Malformed(f"a reply holds {len(reply.blocks)} blocks")
     if any(len(block) > limits.BLOCK_BYTES_MAX for block in reply.blocks):
         raise Malformed(f"a reply holds a block of more than {limits.BLOCK_BYTES_MAX} bytes")

@@ -8,6 +8,7 @@ from ledger.errors import Malformed
 from proto.chiptrace.v1.consensus_pb2 import (
     BlockReply,
     BlockRequest,
+    Certificate,
     PeerMessage,
     Proposal,
     Tip,
@@ -123,6 +124,7 @@ BENT = {
     "nullification of another height": lambda p: setattr(p.nullifications[1], "height", 4),
     "nullification without signatures": lambda p: p.nullifications[1].ClearField("signatures"),
     "nullification with a long bitmap": lambda p: setattr(p.nullifications[1], "signers", bytes(5)),
+    "nullification with a short signature": lambda p: p.nullifications[1].signatures.__setitem__(0, b""),
     "finalization of another height": lambda p: setattr(p.parent_finalization, "height", 3),
     "notarization for finalization": lambda p: setattr(p.parent_finalization, "kind", NOTARIZE),
     "too long a block": lambda p: setattr(p, "block", bytes(4_194_305)),
@@ -133,6 +135,18 @@ BENT = {
 def test_proposals_out_of_shape(name):
     with pytest.raises(Malformed):
         check_shape(bend(REPROPOSAL, BENT[name]))
+
+
+def test_a_flood_of_nullifications_is_refused_by_their_number():
+    vote = chain.vote(NOTARIZE, 1, 5, 10**9, HASH)
+    flood = [Certificate(kind=NULLIFY, height=5, view=view + 1) for view in range(16_385)]
+    for nullification in flood:
+        nullification.signatures.append(bytes(64))
+    proposal = Proposal(height=5, view=10**9, block=b"block", vote=vote, nullifications=flood)
+    with pytest.raises(Malformed, match="16385 nullifications"):
+        check_shape(PeerMessage(proposal=proposal))
+    del proposal.nullifications[-1]
+    check_shape(PeerMessage(proposal=proposal))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +162,7 @@ def test_proposals_out_of_shape(name):
         PeerMessage(block_request=BlockRequest(block_hash=HASH[1:])),
         PeerMessage(block_reply=BlockReply(block_hash=HASH[1:])),
         PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[bytes(4_194_305)])),
+        PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[b"", b""])),
         PeerMessage(block_reply=BlockReply(finalization=NODE.certificate(NULLIFY, 3))),
     ],
 )
