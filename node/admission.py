@@ -85,8 +85,9 @@ class Admission:
     def offer(self, transactions: Iterable[bytes]) -> None:
         """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
         for data in transactions:
-            if not self._stopping:
-                self._from_validators.put(_Incoming(data, None))
+            # One frame may hold millions of empty ones: the first that finds no room ends it.
+            if self._stopping or not self._from_validators.put(_Incoming(data, None)):
+                break
         self._arrived.set()
 
     def submit(self, data: bytes) -> "asyncio.Future[Outcome]":

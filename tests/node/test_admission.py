@@ -9,7 +9,7 @@ from ledger.admission import Repeated
 from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
-from node.admission import CHUNK, WAITING_BYTES_MAX, Admission
+from node.admission import CHUNK, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
@@ -205,6 +205,13 @@ async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
     s.host.gate.set()
     assert (await answer).reason == Reason.MALFORMED
     assert b"client" in s.host.checked[1]
+
+
+@scenario
+async def test_a_frame_of_millions_of_empty_transactions_ends_where_there_is_no_room(s):
+    frame = iter([b""] * (WAITING_MAX + 1_000))
+    s.admission.offer(frame)
+    assert len(list(frame)) == 999
 
 
 @scenario
