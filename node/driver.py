@@ -146,6 +146,11 @@ class Driver:
         return self._voting
 
     @property
+    def started(self) -> bool:
+        """Whether there is an engine; ports are open a moment before."""
+        return self._engine is not None
+
+    @property
     def engine(self) -> Engine:
         """The engine, for its read-only properties."""
         if self._engine is None:

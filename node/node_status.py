@@ -36,6 +36,8 @@ class NodeStatus:
     @property
     def synced(self) -> bool:
         """In step: a quorum of the set can be reached (ourselves included), and none of it is ahead of us."""
+        if not self._driver.started:
+            return False
         validators = self._host.info.validators.validators
         reached = self._peers.connected()
         present = sum(item.key in reached or item.key == self._own_key for item in validators)
@@ -56,7 +58,7 @@ class NodeStatus:
             name=info.name,
             height=info.height,
             time_ms=info.time_ms,
-            view=self._driver.engine.view,
+            view=self._driver.engine.view if self._driver.started else 0,
             synced=self.synced,
             pool_transactions=len(self._pool),
             validators=len(validators),
