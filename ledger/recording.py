@@ -7,8 +7,9 @@ The same event is recorded once. Where that is known without a row for every eve
 3. a transformation without an id has a record under its digest;
 4. for an hour the idempotency key, which clients derive from the event, refuses the same transaction.
 
-What is left: an event that changes nothing (an observation) may be entered once more after others. Its entries
-then carry the same digest, for every reader of the history to see.
+What is left: an event that moves no amount may be entered once more after others (an observation, or packing again
+what was unpacked since), by who may record it then. Its entries carry the same digest, for every reader of the
+history to see.
 """
 
 from dataclasses import dataclass, field

@@ -24,7 +24,8 @@ def transform(recording: Recording) -> None:
 
     Outputs belong to the owner of the consumed parts if they all have one, else to the member.
 
-    Raises Refused: NOTHING_TO_DO, NOT_IN_CUSTODY for another member's run, UNKNOWN_PART, NOT_LIVE,
+    Raises Refused: NOTHING_TO_DO, NOT_IN_CUSTODY for another member's run, EVENT_INVALID for a run named like
+    those that have no name, UNKNOWN_PART, NOT_LIVE,
     INSIDE_CONTAINER, NOT_FREE_STANDING for an input with contents, NOT_GRANTED, NOT_HOME_CHAIN,
     ALREADY_COMMISSIONED, UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
     """
@@ -62,6 +63,11 @@ def _consume(record: PartRecord) -> None:
 def _enter_run(recording: Recording) -> None:
     """The run's own history. A name belongs to the member that used it first."""
     context = recording.context
+    if recording.view.transformation_id.startswith(EVENT_URN):
+        # Else another member could take the name of an event before it is recorded, which then looks repeated.
+        raise Refused(
+            f"transformationID: {EVENT_URN} is for runs that name none; choose another", Reason.EVENT_INVALID
+        )
     run = recording.view.transformation_id or EVENT_URN + recording.digest.hex()
     key = state.transformation_key(run)
     record = state.load(context.overlay, key, TransformationRecord)

@@ -1,7 +1,8 @@
 import pytest
 
 from ledger import state
-from proto.chiptrace.v1.ledger_pb2 import Reason, TransformationRecord
+from ledger.event import event_digest
+from proto.chiptrace.v1.ledger_pb2 import Event, Reason, TransformationRecord
 from tests.ledger.rules_world import (
     World,
     add,
@@ -77,6 +78,14 @@ def test_a_run_without_a_name_is_its_event(world):
     world.act("ada", named)
     with refused(Reason.EVENT_REPEATED):
         world.act("ada", named)
+
+
+def test_nobody_takes_the_name_of_a_run_that_names_none(world):
+    operation = world.capture(making([part(1)], [part(30)]))
+    digest = event_digest(world.chain_id, Event.FromString(operation.capture.event))
+    with refused(Reason.EVENT_INVALID):
+        world.event("ada", making([part(2)], [part(31)], run=f"urn:chiptrace:event:{digest.hex()}"))
+    world.act("ada", operation)
 
 
 def test_a_run_without_a_name_is_recorded_once_even_if_all_live_on(world):
