@@ -23,7 +23,7 @@ from node.config import ClientPortConfig
 from node.node_status import NodeStatus
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import Certificate
-from proto.chiptrace.v1.ledger_pb2 import Entry, Reason
+from proto.chiptrace.v1.ledger_pb2 import Block, Entry, Reason
 from proto.chiptrace.v1.node_pb2 import (
     BlockAtReply,
     BlockAtRequest,
@@ -54,6 +54,7 @@ from proto.chiptrace.v1.node_pb2 import (
 _LOG: Final = logging.getLogger("chiptrace.services")
 REASON_METADATA: Final = "chiptrace-reason"
 REPLY_BYTES_MAX: Final = limits.RPC_MESSAGE_BYTES_MAX // 2  # a list is cut off once it is longer
+BLOCKS_READ_BYTES_MAX: Final = 4 * limits.BLOCK_BYTES_MAX  # for one list; then it is cut off too
 ANSWER_SECONDS: Final = 0.5  # of a caller's deadline that are left for the answer itself
 DETAIL_CHARACTERS_MAX: Final = 1_000  # of an error; gRPC refuses longer ones, reason and all
 Reply = TypeVar("Reply")
@@ -247,13 +248,19 @@ def _history(store: Store, request: HistoryRequest) -> HistoryReply:
     limit = min(request.limit or limits.HISTORY_ITEMS_MAX, limits.HISTORY_ITEMS_MAX)
     entries = store.entries(request.subject, request.from_n, limit + 1)
     reply = HistoryReply()
-    size = 0
+    size = read = 0
+    height, transactions = 0, Block().transactions  # of the block read last
     for data in entries[:limit]:
         item = HistoryItem(entry=data)
-        transaction = Entry.FromString(data).transaction
-        if request.with_transactions and transaction:
-            decided = store.transaction(transaction)
-            item.transaction = decided.data if decided is not None else b""
+        place = store.place(Entry.FromString(data).transaction) if request.with_transactions else None
+        if place is not None:
+            if place.height != height:
+                if read > BLOCKS_READ_BYTES_MAX:
+                    break
+                block = store.block(place.height)
+                read += len(block)
+                height, transactions = place.height, Block.FromString(block).transactions
+            item.transaction = transactions[place.index]
         size += item.ByteSize()
         if reply.items and size > REPLY_BYTES_MAX:
             break

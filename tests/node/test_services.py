@@ -1,0 +1,56 @@
+"""What one question may make a node read."""
+
+from ledger.limits import BLOCK_BYTES_MAX
+from ledger.rows import Place
+from node.services import BLOCKS_READ_BYTES_MAX, _history
+from proto.chiptrace.v1.ledger_pb2 import Block, Entry
+from proto.chiptrace.v1.node_pb2 import HistoryRequest
+
+
+class Books:
+    """Stands for the store: entry n is of transaction n, `per_block` of them to a block of `block_bytes`."""
+
+    def __init__(self, count, per_block, block_bytes=100):
+        self.count, self.per_block, self.block_bytes = count, per_block, block_bytes
+        self.read = []
+
+    def entries(self, subject, from_n, limit):
+        return [
+            Entry(subject=subject, transaction=n.to_bytes(32, "big")).SerializeToString()
+            for n in range(from_n, min(self.count, from_n + limit))
+        ]
+
+    def place(self, transaction):
+        n = int.from_bytes(transaction, "big")
+        return Place(transaction, 1 + n // self.per_block, n % self.per_block)
+
+    def block(self, height):
+        self.read.append(height)
+        first = (height - 1) * self.per_block
+        transactions = [b"transaction %d" % n for n in range(first, first + self.per_block)]
+        return Block(header=bytes(self.block_bytes), transactions=transactions).SerializeToString()
+
+
+def ask(books, from_n=0):
+    return _history(books, HistoryRequest(subject=b"part", from_n=from_n, with_transactions=True))
+
+
+def test_a_block_is_read_once_for_all_its_entries():
+    books = Books(250, per_block=100)
+    reply = ask(books)
+    assert [item.transaction for item in reply.items] == [b"transaction %d" % n for n in range(250)]
+    assert books.read == [1, 2, 3]
+    assert not reply.more
+
+
+def test_a_history_strewn_over_large_blocks_is_answered_in_parts():
+    books = Books(12, per_block=1, block_bytes=BLOCK_BYTES_MAX - 100)
+    found = []
+    while True:
+        books.read.clear()
+        reply = ask(books, from_n=len(found))
+        found += [item.transaction for item in reply.items]
+        assert len(books.read) * BLOCK_BYTES_MAX <= BLOCKS_READ_BYTES_MAX + 2 * BLOCK_BYTES_MAX
+        if not reply.more:
+            break
+    assert found == [b"transaction %d" % n for n in range(12)]
