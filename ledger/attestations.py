@@ -101,16 +101,16 @@ def _check_claim(operation: Attest) -> None:
 
 
 def _enter_subject(context: Context, subject: str) -> bool:
-    """Enters the claim in the history of the part or lot, unless frozen; whether there is such a record."""
+    """Enters the claim in the history of the part or lot, unless frozen; whether there is such a record.
+
+    A plain URI may name both, and does not tell which is meant: then both histories say it.
+    """
     part = load_part(context.overlay, subject)
-    if part is not None:
-        if not is_frozen(context.overlay, part):
-            context.enter(state.part_key(subject), part.history, EntryKind.ATTESTED)
-            save_part(context.overlay, part)
-        return True
+    if part is not None and not is_frozen(context.overlay, part):
+        context.enter(state.part_key(subject), part.history, EntryKind.ATTESTED)
+        save_part(context.overlay, part)
     lot = state.load(context.overlay, state.lot_key(subject), LotRecord)
-    if lot is None:
-        return False
-    context.enter(state.lot_key(subject), lot.history, EntryKind.ATTESTED)
-    state.save(context.overlay, state.lot_key(subject), lot)
-    return True
+    if lot is not None:
+        context.enter(state.lot_key(subject), lot.history, EntryKind.ATTESTED)
+        state.save(context.overlay, state.lot_key(subject), lot)
+    return part is not None or lot is not None

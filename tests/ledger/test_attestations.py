@@ -62,6 +62,17 @@ def test_a_claim_about_a_lot_stands_in_its_history(world):
     assert world.lot_story(lot("L")) == ["EVENT", "ATTESTED"]
 
 
+def test_a_recall_of_a_lot_is_not_hidden_by_a_part_of_its_name():
+    name = "https://ada.example/lots/7"
+    world = World(grants={"https://ada.example": "ada"})
+    world.event("ada", add([], [quantity(name, 10)]))
+    world.event("ada", add([name]))
+    world.act("bob", claim(subject=name, kind="recall"))
+    assert world.lot_story(name) == world.story(name) == ["EVENT", "ATTESTED"]
+    world.act("bob", revoke())
+    assert world.lot_story(name) == world.story(name) == ["EVENT", "ATTESTED", "ATTESTED"]
+
+
 @pytest.mark.parametrize("role", ["relayer", "validator"])
 def test_machines_do_not_attest(world, role):
     for operation in (claim(), revoke()):
