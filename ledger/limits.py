@@ -56,7 +56,8 @@ POOL_BYTES_MAX: Final = 67_108_864
 TRANSACTION_VALIDITY_MS_MAX: Final = 3_600_000
 PACKET_TIMEOUT_MS_MAX: Final = 86_400_000
 TIME_PRECISION_MS: Final = 5_000
-HEADER_AHEAD_MS_MAX: Final = 30_000  # of another chain, ahead of who judges it: both clocks and one slow block
+# Of another chain's header, ahead of who judges it: both clocks and one slow block.
+HEADER_AHEAD_MS_MAX: Final = 30_000
 PROPOSAL_EXPIRY_MS_MAX: Final = 604_800_000
 
 # Decimals.

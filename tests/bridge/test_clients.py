@@ -125,6 +125,7 @@ def strange_keys(count=3):
         ({"governance_threshold": 0}, Reason.BAD_CHANGE),
         ({"governance_threshold": 5}, Reason.BAD_CHANGE),
         ({"governance_keys": strange_keys(1) * 3}, Reason.BAD_CHANGE),
+        ({"governance_keys": strange_keys(limits.GOVERNANCE_KEYS_PER_CLIENT_MAX + 1)}, Reason.BAD_CHANGE),
         ({"governance_keys": [bytes(32), *strange_keys()]}, Reason.KEY_NOT_VALID),
         ({"certificate": b"\x08\x03"}, Reason.BAD_CHANGE),
         ({"header": b"\x00"}, Reason.MALFORMED),

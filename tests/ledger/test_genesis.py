@@ -2,7 +2,7 @@ import pytest
 
 from ledger import codec, genesis, hashes, state
 from ledger.errors import Invalid, InvariantBroken, Malformed, Refused
-from ledger.limits import BLOCK_BYTES_MAX
+from ledger.limits import BLOCK_BYTES_MAX, GENESIS_BYTES_MAX
 from ledger.state import MappingReader
 from proto.chiptrace.v1.ledger_pb2 import (
     KeyRecord,
@@ -99,6 +99,12 @@ def test_a_document_with_something_wrong_is_refused(name):
 def test_other_bytes_for_the_same_document_are_malformed():
     with pytest.raises(Malformed):
         genesis.decode_genesis(codec.encode(make_genesis()) + b"\x10\x01")
+
+
+def test_a_document_is_bounded():
+    with pytest.raises(Malformed) as refusal:
+        genesis.decode_genesis(bytes(GENESIS_BYTES_MAX + 1))
+    assert refusal.value.reason == Reason.OVERSIZE
 
 
 @pytest.mark.parametrize(
