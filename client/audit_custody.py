@@ -165,7 +165,8 @@ class Custody:
         self.status, self.holder = PartStatus.LIVE, reading.step.member
         if kind == EntryKind.ADOPTED_EVENT and view is not None:
             self._adopted = True
-            self._happen(reading, view)
+            if view.error_declaration is None:
+                self._happen(reading, view)
         elif kind != EntryKind.EVENT or view is None or not begins(self._part, view):
             self._wrong(reading, "NO_ORIGIN", "its history begins with this, and not with a commissioning")
 

@@ -166,7 +166,7 @@ def _plain(name: str, _entry: Entry, view: EventView) -> bool:
 
 
 def _adopted(name: str, _entry: Entry, view: EventView) -> bool:
-    return view.error_declaration is None and names(name, view)
+    return names(name, view)
 
 
 def _packed(name: str, entry: Entry, view: EventView) -> bool:

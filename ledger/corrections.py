@@ -1,13 +1,13 @@
 """Error declarations: the original event stays, and its subjects' histories say that it was wrong.
 
-State is not changed: a declaration is entered where the declarer possesses the subject, or brought it into
-being, and nowhere else. What is on another chain is frozen.
+A declaration is entered where the declarer possesses the subject, or brought it into being, and nowhere else; it
+changes no state, but that a chain which adopts takes up parts it never heard of. What is on another chain is frozen.
 """
 
 from ledger import decimals, lots, state
 from ledger.containers import standing
 from ledger.context import Context
-from ledger.custody import find_part, is_frozen
+from ledger.custody import find_or_adopt, find_part, is_frozen, may_adopt
 from ledger.errors import Refused
 from ledger.event import EventView, Quantity
 from ledger.identifiers import Identifier
@@ -25,6 +25,9 @@ def declare_error(recording: Recording) -> None:
     entered = 0
     for identifier in _named(recording.view):
         record = find_part(recording, identifier)
+        if record is None and _takes_up(recording, identifier):
+            # All that is known of it is that something told of it was wrong: adopted, never clean.
+            record = find_or_adopt(recording, identifier)
         if record is not None and _may_correct(context, record):
             recording.enter_part(record, EntryKind.CORRECTED)
             entered += 1
@@ -38,6 +41,13 @@ def declare_error(recording: Recording) -> None:
             f"member {recording.member} possesses nothing that this declaration names, nor commissioned it",
             Reason.CORRECTION_NOT_APPLICABLE,
         )
+
+
+def _takes_up(recording: Recording, identifier: Identifier) -> bool:
+    """Whether a chain that adopts takes up something it never heard of: not what the wrong event would have made."""
+    view = recording.view
+    made = (*view.outputs, *(view.epcs if view.action == "ADD" else ()))
+    return identifier not in made and may_adopt(recording, identifier)
 
 
 def _named(view: EventView) -> dict[Identifier, None]:

@@ -82,3 +82,21 @@ def test_an_amount_left_open_adopts_its_lot_with_nothing(world):
     assert world.amount(lot("a"), "ada") == "0"
     with refused(Reason.NOT_IN_CUSTODY):
         world.event("ada", seen([part(1)], [quantity(lot("a"))]))
+
+
+WRONG = {"errorDeclaration": {"declarationTime": "2023-11-14T22:13:20.000Z", "reason": "did_not_occur"}}
+
+
+def test_a_declaration_about_the_unknown_takes_it_up_but_not_what_it_would_have_made(world):
+    world.event("ada", {**making([part(1)], [part(2)]), **WRONG})
+    assert world.story(part(1)) == ["ADOPTED_EVENT", "CORRECTED"]
+    assert (world.status(part(1)), world.part(part(1)).adopted) == ("LIVE", True)
+    with refused(Reason.UNKNOWN_PART):
+        World().event("ada", seen([part(2)]))
+    world.event("ada", making([part(1)], [part(2)]))
+    assert (world.part(part(2)).adopted, world.status(part(1))) == (False, "CONSUMED")
+
+
+def test_a_declaration_about_the_unknown_is_refused_where_nothing_is_adopted():
+    with refused(Reason.CORRECTION_NOT_APPLICABLE):
+        World().event("ada", {**seen([part(1)]), **WRONG})
