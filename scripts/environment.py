@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 FITTING = ((3, 12), (3, 11))
+HOLDS = {"runtime": ("runtime", "dev"), "dev": ("dev",)}  # every pin of runtime.txt stands in dev.txt too
 
 
 def say(text: str) -> None:
@@ -54,16 +55,27 @@ def find_python() -> str:
     )
 
 
+def _digest(requirements: str) -> str:
+    return hashlib.sha256((ROOT / "requirements" / f"{requirements}.txt").read_bytes()).hexdigest()
+
+
+def _stamp(requirements: str) -> Path:
+    return VENV / f"{requirements}.installed"
+
+
+def _is_installed(requirements: str) -> bool:
+    stamp = _stamp(requirements)
+    return stamp.exists() and stamp.read_text().strip() == _digest(requirements)
+
+
 def prepare(requirements: str) -> str:
     """Make `.venv` hold exactly what `requirements/<requirements>.txt` pins; returns its Python.
 
     A stamp with the hash of the file says that nothing has to be done.
     """
     wanted = ROOT / "requirements" / f"{requirements}.txt"
-    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
-    stamp = VENV / f"{requirements}.installed"
     python = VENV / "bin" / "python"
-    if stamp.exists() and stamp.read_text().strip() == digest and version_of(str(python)) in FITTING:
+    if any(_is_installed(name) for name in HOLDS[requirements]) and version_of(str(python)) in FITTING:
         return str(python)
     started = time.monotonic()
     if version_of(str(python)) not in FITTING:
@@ -80,6 +92,6 @@ def prepare(requirements: str) -> str:
             sys.exit(
                 f"Installing {wanted.name} failed (see above). Check the network or proxy, then run this again."
             )
-    stamp.write_text(digest)
+    _stamp(requirements).write_text(_digest(requirements))
     say(f"environment ready after {time.monotonic() - started:.0f} s")
     return str(python)

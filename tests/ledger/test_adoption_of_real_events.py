@@ -91,8 +91,6 @@ def test_a_declaration_about_the_unknown_takes_it_up_but_not_what_it_would_have_
     world.event("ada", {**making([part(1)], [part(2)]), **WRONG})
     assert world.story(part(1)) == ["ADOPTED_EVENT", "CORRECTED"]
     assert (world.status(part(1)), world.part(part(1)).adopted) == ("LIVE", True)
-    with refused(Reason.UNKNOWN_PART):
-        World().event("ada", seen([part(2)]))
     world.event("ada", making([part(1)], [part(2)]))
     assert (world.part(part(2)).adopted, world.status(part(1))) == (False, "CONSUMED")
 
