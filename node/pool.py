@@ -15,7 +15,7 @@ from ledger.limits import POOL_BYTES_MAX, POOL_TRANSACTIONS_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 TURN: Final = 32  # transactions taken from a lane before the next lane's turn
-LANE_SHARE: Final = 2  # one lane may hold 1/2 of the pool
+LANE_SHARE: Final = 2  # one lane may hold 1/2 of the pool, by count and by bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Pool:
         self._waiting: dict[bytes, Waiting] = {}
         self._lanes: dict[str, deque[Waiting]] = {}
         self._lane_counts: dict[str, int] = {}
+        self._lane_bytes: dict[str, int] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -50,7 +51,10 @@ class Pool:
     def check_room(self, lane: str, size: int) -> None:
         """Raises Invalid(POOL_FULL) when a transaction of this lane and size has no place now."""
         full = len(self._waiting) >= self._transactions_max or self._bytes + size > self._bytes_max
-        lane_full = self._lane_counts.get(lane, 0) >= max(1, self._transactions_max // LANE_SHARE)
+        held = self._lane_bytes.get(lane, 0)
+        lane_full = self._lane_counts.get(lane, 0) >= max(1, self._transactions_max // LANE_SHARE) or (
+            held > 0 and held + size > self._bytes_max // LANE_SHARE
+        )
         if full or lane_full:
             whose = "the pool is" if full else f"{lane}'s share of the pool is"
             raise Invalid(f"{whose} full; send the same bytes again in a moment", Reason.POOL_FULL)
@@ -68,6 +72,7 @@ class Pool:
             lane = self._lanes[waiting.lane]
         lane.append(waiting)
         self._lane_counts[waiting.lane] = count
+        self._lane_bytes[waiting.lane] = self._lane_bytes.get(waiting.lane, 0) + len(waiting.data)
         self._bytes += len(waiting.data)
         return True
 
@@ -80,8 +85,10 @@ class Pool:
             self._bytes -= len(waiting.data)
             left = self._lane_counts[waiting.lane] - 1
             self._lane_counts[waiting.lane] = left
+            self._lane_bytes[waiting.lane] -= len(waiting.data)
             if left == 0:
-                del self._lane_counts[waiting.lane], self._lanes[waiting.lane]
+                for of_lane in (self._lane_counts, self._lane_bytes, self._lanes):
+                    del of_lane[waiting.lane]
 
     def expire(self, time_ms: int) -> list[bytes]:
         """Remove what can be in no block from this header time on; their ids."""

@@ -27,7 +27,8 @@ class PoolAgainstAList(RuleBasedStateMachine):
         item = waiting(self.number, lane, size, until)
         held = sum(len(other.data) for other in self.model.values())
         in_lane = sum(other.lane == lane for other in self.model.values())
-        fits = len(self.model) < 20 and held + size <= 400 and in_lane < 10
+        of_lane = sum(len(other.data) for other in self.model.values() if other.lane == lane)
+        fits = len(self.model) < 20 and held + size <= 400 and in_lane < 10 and of_lane + size <= 200
         if fits:
             assert self.pool.add(item)
             self.model[item.id] = item
