@@ -182,6 +182,8 @@ def _check_spelling(text: str) -> None:
 def _urn(text: str) -> Identifier:
     if _URN.match(text) is None or "#" in text or "?" in text or text[-1] in _SEGMENT_ENDS:
         raise _refused(f"{text} is no URN in its plain form (urn:namespace:name, namespace in lower case)")
+    if text.startswith("urn:uuid:"):
+        return Identifier(text.lower(), "urn")  # the case of its digits says nothing (RFC 9562)
     if not text.startswith("urn:epc:"):
         return Identifier(text, "urn")
     if _OTHER_EPC.match(text) is None or text.split(":")[3] in gs1_keys.URN_SCHEMES:

@@ -434,3 +434,9 @@ def test_grants_overlap_exactly_where_something_lies_under_both(first, second):
     )
     assert grants_overlap(first, second) is shared
     assert grants_overlap(second, first) is shared
+
+
+def test_a_uuid_is_one_thing_in_either_case():
+    low = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+    assert canonical(low.replace("f81d4fae", "F81D4FAE")).text == low
+    assert canonical(low).text == low
