@@ -46,7 +46,7 @@ class Processes:
 
     def running(self) -> dict[str, Started]:
         """Those that were started and still run."""
-        return {item.name: item for item in self._read() if _start_ticks(item.pid) == item.start_ticks}
+        return {item.name: item for item in self._read() if _still_runs(item)}
 
     def start(self, name: str, arguments: Sequence[str], log: Path) -> Started:
         """Start `python -m node.cli ARGUMENTS`, in a session of its own, its output appended to a file."""
@@ -94,7 +94,7 @@ class Processes:
         process = self._children.get(item.pid)
         if process is not None:
             process.poll()  # our own child: take its exit code, so that it does not stay as a zombie
-        return _start_ticks(item.pid) == item.start_ticks
+        return _still_runs(item)
 
     def _read(self) -> list[Started]:
         try:
@@ -122,6 +122,11 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
     if pressed:
         raise KeyboardInterrupt
+
+
+def _still_runs(item: Started) -> bool:
+    """Whether the very process that was started is there; one that died before it was written down is not."""
+    return item.start_ticks != 0 and _start_ticks(item.pid) == item.start_ticks
 
 
 def _start_ticks(pid: int) -> int:

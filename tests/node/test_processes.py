@@ -1,5 +1,6 @@
 """Processes: exactly those that were started here are ended, by pid and start time."""
 
+import json
 import os
 import subprocess
 import sys
@@ -64,3 +65,11 @@ def test_a_pid_that_was_given_to_another_process_is_never_touched(ours, tmp_path
 def test_it_runs_in_a_session_of_its_own(ours, tmp_path):
     item = started(ours, tmp_path, "sleeper")
     assert os.getsid(item.pid) == item.pid != os.getsid(0)
+
+
+def test_a_process_that_died_before_it_was_written_down_does_not_count_as_running(tmp_path):
+    gone = [{"name": "a", "pid": 2**22 - 1, "start_ticks": 0}]
+    (tmp_path / "processes.json").write_text(json.dumps(gone))
+    processes = Processes(tmp_path)
+    assert processes.running() == {}
+    assert processes.stop(["a"]) == []
