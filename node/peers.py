@@ -125,10 +125,11 @@ class _Line:
                     certificate = await self._certificate()
                 await self._exchange(certificate)
                 trouble = "the line was closed"
-            except (OSError, ssl.SSLError, Malformed, TimeoutError) as error:
-                trouble = str(error) or type(error).__name__
             except grpc.aio.AioRpcError as error:
                 trouble = f"{error.code().name}: {error.details()}"
+            except Exception as error:
+                # Whatever a peer's door answers with: one that is odd today may be right tomorrow.
+                trouble = f"{type(error).__name__}: {error}"
             if self.connected:
                 pause_ms = RECONNECT_MS_MIN
             self._lost(trouble)

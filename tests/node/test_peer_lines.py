@@ -1,0 +1,25 @@
+"""A line to a validator outlives whatever its door answers with."""
+
+import asyncio
+from types import SimpleNamespace
+
+from node import peers
+
+
+def test_an_error_nobody_foresaw_is_logged_and_the_line_tried_again(monkeypatch):
+    monkeypatch.setattr(peers, "RECONNECT_MS_MIN", 1)
+    line = object.__new__(peers._Line)
+    line.peer, line.connected = SimpleNamespace(member="odd"), False
+    line._stopped, line._trouble, line._pause_ms_max = False, "", 1
+    tries, lost = [], []
+
+    async def certificate():
+        tries.append(1)
+        if len(tries) == 3:
+            line.stop()
+        raise ValueError("an odd key")
+
+    line._certificate, line._lost = certificate, lost.append
+    asyncio.run(line.run())
+    assert len(tries) == 3
+    assert lost == ["ValueError: an odd key"] * 3
