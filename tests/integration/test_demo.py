@@ -22,6 +22,8 @@ class Demo:
     """The demo in a process group of its own, its files in a directory of its own."""
 
     def __init__(self, folder, *words):
+        # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.folder = folder
         self.lines = []
         self.process = subprocess.Popen(
