@@ -2,7 +2,7 @@
 
 Every failing seed is printed with the line that replays it. The last line is one JSON object:
 {"seeds": ..., "violations": ..., "seconds": ...}, with a few more figures. `--replay SEED` runs one seed and prints
-what happened; `--model-views N` explores the voting rules exhaustively instead (3 takes minutes).
+what happened. The voting rules are explored exhaustively by scripts/model.py.
 """
 
 from __future__ import annotations
@@ -80,24 +80,6 @@ def replay(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def explore_model(arguments: argparse.Namespace) -> dict[str, object]:
-    """Explore every interleaving of the voting rules up to this many views; from three views on also the one
-    removal of a rule that needs so many to fork (only the last gap of a proposal is checked)."""
-    from tests.model.exploration import explore  # noqa: PLC0415 (the environment comes first)
-    from tests.model.rules import Rules  # noqa: PLC0415 (the environment comes first)
-
-    started = time.monotonic()
-    explored = explore(Rules(views=arguments.model_views))
-    blind = arguments.model_views > 2 and explore(Rules(views=3, gaps_checked="last")).fork is None
-    return {
-        "views": arguments.model_views,
-        "states": explored.states,
-        "transitions": explored.transitions,
-        "violations": int(explored.fork is not None) + int(blind),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -108,14 +90,11 @@ def main() -> int:
     parser.add_argument("--real-signatures", action="store_true", help="Ed25519 instead of a keyed hash")
     parser.add_argument("--replay", type=int, help="run this seed only and print its log")
     parser.add_argument("--lines", type=int, default=2_000, help="of the log to print, from its end")
-    parser.add_argument("--model-views", type=int, help="explore the model of this many views instead")
     arguments = parser.parse_args()
     if Path(sys.prefix).resolve() != VENV.resolve():  # started with another interpreter: go on with ours
         return subprocess.run([prepare("dev"), *sys.argv], check=False).returncode
     sys.path.insert(0, str(ROOT))
-    if arguments.model_views:
-        figures = explore_model(arguments)
-    elif arguments.replay is not None:
+    if arguments.replay is not None:
         figures = replay(arguments)
     else:
         figures = simulate_seeds(arguments)
