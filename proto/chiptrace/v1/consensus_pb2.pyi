@@ -288,6 +288,8 @@ class PeerMessage(_message.Message):
     TIP_FIELD_NUMBER: _builtins.int
     BOUNDARY_REQUEST_FIELD_NUMBER: _builtins.int
     BOUNDARY_REPLY_FIELD_NUMBER: _builtins.int
+    CLOCK_PROBE_FIELD_NUMBER: _builtins.int
+    CLOCK_REPLY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def proposal(self) -> Global___Proposal: ...
     @_builtins.property
@@ -306,6 +308,10 @@ class PeerMessage(_message.Message):
     def boundary_request(self) -> Global___BoundaryRequest: ...
     @_builtins.property
     def boundary_reply(self) -> Global___BoundaryReply: ...
+    @_builtins.property
+    def clock_probe(self) -> Global___ClockProbe: ...
+    @_builtins.property
+    def clock_reply(self) -> Global___ClockReply: ...
     def __init__(
         self,
         *,
@@ -318,12 +324,14 @@ class PeerMessage(_message.Message):
         tip: Global___Tip | None = ...,
         boundary_request: Global___BoundaryRequest | None = ...,
         boundary_reply: Global___BoundaryReply | None = ...,
+        clock_probe: Global___ClockProbe | None = ...,
+        clock_reply: Global___ClockReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_reply", b"block_reply", "block_request", b"block_request", "boundary_reply", b"boundary_reply", "boundary_request", b"boundary_request", "certificate", b"certificate", "kind", b"kind", "proposal", b"proposal", "tip", b"tip", "transactions", b"transactions", "vote", b"vote"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_reply", b"block_reply", "block_request", b"block_request", "boundary_reply", b"boundary_reply", "boundary_request", b"boundary_request", "certificate", b"certificate", "clock_probe", b"clock_probe", "clock_reply", b"clock_reply", "kind", b"kind", "proposal", b"proposal", "tip", b"tip", "transactions", b"transactions", "vote", b"vote"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_reply", b"block_reply", "block_request", b"block_request", "boundary_reply", b"boundary_reply", "boundary_request", b"boundary_request", "certificate", b"certificate", "kind", b"kind", "proposal", b"proposal", "tip", b"tip", "transactions", b"transactions", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_reply", b"block_reply", "block_request", b"block_request", "boundary_reply", b"boundary_reply", "boundary_request", b"boundary_request", "certificate", b"certificate", "clock_probe", b"clock_probe", "clock_reply", b"clock_reply", "kind", b"kind", "proposal", b"proposal", "tip", b"tip", "transactions", b"transactions", "vote", b"vote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["proposal", "vote", "certificate", "block_request", "block_reply", "transactions", "tip", "boundary_request", "boundary_reply"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["proposal", "vote", "certificate", "block_request", "block_reply", "transactions", "tip", "boundary_request", "boundary_reply", "clock_probe", "clock_reply"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -350,6 +358,56 @@ class TransactionFrame(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransactionFrame: _TypeAlias = TransactionFrame  # noqa: Y015
+
+@_typing.final
+class ClockProbe(_message.Message):
+    """Asks for the other's time. For people to see whose clock is wrong; never part of agreement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKED_MS_FIELD_NUMBER: _builtins.int
+    asked_ms: _builtins.int
+    """by the asker's clock"""
+    def __init__(
+        self,
+        *,
+        asked_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_ms", b"asked_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockProbe: _TypeAlias = ClockProbe  # noqa: Y015
+
+@_typing.final
+class ClockReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKED_MS_FIELD_NUMBER: _builtins.int
+    HEARD_MS_FIELD_NUMBER: _builtins.int
+    TOLD_MS_FIELD_NUMBER: _builtins.int
+    asked_ms: _builtins.int
+    """echo"""
+    heard_ms: _builtins.int
+    """by the answerer's clock: when the probe came"""
+    told_ms: _builtins.int
+    """and when this left"""
+    def __init__(
+        self,
+        *,
+        asked_ms: _builtins.int = ...,
+        heard_ms: _builtins.int = ...,
+        told_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_ms", b"asked_ms", "heard_ms", b"heard_ms", "told_ms", b"told_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockReply: _TypeAlias = ClockReply  # noqa: Y015
 
 @_typing.final
 class Tip(_message.Message):
