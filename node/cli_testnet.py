@@ -12,11 +12,13 @@ from rich.table import Table
 from client import epcis_grants, epcis_read
 from client.console import ERR, OUT, JsonOption, print_json, without_traceback
 from ledger.errors import Malformed
+from ledger.limits import VALIDATORS_MAX
+from node import testnet_plan
 from node.testnet import RELAY, ProcessStatus, Testnet
 from node.testnet_layout import Network
 
 testnet = typer.Typer(
-    no_args_is_help=True, help="Two local chains of four validators and a relayer, as real processes."
+    no_args_is_help=True, help="Two local chains and a relayer between them, as real processes."
 )
 DirectoryOption = Annotated[Path, typer.Option("--dir", help="Directory of the test network.")]
 NodeArgument = Annotated[str, typer.Argument(help="A name from `chiptrace testnet status`.", metavar="NODE")]
@@ -29,7 +31,19 @@ def up(
     directory: DirectoryOption = DEFAULT_DIRECTORY,
     base_port: Annotated[
         int | None,
-        typer.Option(help="First of 16 ports; without it free ones are taken.", min=1024, max=65_000),
+        typer.Option(
+            help="First of 16 ports (4 for each of --validators); without it free ones are taken.",
+            min=1024,
+            max=65_000,
+        ),
+    ] = None,
+    validators: Annotated[
+        int | None,
+        typer.Option(
+            help="Validators of each chain (4 where nothing is said); fewer than 4 survive no fault.",
+            min=1,
+            max=VALIDATORS_MAX,
+        ),
     ] = None,
     grant_for: Annotated[
         list[Path] | None,
@@ -43,12 +57,13 @@ def up(
     """
     began = time.monotonic()
     grants = _grants(grant_for or [])
+    plan = None if validators is None else testnet_plan.two_chains(validators)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=ERR, transient=True
     ) as progress:
         task = progress.add_task("")
         network = Testnet(directory).up(
-            base_port, grants, lambda text: progress.update(task, description=text)
+            base_port, grants, lambda text: progress.update(task, description=text), plan
         )
     seconds = time.monotonic() - began
     if as_json:
@@ -161,7 +176,9 @@ def _network_json(network: Network, seconds: float) -> dict[str, object]:
 
 
 def _print_network(network: Network, seconds: float) -> None:
-    OUT.print(f"Two chains, eight validators and a relayer are running ({seconds:.1f} s).")
+    count = len(network.chains[0].nodes)
+    each = "1 validator" if count == 1 else f"{count} validators"
+    OUT.print(f"Two chains of {each} and a relayer are running ({seconds:.1f} s).")
     table = Table("chain", "member", "endpoint", box=None, padding=(0, 2, 0, 0))
     for node in network.nodes:
         table.add_row(node.chain, node.member, node.clients)

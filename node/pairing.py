@@ -13,9 +13,8 @@ from client import keys
 from client.clock import now_ms
 from client.session import ChainSession
 from ledger import codec, hashes, identifiers, state
-from ledger.genesis import decode_genesis
 from ledger.hashes import Purpose
-from node.testnet_layout import GOVERNANCE_THRESHOLD, ChainPlace, Network, own_prefixes
+from node.testnet_layout import ChainPlace, Network
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
@@ -50,9 +49,10 @@ def pair(network: Network, session: ChainSession, here: ChainPlace, other: Chain
             chain_id=here.chain_id, expires_ms=now_ms() + PROPOSAL_MS, nonce=nonce, changes=changes
         )
     )
+    threshold = network.genesis(here.name).parameters.governance_threshold
     approvals = [
         _approval(network.member_directory(here.name, node.member) / "admin.key", here.chain_id, proposal)
-        for node in here.nodes[:GOVERNANCE_THRESHOLD]
+        for node in here.nodes[:threshold]
     ]
     operation = Operation(govern=Govern(proposal=proposal, approvals=approvals))
     key = hashlib.sha256(proposal).digest()[:16]
@@ -60,7 +60,7 @@ def pair(network: Network, session: ChainSession, here: ChainPlace, other: Chain
 
 
 def _client_of(network: Network, other: ChainPlace, here: ChainPlace) -> CreateClient:
-    genesis = decode_genesis(network.genesis_file(other.name).read_bytes())
+    genesis = network.genesis(other.name)
     return CreateClient(
         id=other.name,
         chain_id=other.chain_id,
@@ -68,14 +68,14 @@ def _client_of(network: Network, other: ChainPlace, here: ChainPlace) -> CreateC
         validators=ValidatorSet(in_force_from=1, validators=genesis.validators),
         trusting_period_ms=TRUSTING_PERIOD_MS,
         governance_keys=[key for member in genesis.members for key in member.admin_keys],
-        governance_threshold=GOVERNANCE_THRESHOLD,
+        governance_threshold=genesis.parameters.governance_threshold,
         genesis_time_ms=genesis.time_ms,
     )
 
 
 def _foreign_grants(network: Network, here: ChainPlace, other: ChainPlace) -> list[PutGrant]:
-    genesis = decode_genesis(network.genesis_file(other.name).read_bytes())
-    own = own_prefixes(here.name)
+    genesis = network.genesis(other.name)
+    own = [grant.prefix for grant in network.genesis(here.name).grants]
     return [
         PutGrant(prefix=grant.prefix, holder=here.nodes[0].member, home_chain=other.chain_id)
         for grant in genesis.grants

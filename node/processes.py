@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -48,12 +48,21 @@ class Processes:
         """Those that were started and still run."""
         return {item.name: item for item in self._read() if _still_runs(item)}
 
-    def start(self, name: str, arguments: Sequence[str], log: Path) -> Started:
-        """Start `python -m node.cli ARGUMENTS`, in a session of its own, its output appended to a file."""
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    def start(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        module: str = "node.cli",
+        environment: Mapping[str, str] | None = None,
+    ) -> Started:
+        """Start `python -m MODULE ARGUMENTS`, in a session of its own, its output appended to a file."""
+        root = str(Path(__file__).resolve().parent.parent)
+        environment = {**os.environ, "PYTHONPATH": root, **(environment or {})}
         with _uninterrupted(), log.open("ab") as output:
             process = _Detached(
-                [sys.executable, "-m", "node.cli", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,4 +1,4 @@
-"""A local test network as running processes: two chains of four validators and a relayer between them."""
+"""A local test network as running processes: two chains and a relayer between them, or one chain alone."""
 
 import json
 import shutil
@@ -15,10 +15,12 @@ from ledger.errors import ChiptraceError, Malformed
 from node import pairing, testnet_layout
 from node.processes import Processes
 from node.testnet_layout import Network, NodePlace
+from node.testnet_plan import TWO_CHAINS, NetworkPlan
 from proto.chiptrace.v1.node_pb2 import StatusReply, StatusRequest
 
 RELAY: Final = "relay"
 READY_SECONDS: Final = 60.0
+READY_SECONDS_PER_NODE: Final = 4.0  # of those beyond the usual eight, which share the same cores
 POLL_SECONDS: Final = 0.05
 STATUS_SECONDS: Final = 2.0
 LOG: Final = "log.jsonl"
@@ -48,10 +50,12 @@ class Testnet:
         self._directory = directory
         self._processes = Processes(directory)
 
-    def up(self, base_port: int | None, grants: Sequence[str], say: Say) -> Network:
+    def up(
+        self, base_port: int | None, grants: Sequence[str], say: Say, plan: NetworkPlan | None = None
+    ) -> Network:
         """Make the network if there is none, start what does not run, and return when all of it works.
 
-        Raises ChiptraceError naming the process that failed and its log.
+        `plan` None: as it is, or the usual one. Raises ChiptraceError naming the process that failed and its log.
         """
         if testnet_layout.exists(self._directory):
             network = testnet_layout.read(self._directory)
@@ -60,16 +64,24 @@ class Testnet:
                     f"the network in {self._directory} exists, and grants come with its genesis; "
                     "`chiptrace testnet reset` first, or use another --dir"
                 )
+            if plan is not None and [len(chain.members) for chain in plan.chains] != [
+                len(chain.nodes) for chain in network.chains
+            ]:
+                raise Malformed(
+                    f"the network in {self._directory} exists with another number of validators; "
+                    "`chiptrace testnet reset` first, or use another --dir"
+                )
         else:
             say("making keys, certificates and geneses")
-            network = testnet_layout.create(self._directory, base_port, grants)
+            network = testnet_layout.create(self._directory, base_port, grants, plan or TWO_CHAINS)
         say("starting nodes")
         for node in network.nodes:
             self._start(network, node.name)
         say("waiting for the first finalized blocks")
         self._wait(network)
-        self._pair(network, say)
-        self._start(network, RELAY)
+        if network.relayed:
+            self._pair(network, say)
+            self._start(network, RELAY)
         return network
 
     def start(self, name: str) -> None:
@@ -103,14 +115,15 @@ class Testnet:
             process = running.get(node.name)
             reply = self._ask(network, node) if process else None
             found.append(ProcessStatus(node.name, process.pid if process else 0, node.clients, reply))
-        relay = running.get(RELAY)
-        found.append(ProcessStatus(RELAY, relay.pid if relay else 0, "", None))
+        if network.relayed:
+            relay = running.get(RELAY)
+            found.append(ProcessStatus(RELAY, relay.pid if relay else 0, "", None))
         return found
 
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def _known(self, network: Network, name: str) -> str:
-        names = [node.name for node in network.nodes] + [RELAY]
+        names = [node.name for node in network.nodes] + [RELAY] * network.relayed
         if name not in names:
             raise Malformed(f"there is no process '{name}'; there are: {', '.join(names)}")
         return name
@@ -125,7 +138,8 @@ class Testnet:
     def _wait(self, network: Network) -> None:
         """Until every node is in step and has a block. Raises NotRunning."""
         waiting = {node.name: node for node in network.nodes}
-        deadline = time.monotonic() + READY_SECONDS
+        seconds = READY_SECONDS + READY_SECONDS_PER_NODE * max(0, len(network.nodes) - 8)
+        deadline = time.monotonic() + seconds
         while waiting:
             running = self._processes.running()
             for name, node in list(waiting.items()):
@@ -137,7 +151,7 @@ class Testnet:
             if waiting and time.monotonic() > deadline:
                 names = ", ".join(waiting)
                 raise NotRunning(
-                    f"{names} not in step after {READY_SECONDS:.0f} s: "
+                    f"{names} not in step after {seconds:.0f} s: "
                     f"{self._last_words(network, next(iter(waiting)))}"
                 )
             time.sleep(POLL_SECONDS)

@@ -1,19 +1,19 @@
-"""What a local test network consists of, as files: two consortia of four fictional members each.
+"""What a local test network consists of, as files: consortia of fictional members, two as a rule (testnet_plan.py).
 
     testnet.json                      marks the directory; names, ports, chain ids
     trust.json                        what clients believe, and their identities
     chains/CHAIN/genesis, ca.pem      the chain's first document and its authority (ca-key.pem beside it)
     members/CHAIN/MEMBER/             operator.key, admin.key, client.pem (and relayer.key of the first member)
     nodes/CHAIN-MEMBER/               node.toml, node.pem, keys/ (validator key, signing record), data/, logs
-    relay/                            relay.toml, logs
+    relay/                            relay.toml, logs (where there are two chains)
 
-Company prefixes begin with 952, which GS1 never issues. Made at once, complete or not at all: the marker is last.
+Made at once, complete or not at all: the marker is last.
 """
 
 import json
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,31 +34,15 @@ from node.config import (
     RelayConfig,
     TlsConfig,
 )
+from node.testnet_plan import TWO_CHAINS, ChainPlan, NetworkPlan
 from proto.chiptrace.v1.ledger_pb2 import Genesis, Parameters, PutGrant, PutKey, PutMember, Role, Validator
 
 MARKER: Final = "testnet.json"
 VERSION: Final = 1
 HOSTS: Final = ("localhost", "127.0.0.1")
-HEARTBEAT_MS: Final = 1_000
-GOVERNANCE_THRESHOLD: Final = 3
 DAY_MS: Final = 86_400_000
 BACKDATE_MS: Final = 3_650 * DAY_MS
 PORTS: Final = range(21_000, 31_000)
-# chain -> member -> (name, GS1 company prefix)
-CONSORTIA: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
-    "chipmaker": {
-        "siliconfab": ("Silicon Fab AG", "9521001"),
-        "moduleworks": ("Module Works GmbH", "9521002"),
-        "testlab": ("Test Lab SA", "9521003"),
-        "chipdist": ("Chip Distribution Ltd", "9521004"),
-    },
-    "assembler": {
-        "boardworks": ("Board Works Oy", "9525001"),
-        "drivemaker": ("Drive Maker SpA", "9525002"),
-        "carmaker": ("Car Maker SE", "9525003"),
-        "customs": ("Customs Office", "9525004"),
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +83,11 @@ class Network:
         return tuple(node for chain in self.chains for node in chain.nodes)
 
     @property
+    def relayed(self) -> bool:
+        """Whether there are two chains, and so a relayer between them."""
+        return len(self.chains) == 2
+
+    @property
     def trust_file(self) -> Path:
         """What clients read."""
         return self.directory / "trust.json"
@@ -114,6 +103,10 @@ class Network:
     def genesis_file(self, chain: str) -> Path:
         """The genesis of a chain."""
         return self.directory / "chains" / chain / "genesis"
+
+    def genesis(self, chain: str) -> Genesis:
+        """The genesis of a chain, decoded."""
+        return genesis.decode_genesis(self.genesis_file(chain).read_bytes())
 
     def member_directory(self, chain: str, member: str) -> Path:
         """Where a member keeps its keys."""
@@ -151,25 +144,28 @@ def read(directory: Path) -> Network:
         raise Malformed(f"{directory / MARKER} cannot be read: {error!r}") from None
 
 
-def create(directory: Path, base_port: int | None, grants: Sequence[str]) -> Network:
+def create(
+    directory: Path, base_port: int | None, grants: Sequence[str], plan: NetworkPlan = TWO_CHAINS
+) -> Network:
     """Make all files of a new network. `grants`: prefixes for the first member of the first chain, which then
     also adopts parts of unknown origin. Raises Malformed when the directory holds something else."""
     if directory.exists() and any(directory.iterdir()):
         raise Malformed(f"{directory} is not empty and no test network; use another --dir")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     (directory / ".gitignore").write_text("*\n", encoding="utf-8")
-    total = 2 * sum(len(members) for members in CONSORTIA.values())
+    total = plan.ports
     ports = iter(range(base_port, base_port + total) if base_port else _free_ports(total))
     chains = []
-    for index, (chain, members) in enumerate(CONSORTIA.items()):
+    for index, chain in enumerate(plan.chains):
         nodes = tuple(
-            NodePlace(chain, member, f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}")
-            for member in members
+            NodePlace(chain.name, member.id, f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}")
+            for member in chain.members
         )
-        chains.append(_create_chain(directory, chain, nodes, grants if index == 0 else ()))
+        chains.append(_create_chain(directory, plan, chain, nodes, grants if index == 0 else ()))
     network = Network(directory, tuple(chains), tuple(grants))
-    _write_trust(network)
-    _write_relay(network)
+    _write_trust(network, plan.heartbeat_ms)
+    if network.relayed:
+        _write_relay(network)
     document = {
         "version": VERSION,
         "chains": [
@@ -189,30 +185,28 @@ def create(directory: Path, base_port: int | None, grants: Sequence[str]) -> Net
     return network
 
 
-def own_prefixes(chain: str) -> list[str]:
-    """The grants of a chain's members."""
-    return [f"gs1:{prefix}" for _, prefix in CONSORTIA[chain].values()]
-
-
 def _create_chain(
-    directory: Path, chain: str, nodes: Sequence[NodePlace], grants: Sequence[str]
+    directory: Path, plan: NetworkPlan, chain: ChainPlan, nodes: Sequence[NodePlace], grants: Sequence[str]
 ) -> ChainPlace:
-    home = directory / "chains" / chain
+    """All nodes have a key and know each other; the first `chain.validators` of them stand in the genesis."""
+    home = directory / "chains" / chain.name
     home.mkdir(parents=True)
-    certificates.create_authority(home, chain, now_ms())
-    document = _genesis(directory, chain, grants)
+    certificates.create_authority(home, chain.name, now_ms())
+    document = _genesis(directory, plan, chain, grants)
     pins: dict[str, str] = {}
-    for node in nodes:
+    validator_keys: dict[str, str] = {}
+    for index, node in enumerate(nodes):
         place = directory / "nodes" / node.name
         place.mkdir(parents=True)
         key = signer.create(place / "keys")
-        document.validators.append(Validator(key=key, member=node.member))
+        validator_keys[node.member] = key.hex()
+        if index < chain.validators:
+            document.validators.append(Validator(key=key, member=node.member))
         document.keys.append(PutKey(key=key, member=node.member, role=Role.VALIDATOR))
         pins[node.member] = certificates.issue(home, place / "node.pem", node.name, HOSTS, now_ms())
     data = codec.encode(document)
     genesis.decode_genesis(data)
     (home / "genesis").write_bytes(data)
-    validator_keys = {validator.member: validator.key.hex() for validator in document.validators}
     for node in nodes:
         peers = tuple(
             PeerConfig(
@@ -225,43 +219,46 @@ def _create_chain(
             if other != node
         )
         _write_node(directory, node, peers)
-    return ChainPlace(chain, genesis.chain_id(data), tuple(nodes))
+    return ChainPlace(chain.name, genesis.chain_id(data), tuple(nodes))
 
 
-def _genesis(directory: Path, chain: str, grants: Sequence[str]) -> Genesis:
+def _genesis(directory: Path, plan: NetworkPlan, chain: ChainPlan, grants: Sequence[str]) -> Genesis:
     """Members with their keys, their own prefixes and the additional ones; validators come with the nodes."""
-    home = directory / "chains" / chain
+    home = directory / "chains" / chain.name
     document = Genesis(
-        name=chain,
+        name=chain.name,
         time_ms=now_ms(),
         state_version=genesis.STATE_VERSION,
+        dev=chain.dev,
         parameters=Parameters(
-            governance_threshold=GOVERNANCE_THRESHOLD,
-            heartbeat_ms=HEARTBEAT_MS,
+            governance_threshold=chain.governance_threshold,
+            heartbeat_ms=plan.heartbeat_ms,
             adoption=bool(grants),
             offer_expiry_ms=7 * DAY_MS,
             backdate_ms=BACKDATE_MS,  # documents of any age are tried out here; a consortium allows a day
             block_bytes=BLOCK_BYTES_MAX,
         ),
     )
-    first = next(iter(CONSORTIA[chain]))
-    for member, (name, prefix) in CONSORTIA[chain].items():
-        place = directory / "members" / chain / member
+    first = chain.members[0].id
+    for member in chain.members:
+        place = directory / "members" / chain.name / member.id
         admin = keys.create(place / "admin.key")
         operator = keys.create(place / "operator.key")
-        party = identifiers.canonical(f"urn:epc:id:pgln:{prefix}.00000").text
-        document.members.append(PutMember(id=member, name=name, identifiers=[party], admin_keys=[admin]))
-        document.keys.append(PutKey(key=operator, member=member, role=Role.OPERATOR))
-        if member == first:
+        party = identifiers.canonical(f"urn:epc:id:pgln:{member.prefix}.00000").text
+        document.members.append(
+            PutMember(id=member.id, name=member.name, identifiers=[party], admin_keys=[admin])
+        )
+        document.keys.append(PutKey(key=operator, member=member.id, role=Role.OPERATOR))
+        if member.id == first:
             relayer = keys.create(place / "relayer.key")
-            document.keys.append(PutKey(key=relayer, member=member, role=Role.RELAYER))
-        document.grants.append(PutGrant(prefix=f"gs1:{prefix}", holder=member))
-        certificates.issue(home, place / "client.pem", f"{member} client", (), now_ms())
+            document.keys.append(PutKey(key=relayer, member=member.id, role=Role.RELAYER))
+        document.grants.append(PutGrant(prefix=member.grant, holder=member.id))
+        certificates.issue(home, place / "client.pem", f"{member.id} client", (), now_ms())
     for prefix in grants:
-        if all(not identifiers.grants_overlap(prefix, own) for own in own_prefixes(chain)):
+        if all(not identifiers.grants_overlap(prefix, member.grant) for member in chain.members):
             document.grants.append(PutGrant(prefix=prefix, holder=first))
     certificates.issue(
-        home, _made(directory / "members" / chain / "auditor") / "client.pem", "auditor", (), now_ms()
+        home, _made(directory / "members" / chain.name / "auditor") / "client.pem", "auditor", (), now_ms()
     )
     return document
 
@@ -292,14 +289,14 @@ def _write_node(directory: Path, node: NodePlace, peers: tuple[PeerConfig, ...])
     )
 
 
-def _write_trust(network: Network) -> None:
+def _write_trust(network: Network, heartbeat_ms: int) -> None:
     chains = tuple(
         ChainTrust(
             name=chain.name,
             chain_id=chain.chain_id,
             endpoints=tuple(node.clients for node in chain.nodes),
             ca=network.directory / "chains" / chain.name / "ca.pem",
-            heartbeat_ms=HEARTBEAT_MS,
+            heartbeat_ms=heartbeat_ms,
         )
         for chain in network.chains
     )

@@ -21,12 +21,13 @@ from ledger.block import sign_transaction
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
 from node import testnet_layout
 from node.processes import Processes, Started
+from node.testnet_plan import chain_of
 from proto.chiptrace.v1.ledger_pb2 import Operation, ReturnOffer
 from proto.chiptrace.v1.node_pb2 import StatusRequest, SubmitRequest
 from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 
 CHAIN = "chipmaker"
-MEMBERS = tuple(testnet_layout.CONSORTIA[CHAIN])
+MEMBERS = tuple(member.id for member in chain_of(CHAIN, 4).members)
 PART = "https://id.gs1.org/01/09521001000013/21/none"
 
 

@@ -7,8 +7,10 @@ import pytest
 from client.clock import now_ms
 from client.session import open_chain
 from ledger import codec, state
+from ledger.errors import Malformed
 from ledger.identifiers import canonical
 from node import testnet_layout
+from node.testnet_plan import chain_of, one_chain, two_chains
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
@@ -22,9 +24,10 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartRecord,
     Value,
 )
-from tests.node.network import until
+from tests.node.network import MEMBERS, until
 
 pytestmark = pytest.mark.processes
+OTHER_MEMBERS = [member.id for member in chain_of("assembler", 4).members]
 
 
 def test_up_tells_where_everything_is(testnet, command):
@@ -63,11 +66,15 @@ def test_both_chains_have_their_client_and_the_foreign_namespaces(chain, command
         with open_chain(command.directory / testnet["trust"], here) as session:
             record = session.verified.record(state.client_key(other), ClientRecord)
             assert record.chain_id == ids[other]
-            for prefix in testnet_layout.own_prefixes(other):
+            for prefix in member_grants(other):
                 grant = session.verified.record(state.grant_key(prefix), GrantRecord)
                 assert grant.home_chain == ids[other]
-            for prefix in testnet_layout.own_prefixes(here):
+            for prefix in member_grants(here):
                 assert not session.verified.record(state.grant_key(prefix), GrantRecord).home_chain
+
+
+def member_grants(chain):
+    return [member.grant for member in chain_of(chain, 4).members]
 
 
 def commissioning(part):
@@ -132,3 +139,45 @@ def test_reset_leaves_alone_what_is_no_test_network(command, tmp_path):
     code, printed = command("testnet", "up", "--dir", str(tmp_path))
     assert (code, "not empty" in printed["error"]["message"]) == (2, True)
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("validators", [1, 3, 4, 7, 31])
+def test_a_network_of_any_size_has_a_sound_genesis_and_the_four_names_first(tmp_path, validators):
+    network = testnet_layout.create(tmp_path / "net", None, (), two_chains(validators))
+    assert network == testnet_layout.read(tmp_path / "net")
+    for chain, names in zip(network.chains, (MEMBERS, OTHER_MEMBERS), strict=True):
+        document = network.genesis(chain.name)
+        assert len(document.validators) == len(chain.nodes) == validators
+        assert [node.member for node in chain.nodes][:4] == list(names)[:validators]
+        assert document.dev == (validators < 4)
+        assert document.parameters.governance_threshold * 2 > validators
+    ports = [address for node in network.nodes for address in (node.clients, node.validators)]
+    assert len(set(ports)) == 4 * validators
+
+
+def test_members_who_may_join_have_a_node_but_no_vote(tmp_path):
+    network = testnet_layout.create(tmp_path / "net", None, (), one_chain(4, joining=2, heartbeat_ms=250))
+    document = network.genesis("chipmaker")
+    assert ([v.member for v in document.validators], len(document.members)) == (list(MEMBERS), 6)
+    assert (len(network.nodes), network.relayed, document.parameters.heartbeat_ms) == (6, False, 250)
+    assert not (tmp_path / "net" / "relay").exists()
+
+
+@pytest.mark.parametrize("validators, joining", [(0, 0), (32, 0), (30, 2), (0, 1)])
+def test_a_number_of_validators_that_no_chain_has_is_refused(validators, joining):
+    with pytest.raises(Malformed, match="1 to 31"):
+        one_chain(validators, joining)
+
+
+def test_one_validator_is_a_network_and_stays_one(tmp_path, command):
+    """The smallest one, up, used by the relayer's pairing, refused under another size, and gone."""
+    place = ("--dir", str(tmp_path / "small"))
+    try:
+        code, printed = command("testnet", "up", "--validators", "1", *place)
+        assert code == 0, printed
+        code, status = command("testnet", "status", *place)
+        assert (code, [item["running"] for item in status]) == (0, [True] * 3)
+        code, printed = command("testnet", "up", "--validators", "4", *place)
+        assert (code, "another number of validators" in printed["error"]["message"]) == (2, True)
+    finally:
+        assert command("testnet", "reset", *place)[0] == 0
