@@ -284,10 +284,10 @@ class Application:
             self._changes,
         )
 
-    def commit(self, data: bytes, outcome: BlockOutcome, certificate: bytes) -> Info:
-        """Makes a decided and executed block durable, and moves the tip to it."""
+    def commit(self, data: bytes, outcome: BlockOutcome, certificate: bytes, note: bytes = b"") -> Info:
+        """Makes a decided and executed block durable, with the node's own note, and moves the tip to it."""
         decided = self._decided(data)
-        self.store.commit(decided, outcome, certificate)
+        self.store.commit(decided, outcome, certificate, note)
         self._judged = None
         self._verified.drop(decided.transactions)
         return self._advance()

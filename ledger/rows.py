@@ -16,6 +16,7 @@
     Q  be64 height                                  be64 time, then the I keys written at this height, framed
     V  be64 height                                  boundary: header, certificate, next set, framed
     D  key given by a handler                       row of a node-side table
+    O                                               this node's own note, opaque here; no part of the chain
 
 A seal is the first 8 bytes of SHA-256 over the row's key and value. LevelDB's own checksums guard its blocks;
 the seal also finds a value that came back under another key.
@@ -34,6 +35,7 @@ GENESIS: Final = b"G"
 PAGE: Final = b"P"
 STATE: Final = b"S"
 SIDE: Final = b"D"
+NOTE: Final = b"O"
 
 _SEAL_BYTES: Final = 8
 _TIP_MAGIC: Final = b"chiptrace store 1"

@@ -95,6 +95,10 @@ class Store:
         for key, stored in self._kv.iterate(rows.SIDE + start, rows.SIDE + stop):
             yield key[1:], rows.unseal(key, stored)
 
+    def note(self) -> bytes:
+        """What this node noted with the last height that it noted anything with; empty: nothing yet."""
+        return self._row(rows.NOTE) or b""
+
     def genesis(self) -> bytes:
         """The genesis document, as given."""
         return self._must(rows.GENESIS)
@@ -225,8 +229,11 @@ class Store:
         self._write(batch, tip)
         return tip
 
-    def commit(self, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes) -> Tip:
-        """Makes one height durable, with everything it brought about, or nothing of it.
+    def commit(
+        self, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes, note: bytes = b""
+    ) -> Tip:
+        """Makes one height durable, with everything it brought about, or nothing of it. `note` takes the place of
+        this node's earlier note, unless it is empty.
 
         Raises StoreError when the disk fails: the store then refuses everything and the node must stop.
         """
@@ -249,6 +256,8 @@ class Store:
         self._add_transactions(batch, decided)
         self._add_boundary(batch, decided, outcome, certificate)
         self._add_state(batch, outcome.changes, update, outcome.entries, outcome.side)
+        if note:
+            batch.append(_sealed(rows.NOTE, note))
         tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, update.root, self._log.root())
         self._write(batch, tip)
         return tip

@@ -212,13 +212,14 @@ class ChainHost:
 
         return await self._writer.run(Priority.AGREEMENT, judging)
 
-    async def execute(self, block: bytes, certificate: Certificate) -> Committed:
-        """Execute a decided block and make it durable. Raises StoreError, InvariantBroken: the node must stop."""
+    async def execute(self, block: bytes, certificate: Certificate, note: bytes = b"") -> Committed:
+        """Execute a decided block and make it durable, together with the node's own note (empty: the one before
+        stays). Raises StoreError, InvariantBroken: the node must stop."""
         data = certificate.SerializeToString(deterministic=True)
 
         def executing() -> tuple[Committed, _Handover]:
             outcome = self._app.finalize_block(block)
-            info = self._app.commit(block, outcome, data)
+            info = self._app.commit(block, outcome, data, note)
             results = {result.transaction: result for result in map(Result.FromString, outcome.results)}
             return Committed(info, results), self._take_view()
 

@@ -428,3 +428,13 @@ def test_the_tip_of_the_genesis_state():
     assert tip.state_root != ZERO
     assert chain.app.store.get(state.VALIDATORS_KEY) is not None
     assert certificate_of(chain.app._info) == b"certificate of height 0"
+
+
+def test_a_nodes_own_note_is_stored_with_a_height_and_is_no_part_of_the_chain():
+    noting, silent = toy_chain(), toy_chain()
+    for height in (1, 2, 3):
+        for made, note in ((noting, b"note %d" % height if height < 3 else b""), (silent, b"")):
+            data = made.propose(step(made, height))
+            made.app.commit(data, made.app.finalize_block(data), b"certificate", note)
+    assert (noting.app.store.note(), silent.app.store.note()) == (b"note 2", b"")
+    assert noting.info == silent.info
