@@ -2,7 +2,7 @@
 
 Read in this order; each file imports only those before it:
 limits, errors, codec, hashes, merkle, tree_proof, tree, decimals, gs1_keys, identifiers, kv, leveldb, block, state,
-history, event_values, event, context, genesis, members, grants, governance, recording, containers, lots, custody,
+history, event_values, event, context, genesis, members, grants, joining, governance, recording, containers, lots, custody,
 commissioning, shipping, packing, transformation, corrections, capture, attestations, operations,
 execute, rows, store, view, admission, application.
 """

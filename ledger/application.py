@@ -282,6 +282,7 @@ class Application:
             decided.transactions,
             self._operations,
             self._changes,
+            self.store.log_leaf,
         )
 
     def commit(self, data: bytes, outcome: BlockOutcome, certificate: bytes, note: bytes = b"") -> Info:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ledger import state
-from ledger.errors import Refused
+from ledger.block import LogLeaf
+from ledger.errors import InvariantBroken, Refused
 from ledger.history import append_entry
 from ledger.state import Overlay
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -33,7 +34,15 @@ Handler = Callable[["Context", Any], None]
 OperationTable = Mapping[str, Handler]
 ChangeTable = Mapping[str, Handler]
 
+# What a decided height below the one under execution left in the log: the same on every node.
+Decided = Callable[[int], LogLeaf]
+
 VALIDATOR_SETS_KEPT: Final = 1_024  # of which faults can still be judged
+
+
+def nothing_decided(height: int) -> LogLeaf:
+    """The past of a chain that has none: of the genesis state."""
+    raise InvariantBroken(f"height {height} was asked for where no height is decided")
 
 
 @dataclass(slots=True)
@@ -51,6 +60,10 @@ class Context:
     member: str  # the signer's
     parameters: Parameters
     changes: ChangeTable
+    decided: Decided = nothing_decided  # for heights 1 to height - 1
+    # Validator keys whose nodes have proven to be in step, by the governance operation under execution; and whether
+    # they joined.
+    in_step: dict[bytes, bool] = field(default_factory=dict)
     # What goes beside the state once the transaction stands: (subject key, place in its history, Entry),
     entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     # and rows of node-side tables, which nothing proves: (key, value or None).

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ledger import block, codec, hashes, state
 from ledger.block import CheckedTransaction
-from ledger.context import ChangeTable, Context, OperationTable
+from ledger.context import ChangeTable, Context, Decided, OperationTable
 from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreError
 from ledger.hashes import Purpose
 from ledger.limits import KEYS_PER_BLOCK_MAX, KEYS_PER_TRANSACTION_MAX
@@ -42,8 +42,10 @@ def execute_block(
     transactions: Sequence[CheckedTransaction],
     operations: OperationTable,
     changes: ChangeTable,
+    decided: Decided,
 ) -> BlockOutcome:
-    """Executes a block's transactions in order on top of `reader`, which is the state after the parent.
+    """Executes a block's transactions in order on top of `reader`, which is the state after the parent;
+    `decided` knows the log leaf of every height up to the parent's.
 
     A transaction that is refused leaves its reason in its result and nothing else, except that the keys it
     touched count towards KEYS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is
@@ -56,7 +58,7 @@ def execute_block(
     side: list[tuple[bytes, bytes | None]] = []
     for transaction in transactions:
         kept = overlay.child(KEYS_PER_TRANSACTION_MAX)
-        result, context = _execute(kept, chain_id, header, transaction, operations, changes)
+        result, context = _execute(kept, chain_id, header, transaction, operations, changes, decided)
         if result.ok and context is not None:
             kept.merge()
             entries.extend(context.entries)
@@ -112,6 +114,7 @@ def _execute(
     transaction: CheckedTransaction,
     operations: OperationTable,
     changes: ChangeTable,
+    decided: Decided,
 ) -> tuple[Result, Context | None]:
     index = 0
     try:
@@ -131,6 +134,7 @@ def _execute(
             member=signer.member,
             parameters=parameters,
             changes=changes,
+            decided=decided,
         )
         for index, operation in enumerate(transaction.body.operations):
             name = operation.WhichOneof("kind")

@@ -4,7 +4,7 @@ The proposal's bytes are what admins sign, offline; whoever brings them to the c
 changes are applied together or not at all, once.
 """
 
-from ledger import codec, hashes, state
+from ledger import codec, hashes, joining, state
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
 from ledger.genesis import VALIDATORS_MIN, check_parameters
@@ -37,7 +37,8 @@ def govern(context: Context, operation: Govern) -> None:
 
     Raises Malformed for bytes that are no proposal, and Refused: WRONG_CHAIN, PROPOSAL_EXPIRED, NOT_YET_VALID
     (expires more than a week ahead), PROPOSAL_REPEATED, UNKNOWN_KEY, BAD_SIGNATURE, NOT_ENOUGH_APPROVALS,
-    BAD_CHANGE, or whatever a change is refused for.
+    BAD_CHANGE, what a join proof is refused for (`joining.take`), JOIN_PROOF_UNUSED, or whatever a change is
+    refused for.
     """
     # (1) The one encoding, made for this chain, within its time.
     proposal = codec.decode(GovernanceProposal, operation.proposal, TRANSACTION_BYTES_MAX)
@@ -64,7 +65,9 @@ def govern(context: Context, operation: Govern) -> None:
         raise Refused(f"the proposal was carried out at height {done.height}", Reason.PROPOSAL_REPEATED)
     # (3) Approved by enough members, as they and the threshold stand before its changes.
     _check_approvals(context, operation)
-    # (4) Its changes, in order; a refusal undoes the whole transaction.
+    # (4) Who joins the validators is in step.
+    joining.take(context, operation.join_proofs)
+    # (5) Its changes, in order; a refusal undoes the whole transaction.
     state.save(context.overlay, key, ProposalRecord(height=context.height))
     for index, change in enumerate(proposal.changes):
         name = change.WhichOneof("kind")
@@ -72,6 +75,8 @@ def govern(context: Context, operation: Govern) -> None:
         if name is None or handler is None:
             raise Refused(f"change {index} is of a kind this chain does not know", Reason.BAD_CHANGE)
         handler(context, getattr(change, name))
+    # (6) No proof speaks for one who does not join.
+    joining.check_all_used(context)
 
 
 def _check_approvals(context: Context, operation: Govern) -> None:
@@ -122,7 +127,7 @@ def set_validators(context: Context, change: SetValidators) -> None:
     """Puts a validator set in force two heights on (at genesis, from height 1).
 
     Raises Refused: BAD_VALIDATORS for a bad number or a repeated key, UNKNOWN_KEY, ROLE_NOT_ALLOWED,
-    KEY_NOT_VALID, UNKNOWN_MEMBER, NOTHING_TO_DO for the newest set once more.
+    KEY_NOT_VALID, UNKNOWN_MEMBER, NOTHING_TO_DO for the newest set once more, JOIN_PROOF_MISSING.
     """
     # (1) As many as survive one fault, unless the genesis said otherwise.
     count = len(change.validators)
@@ -138,6 +143,12 @@ def set_validators(context: Context, change: SetValidators) -> None:
     record = state.load(context.overlay, state.VALIDATORS_KEY, ValidatorsRecord)
     if record is not None and list(record.next.validators) == list(change.validators):
         raise Refused("these validators are the newest set already", Reason.NOTHING_TO_DO)
+    # (4) Who joins has proven to be in step. The genesis' set starts together, with nothing to be in step with.
+    if record is not None:
+        newest = {validator.key for validator in record.next.validators}
+        for validator in change.validators:
+            if validator.key not in newest:
+                joining.join(context, validator.key)
     context.schedule_validators(change.validators)
 
 

@@ -46,6 +46,7 @@ class Purpose(StrEnum):
     NOTARIZE = "notarize"
     NULLIFY = "nullify"
     FINALIZE = "finalize"
+    JOIN = "join"  # a validator key that is to join says where its node stands
 
 
 _PREFIXES: Final = {

@@ -31,6 +31,8 @@ VALUE_NODES_MAX: Final = 10_000
 VALUE_DEPTH_MAX: Final = 16
 EPCIS_DOCUMENT_DEPTH_MAX: Final = 64
 CHANGES_PER_PROPOSAL_MAX: Final = 1_000
+# How far back the height may lie at which a joining validator's node was in step.
+JOIN_PROOF_HEIGHTS_MAX: Final = 10_000
 CONTAINER_DEPTH_MAX: Final = 8
 MANIFEST_ROWS_MAX: Final = 1_024
 CLIENT_HEADERS_KEPT: Final = 1_000
@@ -59,6 +61,8 @@ TIME_PRECISION_MS: Final = 5_000
 # Of another chain's header, ahead of who judges it: both clocks and one slow block.
 HEADER_AHEAD_MS_MAX: Final = 30_000
 PROPOSAL_EXPIRY_MS_MAX: Final = 604_800_000
+# Three of the longest heartbeats: on an idle chain the newest block may be one old.
+JOIN_PROOF_AGE_MS_MAX: Final = 1_800_000
 
 # Decimals.
 DECIMAL_COEFFICIENT_BYTES_MAX: Final = 16

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from consensus import messages as votes  # noqa: E402
-from ledger import block, codec, event, genesis, hashes, history, merkle, state  # noqa: E402
+from ledger import block, codec, event, genesis, hashes, history, joining, merkle, state  # noqa: E402
 from ledger.hashes import Purpose  # noqa: E402
 from ledger.tree import StateTree  # noqa: E402
 from proto.chiptrace.v1 import consensus_pb2, ledger_pb2  # noqa: E402
@@ -249,6 +249,15 @@ def chain_vectors() -> dict[str, Any]:
                 (kinds.FINALIZE, parts[0]),
             )
         ],
+        "join": {
+            "height": 7,
+            "block_hash": parts[0].hex(),
+            "seed": SEEDS[0].hex(),
+            "signed": joining.signed_bytes(CHAIN, 7, parts[0]).hex(),
+            "proof": codec.encode(
+                joining.prove(CHAIN, 7, parts[0], KEYS[0], lambda data: hashes.sign_raw(SEEDS[0], data))
+            ).hex(),
+        },
     }
 
 

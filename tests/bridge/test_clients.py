@@ -299,6 +299,7 @@ def test_the_client_follows_a_change_of_validators():
         "a",
         Change(put_key=PutKey(key=newcomer, member="ann", role=VALIDATOR)),
         Change(set_validators=SetValidators(validators=following)),
+        joiners=[bytes([7]) * 32],
     ).ok
     changed_at = chain.height
     for _ in range(4):

@@ -44,6 +44,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SetParameters,
     SetValidators,
     TransformationRecord,
+    Validator,
 )
 from tests.bridge.hostile import Mutator, certify, copy, identity
 from tests.bridge.two_chains import HOUR_MS, World
@@ -139,8 +140,19 @@ def _govern(world):
         Change(create_client=world.client_of("b", "a", "2")),
     ):
         assert a.operate("ada", a.govern(change)).ok, change
+    joiner = bytes([7]) * 32
+    a.seeds[hashes.public_key(joiner)] = joiner
+    joins = [
+        Change(put_key=PutKey(key=hashes.public_key(joiner), member="ada", role=Role.VALIDATOR)),
+        Change(set_validators=SetValidators(validators=[*validators, _validator(joiner)])),
+    ]
+    assert a.operate("ada", a.govern(*joins, joiners=[joiner])).ok
     vote = codec.encode(_vote())
     assert not a.operate("ada", Operation(evidence=Evidence(height=3, first=vote, second=vote))).ok
+
+
+def _validator(seed):
+    return Validator(key=hashes.public_key(seed), member="ada")
 
 
 def _vote():
@@ -171,6 +183,7 @@ class Replay:
 
     def __init__(self, chain):
         self.chain_id = chain.chain_id
+        self.log_leaf = chain.app.store.log_leaf
         first = genesis.genesis_state(chain.chain_id, Genesis.FromString(chain.genesis), changes())
         self.values = {key: value for key, value in first.changes.items() if value is not None}
         self.honest = list(self._decided(chain))
@@ -191,7 +204,9 @@ class Replay:
         """The result and outcome of a block of one transaction, whose histories were checked."""
         self.executed += 1
         checked = CheckedTransaction(transaction or identity(self.executed), body, b"", ())
-        outcome = execute_block(self, self.chain_id, header, [checked], operations(), changes())
+        outcome = execute_block(
+            self, self.chain_id, header, [checked], operations(), changes(), self.log_leaf
+        )
         self.check_complete(outcome)
         return Result.FromString(outcome.results[0]), outcome
 

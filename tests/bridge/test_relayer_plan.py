@@ -279,6 +279,7 @@ def test_the_relayer_follows_changes_of_validators():
             "a",
             Change(put_key=PutKey(key=key, member="ann", role=VALIDATOR)),
             Change(set_validators=SetValidators(validators=[*members, Validator(key=key, member="ann")])),
+            joiners=[seed],
         ).ok
     assert world.send("a", part, "bob").ok
     world.relay()

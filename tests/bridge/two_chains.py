@@ -15,6 +15,7 @@ chains as they would judge processes. Time is the world's: every block takes it 
 lie builds operations itself: `prove` gives the honest pieces.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge import relayer_plan
@@ -358,9 +359,9 @@ class World:
         }
         return CreateClient(**(values | changed))
 
-    def govern(self, name: str, *chosen: Change) -> Result:
+    def govern(self, name: str, *chosen: Change, joiners: Sequence[bytes] = ()) -> Result:
         chain = self[name]
-        return chain.operate(chain.members[0], chain.govern(*chosen))
+        return chain.operate(chain.members[0], chain.govern(*chosen, joiners=joiners))
 
     # ---- parts
 

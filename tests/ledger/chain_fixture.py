@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from ledger import block, codec, hashes, state
+from ledger import block, codec, hashes, joining, state
 from ledger.application import Application, Info
 from ledger.context import ChangeTable, OperationTable
 from ledger.execute import BlockOutcome
@@ -32,6 +32,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Govern,
     GovernanceProposal,
     Header,
+    JoinProof,
     Operation,
     Parameters,
     PutGrant,
@@ -183,10 +184,16 @@ class Chain:
         )
 
     def govern(
-        self, *changes: Change, approvers: Sequence[str] | None = None, nonce: bytes | None = None
+        self,
+        *changes: Change,
+        approvers: Sequence[str] | None = None,
+        nonce: bytes | None = None,
+        joiners: Sequence[bytes] = (),
     ) -> Operation:
-        """A governance operation approved by the admin keys of `approvers` (default: all members)."""
+        """A governance operation approved by the admin keys of `approvers` (default: all members); `joiners` are
+        the seeds of validators that join, each with a proof that its node stands at the tip."""
         self._used += 1
+        proofs = [self.join_proof(seed) for seed in joiners]
         proposal = codec.encode(
             GovernanceProposal(
                 chain_id=self.chain_id,
@@ -203,7 +210,17 @@ class Chain:
             )
             for member in (self.members if approvers is None else approvers)
         ]
-        return Operation(govern=Govern(proposal=proposal, approvals=approvals))
+        return Operation(govern=Govern(proposal=proposal, approvals=approvals, join_proofs=proofs))
+
+    def join_proof(self, seed: bytes, height: int = 0) -> JoinProof:
+        """What the node of a validator key says that has decided this height (0: the tip)."""
+        if not self.height:
+            self.produce()
+        leaf = self.app.store.log_leaf(height or self.height)
+        key = hashes.public_key(seed)
+        return joining.prove(
+            self.chain_id, leaf.height, leaf.block_hash, key, lambda data: hashes.sign_raw(seed, data)
+        )
 
     # ---- blocks -----------------------------------------------------------------------------------------
 

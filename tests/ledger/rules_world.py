@@ -9,6 +9,7 @@ Parts and lots here are under GTINs of company prefixes 4012345 (ada's) and 5012
 """
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ from typing import Any, TypeVar
 import pytest
 from google.protobuf.message import Message
 
-from ledger import codec, custody, decimals, genesis, hashes, history, lots, state
+from ledger import codec, custody, decimals, genesis, hashes, history, joining, lots, state
+from ledger.block import LogLeaf
 from ledger.containers import Filling
 from ledger.context import Context
 from ledger.errors import ChiptraceError
@@ -35,6 +37,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Govern,
     GovernanceProposal,
     History,
+    JoinProof,
     LotRecord,
     Object,
     Operation,
@@ -212,6 +215,7 @@ class World:
         self.entries: dict[bytes, list[bytes]] = {}
         self.keep(first.entries)
         self.height, self.time_ms, self.seed = 0, START_MS, 0
+        self.times = [START_MS]  # of each height
         self.touched: set[bytes] = set()
         self.reason = Reason.REASON_UNSPECIFIED
 
@@ -224,6 +228,7 @@ class World:
         """One transaction in a block of its own; raises what execution would note as its reason."""
         self.height += 1
         self.time_ms += wait_ms
+        self.times.append(self.time_ms)
         rotate_validators(self.overlay)
         kept = self.overlay.child()
         transaction = hashlib.sha256(b"transaction %d" % self.height).digest()
@@ -241,6 +246,7 @@ class World:
             member,
             parameters,
             CHANGES,
+            self.decided,
         )
         before = dict(self.overlay.changes)
         try:
@@ -285,6 +291,29 @@ class World:
             govern=Govern(proposal=proposal, approvals=[self.approval(who, proposal) for who in approvers])
         )
 
+    def join_proof(self, seed: bytes, height: int = 0, chain_id: bytes | None = None) -> JoinProof:
+        """What the node of a validator key says that has decided this height (0: the newest)."""
+        if not self.height:
+            self.pass_by()
+        at = height or self.height
+        sign = functools.partial(hashes.sign_raw, seed)
+        return joining.prove(chain_id or self.chain_id, at, block_hash_of(at), hashes.public_key(seed), sign)
+
+    def pass_by(self, heights: int = 1, wait_ms: int = 100) -> None:
+        """Heights at which nothing happens."""
+        for _ in range(heights):
+            self.height += 1
+            self.time_ms += wait_ms
+            self.times.append(self.time_ms)
+            rotate_validators(self.overlay)
+
+    def decided(self, height: int) -> LogLeaf:
+        """What a height left in the log, without any block."""
+        assert 0 < height < self.height, (
+            f"the log was asked for height {height} while {self.height} is executed"
+        )
+        return LogLeaf(height, self.times[height], block_hash_of(height), hashes.ZERO, hashes.ZERO)
+
     def approval(self, member: str, proposal: bytes, chain_id: bytes | None = None) -> Signature:
         purpose, seed = hashes.Purpose.PROPOSAL, seed_of(member, "admin")
         return Signature(
@@ -292,9 +321,11 @@ class World:
             signature=hashes.sign(seed, purpose, chain_id or self.chain_id, proposal),
         )
 
-    def change(self, *changes: Change) -> None:
+    def change(self, *changes: Change, join_proofs: Sequence[JoinProof] = ()) -> None:
         """Changes that everyone approves."""
-        self.act("ada", self.govern(*changes))
+        operation = self.govern(*changes)
+        operation.govern.join_proofs.extend(join_proofs)
+        self.act("ada", operation)
 
     def give_back(self, member: str, what: str, role: str = "operator", **more: str) -> None:
         self.act(member, Operation(return_offer=ReturnOffer(part=what, **more)), role=role)
@@ -366,6 +397,10 @@ class World:
     def history(self, name: str) -> History:
         record = self.record(state.part_key(name), PartRecord)
         return History() if record is None else record.history
+
+
+def block_hash_of(height: int) -> bytes:
+    return hashlib.sha256(b"block %d" % height).digest()
 
 
 def describe(entry: Entry) -> str:

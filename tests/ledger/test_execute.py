@@ -33,7 +33,15 @@ def run(chain, *transactions, operations=toy.OPERATIONS):
     """Executes transactions on the chain's tip without storing anything."""
     checked = [block.decode_transaction(chain.chain_id, data) for data in transactions]
     header = Header(chain_id=chain.chain_id, height=chain.height + 1, time_ms=chain.now_ms)
-    return execute_block(chain.app.store, chain.chain_id, header, checked, operations, toy.CHANGES)
+    return execute_block(
+        chain.app.store,
+        chain.chain_id,
+        header,
+        checked,
+        operations,
+        toy.CHANGES,
+        chain.app.store.log_leaf,
+    )
 
 
 def results(outcome):

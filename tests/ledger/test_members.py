@@ -191,7 +191,8 @@ def test_a_voting_key_is_revoked_together_with_a_set_without_it(world):
     world.change(put_key(member="ada", role=Role.VALIDATOR))
     rest = [Validator(key=key_of(name, "validator"), member=name) for name in ("bob", "cyd", "dee")]
     validators = SetValidators(validators=[*rest, Validator(key=NEW, member="ada")])
-    world.change(Change(set_validators=validators), revoke_key(key_of("ada", "validator")))
+    both = Change(set_validators=validators), revoke_key(key_of("ada", "validator"))
+    world.change(*both, join_proofs=[world.join_proof(b"n" * 32)])
     record = world.record(state.VALIDATORS_KEY, ValidatorsRecord)
     assert record is not None
     assert NEW in [validator.key for validator in record.next.validators]

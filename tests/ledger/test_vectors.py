@@ -208,6 +208,14 @@ def test_chain():
             vote["kind"], chain, vote["height"], vote["view"], bytes.fromhex(vote["block_hash"])
         )
         assert signed.hex() == vote["signed"]
+    joining = vector["join"]
+    signed = independent.tag("join", chain) + independent.be64(joining["height"])
+    signed += bytes.fromhex(joining["block_hash"])
+    assert signed.hex() == joining["signed"]
+    private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(joining["seed"]))
+    plain = {"chain_id": chain.hex(), "height": joining["height"], "block_hash": joining["block_hash"]}
+    plain |= {"key": private.public_key().public_bytes_raw().hex(), "signature": private.sign(signed).hex()}
+    assert independent.encode("JoinProof", plain).hex() == joining["proof"]
 
 
 def test_subjects():

@@ -105,6 +105,11 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PROPOSAL_REPEATED: _Reason.ValueType  # 101
     BAD_CHANGE: _Reason.ValueType  # 102
     NOT_EVIDENCE: _Reason.ValueType  # 103
+    JOIN_PROOF_MISSING: _Reason.ValueType  # 104
+    JOIN_PROOF_STALE: _Reason.ValueType  # 105
+    JOIN_PROOF_MISMATCH: _Reason.ValueType  # 106
+    """it names a block that this chain has not decided at that height"""
+    JOIN_PROOF_UNUSED: _Reason.ValueType  # 107
     POOL_FULL: _Reason.ValueType  # 120
     """Node: nothing was decided about the transaction; or the answer cannot be given."""
     NOT_SYNCED: _Reason.ValueType  # 121
@@ -200,6 +205,11 @@ PROPOSAL_EXPIRED: Reason.ValueType  # 100
 PROPOSAL_REPEATED: Reason.ValueType  # 101
 BAD_CHANGE: Reason.ValueType  # 102
 NOT_EVIDENCE: Reason.ValueType  # 103
+JOIN_PROOF_MISSING: Reason.ValueType  # 104
+JOIN_PROOF_STALE: Reason.ValueType  # 105
+JOIN_PROOF_MISMATCH: Reason.ValueType  # 106
+"""it names a block that this chain has not decided at that height"""
+JOIN_PROOF_UNUSED: Reason.ValueType  # 107
 POOL_FULL: Reason.ValueType  # 120
 """Node: nothing was decided about the transaction; or the answer cannot be given."""
 NOT_SYNCED: Reason.ValueType  # 121
@@ -922,23 +932,66 @@ class Govern(_message.Message):
 
     PROPOSAL_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
+    JOIN_PROOFS_FIELD_NUMBER: _builtins.int
     proposal: _builtins.bytes
     """GovernanceProposal"""
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]: ...
+    @_builtins.property
+    def join_proofs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JoinProof]:
+        """one for each validator key that joins, and no other"""
+
     def __init__(
         self,
         *,
         proposal: _builtins.bytes = ...,
         approvals: _abc.Iterable[Global___Signature] | None = ...,
+        join_proofs: _abc.Iterable[Global___JoinProof] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "proposal", b"proposal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "join_proofs", b"join_proofs", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Govern: _TypeAlias = Govern  # noqa: Y015
+
+@_typing.final
+class JoinProof(_message.Message):
+    """A node that is in step says where it stands, so that its key may enter the validator set. Made by the running
+    node; signed under the tag `join`: be64(height), block_hash.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    BLOCK_HASH_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.bytes
+    height: _builtins.int
+    block_hash: _builtins.bytes
+    """of that height"""
+    key: _builtins.bytes
+    """the validator's"""
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.bytes = ...,
+        height: _builtins.int = ...,
+        block_hash: _builtins.bytes = ...,
+        key: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_hash", b"block_hash", "chain_id", b"chain_id", "height", b"height", "key", b"key", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinProof: _TypeAlias = JoinProof  # noqa: Y015
 
 @_typing.final
 class GovernanceProposal(_message.Message):

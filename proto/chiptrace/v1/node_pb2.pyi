@@ -153,12 +153,22 @@ class PeerStatus(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     LAST_HEIGHT_FIELD_NUMBER: _builtins.int
     LAST_VIEW_FIELD_NUMBER: _builtins.int
+    CLOCK_KNOWN_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_MS_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_MS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     member: _builtins.str
     connected: _builtins.bool
     last_height: _builtins.int
     """of its last vote seen"""
     last_view: _builtins.int
+    clock_known: _builtins.bool
+    """it has answered a clock probe of late; a peer's figures are its own word"""
+    clock_offset_ms: _builtins.int
+    """its clock less ours"""
+    round_trip_ms: _builtins.int
+    key: _builtins.bytes
     def __init__(
         self,
         *,
@@ -167,10 +177,14 @@ class PeerStatus(_message.Message):
         connected: _builtins.bool = ...,
         last_height: _builtins.int = ...,
         last_view: _builtins.int = ...,
+        clock_known: _builtins.bool = ...,
+        clock_offset_ms: _builtins.int = ...,
+        round_trip_ms: _builtins.int = ...,
+        key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "index", b"index", "last_height", b"last_height", "last_view", b"last_view", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "connected", b"connected", "index", b"index", "key", b"key", "last_height", b"last_height", "last_view", b"last_view", "member", b"member", "round_trip_ms", b"round_trip_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,6 +209,11 @@ class StatusReply(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     GENESIS_FIELD_NUMBER: _builtins.int
+    NOT_VOTING_FIELD_NUMBER: _builtins.int
+    CLOCK_KNOWN_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_MS_FIELD_NUMBER: _builtins.int
+    NOT_ADMITTING_FIELD_NUMBER: _builtins.int
+    JOIN_PROOF_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     name: _builtins.str
     height: _builtins.int
@@ -212,10 +231,21 @@ class StatusReply(_message.Message):
     version: _builtins.str
     genesis: _builtins.bytes
     """Genesis"""
+    not_voting: _builtins.str
+    """why this node does not vote with its key; empty: it votes, or has none"""
+    clock_known: _builtins.bool
+    clock_offset_ms: _builtins.int
+    """the median of the peers' clocks less ours"""
+    not_admitting: _builtins.str
+    """why no transactions are taken though the node is in step: the disk is nearly full"""
     @_builtins.property
     def head(self) -> _consensus_pb2.SignedHeader: ...
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]: ...
+    @_builtins.property
+    def join_proof(self) -> _ledger_pb2.JoinProof:
+        """of a node in step whose validator key is not in the newest set"""
+
     def __init__(
         self,
         *,
@@ -234,10 +264,15 @@ class StatusReply(_message.Message):
         peers: _abc.Iterable[Global___PeerStatus] | None = ...,
         version: _builtins.str = ...,
         genesis: _builtins.bytes = ...,
+        not_voting: _builtins.str = ...,
+        clock_known: _builtins.bool = ...,
+        clock_offset_ms: _builtins.int = ...,
+        not_admitting: _builtins.str = ...,
+        join_proof: _ledger_pb2.JoinProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "join_proof", b"join_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "name", b"name", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "version", b"version", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "join_proof", b"join_proof", "name", b"name", "not_admitting", b"not_admitting", "not_voting", b"not_voting", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "version", b"version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
