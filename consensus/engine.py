@@ -21,7 +21,8 @@ finalization. The rules, by the numbers that the code cites:
  6. Safety is four local rules and a journal: safety.py. What a vote rests on is durable before the vote leaves. Own
     votes come back from the journal after a restart, into our own count.
  7. Repair. Certificates go out once when formed or received. Standing still, we resend a part of what others may
-    lack. timeout(v) = base * min(8, 1.5^(v - 1)). Leaders known dead are skipped, as a hint that fails open.
+    lack; a leader resends its proposal to those whose vote it lacks: one lost message does not cost the view.
+    timeout(v) = base * min(8, 1.5^(v - 1)). Leaders known dead are skipped, as a hint that fails open.
  8. Empty blocks. The height's clock starts on waiting transactions, on any valid vote, proposal or certificate for
     the height, or when a block is due. Before that view 1 does not time out. Once it runs, the leader may propose an
     empty block.
@@ -63,7 +64,7 @@ from consensus.journal import replay
 from consensus.messages import check_shape
 from consensus.outbox import Outbox
 from consensus.presence import Presence
-from consensus.repair import RateLimit, Resender, backlog
+from consensus.repair import RateLimit, Resender, backlog, own_proposal
 from consensus.voter import Identity, Opening, Voter
 from ledger.errors import Invalid, InvariantBroken, Malformed
 from proto.chiptrace.v1.consensus_pb2 import (
@@ -334,6 +335,8 @@ class Engine:
         self._decide(now_ms)
         if self._open.decision is None and self._open.voter.schedule.resend_due(now_ms):
             self._resend(now_ms)
+            for key, message in own_proposal(self._open.voter, self._identity.settings.resend_bytes_max):
+                self._out.send(key, message)
         need = self._need()
         for peer, request in self._catchup.requests(need, now_ms):
             self._out.request(peer, request)

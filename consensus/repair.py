@@ -1,7 +1,7 @@
 """Repair (rule 7): what is sent again when the height stands still, and what stragglers are answered."""
 
 from consensus.voter import Voter
-from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip
+from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip, VoteKind
 
 
 def backlog(voter: Voter, tip: Certificate | None) -> list[PeerMessage]:
@@ -17,6 +17,21 @@ def backlog(voter: Voter, tip: Certificate | None) -> list[PeerMessage]:
     messages.extend(PeerMessage(certificate=z) for z in voter.held.nullifications(after=from_view))
     messages.extend(PeerMessage(vote=vote) for vote in voter.own_votes if vote.view >= from_view)
     return messages
+
+
+def own_proposal(voter: Voter, bytes_max: int) -> list[tuple[bytes, PeerMessage]]:
+    """Our proposal of the current view, while it is not notarized, for each whose notarize we lack: one lost message
+    must not cost the view. Nothing where telling them all takes more than `bytes_max`: then the view may time out."""
+    proposal = voter.own_proposal
+    if proposal is None or proposal.view != voter.view or voter.held.notarization(proposal.view) is not None:
+        return []
+    voted = voter.tally.signers(proposal.view, VoteKind.NOTARIZE)
+    validators = voter.opening.validators.validators
+    lacking = [validator.key for index, validator in enumerate(validators) if index not in voted]
+    if proposal.ByteSize() * len(lacking) > bytes_max:
+        return []
+    message = PeerMessage(proposal=proposal)
+    return [(key, message) for key in lacking]
 
 
 class Resender:

@@ -49,6 +49,10 @@ class Tally:
                 return Standing.CONFLICTING, other
         return Standing.NEW, None
 
+    def signers(self, view: int, kind: "VoteKind.ValueType") -> frozenset[int]:
+        """Indexes of those whose vote of this kind and view is counted."""
+        return frozenset(self._slots.get((view, kind), {}))
+
     def add(self, vote: Vote) -> Certificate | None:
         """Counts a verified vote in its slot, if that is free; returns the certificate once a quorum stands.
 

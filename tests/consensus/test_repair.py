@@ -3,6 +3,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.effects import Send
 from consensus.repair import RateLimit, Resender
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, Tip, TransactionFrame
 from tests.consensus import chain
@@ -83,3 +84,42 @@ def test_the_backlog_is_sent_in_parts():
         resent = [m for m in node.sent() if not m.HasField("vote") or m.vote.view < node.engine.view]
         seen += [message.WhichOneof("kind") for message in resent]
     assert {"tip", "certificate"} <= set(seen)
+
+
+def proposing(**settings):
+    """The leader of view 1, whose proposal is out; it resends five times within a view."""
+    node = Lone(2, settings=replace(SETTINGS, resend_ms=200, **settings))
+    node.work()
+    node.built(node.block())
+    assert proposed_to(node) == [None]
+    return node
+
+
+def proposed_to(node):
+    return [effect.to for effect in node.of(Send, node.effects) if effect.message.HasField("proposal")]
+
+
+def test_a_leader_sends_its_proposal_again_to_those_who_have_not_voted_for_it():
+    node = proposing()
+    [proposal] = node.proposals()
+    node.vote(0, NOTARIZE, 1, proposal.vote.block_hash)
+    node.wait(199)
+    assert not proposed_to(node)
+    node.wait(1)
+    assert proposed_to(node) == [chain.key(1), chain.key(3)]
+    assert node.proposals() == [proposal, proposal]
+    node.vote(1, NOTARIZE, 1, proposal.vote.block_hash)  # notarized: nobody lacks it to go on
+    node.wait(200)
+    assert not proposed_to(node)
+
+
+def test_a_proposal_is_not_sent_again_once_its_view_is_left_or_beyond_the_budget():
+    node = proposing(resend_bytes_max=300)
+    node.wait(200)
+    assert node.sent()
+    assert not proposed_to(node)
+    node = proposing()
+    node.hear(1, node.certificate(NULLIFY, 1))
+    node.wait(200)
+    assert node.sent()
+    assert not proposed_to(node)

@@ -36,7 +36,7 @@ def test_the_grace_is_shorter_than_the_view(base, grace, view):
 
 
 def schedule(due=10_000, now=100):
-    return Schedule(EngineSettings(), due, 1, now, now)
+    return Schedule(EngineSettings(resend_ms=1_000), due, 1, now, now)
 
 
 def test_view_1_does_not_time_out_before_the_clock_starts():
