@@ -43,6 +43,8 @@ class Purpose(StrEnum):
     PROPOSAL = "proposal"  # governance: its hash, and what approvers sign
     THAW = "thaw"
     EVIDENCE = "evidence"
+    RECOVERY = "recovery"  # its document: the hash, and what approvers sign
+    RECOVERY_MARK = "recovery-mark"  # what a header says of the recovery in its block
     NOTARIZE = "notarize"
     NULLIFY = "nullify"
     FINALIZE = "finalize"

@@ -46,6 +46,7 @@ class Kind(IntEnum):
     COMMITMENT = 17
     RECEIPT = 18
     ACKNOWLEDGEMENT = 19
+    RECOVERY = 20
 
 
 # ---- keys -------------------------------------------------------------------------------------------
@@ -168,6 +169,14 @@ def proposal_key(proposal_hash: bytes) -> bytes:
 def evidence_key(evidence_hash: bytes) -> bytes:
     """Key of the EvidenceRecord of a recorded fault."""
     return state_key(Kind.EVIDENCE, evidence_hash)
+
+
+RECOVERIES_KEY: Final = state_key(Kind.RECOVERY)
+
+
+def recovery_key(height: int) -> bytes:
+    """Key of the RecoveryRecord of a chain that was recovered after a height."""
+    return state_key(Kind.RECOVERY, height)
 
 
 def client_key(client: str) -> bytes:

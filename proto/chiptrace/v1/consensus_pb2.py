@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"proto/chiptrace/v1/consensus.proto\x12\x0c\x63hiptrace.v1\"\x81\x01\n\x04Vote\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.chiptrace.v1.VoteKind\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04view\x18\x03 \x01(\x04\x12\x12\n\nblock_hash\x18\x04 \x01(\x0c\x12\x0e\n\x06signer\x18\x05 \x01(\r\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"\x8a\x01\n\x0b\x43\x65rtificate\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.chiptrace.v1.VoteKind\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04view\x18\x03 \x01(\x04\x12\x12\n\nblock_hash\x18\x04 \x01(\x0c\x12\x0f\n\x07signers\x18\x05 \x01(\x0c\x12\x12\n\nsignatures\x18\x06 \x03(\x0c\"\x88\x02\n\x08Proposal\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x0c\n\x04view\x18\x02 \x01(\x04\x12\x11\n\tfrom_view\x18\x03 \x01(\x04\x12\r\n\x05\x62lock\x18\x04 \x01(\x0c\x12 \n\x04vote\x18\x05 \x01(\x0b\x32\x12.chiptrace.v1.Vote\x12/\n\x0cnotarization\x18\x06 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x31\n\x0enullifications\x18\x07 \x03(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x36\n\x13parent_finalization\x18\x08 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\"J\n\x0c\x42lockRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\x12\x11\n\tto_height\x18\x02 \x01(\x04\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\"v\n\nBlockReply\x12\x0e\n\x06\x62locks\x18\x01 \x03(\x0c\x12/\n\x0c\x66inalization\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\x12\x13\n\x0b\x66rom_height\x18\x04 \x01(\x04\"\xab\x01\n\rJournalRecord\x12\"\n\x04vote\x18\x01 \x01(\x0b\x32\x12.chiptrace.v1.VoteH\x00\x12\x30\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.CertificateH\x00\x12*\n\x08proposal\x18\x03 \x01(\x0b\x32\x16.chiptrace.v1.ProposalH\x00\x12\x10\n\x06height\x18\x04 \x01(\x04H\x00\x42\x06\n\x04kind\"\xab\x04\n\x0bPeerMessage\x12*\n\x08proposal\x18\x01 \x01(\x0b\x32\x16.chiptrace.v1.ProposalH\x00\x12\"\n\x04vote\x18\x02 \x01(\x0b\x32\x12.chiptrace.v1.VoteH\x00\x12\x30\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32\x19.chiptrace.v1.CertificateH\x00\x12\x33\n\rblock_request\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.BlockRequestH\x00\x12/\n\x0b\x62lock_reply\x18\x05 \x01(\x0b\x32\x18.chiptrace.v1.BlockReplyH\x00\x12\x36\n\x0ctransactions\x18\x06 \x01(\x0b\x32\x1e.chiptrace.v1.TransactionFrameH\x00\x12 \n\x03tip\x18\x07 \x01(\x0b\x32\x11.chiptrace.v1.TipH\x00\x12\x39\n\x10\x62oundary_request\x18\x08 \x01(\x0b\x32\x1d.chiptrace.v1.BoundaryRequestH\x00\x12\x35\n\x0e\x62oundary_reply\x18\t \x01(\x0b\x32\x1b.chiptrace.v1.BoundaryReplyH\x00\x12/\n\x0b\x63lock_probe\x18\x0c \x01(\x0b\x32\x18.chiptrace.v1.ClockProbeH\x00\x12/\n\x0b\x63lock_reply\x18\r \x01(\x0b\x32\x18.chiptrace.v1.ClockReplyH\x00\x42\x06\n\x04kind\"(\n\x10TransactionFrame\x12\x14\n\x0ctransactions\x18\x01 \x03(\x0c\"\x1e\n\nClockProbe\x12\x10\n\x08\x61sked_ms\x18\x01 \x01(\x04\"A\n\nClockReply\x12\x10\n\x08\x61sked_ms\x18\x01 \x01(\x04\x12\x10\n\x08heard_ms\x18\x02 \x01(\x04\x12\x0f\n\x07told_ms\x18\x03 \x01(\x04\"6\n\x03Tip\x12/\n\x0c\x66inalization\x18\x01 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\"&\n\x0f\x42oundaryRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"g\n\x0cSignedHeader\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12.\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x17\n\x0fnext_validators\x18\x03 \x01(\x0c\"<\n\rBoundaryReply\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader*N\n\x08VoteKind\x12\x19\n\x15VOTE_KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08NOTARIZE\x10\x01\x12\x0b\n\x07NULLIFY\x10\x02\x12\x0c\n\x08\x46INALIZE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"proto/chiptrace/v1/consensus.proto\x12\x0c\x63hiptrace.v1\"\x81\x01\n\x04Vote\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.chiptrace.v1.VoteKind\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04view\x18\x03 \x01(\x04\x12\x12\n\nblock_hash\x18\x04 \x01(\x0c\x12\x0e\n\x06signer\x18\x05 \x01(\r\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"\x8a\x01\n\x0b\x43\x65rtificate\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.chiptrace.v1.VoteKind\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04view\x18\x03 \x01(\x04\x12\x12\n\nblock_hash\x18\x04 \x01(\x0c\x12\x0f\n\x07signers\x18\x05 \x01(\x0c\x12\x12\n\nsignatures\x18\x06 \x03(\x0c\"\x88\x02\n\x08Proposal\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x0c\n\x04view\x18\x02 \x01(\x04\x12\x11\n\tfrom_view\x18\x03 \x01(\x04\x12\r\n\x05\x62lock\x18\x04 \x01(\x0c\x12 \n\x04vote\x18\x05 \x01(\x0b\x32\x12.chiptrace.v1.Vote\x12/\n\x0cnotarization\x18\x06 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x31\n\x0enullifications\x18\x07 \x03(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x36\n\x13parent_finalization\x18\x08 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\"J\n\x0c\x42lockRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\x12\x11\n\tto_height\x18\x02 \x01(\x04\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\"\xa2\x01\n\nBlockReply\x12\x0e\n\x06\x62locks\x18\x01 \x03(\x0c\x12/\n\x0c\x66inalization\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\x12\x13\n\x0b\x66rom_height\x18\x04 \x01(\x04\x12*\n\x07\x65\x61rlier\x18\x05 \x03(\x0b\x32\x19.chiptrace.v1.Certificate\"\xab\x01\n\rJournalRecord\x12\"\n\x04vote\x18\x01 \x01(\x0b\x32\x12.chiptrace.v1.VoteH\x00\x12\x30\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.CertificateH\x00\x12*\n\x08proposal\x18\x03 \x01(\x0b\x32\x16.chiptrace.v1.ProposalH\x00\x12\x10\n\x06height\x18\x04 \x01(\x04H\x00\x42\x06\n\x04kind\"\xab\x04\n\x0bPeerMessage\x12*\n\x08proposal\x18\x01 \x01(\x0b\x32\x16.chiptrace.v1.ProposalH\x00\x12\"\n\x04vote\x18\x02 \x01(\x0b\x32\x12.chiptrace.v1.VoteH\x00\x12\x30\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32\x19.chiptrace.v1.CertificateH\x00\x12\x33\n\rblock_request\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.BlockRequestH\x00\x12/\n\x0b\x62lock_reply\x18\x05 \x01(\x0b\x32\x18.chiptrace.v1.BlockReplyH\x00\x12\x36\n\x0ctransactions\x18\x06 \x01(\x0b\x32\x1e.chiptrace.v1.TransactionFrameH\x00\x12 \n\x03tip\x18\x07 \x01(\x0b\x32\x11.chiptrace.v1.TipH\x00\x12\x39\n\x10\x62oundary_request\x18\x08 \x01(\x0b\x32\x1d.chiptrace.v1.BoundaryRequestH\x00\x12\x35\n\x0e\x62oundary_reply\x18\t \x01(\x0b\x32\x1b.chiptrace.v1.BoundaryReplyH\x00\x12/\n\x0b\x63lock_probe\x18\x0c \x01(\x0b\x32\x18.chiptrace.v1.ClockProbeH\x00\x12/\n\x0b\x63lock_reply\x18\r \x01(\x0b\x32\x18.chiptrace.v1.ClockReplyH\x00\x42\x06\n\x04kind\"(\n\x10TransactionFrame\x12\x14\n\x0ctransactions\x18\x01 \x03(\x0c\"\x1e\n\nClockProbe\x12\x10\n\x08\x61sked_ms\x18\x01 \x01(\x04\"A\n\nClockReply\x12\x10\n\x08\x61sked_ms\x18\x01 \x01(\x04\x12\x10\n\x08heard_ms\x18\x02 \x01(\x04\x12\x0f\n\x07told_ms\x18\x03 \x01(\x04\"6\n\x03Tip\x12/\n\x0c\x66inalization\x18\x01 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\"&\n\x0f\x42oundaryRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"y\n\x0cSignedHeader\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12.\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x17\n\x0fnext_validators\x18\x03 \x01(\x0c\x12\x10\n\x08recovery\x18\x04 \x01(\x0c\"<\n\rBoundaryReply\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader*N\n\x08VoteKind\x12\x19\n\x15VOTE_KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08NOTARIZE\x10\x01\x12\x0b\n\x07NULLIFY\x10\x02\x12\x0c\n\x08\x46INALIZE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.chiptrace.v1.consensus_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VOTEKIND']._serialized_start=1924
-  _globals['_VOTEKIND']._serialized_end=2002
+  _globals['_VOTEKIND']._serialized_start=1987
+  _globals['_VOTEKIND']._serialized_end=2065
   _globals['_VOTE']._serialized_start=53
   _globals['_VOTE']._serialized_end=182
   _globals['_CERTIFICATE']._serialized_start=185
@@ -41,24 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROPOSAL']._serialized_end=590
   _globals['_BLOCKREQUEST']._serialized_start=592
   _globals['_BLOCKREQUEST']._serialized_end=666
-  _globals['_BLOCKREPLY']._serialized_start=668
-  _globals['_BLOCKREPLY']._serialized_end=786
-  _globals['_JOURNALRECORD']._serialized_start=789
-  _globals['_JOURNALRECORD']._serialized_end=960
-  _globals['_PEERMESSAGE']._serialized_start=963
-  _globals['_PEERMESSAGE']._serialized_end=1518
-  _globals['_TRANSACTIONFRAME']._serialized_start=1520
-  _globals['_TRANSACTIONFRAME']._serialized_end=1560
-  _globals['_CLOCKPROBE']._serialized_start=1562
-  _globals['_CLOCKPROBE']._serialized_end=1592
-  _globals['_CLOCKREPLY']._serialized_start=1594
-  _globals['_CLOCKREPLY']._serialized_end=1659
-  _globals['_TIP']._serialized_start=1661
-  _globals['_TIP']._serialized_end=1715
-  _globals['_BOUNDARYREQUEST']._serialized_start=1717
-  _globals['_BOUNDARYREQUEST']._serialized_end=1755
-  _globals['_SIGNEDHEADER']._serialized_start=1757
-  _globals['_SIGNEDHEADER']._serialized_end=1860
-  _globals['_BOUNDARYREPLY']._serialized_start=1862
-  _globals['_BOUNDARYREPLY']._serialized_end=1922
+  _globals['_BLOCKREPLY']._serialized_start=669
+  _globals['_BLOCKREPLY']._serialized_end=831
+  _globals['_JOURNALRECORD']._serialized_start=834
+  _globals['_JOURNALRECORD']._serialized_end=1005
+  _globals['_PEERMESSAGE']._serialized_start=1008
+  _globals['_PEERMESSAGE']._serialized_end=1563
+  _globals['_TRANSACTIONFRAME']._serialized_start=1565
+  _globals['_TRANSACTIONFRAME']._serialized_end=1605
+  _globals['_CLOCKPROBE']._serialized_start=1607
+  _globals['_CLOCKPROBE']._serialized_end=1637
+  _globals['_CLOCKREPLY']._serialized_start=1639
+  _globals['_CLOCKREPLY']._serialized_end=1704
+  _globals['_TIP']._serialized_start=1706
+  _globals['_TIP']._serialized_end=1760
+  _globals['_BOUNDARYREQUEST']._serialized_start=1762
+  _globals['_BOUNDARYREQUEST']._serialized_end=1800
+  _globals['_SIGNEDHEADER']._serialized_start=1802
+  _globals['_SIGNEDHEADER']._serialized_end=1923
+  _globals['_BOUNDARYREPLY']._serialized_start=1925
+  _globals['_BOUNDARYREPLY']._serialized_end=1985
 # @@protoc_insertion_point(module_scope)

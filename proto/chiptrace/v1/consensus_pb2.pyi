@@ -207,17 +207,22 @@ class BlockReply(_message.Message):
     FINALIZATION_FIELD_NUMBER: _builtins.int
     BLOCK_HASH_FIELD_NUMBER: _builtins.int
     FROM_HEIGHT_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     block_hash: _builtins.bytes
     """echo of the request"""
     from_height: _builtins.int
     """echo of the request"""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """consecutive, ascending"""
+        """consecutive, ascending; fewer than asked for where they would be too many bytes"""
 
     @_builtins.property
     def finalization(self) -> Global___Certificate:
         """of the last one"""
+
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]:
+        """finalizations of the blocks before the last one, in order"""
 
     def __init__(
         self,
@@ -226,10 +231,11 @@ class BlockReply(_message.Message):
         finalization: Global___Certificate | None = ...,
         block_hash: _builtins.bytes = ...,
         from_height: _builtins.int = ...,
+        earlier: _abc.Iterable[Global___Certificate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_hash", b"block_hash", "blocks", b"blocks", "finalization", b"finalization", "from_height", b"from_height"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_hash", b"block_hash", "blocks", b"blocks", "earlier", b"earlier", "finalization", b"finalization", "from_height", b"from_height"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,10 +465,13 @@ class SignedHeader(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     NEXT_VALIDATORS_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     header: _builtins.bytes
     """Header"""
     next_validators: _builtins.bytes
     """ValidatorSet, where the header's next set differs from its own; else empty"""
+    recovery: _builtins.bytes
+    """Recovery, where the header names one; else empty"""
     @_builtins.property
     def certificate(self) -> Global___Certificate:
         """finalization"""
@@ -473,10 +482,11 @@ class SignedHeader(_message.Message):
         header: _builtins.bytes = ...,
         certificate: Global___Certificate | None = ...,
         next_validators: _builtins.bytes = ...,
+        recovery: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "header", b"header", "next_validators", b"next_validators"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "header", b"header", "next_validators", b"next_validators", "recovery", b"recovery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,6 +110,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     JOIN_PROOF_MISMATCH: _Reason.ValueType  # 106
     """it names a block that this chain has not decided at that height"""
     JOIN_PROOF_UNUSED: _Reason.ValueType  # 107
+    RECOVERED: _Reason.ValueType  # 108
+    """a recovery stands here, which only who accepts it follows"""
+    BAD_RECOVERY: _Reason.ValueType  # 109
+    """it is not for this chain at this height, or names validators that cannot be"""
+    RECOVERY_MISSING: _Reason.ValueType  # 110
+    """the block lacks the recovery that was applied here, or has one that was not"""
+    RECOVERY_CONFLICT: _Reason.ValueType  # 111
+    """another decision stands for that height"""
     POOL_FULL: _Reason.ValueType  # 120
     """Node: nothing was decided about the transaction; or the answer cannot be given."""
     NOT_SYNCED: _Reason.ValueType  # 121
@@ -210,6 +218,14 @@ JOIN_PROOF_STALE: Reason.ValueType  # 105
 JOIN_PROOF_MISMATCH: Reason.ValueType  # 106
 """it names a block that this chain has not decided at that height"""
 JOIN_PROOF_UNUSED: Reason.ValueType  # 107
+RECOVERED: Reason.ValueType  # 108
+"""a recovery stands here, which only who accepts it follows"""
+BAD_RECOVERY: Reason.ValueType  # 109
+"""it is not for this chain at this height, or names validators that cannot be"""
+RECOVERY_MISSING: Reason.ValueType  # 110
+"""the block lacks the recovery that was applied here, or has one that was not"""
+RECOVERY_CONFLICT: Reason.ValueType  # 111
+"""another decision stands for that height"""
 POOL_FULL: Reason.ValueType  # 120
 """Node: nothing was decided about the transaction; or the answer cannot be given."""
 NOT_SYNCED: Reason.ValueType  # 121
@@ -279,6 +295,8 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """a finding and nothing else"""
     CLIENT: _EntryKind.ValueType  # 13
     EVIDENCE: _EntryKind.ValueType  # 14
+    RECOVERY: _EntryKind.ValueType  # 15
+    """the member approved a recovery of the chain"""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
 
@@ -303,6 +321,8 @@ FLAG: EntryKind.ValueType  # 12
 """a finding and nothing else"""
 CLIENT: EntryKind.ValueType  # 13
 EVIDENCE: EntryKind.ValueType  # 14
+RECOVERY: EntryKind.ValueType  # 15
+"""the member approved a recovery of the chain"""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _PartStatus:
@@ -538,6 +558,7 @@ class Header(_message.Message):
     APP_HASH_FIELD_NUMBER: _builtins.int
     VALIDATORS_HASH_FIELD_NUMBER: _builtins.int
     NEXT_VALIDATORS_HASH_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     state_version: _builtins.int
     height: _builtins.int
@@ -548,6 +569,8 @@ class Header(_message.Message):
     """after the parent block"""
     validators_hash: _builtins.bytes
     next_validators_hash: _builtins.bytes
+    recovery: _builtins.bytes
+    """what the block's Recovery hashes to; empty in every block without one"""
     def __init__(
         self,
         *,
@@ -560,10 +583,11 @@ class Header(_message.Message):
         app_hash: _builtins.bytes = ...,
         validators_hash: _builtins.bytes = ...,
         next_validators_hash: _builtins.bytes = ...,
+        recovery: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_hash", b"app_hash", "chain_id", b"chain_id", "height", b"height", "next_validators_hash", b"next_validators_hash", "parent_hash", b"parent_hash", "state_version", b"state_version", "time_ms", b"time_ms", "transactions_root", b"transactions_root", "validators_hash", b"validators_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_hash", b"app_hash", "chain_id", b"chain_id", "height", b"height", "next_validators_hash", b"next_validators_hash", "parent_hash", b"parent_hash", "recovery", b"recovery", "state_version", b"state_version", "time_ms", b"time_ms", "transactions_root", b"transactions_root", "validators_hash", b"validators_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,8 +599,11 @@ class Block(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     header: _builtins.bytes
     """Header"""
+    recovery: _builtins.bytes
+    """Recovery, in the first block of a recovered chain; else empty"""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Transaction"""
@@ -586,14 +613,95 @@ class Block(_message.Message):
         *,
         header: _builtins.bytes = ...,
         transactions: _abc.Iterable[_builtins.bytes] | None = ...,
+        recovery: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "transactions", b"transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "recovery", b"recovery", "transactions", b"transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Block: _TypeAlias = Block  # noqa: Y015
+
+@_typing.final
+class RecoveryDocument(_message.Message):
+    """What members' admin keys sign when a chain has lost its quorum for good: where it goes on, and with whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    BLOCK_HASH_FIELD_NUMBER: _builtins.int
+    APP_HASH_FIELD_NUMBER: _builtins.int
+    VALIDATORS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SIGNED_MS_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.bytes
+    height: _builtins.int
+    """the last one that is final; the set below is in force from the next one"""
+    block_hash: _builtins.bytes
+    """of that height; 32 zero bytes at height 0"""
+    app_hash: _builtins.bytes
+    """after that height"""
+    reason: _builtins.str
+    signed_ms: _builtins.int
+    """when it was drawn up"""
+    nonce: _builtins.bytes
+    """16 bytes"""
+    replaces: _builtins.bytes
+    """hash of an earlier document for this height that came to nothing; empty: none"""
+    @_builtins.property
+    def validators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Validator]:
+        """keys that this chain has never seen"""
+
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.bytes = ...,
+        height: _builtins.int = ...,
+        block_hash: _builtins.bytes = ...,
+        app_hash: _builtins.bytes = ...,
+        validators: _abc.Iterable[Global___Validator] | None = ...,
+        reason: _builtins.str = ...,
+        signed_ms: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        replaces: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_hash", b"app_hash", "block_hash", b"block_hash", "chain_id", b"chain_id", "height", b"height", "nonce", b"nonce", "reason", b"reason", "replaces", b"replaces", "signed_ms", b"signed_ms", "validators", b"validators"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryDocument: _TypeAlias = RecoveryDocument  # noqa: Y015
+
+@_typing.final
+class Recovery(_message.Message):
+    """A document with the approvals that make it one to act on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """RecoveryDocument"""
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]: ...
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        approvals: _abc.Iterable[Global___Signature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recovery: _TypeAlias = Recovery  # noqa: Y015
 
 @_typing.final
 class Validator(_message.Message):
@@ -2225,6 +2333,89 @@ class EvidenceRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvidenceRecord: _TypeAlias = EvidenceRecord  # noqa: Y015
+
+@_typing.final
+class RecoveryRecord(_message.Message):
+    """A recovery that the chain went through; key RECOVERY/<be64 height>. Permanent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    BLOCK_HASH_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    GOVERNANCE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    VALIDATORS_BEFORE_FIELD_NUMBER: _builtins.int
+    VALIDATORS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SIGNED_MS_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """the last one before it"""
+    document: _builtins.bytes
+    """hash of the RecoveryDocument, which the block of height + 1 holds"""
+    block_hash: _builtins.bytes
+    """of `height`"""
+    governance_threshold: _builtins.int
+    """how many had to"""
+    validators_before: _builtins.bytes
+    """hash of the set that lost its quorum"""
+    reason: _builtins.str
+    signed_ms: _builtins.int
+    replaces: _builtins.bytes
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that approved, ascending"""
+
+    @_builtins.property
+    def validators(self) -> Global___ValidatorSet:
+        """the set put in its place"""
+
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        document: _builtins.bytes = ...,
+        block_hash: _builtins.bytes = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        governance_threshold: _builtins.int = ...,
+        validators_before: _builtins.bytes = ...,
+        validators: Global___ValidatorSet | None = ...,
+        reason: _builtins.str = ...,
+        signed_ms: _builtins.int = ...,
+        replaces: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["validators", b"validators"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_hash", b"block_hash", "document", b"document", "governance_threshold", b"governance_threshold", "height", b"height", "members", b"members", "reason", b"reason", "replaces", b"replaces", "signed_ms", b"signed_ms", "validators", b"validators", "validators_before", b"validators_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryRecord: _TypeAlias = RecoveryRecord  # noqa: Y015
+
+@_typing.final
+class RecoveriesRecord(_message.Message):
+    """All recoveries of the chain, so that none can be left out; key RECOVERY. No record: none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """ascending; each has its RecoveryRecord"""
+
+    def __init__(
+        self,
+        *,
+        heights: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heights", b"heights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveriesRecord: _TypeAlias = RecoveriesRecord  # noqa: Y015
 
 @_typing.final
 class StateProof(_message.Message):
