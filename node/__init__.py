@@ -2,6 +2,6 @@
 
 Read in this order; each file imports only those before it:
 config, logs, certificates, journal_file, signer, pool, kept_views, chain_host, peers, admission, driver,
-node_status, services, server, header_watch, relay, testnet_plan, testnet_layout, processes, pairing, testnet, cli_node, cli_relay,
-cli_testnet, cli.
+join_proof, node_status, services, server, header_watch, relay, testnet_plan, testnet_layout, processes, pairing,
+testnet, cli_node, cli_relay, cli_testnet, cli.
 """

@@ -95,6 +95,19 @@ def pin(certificate: bytes) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
+def names(path: Path) -> list[str]:
+    """The hosts and addresses that the certificate in a PEM file is for. Raises Malformed when there are none."""
+    try:
+        found = read_certificate(path).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        found = x509.SubjectAlternativeName([])
+    hosts = found.get_values_for_type(x509.DNSName)
+    hosts += [str(address) for address in found.get_values_for_type(x509.IPAddress)]
+    if not hosts:
+        raise Malformed(f"the certificate {path} is for no host; issue one with --host")
+    return hosts
+
+
 def expires_ms(path: Path) -> int:
     """When the certificate in a PEM file ends, in milliseconds since 1970."""
     return int(read_certificate(path).not_valid_after_utc.timestamp()) * 1_000

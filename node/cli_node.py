@@ -7,8 +7,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from client.clock import now_ms
+from ledger import codec
 from ledger.errors import ChiptraceError
-from node import certificates, server, signer
+from node import certificates, join_proof, server, signer
+from node.config import NodeConfig, read
 
 node = typer.Typer(
     no_args_is_help=True, help="Run a node; make its key and certificates; check its configuration."
@@ -101,6 +103,31 @@ def check(
         _fail(str(error), error.code, as_json=as_json)
     text = "\n".join(f"{name:<12} {value}" for name, value in found.items())
     _tell(found, text, as_json=as_json)
+
+
+@node.command("join-proof")
+def join_proof_command(
+    config: Annotated[Path, typer.Option("--config", help="The configuration of the running node (TOML).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the proof is written.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the running node for the proof that it is in step, with which its key may join the validators.
+
+    It is good for half an hour; give it to whoever submits the proposal (`chiptrace govern submit --join-proof`).
+    Exit 1: the node is not in step, or its key need not join. Example: chiptrace node join-proof --config node.toml -o join
+    """
+    try:
+        proof = join_proof.asked(read(config, NodeConfig))
+        out.write_bytes(codec.encode(proof))
+    except ChiptraceError as error:
+        _fail(str(error), error.code, as_json=as_json)
+    except OSError as error:
+        _fail(f"{out} cannot be written: {error.strerror}", as_json=as_json)
+    _tell(
+        {"proof": str(out), "key": proof.key.hex(), "height": proof.height},
+        f"{out}: the node of {proof.key.hex()} is in step at height {proof.height}",
+        as_json=as_json,
+    )
 
 
 def _tell(value: dict[str, Any], text: str, *, as_json: bool) -> None:

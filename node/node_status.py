@@ -1,13 +1,15 @@
 """Where a node stands, as it says of itself: height, head, view, peers, whether it is in step with the others."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from consensus.quorum import quorum
+from ledger.application import Info
 from node.chain_host import ChainHost
 from node.driver import Driver, Seen
 from node.peers import Peers
 from node.pool import Pool
+from proto.chiptrace.v1.ledger_pb2 import JoinProof
 from proto.chiptrace.v1.node_pb2 import PeerStatus, StatusReply
 
 VERSION: Final = "0.1.0"
@@ -25,6 +27,7 @@ class NodeStatus:
         peers: Peers,
         own_key: bytes | None,
         genesis: bytes,
+        join_proof: Callable[[Info], JoinProof | None],
     ) -> None:
         self._host = host
         self._pool = pool
@@ -32,6 +35,7 @@ class NodeStatus:
         self._peers = peers
         self._own_key = own_key
         self._genesis = genesis
+        self._join_proof = join_proof
 
     @property
     def synced(self) -> bool:
@@ -68,6 +72,10 @@ class NodeStatus:
         )
         if info.height:
             reply.head.CopyFrom(await self._host.header(info.height))
+        # Only a node that is in step gives its word for it.
+        proof = self._join_proof(info) if reply.synced else None
+        if proof is not None:
+            reply.join_proof.CopyFrom(proof)
         if self._host.served is not None:
             reply.proof_height_min, reply.proof_height_max = self._host.served
         for index, validator in enumerate(validators):

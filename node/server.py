@@ -28,7 +28,7 @@ from ledger import genesis, hashes
 from ledger.errors import ChiptraceError, Malformed, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
-from node import certificates, logs, peers, signer
+from node import certificates, join_proof, logs, peers, signer
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
@@ -84,7 +84,13 @@ class Node:
         self._admission = Admission(self._host, self._pool, self._peers.pass_on, self._driver.work_pending)
         self._driver.connect(self._peers, self._admission)
         status = NodeStatus(
-            self._host, self._pool, self._driver, self._peers, self._signer.key, self._genesis
+            self._host,
+            self._pool,
+            self._driver,
+            self._peers,
+            self._signer.key,
+            self._genesis,
+            lambda info: join_proof.made(info, self._signer),
         )
         await self._peers.start()
         self._run("agreement", self._driver.run())

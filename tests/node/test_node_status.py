@@ -18,7 +18,7 @@ def test_asked_before_its_engine_is_made_a_node_is_out_of_step_and_goes_on():
         host = SimpleNamespace(info=info, served=None)
         peers = SimpleNamespace(connected=lambda: frozenset(KEYS))
         driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace())
-        status = NodeStatus(host, [], driver, peers, KEYS[0], b"genesis")
+        status = NodeStatus(host, [], driver, peers, KEYS[0], b"genesis", lambda _: None)
         assert not status.synced
         reply = await status.reply()
         assert (reply.view, reply.synced, len(reply.peers)) == (0, False, 3)
