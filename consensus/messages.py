@@ -13,6 +13,7 @@ from ledger.hashes import HASH_BYTES, SIGNATURE_BYTES, Purpose, signed_bytes
 from proto.chiptrace.v1.consensus_pb2 import (
     BlockReply,
     BlockRequest,
+    BoundaryReply,
     Certificate,
     PeerMessage,
     Proposal,
@@ -22,8 +23,8 @@ from proto.chiptrace.v1.consensus_pb2 import (
 
 # What an honest leader carries takes more bytes than a message has, long before; a liar's must not cost time.
 NULLIFICATIONS_MAX: Final = 16_384
-# Blocks are asked for one at a time.
-BLOCKS_PER_REPLY_MAX: Final = 1
+# One request for decided heights, and so the answer to it, is of at most so many.
+HEIGHTS_PER_REQUEST_MAX: Final = 64
 
 PURPOSES: Final[Mapping["VoteKind.ValueType", Purpose]] = {
     VoteKind.NOTARIZE: Purpose.NOTARIZE,
@@ -74,6 +75,8 @@ def check_shape(message: PeerMessage) -> None:
         _check_block_request(message.block_request)
     elif kind == "block_reply":
         _check_block_reply(message.block_reply)
+    elif kind == "boundary_reply":
+        _check_boundary_reply(message.boundary_reply)
     elif kind is None:
         raise Malformed("a message is empty or of a kind unknown here")
 
@@ -156,11 +159,31 @@ def _check_block_request(request: BlockRequest) -> None:
 
 
 def _check_block_reply(reply: BlockReply) -> None:
+    # 1. A bounded number of blocks, in a bounded number of bytes.
+    if len(reply.blocks) > HEIGHTS_PER_REQUEST_MAX:
+        raise Malformed(
+            f"a reply holds {len(reply.blocks)} blocks; at most {HEIGHTS_PER_REQUEST_MAX} are asked for"
+        )
+    if sum(len(block) for block in reply.blocks) > limits.BLOCK_BYTES_MAX:
+        raise Malformed(f"a reply holds blocks of more than {limits.BLOCK_BYTES_MAX} bytes")
+    # 2. A body alone, by its hash; or heights, each with its own finalization.
+    if reply.block_hash:
+        if len(reply.block_hash) != HASH_BYTES or len(reply.blocks) > 1 or reply.earlier:
+            raise Malformed("a reply to a hash of 32 bytes holds one body at most")
+    elif len(reply.earlier) != max(0, len(reply.blocks) - 1):
+        raise Malformed(
+            f"a reply holds {len(reply.blocks)} blocks and {len(reply.earlier)} earlier finalizations"
+        )
+    for finalization in reply.earlier:
+        _check_certificate_of(finalization, VoteKind.FINALIZE)
     if reply.HasField("finalization"):
         _check_certificate_of(reply.finalization, VoteKind.FINALIZE)
-    if len(reply.block_hash) not in {0, HASH_BYTES}:
-        raise Malformed(f"a reply names a block by {len(reply.block_hash)} bytes")
-    if len(reply.blocks) > BLOCKS_PER_REPLY_MAX:
-        raise Malformed(f"a reply holds {len(reply.blocks)} blocks")
-    if any(len(block) > limits.BLOCK_BYTES_MAX for block in reply.blocks):
-        raise Malformed(f"a reply holds a block of more than {limits.BLOCK_BYTES_MAX} bytes")
+
+
+def _check_boundary_reply(reply: BoundaryReply) -> None:
+    if len(reply.headers) > limits.HEADERS_PER_REPLY_MAX:
+        raise Malformed(
+            f"a reply holds {len(reply.headers)} headers; at most {limits.HEADERS_PER_REPLY_MAX} fit"
+        )
+    for signed in reply.headers:
+        _check_certificate_of(signed.certificate, VoteKind.FINALIZE)

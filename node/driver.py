@@ -37,18 +37,15 @@ from consensus.effects import (
 from consensus.engine import Engine
 from ledger import codec, hashes
 from ledger.errors import Invalid, InvariantBroken
-from ledger.limits import BLOCK_BYTES_MAX, TRANSACTIONS_PER_BLOCK_MAX
-from ledger.store import Store
+from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
 from node.admission import Admission, refused_outcome
 from node.chain_host import ChainHost, Committed
 from node.journal_file import ROTATE_BYTES
 from node.peers import Peers
 from node.pool import Pool
 from node.signer import Signer
+from node.stored_answers import asks_store, stored_answer
 from proto.chiptrace.v1.consensus_pb2 import (
-    BlockReply,
-    BlockRequest,
-    Certificate,
     JournalRecord,
     PeerMessage,
 )
@@ -57,7 +54,7 @@ from proto.chiptrace.v1.ledger_pb2 import Evidence, Operation
 _LOG: Final = logging.getLogger("chiptrace.driver")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
 MESSAGES_PER_PEER_MAX: Final = 256  # waiting; then the peer's stream is not read
-BLOCK_ANSWERS_PER_PEER_MAX: Final = 32  # at the same time
+ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
 EVIDENCE_VALID_MS: Final = 600_000
 
 
@@ -115,8 +112,8 @@ class Driver:
         kind = message.WhichOneof("kind")
         if kind == "transactions":
             self._ready(self._admission).offer(message.transactions.transactions)
-        elif kind == "block_request" and not message.block_request.block_hash:
-            self._spawn_answer(sender, message.block_request)
+        elif asks_store(message):
+            self._spawn_answer(sender, message)
         elif kind is not None:
             if kind == "vote":
                 self.seen[sender] = Seen(message.vote.height, message.vote.view)
@@ -345,15 +342,15 @@ class Driver:
 
     # ---- answers from the store -----------------------------------------------------------------------------
 
-    def _spawn_answer(self, sender: bytes, request: BlockRequest) -> None:
-        if self._answering[sender] < BLOCK_ANSWERS_PER_PEER_MAX:
+    def _spawn_answer(self, sender: bytes, question: PeerMessage) -> None:
+        if self._answering[sender] < ANSWERS_PER_PEER_MAX:
             self._answering[sender] += 1
-            self._spawn(self._answer(sender, request))
+            self._spawn(self._answer(sender, question))
 
-    async def _answer(self, sender: bytes, request: BlockRequest) -> None:
+    async def _answer(self, sender: bytes, question: PeerMessage) -> None:
         try:
-            reply = await self._host.read(lambda store: _decided_block(store, request.from_height))
-            self._ready(self._peers).send(sender, PeerMessage(block_reply=reply))
+            answer = await self._host.read(lambda store: stored_answer(store, question))
+            self._ready(self._peers).send(sender, answer)
         finally:
             self._answering[sender] -= 1
 
@@ -379,14 +376,3 @@ class Driver:
         if part is None:
             raise InvariantBroken("the driver was run before it was connected")
         return part
-
-
-def _decided_block(store: Store, height: int) -> BlockReply:
-    """One decided block with its own finalization; empty where there is none here."""
-    try:
-        block, certificate = store.block(height), store.certificate(height)
-    except Invalid:
-        return BlockReply(from_height=height)
-    if len(block) > BLOCK_BYTES_MAX:
-        raise InvariantBroken(f"block {height} has {len(block)} bytes")
-    return BlockReply(blocks=[block], finalization=Certificate.FromString(certificate), from_height=height)

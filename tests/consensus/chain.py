@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from consensus.messages import signed_vote
 from ledger import block as blocks
-from proto.chiptrace.v1.consensus_pb2 import Certificate, Vote
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Certificate, Vote
 from proto.chiptrace.v1.ledger_pb2 import (
     Block,
     Header,
@@ -78,7 +78,14 @@ def transaction(number: int) -> bytes:
     return Transaction(body=body, signatures=[signature]).SerializeToString(deterministic=True)
 
 
-def block(height: int, parent: bytes, time_ms: int, transactions: list[bytes] | None = None) -> bytes:
+def block(
+    height: int,
+    parent: bytes,
+    time_ms: int,
+    transactions: list[bytes] | None = None,
+    sets: tuple[ValidatorSet, ValidatorSet] | None = None,
+) -> bytes:
+    """`sets`: in force at this height and at the next; none of the names matters to those who know their set."""
     carried = transactions or []
     root = blocks.transactions_root(CHAIN_ID, [blocks.parse_transaction(CHAIN_ID, data) for data in carried])
     header = Header(
@@ -89,8 +96,8 @@ def block(height: int, parent: bytes, time_ms: int, transactions: list[bytes] | 
         parent_hash=parent,
         transactions_root=root,
         app_hash=bytes(32),
-        validators_hash=bytes(32),
-        next_validators_hash=bytes(32),
+        validators_hash=blocks.validators_hash(CHAIN_ID, sets[0]) if sets else bytes(32),
+        next_validators_hash=blocks.validators_hash(CHAIN_ID, sets[1]) if sets else bytes(32),
     ).SerializeToString(deterministic=True)
     return Block(header=header, transactions=carried).SerializeToString(deterministic=True)
 
@@ -123,6 +130,17 @@ class Ledger:
     def set_at(self, height: int) -> ValidatorSet:
         return self.sets[max(start for start in self.sets if start <= height)]
 
+    def boundaries(self, from_height: int) -> BoundaryReply:
+        """The headers from a height on after which another set is in force."""
+        reply = BoundaryReply()
+        for start in sorted(self.sets):
+            if from_height < start <= self.height + 1:
+                data, finalization = self.blocks[start - 2]
+                following = self.sets[start].SerializeToString(deterministic=True)
+                header = Block.FromString(data).header
+                reply.headers.add(header=header, certificate=finalization, next_validators=following)
+        return reply
+
     def due_ms(self) -> int:
         if not self.blocks:
             return 0
@@ -138,4 +156,7 @@ class Ledger:
         if self.blocks:
             parent = Header.FromString(Block.FromString(self.blocks[-1][0]).header)
             time_ms = max(now_ms, parent.time_ms + 1)
-        return block(self.height + 1, self.tip, time_ms, waiting), bool(waiting) or now_ms >= self.due_ms()
+        sets = (self.set_at(self.height + 1), self.set_at(self.height + 2))
+        return block(self.height + 1, self.tip, time_ms, waiting, sets), bool(
+            waiting
+        ) or now_ms >= self.due_ms()

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+from consensus.answers import decided_blocks
 from consensus.effects import (
     BlockBuilt,
     BlockJudged,
@@ -23,7 +24,7 @@ from consensus.effects import (
     WorkPending,
 )
 from consensus.engine import Engine
-from proto.chiptrace.v1.consensus_pb2 import BlockReply, PeerMessage
+from proto.chiptrace.v1.consensus_pb2 import PeerMessage
 from tests.consensus import chain
 
 SETTINGS = EngineSettings(
@@ -146,14 +147,14 @@ class Node:
         self.give(WorkPending())
 
     def receive(self, sender: int, message: PeerMessage) -> None:
-        request = message.block_request
-        if message.HasField("block_request") and not request.block_hash:
-            reply = BlockReply(from_height=request.from_height)
-            if request.to_height <= self.ledger.height:
-                stored = self.ledger.blocks[request.from_height - 1 : request.to_height]
-                reply.blocks.extend(data for data, _ in stored)
-                reply.finalization.CopyFrom(stored[-1][1])
+        if message.HasField("block_request") and not message.block_request.block_hash:
+            ledger = self.ledger
+            reply = decided_blocks(message.block_request, ledger.height, lambda h: ledger.blocks[h - 1])
             self.cluster.send(self.index, chain.key(sender), PeerMessage(block_reply=reply))
+            return
+        if message.HasField("boundary_request"):
+            reply = self.ledger.boundaries(message.boundary_request.from_height)
+            self.cluster.send(self.index, chain.key(sender), PeerMessage(boundary_reply=reply))
             return
         self.give(Received(chain.key(sender), message))
 

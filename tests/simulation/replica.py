@@ -12,8 +12,18 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from consensus import effects
+from consensus.answers import decided_blocks
 from consensus.engine import Engine
-from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certificate, JournalRecord, PeerMessage
+from ledger.limits import HEADERS_PER_REPLY_MAX
+from proto.chiptrace.v1.consensus_pb2 import (
+    BlockRequest,
+    BoundaryReply,
+    Certificate,
+    JournalRecord,
+    PeerMessage,
+    SignedHeader,
+)
+from proto.chiptrace.v1.ledger_pb2 import Block, Header
 from tests.simulation.application import CHAIN_ID, Application, Stored
 from tests.simulation.keys import SimulatedKeys
 from tests.simulation.network import Network
@@ -188,19 +198,36 @@ class Replica:
         self.world.note(self.index, f"hears {sender}: {message.WhichOneof('kind')}", data)
         if message.WhichOneof("kind") == "block_request" and self.serve(sender, message.block_request):
             return
+        if message.WhichOneof("kind") == "boundary_request":
+            self.show_boundaries(sender, message.boundary_request.from_height)
+            return
         self.step(effects.Received(self.keys.public[sender], message))
 
     def serve(self, sender: int, request: BlockRequest) -> bool:
-        """Answer one decided height from the store, as the driver does; bodies by hash are the engine's to answer."""
+        """Answer decided heights from the store, as the driver does; bodies by hash are the engine's to answer."""
         if request.block_hash:
             return False
-        reply = BlockReply(from_height=request.from_height)
-        if 0 < request.from_height <= self.height:
-            stored = self.disk.blocks[request.from_height - 1]
-            reply.blocks.append(stored.block)
-            reply.finalization.CopyFrom(stored.certificate)
+
+        def read(height: int) -> tuple[bytes, Certificate]:
+            return self.disk.blocks[height - 1].block, self.disk.blocks[height - 1].certificate
+
+        reply = decided_blocks(request, self.height, read)
         self.emit(effects.Send(self.keys.public[sender], PeerMessage(block_reply=reply)))
         return True
+
+    def show_boundaries(self, sender: int, from_height: int) -> None:
+        """Answer with the stored headers after which another set is in force, as the driver does."""
+        headers = []
+        for stored in self.disk.blocks[max(0, from_height - 1) :]:
+            data = Block.FromString(stored.block).header
+            header = Header.FromString(data)
+            if header.next_validators_hash != header.validators_hash and len(headers) < HEADERS_PER_REPLY_MAX:
+                following = self.application.set_at(stored.height + 1).SerializeToString(deterministic=True)
+                headers.append(
+                    SignedHeader(header=data, certificate=stored.certificate, next_validators=following)
+                )
+        reply = PeerMessage(boundary_reply=BoundaryReply(headers=headers))
+        self.emit(effects.Send(self.keys.public[sender], reply))
 
     def offer(self, data: bytes) -> None:
         """A transaction reaches this node."""
