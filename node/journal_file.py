@@ -1,11 +1,14 @@
 """The signing record on disk: what this validator has signed and on what grounds, durable before it is sent.
 
-File = marker (8 random bytes) ‖ frame*, frame = marker ‖ u32 length ‖ sha256(payload)[:8] ‖ payload, where the
-payload holds the records of one append, each behind its u32 length; integers big-endian. A frame is fsynced
-before the next is written, so after a crash only the last frame can be torn: it was never acknowledged, so no
-vote that rests on it was sent, and it is cut off (kept aside as .torn-N). A bad frame with a good one behind
-it is damage, not a tear: votes may be missing, and the key must not vote again. The marker is random per file
-so that no bytes of a block pass for a frame.
+File = head ‖ frame*, head = marker (8 random bytes) ‖ u64 start ‖ sha256(marker ‖ start)[:8], frame = marker ‖ u32
+length ‖ sha256(payload)[:8] ‖ payload, where the payload holds the records of one append, each behind its u32 length;
+integers big-endian. A frame is fsynced before the next is written, so after a crash only the last frame can be torn:
+it was never acknowledged, so no vote that rests on it was sent, and it is cut off (kept aside as .torn-N). A bad frame
+with a good one behind it is damage, not a tear: votes may be missing, and the key must not vote again. The marker is
+random per file so that no bytes of a block pass for a frame.
+
+`start` is the number of bytes of frames that were written before this file was begun anew, so that `position`, all
+bytes ever appended for this key, only grows: who noted a position knows a record that is shorter for an old copy.
 
 The file lives beside the validator's key, never in the data directory, and is never part of a backup.
 """
@@ -15,6 +18,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,20 +30,63 @@ from proto.chiptrace.v1.consensus_pb2 import JournalRecord
 MARKER_BYTES: Final = 8
 FRAME_BYTES_MAX: Final = 67_108_864
 ROTATE_BYTES: Final = 8_388_608
+_FILE_HEAD: Final = struct.Struct(f">{MARKER_BYTES}sQ8s")
 _HEAD: Final = struct.Struct(f">{MARKER_BYTES}sI8s")
 _LENGTH: Final = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What stands in a record's file, as far as it is whole."""
+
+    path: Path
+    marker: bytes
+    start: int
+    frames: Sequence[bytes]  # their payloads
+    good: int  # where the last whole frame ends
+    tail: bytes  # what stands behind it: torn, or just being written
+
+    @property
+    def position(self) -> int:
+        """All bytes of frames ever appended for this key."""
+        return self.start + self.good - _FILE_HEAD.size
+
+    def records(self) -> Iterator[JournalRecord]:
+        """The records, oldest first. Raises StoreError when one cannot be read."""
+        for payload in self.frames:
+            yield from _records(payload, self.path)
+
+
+def read(path: Path) -> Content:
+    """The record as it is on disk; nothing is changed. Raises StoreError when it is missing or damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"signing record {path} cannot be read: {error.strerror}") from error
+    if len(data) < _FILE_HEAD.size:
+        raise StoreError(f"signing record {path} is damaged at its start: only {len(data)} bytes are there")
+    marker, start, check = _FILE_HEAD.unpack_from(data)
+    if check != _head_check(marker, start):
+        raise StoreError(f"signing record {path} is damaged at its start: the check of its head fails")
+    frames, good = _frames(data, marker)
+    if good < len(data) and _frame_behind(data, good, marker):
+        raise StoreError(
+            f"signing record {path} is damaged at byte {good} (not a torn end): votes may be missing"
+        )
+    return Content(path, marker, start, frames, good, data[good:])
 
 
 class JournalFile:
     """The journal of one validator key. Any failure is final: the handle refuses everything afterwards."""
 
-    def __init__(self, path: Path, marker: bytes, frames: Sequence[bytes], torn: Path | None) -> None:
-        self.path = path
+    def __init__(self, content: Content, torn: Path | None) -> None:
+        self.path = content.path
         self.torn = torn  # where a torn tail was put aside at opening
-        self._marker = marker
-        self._frames = frames
-        self._bytes = path.stat().st_size
-        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._content = content
+        self._marker = content.marker
+        self._start = content.start
+        self._bytes = content.good
+        self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._failure = ""
 
     @classmethod
@@ -47,36 +94,22 @@ class JournalFile:
         """Start the signing record of a new key. Raises StoreError when there is one already."""
         if path.exists():
             raise StoreError(f"signing record {path} exists already; a key has one signing record, for ever")
-        marker = secrets.token_bytes(MARKER_BYTES)
-        _replace(path, marker)
-        return cls(path, marker, [], None)
+        write_durably(path, _file_head(secrets.token_bytes(MARKER_BYTES), 0))
+        return cls(read(path), None)
 
     @classmethod
     def open(cls, path: Path) -> "JournalFile":
         """Open an existing record and cut a torn tail off. Raises StoreError when it is damaged."""
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"signing record {path} cannot be read: {error.strerror}") from error
-        marker = data[:MARKER_BYTES]
-        if len(marker) < MARKER_BYTES:
-            raise StoreError(f"signing record {path} is damaged at its start; make a new validator key")
-        frames, good = _frames(data, marker)
+        content = read(path)
         torn = None
-        if good < len(data):
-            if _frame_behind(data, good, marker):
-                raise StoreError(
-                    f"signing record {path} is damaged at byte {good} (not a torn end): votes may be missing; "
-                    "this key must not vote again, make a new validator key"
-                )
-            torn = _set_aside(path, data[good:])
-            _cut(path, good)
-        return cls(path, marker, frames, torn)
+        if content.tail:
+            torn = _set_aside(path, content.tail)
+            _cut(path, content.good)
+        return cls(content, torn)
 
     def records(self) -> Iterator[JournalRecord]:
         """The records found at opening, oldest first. Raises StoreError when one cannot be read."""
-        for payload in self._frames:
-            yield from _records(payload, self.path)
+        return self._content.records()
 
     def append(self, records: Sequence[JournalRecord]) -> None:
         """Append these records; they are on disk when it returns: one write, one fsync. Raises StoreError."""
@@ -99,20 +132,27 @@ class JournalFile:
         self._check()
         marker = secrets.token_bytes(MARKER_BYTES)
         try:
-            data = marker + (_frame(marker, records) if records else b"")
-            _replace(self.path, data)
+            start = self.position
+            data = _file_head(marker, start) + (_frame(marker, records) if records else b"")
+            write_durably(self.path, data)
             fresh = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             self._fail(error)
         os.close(self._handle)
         self._handle = fresh
         self._marker = marker
+        self._start = start
         self._bytes = len(data)
 
     @property
     def bytes(self) -> int:
         """Size of the file."""
         return self._bytes
+
+    @property
+    def position(self) -> int:
+        """All bytes of frames ever appended for this key, and durable; it never shrinks."""
+        return self._start + self._bytes - _FILE_HEAD.size
 
     def close(self) -> None:
         """Close the file; nothing needs flushing."""
@@ -129,6 +169,14 @@ class JournalFile:
         raise StoreError(
             f"signing record {self.path} cannot be written: {error}; the node must stop"
         ) from error
+
+
+def _head_check(marker: bytes, start: int) -> bytes:
+    return hashlib.sha256(marker + start.to_bytes(8, "big")).digest()[:8]
+
+
+def _file_head(marker: bytes, start: int) -> bytes:
+    return _FILE_HEAD.pack(marker, start, _head_check(marker, start))
 
 
 def _frame(marker: bytes, records: Sequence[JournalRecord]) -> bytes:
@@ -154,7 +202,7 @@ def _frame_at(data: bytes, start: int, marker: bytes) -> bytes | None:
 def _frames(data: bytes, marker: bytes) -> tuple[list[bytes], int]:
     """The payloads from the start on, and where the first bad byte stands (the end, if none)."""
     payloads: list[bytes] = []
-    position = MARKER_BYTES
+    position = _FILE_HEAD.size
     while (payload := _frame_at(data, position, marker)) is not None:
         payloads.append(payload)
         position += _HEAD.size + len(payload)
@@ -186,11 +234,21 @@ def _records(payload: bytes, path: Path) -> Iterator[JournalRecord]:
         yield record
 
 
+def torn_tails(path: Path) -> list[Path]:
+    """The torn tails of this record that were put aside, oldest first."""
+    found = path.parent.glob(f"{path.name}.torn-*")
+    return sorted(found, key=lambda torn: (len(torn.name), torn.name))
+
+
 def _set_aside(path: Path, tail: bytes) -> Path:
+    """Keep the torn tail, durably, before it is cut off."""
     number = 1
     while (torn := path.with_name(f"{path.name}.torn-{number}")).exists():
         number += 1
-    torn.write_bytes(tail)
+    try:
+        write_durably(torn, tail)
+    except OSError as error:
+        raise StoreError(f"the torn end of signing record {path} cannot be kept aside: {error}") from error
     return torn
 
 
@@ -205,7 +263,7 @@ def _cut(path: Path, size: int) -> None:
         os.close(handle)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
     """Write a whole file durably, then let it take the name: file, rename, directory."""
     fresh = path.with_name(path.name + ".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -216,8 +274,13 @@ def _replace(path: Path, data: bytes) -> None:
     finally:
         os.close(handle)
     fresh.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)

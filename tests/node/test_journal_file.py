@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import StoreError
-from node.journal_file import MARKER_BYTES, JournalFile
+from node.journal_file import JournalFile, read
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, JournalRecord, Vote
+
+HEAD_BYTES = 24  # of the file
 
 
 def vote(view, size=0):
@@ -64,7 +66,7 @@ def test_a_flipped_bit_before_the_last_append_is_damage_and_never_cut_away(tmp_p
         journal.append([vote(view, 40)])
     journal.close()
     damaged = bytearray(path.read_bytes())
-    position = data.draw(st.integers(MARKER_BYTES, end - 1))
+    position = data.draw(st.integers(HEAD_BYTES, end - 1))
     damaged[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(damaged)
 
@@ -77,7 +79,7 @@ def test_bytes_that_imitate_a_frame_inside_a_torn_one_do_not_pass_for_damage(tmp
     """A transaction could carry the bytes of a frame; the random marker keeps them from counting."""
     other = JournalFile.create(tmp_path / "other")
     other.append([vote(9)])
-    imitation = (tmp_path / "other").read_bytes()[MARKER_BYTES:]
+    imitation = (tmp_path / "other").read_bytes()[HEAD_BYTES:]
     journal = JournalFile.create(tmp_path / "journal")
     journal.append([JournalRecord(vote=Vote(signature=imitation))])
     journal.close()
@@ -85,6 +87,68 @@ def test_bytes_that_imitate_a_frame_inside_a_torn_one_do_not_pass_for_damage(tmp
     whole = (tmp_path / "journal").read_bytes()
     (tmp_path / "journal").write_bytes(whole[:-1])
     assert reopened(tmp_path / "journal")[0] == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.integers(0, 200)), max_size=12), st.integers(0, 24 * 8 - 1))
+def test_a_position_counts_all_that_was_ever_appended_and_its_head_is_checked(tmp_path_factory, steps, bit):
+    """None: begun anew. The position grows with every append, is kept by a rotation, and found again at opening."""
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    journal = JournalFile.create(path)
+    appended = 0
+    for size in steps:
+        before = (journal.position, journal.bytes)
+        if size is None:
+            journal.rotate([])
+            assert journal.position == before[0]
+        else:
+            journal.append([vote(1, size)])
+            assert journal.position - before[0] == journal.bytes - before[1] > size
+            appended += 1
+    position = journal.position
+    journal.close()
+    assert (position > 0) == (appended > 0)
+    again = JournalFile.open(path)
+    assert again.position == position
+    again.close()
+    damaged = bytearray(path.read_bytes())
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    with pytest.raises(StoreError, match="damaged"):
+        JournalFile.open(path)
+
+
+def test_reading_changes_nothing_and_tells_of_a_tail(tmp_path):
+    path = tmp_path / "journal"
+    journal = JournalFile.create(path)
+    journal.append([vote(1)])
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"torn")
+    content = read(path)
+    assert (views(content), content.tail, content.good) == ([1], b"torn", len(whole))
+    assert path.read_bytes() == whole + b"torn"
+
+
+def test_a_torn_tail_is_durable_aside_before_it_is_cut(tmp_path, monkeypatch):
+    path = tmp_path / "journal"
+    JournalFile.create(path).close()
+    path.write_bytes(path.read_bytes() + b"torn")
+    steps = []
+    real_sync, real_cut = os.fsync, os.ftruncate
+
+    def sync(handle):
+        steps.append(os.readlink(f"/proc/self/fd/{handle}").rpartition("/")[2])
+        real_sync(handle)
+
+    def cut(handle, size):
+        steps.append("cut")
+        real_cut(handle, size)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "ftruncate", cut)
+    JournalFile.open(path).close()
+    assert steps == ["journal.torn-1.new", tmp_path.name, "cut", "journal"]
 
 
 def test_each_torn_tail_gets_its_own_file_and_appending_goes_on(tmp_path):

@@ -1,12 +1,16 @@
 """A key and its signing record: without the whole record the key must not vote."""
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ledger import hashes
 from ledger.errors import InvariantBroken, Malformed, StoreError
 from node import signer
 from node.signer import KEY_FILE, RECORD_FILE, Signer
-from proto.chiptrace.v1.consensus_pb2 import JournalRecord
+from proto.chiptrace.v1.consensus_pb2 import FINALIZE, NOTARIZE, JournalRecord, Vote
 
 
 @pytest.fixture
@@ -96,3 +100,212 @@ def test_a_key_is_held_by_one_process_at_a_time(directory):
         Signer(directory)
     first.close()
     Signer(directory).close()
+
+
+# ---- a record that is older than its store ---------------------------------------------------------------
+
+
+def vote(height, view, kind=NOTARIZE):
+    return JournalRecord(vote=Vote(kind=kind, height=height, view=view, block_hash=b"h" * 32))
+
+
+def opened(directory, request):
+    found = Signer(directory)
+    request.addfinalizer(found.close)
+    return found
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from(["vote", "follow", "rotate", "restart", "copy"]), max_size=25), st.booleans())
+def test_only_a_record_that_is_shorter_than_the_store_saw_is_refused(tmp_path_factory, steps, put_back):
+    """A node that votes, follows, restarts and rotates in any order is never refused; a copy is, exactly if votes
+    that a later height's note knows of are missing in it."""
+    directory = tmp_path_factory.mktemp("keys")
+    signer.create(directory)
+    record = directory / RECORD_FILE
+    copy, lost = record.read_bytes(), 0
+    ours, note, height, since_note = Signer(directory), b"", 1, 0
+    for step in steps:
+        if step == "copy":
+            copy, lost = record.read_bytes(), 0
+        elif step == "vote":
+            ours.append([JournalRecord(height=height), vote(height, 1)])
+            since_note += 1
+        elif step == "rotate":
+            ours.rotate_above(0, height)
+            since_note += 1
+        elif step == "restart":
+            ours.close()
+            ours = Signer(directory)
+            ours.compare(note)
+            assert ours.may_vote
+        if step in {"vote", "follow"}:
+            note, height = ours.note(), height + 1  # the height is decided and stored
+            lost += since_note
+            since_note = 0
+    ours.close()
+    if put_back:
+        record.write_bytes(copy)
+    again = Signer(directory)
+    try:
+        again.compare(note)
+        assert again.may_vote == (not put_back or lost == 0)
+    finally:
+        again.close()
+
+
+def test_a_key_once_found_with_an_old_record_stays_refused_without_its_database(directory, request):
+    first = Signer(directory)
+    old = (directory / RECORD_FILE).read_bytes()
+    first.append([vote(3, 1)])
+    note = first.note()
+    first.close()
+    (directory / RECORD_FILE).write_bytes(old)
+    again = Signer(directory)
+    assert again.may_vote
+    again.compare(note)
+    assert not again.may_vote
+    assert again.note() == b""  # the store keeps the note that knows more
+    assert "older than the database" in again.trouble
+    with pytest.raises(InvariantBroken):
+        again.sign(b"data")
+    again.close()
+    last = opened(directory, request)
+    last.compare(b"")  # the database was deleted
+    assert not last.may_vote
+    assert "older than the database" in signer.inspect(directory).trouble
+
+
+def test_a_note_about_another_key_says_nothing(directory, request):
+    ours = opened(directory, request)
+    ours.compare(b"k" * 32 + (10**6).to_bytes(8, "big"))
+    ours.compare(b"")
+    assert ours.may_vote
+
+
+def test_a_tear_below_what_the_store_saw_is_no_tear(directory, request):
+    """The last append was acknowledged, and noted; then the disk spoilt its end."""
+    first = Signer(directory)
+    first.append([vote(3, 1)])
+    note = first.note()
+    first.close()
+    record = directory / RECORD_FILE
+    record.write_bytes(record.read_bytes()[:-1])
+    again = opened(directory, request)
+    assert again.may_vote
+    again.compare(note)
+    assert not again.may_vote
+
+
+# ---- a new key -----------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_put_aside_with_all_that_is_known_of_it_and_a_new_one_made(directory, request):
+    first = Signer(directory)
+    first.append([vote(3, 1)])
+    first.close()
+    record = (directory / RECORD_FILE).read_bytes()
+    seed = (directory / KEY_FILE).read_bytes()
+    old, new = signer.retire_and_create(directory)
+    assert (old, new != old) == (first.key, True)
+    aside = directory / "retired" / old.hex()
+    assert ((aside / KEY_FILE).read_bytes(), (aside / RECORD_FILE).read_bytes()) == (seed, record)
+    ours = opened(directory, request)
+    assert (ours.key, ours.may_vote, list(ours.take_records())) == (new, True, [])
+    assert signer.inspect(directory).retired == [old.hex()]
+
+
+def test_a_retired_key_never_votes_again_even_with_its_record(directory, request):
+    old, _ = signer.retire_and_create(directory)
+    aside = directory / "retired" / old.hex()
+    for name in (KEY_FILE, RECORD_FILE):
+        (aside / name).rename(directory / name)
+    ours = opened(directory, request)
+    assert (ours.key, ours.may_vote) == (old, False)
+    assert "retired" in ours.trouble
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_rotation_that_is_cut_off_leaves_no_key_that_votes_twice_and_can_be_done_again(
+    directory, monkeypatch, step, request
+):
+    ours = Signer(directory)
+    ours.append([vote(3, 1)])
+    ours.close()
+    moved = []
+    real = type(directory).rename
+
+    def rename(path, target):
+        if len(moved) == step:
+            raise KeyboardInterrupt
+        moved.append(path)
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(directory), "rename", rename)
+        with contextlib.suppress(KeyboardInterrupt):
+            signer.retire_and_create(directory)
+    cut = Signer(directory)
+    assert not cut.may_vote or cut.key != ours.key
+    cut.close()
+    _, new = signer.retire_and_create(directory)
+    last = opened(directory, request)
+    assert (last.key, last.may_vote) == (new, True)
+    kept = directory / "retired" / ours.key.hex()
+    assert {KEY_FILE, RECORD_FILE} <= {item.name for item in kept.iterdir()}
+
+
+def test_a_key_is_not_replaced_while_a_node_holds_it(directory, request):
+    ours = opened(directory, request)
+    before = (directory / KEY_FILE).read_bytes()
+    with pytest.raises(StoreError, match="another process votes"):
+        signer.retire_and_create(directory)
+    assert (directory / KEY_FILE).read_bytes() == before
+    assert ours.may_vote
+
+
+def test_where_there_never_was_a_key_none_is_replaced(tmp_path):
+    with pytest.raises(Malformed, match="chiptrace node key"):
+        signer.retire_and_create(tmp_path)
+
+
+# ---- what people see -------------------------------------------------------------------------------------------
+
+
+def test_the_directory_tells_backups_to_skip_it(directory):
+    assert (
+        (directory / "CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+    )
+
+
+def test_the_signing_state_is_read_beside_a_running_node_and_changes_nothing(directory, request):
+    ours = opened(directory, request)
+    ours.append([JournalRecord(height=3), vote(3, 1)])
+    ours.append([JournalRecord(height=4), vote(4, 1), vote(4, 1, FINALIZE)])
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    found = signer.inspect(directory)
+    assert (found.key, found.trouble, found.height) == (ours.key, "", 4)
+    assert [(v.height, v.view, v.kind) for v in found.votes] == [(4, 1, NOTARIZE), (4, 1, FINALIZE)]
+    assert found.last_vote == found.votes[-1]
+    assert (found.size, found.tail_bytes) == ((directory / RECORD_FILE).stat().st_size, 0)
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+
+
+def test_the_last_vote_outlives_a_record_begun_anew(directory, request):
+    ours = opened(directory, request)
+    ours.append([JournalRecord(height=3), vote(3, 2)])
+    position = signer.inspect(directory).position
+    ours.rotate_above(0, 4)
+    found = signer.inspect(directory)
+    assert (found.last_vote.height, found.last_vote.view, found.height, found.votes) == (3, 2, 4, [])
+    assert found.position > position
+
+
+def test_a_torn_tail_is_shown_before_and_after_it_is_cut(directory, request, caplog):
+    record = directory / RECORD_FILE
+    record.write_bytes(record.read_bytes() + b"torn")
+    assert signer.inspect(directory).tail_bytes == 4
+    opened(directory, request)
+    found = signer.inspect(directory)
+    assert (found.tail_bytes, [torn.read_bytes() for torn in found.torn]) == (0, [b"torn"])
+    assert "a torn end of the signing record was cut off" in caplog.text
