@@ -58,9 +58,8 @@ def record(context: Context, evidence: Evidence) -> None:
         raise _refused(f"the validator set of height {evidence.height} is not known here")
     key = judge(context.chain_id, validators, evidence)
     first = _vote(evidence.first, "first")
-    place = key + first.height.to_bytes(8, "big") + first.view.to_bytes(8, "big")
-    record_key = state.evidence_key(hashes.tagged_hash(Purpose.EVIDENCE, context.chain_id, place))
-    if context.overlay.get(record_key) is not None:
+    at = record_key(context.chain_id, key, first.height, first.view)
+    if context.overlay.get(at) is not None:
         raise Refused("this validator's fault at this height and view is recorded", Reason.REPEATED)
     names = {validator.key: validator.member for validator in validators.validators}
     member_key = state.member_key(names[key])
@@ -70,7 +69,13 @@ def record(context: Context, evidence: Evidence) -> None:
     context.enter(member_key, member.history, EntryKind.EVIDENCE)
     state.save(context.overlay, member_key, member)
     fault = EvidenceRecord(member=names[key], key=key, height=evidence.height, recorded_at=context.height)
-    state.save(context.overlay, record_key, fault)
+    state.save(context.overlay, at, fault)
+
+
+def record_key(chain_id: bytes, key: bytes, height: int, view: int) -> bytes:
+    """Where the state keeps the EvidenceRecord of a validator's fault at a height and view."""
+    place = key + height.to_bytes(8, "big") + view.to_bytes(8, "big")
+    return state.evidence_key(hashes.tagged_hash(Purpose.EVIDENCE, chain_id, place))
 
 
 def _vote(data: bytes, which: str) -> Vote:
