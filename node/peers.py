@@ -22,7 +22,7 @@ import grpc
 from ledger import codec
 from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
-from node import certificates
+from node import certificates, tls_port
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig, split_address
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, TransactionFrame
@@ -116,6 +116,7 @@ class _Line:
         self._reached = reached
         self._stopped = False
         self._trouble = ""
+        self.task: asyncio.Task[None] | None = None  # that runs the line
 
     async def run(self) -> None:
         pause_ms = RECONNECT_MS_MIN
@@ -136,9 +137,16 @@ class _Line:
             await asyncio.sleep(pause_ms / 1_000)
             pause_ms = min(self._pause_ms_max, pause_ms * 2)
 
+    def start(self) -> None:
+        """Call from now on."""
+        self.task = asyncio.create_task(self.run())
+
     def stop(self) -> None:
-        """Call no more; the task that runs the line still has to be cancelled."""
+        """Call no more."""
         self._stopped = True
+        self.connected = False
+        if self.task is not None:
+            self.task.cancel()
 
     def _lost(self, trouble: str) -> None:
         """Say it once per cause, not once per attempt."""
@@ -203,23 +211,29 @@ class _Door(node_pb2_grpc.PeerServicer):
     """The incoming side: who calls is decided by the certificate, and only validators may."""
 
     def __init__(self, peers: Sequence[PeerConfig], hello: grpc.aio.Metadata, receive: Receive) -> None:
-        self._keys = {peer.pin: bytes.fromhex(peer.key) for peer in peers}
+        self.admit(peers)
         self._hello = hello
         self._receive = receive
         self._streams: Counter[bytes] = Counter()
+
+    def admit(self, peers: Sequence[PeerConfig]) -> None:
+        """Let these in from now on; the streams of others end with their next frame."""
+        self._keys = {peer.pin: bytes.fromhex(peer.key) for peer in peers}
 
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self,
         request_iterator: AsyncIterator[PeerFrame],
         context: grpc.aio.ServicerContext[PeerFrame, PeerFrame],
     ) -> None:
-        key = await self._caller(context)
+        shown, key = await self._caller(context)
         if self._streams[key] >= STREAMS_PER_VALIDATOR_MAX:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this validator holds too many streams")
         self._streams[key] += 1
         try:
             await context.send_initial_metadata(self._hello)
             async for frame in request_iterator:
+                if self._keys.get(shown) != key:
+                    raise Malformed("this node knows the caller as a validator no longer")
                 await self._receive(key, codec.decode(PeerMessage, frame.message, PEER_MESSAGE_BYTES_MAX))
         except Malformed as error:
             _LOG.warning("frame refused", extra={"peer": key.hex(), "cause": str(error)})
@@ -227,12 +241,14 @@ class _Door(node_pb2_grpc.PeerServicer):
         finally:
             self._streams[key] -= 1
 
-    async def _caller(self, context: grpc.aio.ServicerContext[PeerFrame, PeerFrame]) -> bytes:
-        shown = b"".join(context.auth_context().get("x509_pem_cert", ()))
+    async def _caller(self, context: grpc.aio.ServicerContext[PeerFrame, PeerFrame]) -> tuple[str, bytes]:
+        """Pin and key of the validator that calls; ends the call of anyone else."""
+        certificate = b"".join(context.auth_context().get("x509_pem_cert", ()))
         try:
-            key = self._keys.get(certificates.pin(shown))
+            shown = certificates.pin(certificate)
         except Malformed:
-            key = None
+            shown = ""
+        key = self._keys.get(shown)
         if key is None:
             _LOG.warning("caller refused", extra={"peer": context.peer(), "cause": "not a pinned validator"})
             await context.abort(
@@ -246,7 +262,7 @@ class _Door(node_pb2_grpc.PeerServicer):
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"{name} is {value!r} here and {theirs.get(name)!r} there: another chain, or upgrade one of the nodes",
                 )
-        return key
+        return shown, key
 
 
 class Peers:
@@ -265,23 +281,43 @@ class Peers:
         metadata = grpc.aio.Metadata(*hello)
         self._port = port
         self._tls = tls
-        self._lines = {bytes.fromhex(peer.key): _Line(peer, tls, port, metadata, reached) for peer in peers}
+        self._hello = metadata
+        self._reached = reached
+        self._lines: dict[bytes, _Line] = {}
         self._door = _Door(peers, metadata, receive)
         self._server: grpc.aio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._filling: list[bytes] = []
         self._filling_bytes = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
+        self.replace(peers)
 
     async def start(self) -> None:
         """Open the consensus port and call every validator. Raises OSError when the port is taken."""
         server = grpc.aio.server(options=_SERVER_OPTIONS)
         node_pb2_grpc.add_PeerServicer_to_server(self._door, server)
-        bind(server, self._port.listen, self._tls)
+        tls_port.bind(server, self._port.listen, self._tls)
         await server.start()
         self._server = server
-        self._tasks = [asyncio.create_task(line.run()) for line in self._lines.values()]
+        for line in self._lines.values():
+            line.start()
+
+    def replace(self, peers: Sequence[PeerConfig]) -> tuple[list[str], list[str]]:
+        """Know these validators from now on; whose line begins and whose ends, by member. Lines to those who stay
+        the same are left alone; one of whom anything changed is called anew."""
+        wanted = {bytes.fromhex(peer.key): peer for peer in peers}
+        ended = [line for key, line in self._lines.items() if wanted.get(key) != line.peer]
+        for line in ended:
+            line.stop()
+            del self._lines[line.key]
+        fresh = [peer for key, peer in wanted.items() if key not in self._lines]
+        for peer in fresh:
+            line = _Line(peer, self._tls, self._port, self._hello, self._reached)
+            self._lines[line.key] = line
+            if self._server is not None:
+                line.start()
+        self._door.admit(peers)
+        return [peer.member for peer in fresh], [line.peer.member for line in ended]
 
     def send(self, to: bytes | None, message: PeerMessage) -> None:
         """Queue a message for one validator, or for all others (None)."""
@@ -317,9 +353,8 @@ class Peers:
         await asyncio.sleep(0.05)
         for line in self._lines.values():
             line.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(0.2)
 
@@ -336,58 +371,3 @@ class Peers:
         self._filling_bytes = 0
         for line in self._lines.values():
             line.outbox.put(frame, transactions=True)
-
-
-def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:
-    """Open a mutual-TLS port; a certificate that is renewed in its file is shown from then on, without a restart.
-
-    Raises OSError naming the address when it is taken, Malformed without files.
-    """
-    served = _Served(tls)
-    credentials = grpc.dynamic_ssl_server_credentials(
-        served.current,
-        served.renewed,  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know
-        require_client_authentication=True,
-    )
-    try:
-        bound = server.add_secure_port(listen, credentials)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {listen}: {error}; is another node running there?") from None
-    if bound == 0:
-        raise OSError(f"cannot listen on {listen}; is another node running there?")
-
-
-class _Served:
-    """The certificate a port shows, read again when its file has changed."""
-
-    def __init__(self, tls: TlsConfig) -> None:
-        self._tls = tls
-        self._read_at_ns = tls.certificate.stat().st_mtime_ns if tls.certificate.exists() else 0
-        self.current = self._read()
-
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The new configuration, or None while nothing has changed. Called by gRPC for every handshake."""
-        try:
-            changed_ns = self._tls.certificate.stat().st_mtime_ns
-            if changed_ns == self._read_at_ns:
-                return None
-            fresh = self._read()
-        except (OSError, Malformed) as error:
-            _LOG.error(
-                "the renewed certificate cannot be read; the old one is shown", extra={"cause": str(error)}
-            )
-            return None
-        self._read_at_ns = changed_ns
-        self.current = fresh
-        _LOG.info("certificate renewed", extra={"file": str(self._tls.certificate)})
-        return fresh
-
-    def _read(self) -> grpc.ServerCertificateConfiguration:
-        files = (self._tls.private_key, self._tls.certificate, self._tls.ca)
-        try:
-            key, certificate, authority = (path.read_bytes() for path in files)
-        except OSError as error:
-            raise Malformed(
-                f"{error.filename} cannot be read: {error.strerror}; issue the certificate"
-            ) from None
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)

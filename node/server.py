@@ -3,17 +3,18 @@
 Order of start: database, signing record, lines to the validators, agreement, client port. The client port answers
 from the start, but its health is NOT_SERVING, and it takes no transactions, until the node is in step.
 Order of stop (SIGTERM, SIGINT): no new transactions, no new blocks, a moment for what is decided to be stored, then
-ports, database and signing record are closed. Whatever says that the disk failed, or that we broke our own rules,
-ends the process at once, non-zero: a node that goes on after that does harm.
+ports, database and signing record are closed. SIGHUP: the [[peers]] of the configuration are read again. Whatever
+says that the disk failed, or that we broke our own rules, ends the process at once, non-zero: a node that goes on
+after that does harm.
 """
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from ledger import genesis, hashes
 from ledger.errors import ChiptraceError, Malformed, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
-from node import certificates, join_proof, logs, peers, signer
+from node import certificates, join_proof, logs, signer, tls_port
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
@@ -53,8 +54,9 @@ EXIT_FAILED: Final = 1
 class Node:
     """The parts of one node, in the order in which they are started."""
 
-    def __init__(self, config: NodeConfig) -> None:
-        self._config = config
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._config = config = read(path, NodeConfig)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._genesis = _read_genesis(config.genesis)
         self._host = ChainHost(
@@ -72,7 +74,7 @@ class Node:
         config = self._config
         config.data_dir.mkdir(parents=True, exist_ok=True)
         info = await self._host.start(self._genesis)
-        settings = EngineSettings(**asdict(config.consensus))
+        settings = EngineSettings(**dataclasses.asdict(config.consensus))
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
         hello = (
             ("chiptrace-chain", info.chain_id.hex()),
@@ -115,6 +117,19 @@ class Node:
         """Returns never, or raises what the node must stop for."""
         await self._failed
 
+    def reread(self) -> None:
+        """Take over the [[peers]] of the configuration file as it is now; all else in it waits for a restart. A file
+        with anything wrong changes nothing."""
+        try:
+            config = read(self._path, NodeConfig)
+        except ChiptraceError as error:
+            _LOG.error("the configuration cannot be read again; nothing changes", extra={"cause": str(error)})
+            return
+        begun, ended = self._peers.replace(config.peers)
+        self._unknown.clear()
+        others = dataclasses.replace(config, peers=self._config.peers) != self._config
+        _LOG.info("peers read again", extra={"new": begun, "gone": ended, "restart_for_the_rest": others})
+
     async def stop(self) -> None:
         """Drain and close; what is decided is stored."""
         self._admission.close()
@@ -147,7 +162,7 @@ class Node:
         service = ChainService(self._host, self._admission, status, clients, self._fail)
         node_pb2_grpc.add_ChainServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        peers.bind(server, clients.listen, self._config.tls)
+        tls_port.bind(server, clients.listen, self._config.tls)
         await self._say(serving=False)
         await server.start()
         self._server = server
@@ -175,7 +190,7 @@ class Node:
             if not known and validator.key not in self._unknown:
                 self._unknown.add(validator.key)
                 _LOG.warning(
-                    "a validator of the set has no [[peers]] entry here; add one and restart",
+                    "a validator of the set has no [[peers]] entry here; add one and send SIGHUP",
                     extra={"member": validator.member, "key": validator.key.hex()},
                 )
 
@@ -247,17 +262,18 @@ def run(path: Path) -> int:
     logs.start(config.log_level, config.log_file)
     sys.setswitchinterval(SWITCH_SECONDS)
     hashes.self_test()
-    return asyncio.run(_run(config))
+    return asyncio.run(_run(path))
 
 
-async def _run(config: NodeConfig) -> int:
+async def _run(path: Path) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        node = Node(config)
+        node = Node(path)
         await node.start()
+        loop.add_signal_handler(signal.SIGHUP, node.reread)
     except (ChiptraceError, OSError) as error:
         _LOG.critical("the node cannot start", extra={"cause": str(error)})
         return EXIT_FAILED

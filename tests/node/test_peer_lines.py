@@ -10,6 +10,7 @@ def test_an_error_nobody_foresaw_is_logged_and_the_line_tried_again(monkeypatch)
     monkeypatch.setattr(peers, "RECONNECT_MS_MIN", 1)
     line = object.__new__(peers._Line)
     line.peer, line.connected = SimpleNamespace(member="odd"), False
+    line.task = None
     line._stopped, line._trouble, line._pause_ms_max = False, "", 1
     tries, lost = [], []
 

@@ -283,3 +283,46 @@ def test_the_outbox_is_bounded_prefers_consensus_and_drops_the_oldest(frames, me
         assert outbox.dropped == len(frames) - len(consensus + transactions)
 
     asyncio.run(scenario())
+
+
+# ---- who is known, changed while the node runs
+
+
+def test_a_validator_is_known_from_when_it_is_named_and_until_it_is_not(consortium, run):
+    async def scenario():
+        a, b = consortium.node("a", ""), consortium.node("b", "a")
+        async with running(a, b):
+            await asyncio.sleep(0.2)
+            assert not b.connected()  # a refuses a caller it does not know
+            assert a.replace([consortium.peer("b")]) == (["b"], [])
+            await until(lambda: a.connected() and b.connected())
+            b.send(None, vote(1))
+            await until(lambda: a.inbox)
+            # The same again changes nothing, and no line is called anew.
+            assert a.replace([consortium.peer("b")]) == ([], [])
+            assert a.connected()
+            assert a.replace([]) == ([], ["b"])
+            assert not a.connected()
+            assert not a.knows(key("b"))
+            b.send(None, vote(2))
+            await until(lambda: not b.connected())
+        assert [message.vote.view for _, message in a.inbox] == [1]
+
+    run(scenario())
+
+
+def test_a_validator_whose_pin_changed_is_called_anew(consortium, run):
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(a, b):
+            await until(lambda: a.connected() and b.connected())
+            assert a.replace([consortium.peer("b", pin="0" * 64)]) == (["b"], ["b"])
+            await asyncio.sleep(0.3)
+            assert not a.connected()
+            b.send(None, vote(2))
+            await until(lambda: not b.connected())
+            assert a.replace([consortium.peer("b")]) == (["b"], ["b"])
+            await until(lambda: a.connected() and b.connected())
+        assert not a.inbox
+
+    run(scenario())

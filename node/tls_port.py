@@ -1,0 +1,66 @@
+"""A mutual-TLS port whose certificate may be renewed while it is open."""
+
+import logging
+from typing import Final
+
+import grpc
+
+from ledger.errors import Malformed
+from node.config import TlsConfig
+
+_LOG: Final = logging.getLogger("chiptrace.tls")
+
+
+def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:
+    """Open a mutual-TLS port; a certificate that is renewed in its file is shown from then on, without a restart.
+
+    Raises OSError naming the address when it is taken, Malformed without files.
+    """
+    served = _Served(tls)
+    credentials = grpc.dynamic_ssl_server_credentials(
+        served.current,
+        served.renewed,  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know
+        require_client_authentication=True,
+    )
+    try:
+        bound = server.add_secure_port(listen, credentials)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {listen}: {error}; is another node running there?") from None
+    if bound == 0:
+        raise OSError(f"cannot listen on {listen}; is another node running there?")
+
+
+class _Served:
+    """The certificate a port shows, read again when its file has changed."""
+
+    def __init__(self, tls: TlsConfig) -> None:
+        self._tls = tls
+        self._read_at_ns = tls.certificate.stat().st_mtime_ns if tls.certificate.exists() else 0
+        self.current = self._read()
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """The new configuration, or None while nothing has changed. Called by gRPC for every handshake."""
+        try:
+            changed_ns = self._tls.certificate.stat().st_mtime_ns
+            if changed_ns == self._read_at_ns:
+                return None
+            fresh = self._read()
+        except (OSError, Malformed) as error:
+            _LOG.error(
+                "the renewed certificate cannot be read; the old one is shown", extra={"cause": str(error)}
+            )
+            return None
+        self._read_at_ns = changed_ns
+        self.current = fresh
+        _LOG.info("certificate renewed", extra={"file": str(self._tls.certificate)})
+        return fresh
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        files = (self._tls.private_key, self._tls.certificate, self._tls.ca)
+        try:
+            key, certificate, authority = (path.read_bytes() for path in files)
+        except OSError as error:
+            raise Malformed(
+                f"{error.filename} cannot be read: {error.strerror}; issue the certificate"
+            ) from None
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
