@@ -21,7 +21,7 @@ loss         the chance that a segment of 1,448 bytes is lost. TCP hides losses 
 black_hole   bytes are held, as unacknowledged bytes are, until this ends or the stream does; no new stream is made
 refuse       the callee cannot be reached: streams end, and new ones end at once
 corrupt      the chance that a byte of what was just read is changed
-rate         bytes per second, 0 for as many as come
+rate         bytes per second of all streams together, 0 for as many as come
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Link:
     conditions: Conditions = field(default_factory=Conditions)
     passable: asyncio.Event = field(default_factory=asyncio.Event)
     streams: set = field(default_factory=set)  # tasks of the streams in which bytes of this link travel
-    free_at: float = 0  # when the bytes already taken have passed at the given rate
+    free_at: float = 0  # when the bytes before have passed at the given rate
 
     def change(self, values):
         known = {item.name for item in fields(Conditions)}
@@ -153,6 +153,7 @@ class Proxy:
                 due, data = await held.get()
                 await asyncio.sleep(due - asyncio.get_running_loop().time())
                 await link.passable.wait()
+                await self._clog(link, data)
                 if data is None:
                     if writer.can_write_eof():
                         writer.write_eof()
@@ -181,6 +182,17 @@ class Proxy:
         finally:
             writing.cancel()
 
+    async def _clog(self, link, data):
+        """Waits until the bytes before these have passed at the rate; a rate that is lifted holds up nothing more."""
+        now = asyncio.get_running_loop().time
+        if link.conditions.rate and data:
+            link.free_at = max(link.free_at, now()) + len(data) / link.conditions.rate
+            until = link.free_at
+            while link.conditions.rate and now() < until:
+                await asyncio.sleep(min(0.1, until - now()))
+        else:
+            link.free_at = 0.0
+
     def _due(self, link, back, data):
         """When which part of what was read arrives; None for the end."""
         conditions = link.conditions
@@ -203,9 +215,6 @@ class Proxy:
                     break
                 late += retransmit * 2**attempt
                 self.counted["lost"] += 1
-            if conditions.rate:
-                link.free_at = max(link.free_at, now) + len(part) / conditions.rate
-                late += link.free_at - now
             yield now + delay + late, part
 
     # ---- control ------------------------------------------------------------------------------------

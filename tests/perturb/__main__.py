@@ -1,0 +1,31 @@
+"""Run by scripts/perturb.py, which says what for."""
+
+import argparse
+import sys
+
+from tests.perturb import runner
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="perturb.py")
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--validators", type=int)
+    parser.add_argument("--kills", type=int)
+    parser.add_argument("--wan", action="store_true")
+    parser.add_argument("--heights", type=int, default=1_000)
+    chosen = parser.parse_args()
+    run = runner.Run()
+    if chosen.kills:
+        runner.kills(run, chosen.kills, chosen.seed, chosen.validators or 4)
+    if chosen.wan:
+        runner.wan(run, chosen.heights, chosen.seed)
+    if chosen.minutes:
+        runner.perturb(run, chosen.minutes * 60, chosen.seed, chosen.validators)
+    if not (chosen.kills or chosen.wan or chosen.minutes):
+        parser.error("--minutes, --kills or --wan")
+    return run.report(seed=chosen.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

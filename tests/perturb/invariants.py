@@ -1,0 +1,142 @@
+"""What must hold at the end, whatever was done to the nodes: judged from outside, by what they answer and left on disk.
+
+1. The same block, results and state root at every common height on all honest nodes.
+2. Every acknowledged transaction is there exactly once, at the height and with the outcome that was told.
+3. No honest validator stands in evidence; those in `convicted` do.
+4. No signing record holds two votes that exclude each other.
+"""
+
+from collections import Counter, defaultdict
+
+import grpc
+
+from ledger import state
+from ledger.block import block_hash, decode_block, parse_log_leaf
+from ledger.errors import StoreError
+from ledger.limits import LOG_LEAVES_MAX
+from node.journal_file import JournalFile
+from node.signer import RECORD_FILE
+from proto.chiptrace.v1.consensus_pb2 import VoteKind
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Result
+from proto.chiptrace.v1.node_pb2 import BlockAtRequest, HistoryRequest, LogLeavesRequest
+from tests.perturb.network import Violation
+
+CALL_SECONDS = 20
+
+
+class Told:
+    """What one node says of the whole chain, up to a height."""
+
+    def __init__(self, net, member, height):
+        self.member = member
+        connection = net.connection(member)
+        try:
+            stub = connection.stub(connection.endpoint)
+            self.leaves = _leaves(stub, height)
+            self.blocks, self.results = {}, {}
+            for at in range(1, height + 1):
+                try:
+                    reply = stub.GetBlock(BlockAtRequest(height=at), timeout=CALL_SECONDS)
+                except grpc.RpcError as error:
+                    # A node that began from a snapshot has no blocks before it, and says so.
+                    if error.code() != grpc.StatusCode.OUT_OF_RANGE or self.blocks:
+                        raise
+                    continue
+                header = decode_block(reply.block).header
+                self.blocks[at] = block_hash(net.chain.chain_id, header)
+                self.results[at] = list(reply.results)
+            self.accused = {
+                other: [entry.kind for entry in _history(stub, state.member_key(other))].count(
+                    EntryKind.EVIDENCE
+                )
+                for other in net.members
+            }
+        finally:
+            connection.close()
+
+
+def _leaves(stub, height):
+    found = []
+    for start in range(1, height + 1, LOG_LEAVES_MAX):
+        wanted = list(range(start, min(start + LOG_LEAVES_MAX, height + 1)))
+        reply = stub.GetLogLeaves(LogLeavesRequest(heights=wanted, size=height), timeout=CALL_SECONDS)
+        found += [parse_log_leaf(item.leaf) for item in reply.leaves]
+    return {leaf.height: leaf for leaf in found}
+
+
+def _history(stub, subject):
+    found = []
+    while True:
+        reply = stub.GetHistory(HistoryRequest(subject=subject, from_n=len(found)), timeout=CALL_SECONDS)
+        found += [Entry.FromString(item.entry) for item in reply.items]
+        if not reply.more:
+            return found
+
+
+def one_chain(net, load, convicted=(), spared=()) -> dict:
+    """(1) to (3), of the honest nodes that run; figures. Raises Violation. `spared`: may or may not be accused."""
+    members = net.honest()
+    height = min(net.heights(members).values())
+    found = [Told(net, member, height) for member in members]
+    first = next(told for told in found if len(told.blocks) == height)
+    for told in found:
+        for at in range(1, height + 1):
+            if told.leaves.get(at) != first.leaves[at]:
+                raise Violation(f"{told.member} and {first.member} differ at height {at}")
+            if at in told.blocks and told.blocks[at] != told.leaves[at].block_hash:
+                raise Violation(f"{told.member} gives another block than it logged at height {at}")
+            if at in told.results and told.results[at] != first.results[at]:
+                raise Violation(f"{told.member} and {first.member} differ in the results of height {at}")
+    _check_transactions(first, load)
+    for told in found:
+        for member, count in told.accused.items():
+            if count and member not in convicted and member not in spared:
+                raise Violation(f"{member} is honest and stands in evidence at {told.member}")
+            if not count and member in convicted:
+                raise Violation(f"{member} lied and is not in evidence at {told.member}")
+    return {"heights": height, "acknowledged": len(load.acknowledged)}
+
+
+def _check_transactions(told, load):
+    places, outcomes = Counter(), {}
+    for at, results in told.results.items():
+        for data in results:
+            result = Result.FromString(data)
+            places[result.transaction] += 1
+            outcomes[result.transaction] = (at, result.ok)
+    for transaction, said in list(load.acknowledged.items()):
+        if said.height > max(told.results):
+            raise Violation(f"height {said.height} was acknowledged and is not everywhere")
+        if outcomes.get(transaction) != (said.height, said.ok):
+            raise Violation(
+                f"{transaction.hex()} was acknowledged at {(said.height, said.ok)} and stands at {outcomes.get(transaction)}"
+            )
+    twice = [transaction.hex() for transaction, count in places.items() if count > 1]
+    if twice:
+        raise Violation(f"twice in the chain: {twice[:3]}")
+
+
+def no_double_sign(net) -> int:
+    """(4), once all processes have ended: of every honest key whose record is there; how many votes were read."""
+    read = 0
+    for member in net.members:
+        path = net.place(member) / "keys" / RECORD_FILE
+        if member in net.byzantine or not path.exists():
+            continue
+        votes = defaultdict(set)
+        try:
+            journal = JournalFile.open(path)
+        except StoreError as error:
+            raise Violation(f"the signing record of {member} cannot be read: {error}") from error
+        for record in journal.records():
+            if record.HasField("vote"):
+                vote = record.vote
+                votes[vote.height, vote.view].add((vote.kind, vote.block_hash))
+                read += 1
+        journal.close()
+        for (height, view), said in votes.items():
+            kinds = Counter(kind for kind, _ in said)
+            both = {VoteKind.FINALIZE, VoteKind.NULLIFY} <= set(kinds)
+            if both or max(kinds.values()) > 1:
+                raise Violation(f"{member} signed votes that exclude each other at {height}/{view}: {said}")
+    return read
