@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ledger.block import block_hash as hash_of_header
-from ledger.block import decode_block, decode_header, transaction_id, transactions_root
+from ledger.block import decode_block, decode_header, recovery_mark, transaction_id, transactions_root
 from ledger.errors import Invalid, Malformed
 from ledger.limits import TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, Transaction
@@ -47,6 +47,9 @@ def check_body(chain_id: bytes, data: bytes, block_hash: bytes) -> Header:
         carried.append(_Carried(transaction_id(chain_id, _body_of(transaction)), transaction))
     if transactions_root(chain_id, carried) != header.transactions_root:
         raise Invalid(f"the transactions are not those of block {block_hash.hex()}", Reason.BAD_ROOT)
+    # 3. So is the recovery, where there is one.
+    if recovery_mark(chain_id, block.recovery) != header.recovery:
+        raise Invalid(f"the recovery is not that of block {block_hash.hex()}", Reason.BAD_ROOT)
     return header
 
 

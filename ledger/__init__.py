@@ -2,7 +2,8 @@
 
 Read in this order; each file imports only those before it:
 limits, errors, codec, hashes, merkle, tree_proof, tree, decimals, gs1_keys, identifiers, kv, leveldb, block, state,
-history, event_values, event, context, genesis, members, grants, joining, governance, recording, containers, lots, custody,
-commissioning, shipping, packing, transformation, corrections, capture, attestations, operations,
-execute, rows, store, view, admission, application.
+history, event_values, event, context, genesis, members, grants, joining, governance, recovery, recording, containers, lots,
+custody, commissioning, shipping, packing, transformation, corrections, capture, attestations, operations,
+execute, rows, boundaries, store, view, admission, snapshot, snapshot_load,
+snapshots, application.
 """

@@ -55,6 +55,8 @@ def decode_header(data: bytes) -> Header:
     ):
         if len(getattr(header, name)) != HASH_BYTES:
             raise Malformed(f"header.{name} has {len(getattr(header, name))} bytes, not {HASH_BYTES}")
+    if len(header.recovery) not in (0, HASH_BYTES):
+        raise Malformed(f"header.recovery has {len(header.recovery)} bytes; it is a hash or empty")
     if header.height == 0:
         raise Malformed("header.height is 0; the first block has height 1")
     return header
@@ -72,6 +74,11 @@ def decode_block(data: bytes) -> Block:
             Reason.OVERSIZE,
         )
     return block
+
+
+def recovery_mark(chain_id: bytes, recovery: bytes) -> bytes:
+    """What a header says of the recovery (Recovery) in its block, approvals included; empty without one."""
+    return tagged_hash(Purpose.RECOVERY_MARK, chain_id, recovery) if recovery else b""
 
 
 def validators_hash(chain_id: bytes, validators: ValidatorSet) -> bytes:

@@ -13,6 +13,7 @@ from ledger.context import ChangeTable, Context, Decided, OperationTable
 from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreError
 from ledger.hashes import Purpose
 from ledger.limits import KEYS_PER_BLOCK_MAX, KEYS_PER_TRANSACTION_MAX
+from ledger.recovery import carry_out, decode
 from ledger.state import PARAMETERS_KEY, VALIDATORS_KEY, Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     Header,
@@ -43,18 +44,22 @@ def execute_block(
     operations: OperationTable,
     changes: ChangeTable,
     decided: Decided,
+    recovery: bytes = b"",
 ) -> BlockOutcome:
     """Executes a block's transactions in order on top of `reader`, which is the state after the parent;
-    `decided` knows the log leaf of every height up to the parent's.
+    `decided` knows the log leaf of every height up to the parent's. A recovery (Recovery) comes before all else.
 
     A transaction that is refused leaves its reason in its result and nothing else, except that the keys it
     touched count towards KEYS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is
     not a refusal, StoreError when the state cannot be read: either stops the node.
     """
     overlay = Overlay(reader, KEYS_PER_BLOCK_MAX)
-    rotate_validators(overlay)
     results: list[bytes] = []
     entries: list[tuple[bytes, int, bytes]] = []
+    if recovery:
+        entries.extend(_recover(overlay, header, recovery))
+    else:
+        rotate_validators(overlay)
     side: list[tuple[bytes, bytes | None]] = []
     for transaction in transactions:
         kept = overlay.child(KEYS_PER_TRANSACTION_MAX)
@@ -84,6 +89,15 @@ def rotate_validators(overlay: Overlay) -> None:
     if record.current != record.next:
         record.current.CopyFrom(record.next)
         state.save(overlay, VALIDATORS_KEY, record)
+
+
+def _recover(overlay: Overlay, header: Header, data: bytes) -> list[tuple[bytes, int, bytes]]:
+    try:
+        return carry_out(overlay, header.time_ms, decode(data))
+    except (Refused, Invalid, Malformed) as error:
+        raise InvariantBroken(
+            f"the recovery of height {header.height} was found good and cannot be carried out: {error}"
+        ) from error
 
 
 def check_signer(reader: Reader, key: bytes, time_ms: int) -> KeyRecord:

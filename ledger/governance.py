@@ -4,6 +4,8 @@ The proposal's bytes are what admins sign, offline; whoever brings them to the c
 changes are applied together or not at all, once.
 """
 
+from collections.abc import Sequence
+
 from ledger import codec, hashes, joining, state
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
@@ -17,6 +19,7 @@ from ledger.limits import (
     VALIDATORS_MAX,
 )
 from ledger.members import count_members, load_member, member_of_admin_key
+from ledger.state import Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     Govern,
     GovernanceProposal,
@@ -27,6 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Role,
     SetParameters,
     SetValidators,
+    Signature,
     Validator,
     ValidatorsRecord,
 )
@@ -64,7 +68,9 @@ def govern(context: Context, operation: Govern) -> None:
     if done is not None:
         raise Refused(f"the proposal was carried out at height {done.height}", Reason.PROPOSAL_REPEATED)
     # (3) Approved by enough members, as they and the threshold stand before its changes.
-    _check_approvals(context, operation)
+    approving_members(
+        context.overlay, Purpose.PROPOSAL, context.chain_id, operation.proposal, operation.approvals
+    )
     # (4) Who joins the validators is in step.
     joining.take(context, operation.join_proofs)
     # (5) Its changes, in order; a refusal undoes the whole transaction.
@@ -79,30 +85,34 @@ def govern(context: Context, operation: Govern) -> None:
     joining.check_all_used(context)
 
 
-def _check_approvals(context: Context, operation: Govern) -> None:
-    if len(operation.approvals) > APPROVALS_PER_PROPOSAL_MAX:
+def approving_members(
+    reader: Reader, purpose: Purpose, chain_id: bytes, data: bytes, approvals: Sequence[Signature]
+) -> set[str]:
+    """The members whose admin keys signed these bytes for this purpose; at least as many as the threshold asks.
+
+    Raises Refused: UNKNOWN_KEY, BAD_SIGNATURE, NOT_ENOUGH_APPROVALS.
+    """
+    if len(approvals) > APPROVALS_PER_PROPOSAL_MAX:
         raise Refused(
-            f"{len(operation.approvals)} approvals; at most {APPROVALS_PER_PROPOSAL_MAX} are read",
+            f"{len(approvals)} approvals; at most {APPROVALS_PER_PROPOSAL_MAX} are read",
             Reason.NOT_ENOUGH_APPROVALS,
         )
     members: set[str] = set()
     verified: dict[bytes, bytes] = {}
-    for approval in operation.approvals:
+    for approval in approvals:
         if verified.get(approval.key) == approval.signature:
             continue
-        member = member_of_admin_key(context.overlay, approval.key)
+        member = member_of_admin_key(reader, approval.key)
         if member is None:
             raise Refused(f"approval by {approval.key.hex()}, which is no admin key now", Reason.UNKNOWN_KEY)
-        if not hashes.verify(
-            approval.key, Purpose.PROPOSAL, context.chain_id, operation.proposal, approval.signature
-        ):
+        if not hashes.verify(approval.key, purpose, chain_id, data, approval.signature):
             raise Refused(
                 f"the approval by {approval.key.hex()} of member {member} does not verify",
                 Reason.BAD_SIGNATURE,
             )
         verified[approval.key] = approval.signature
         members.add(member)
-    parameters = state.load(context.overlay, state.PARAMETERS_KEY, Parameters)
+    parameters = state.load(reader, state.PARAMETERS_KEY, Parameters)
     if parameters is None:
         raise InvariantBroken("the state has no parameters; the genesis state was never stored")
     if len(members) < parameters.governance_threshold:
@@ -110,6 +120,7 @@ def _check_approvals(context: Context, operation: Govern) -> None:
             f"{len(members)} members approve, {parameters.governance_threshold} are needed",
             Reason.NOT_ENOUGH_APPROVALS,
         )
+    return members
 
 
 # ---- changes ----------------------------------------------------------------------------------------------
