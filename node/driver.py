@@ -8,7 +8,7 @@ A failed disk or a broken invariant ends `run`, and with it the node.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +23,9 @@ from consensus.effects import (
     Effect,
     EngineSettings,
     Executed,
-    Input,
     JudgeBlock,
     PeerConnected,
     Persist,
-    Received,
     ReportFault,
     Send,
     SetTimer,
@@ -35,12 +33,15 @@ from consensus.effects import (
     WorkPending,
 )
 from consensus.engine import Engine
-from ledger import codec, hashes
-from ledger.errors import Invalid, InvariantBroken
+from ledger import hashes
+from ledger.errors import InvariantBroken
 from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
-from node.admission import Admission, refused_outcome
+from node.admission import Admission
 from node.chain_host import ChainHost, Committed
+from node.fault_reports import FaultReports
+from node.inbox import Inbox
 from node.journal_file import ROTATE_BYTES
+from node.peer_clocks import PROBE_SECONDS, PeerClocks
 from node.peers import Peers
 from node.pool import Pool
 from node.signer import Signer
@@ -49,13 +50,10 @@ from proto.chiptrace.v1.consensus_pb2 import (
     JournalRecord,
     PeerMessage,
 )
-from proto.chiptrace.v1.ledger_pb2 import Evidence, Operation
 
 _LOG: Final = logging.getLogger("chiptrace.driver")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
-MESSAGES_PER_PEER_MAX: Final = 256  # waiting; then the peer's stream is not read
 ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
-EVIDENCE_VALID_MS: Final = 600_000
 
 
 @dataclass(slots=True)
@@ -86,10 +84,8 @@ class Driver:
         self._engine: Engine | None = None
         self._peers: Peers | None = None
         self._admission: Admission | None = None
-        self._inbox: deque[Input] = deque()
-        self._arrived = asyncio.Event()
-        self._waiting: Counter[bytes] = Counter()
-        self._room = asyncio.Event()
+        self._inbox = Inbox()
+        self._faults = FaultReports(host, signer)
         self._answering: Counter[bytes] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -99,6 +95,7 @@ class Driver:
         self._proposing = True
         self._work_told = False
         self.seen: dict[bytes, Seen] = {}
+        self.clocks = PeerClocks(now_ms)
 
     def connect(self, peers: Peers, admission: Admission) -> None:
         """Name whom to send to and whom to tell of commits; before `run`."""
@@ -114,24 +111,27 @@ class Driver:
             self._ready(self._admission).offer(message.transactions.transactions)
         elif asks_store(message):
             self._spawn_answer(sender, message)
+        elif kind == "clock_probe":
+            answer = self.clocks.answer(sender, message.clock_probe)
+            if answer is not None:
+                self._ready(self._peers).send(sender, answer)
+        elif kind == "clock_reply":
+            self.clocks.heard(sender, message.clock_reply)
         elif kind is not None:
             if kind == "vote":
                 self.seen[sender] = Seen(message.vote.height, message.vote.view)
-            self._put(Received(sender, message))
-            self._waiting[sender] += 1
-            while self._waiting[sender] >= MESSAGES_PER_PEER_MAX:
-                self._room.clear()
-                await self._room.wait()
+            await self._inbox.receive(sender, message)
 
     def reached(self, key: bytes) -> None:
         """The line to a validator is up."""
-        self._put(PeerConnected(key))
+        self._inbox.put(PeerConnected(key))
+        self._ready(self._peers).send(key, self.clocks.probe(key))
 
     def work_pending(self) -> None:
         """A transaction waits in the pool. Said once until the engine has heard it."""
         if not self._work_told:
             self._work_told = True
-            self._put(WorkPending())
+            self._inbox.put(WorkPending())
 
     def stop_proposing(self) -> None:
         """Build no more blocks: the node is about to stop."""
@@ -166,6 +166,7 @@ class Driver:
         """Step the engine for ever. Raises StoreError or InvariantBroken when the node must stop."""
         self._failed = asyncio.get_running_loop().create_future()
         loop = asyncio.create_task(self._loop())
+        self._spawn(self._probe_clocks())
         try:
             await asyncio.wait({loop, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (loop, self._failed):
@@ -182,16 +183,9 @@ class Driver:
     async def _loop(self) -> None:
         await self._start_engine()
         while True:
-            while not self._inbox:
-                self._arrived.clear()
-                await self._arrived.wait()
             effects: list[Effect] = []
-            for _ in range(min(BATCH_MAX, len(self._inbox))):
-                event = self._inbox.popleft()
-                if isinstance(event, Received):
-                    self._waiting[event.sender] -= 1
-                    self._room.set()
-                elif isinstance(event, WorkPending):
+            for event in await self._inbox.take(BATCH_MAX):
+                if isinstance(event, WorkPending):
                     self._work_told = False
                 if (
                     isinstance(event, Executed)
@@ -255,7 +249,7 @@ class Driver:
             elif isinstance(effect, Decide):
                 self._spawn(self._execute(effect))
             elif isinstance(effect, ReportFault):
-                self._spawn(self._report(effect))
+                self._spawn(self._faults.bring(effect, self._ready(self._admission).submit))
 
     async def _persist(self, records: list[JournalRecord]) -> None:
         if self._voting:
@@ -269,29 +263,32 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         delay = max(0, at_ms - self._clock.now_ms()) / 1_000
-        self._timer = asyncio.get_running_loop().call_later(delay, self._put, TimerFired())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._inbox.put, TimerFired())
 
     async def _build(self, wanted: BuildBlock) -> None:
         info = self._host.info
         if not self._proposing or info.height + 1 != wanted.height:
-            self._put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
+            self._inbox.put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
             return
         waiting = self._pool.take(TRANSACTIONS_PER_BLOCK_MAX, info.parameters.block_bytes)
         built = await self._host.build(waiting, now_ms())
         await self._ready(self._admission).drop(built.unfit)
         due = self._clock.now_ms() >= info.next_due_ms
-        self._put(BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due))
+        self._inbox.put(
+            BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due)
+        )
 
     async def _judge(self, asked: JudgeBlock) -> None:
         valid = await self._host.judge(asked.block, now_ms())
-        self._put(BlockJudged(asked.height, asked.block_hash, valid))
+        self._inbox.put(BlockJudged(asked.height, asked.block_hash, valid))
 
     async def _execute(self, decided: Decide) -> None:
-        committed = await self._host.execute(decided.block, decided.certificate)
+        # With the height the store keeps how long our record is: one that is shorter later is an old copy.
+        committed = await self._host.execute(decided.block, decided.certificate, self._signer.note())
         await self._rotate(committed.info.height + 1)
         self._ready(self._admission).committed(committed)
         info = committed.info
-        self._put(Executed(info.height, info.block_hash, info.validators, info.next_due_ms))
+        self._inbox.put(Executed(info.height, info.block_hash, info.validators, info.next_due_ms))
         # Said again even if it was said before: between deciding and opening a height the engine does not listen.
         self._work_told = False
         if len(self._pool):
@@ -322,24 +319,6 @@ class Driver:
             },
         )
 
-    async def _report(self, fault: ReportFault) -> None:
-        """Bring the two votes before the chain, where they are judged and name their member."""
-        _LOG.error(
-            "a validator has signed two votes that exclude each other",
-            extra={"height": fault.height, "validator": fault.signer.hex()},
-        )
-        if not self._signer.may_vote:
-            return
-        first, second = codec.encode(fault.first), codec.encode(fault.second)
-        operation = Operation(evidence=Evidence(height=fault.height, first=first, second=second))
-        info = self._host.info
-        data = self._signer.transaction(info.chain_id, operation, now_ms() + EVIDENCE_VALID_MS)
-        try:
-            outcome = await self._ready(self._admission).submit(data)
-        except Invalid as error:
-            outcome = refused_outcome(error)
-        _LOG.info("evidence submitted", extra={"admitted": outcome.admitted, "detail": outcome.detail})
-
     # ---- answers from the store -----------------------------------------------------------------------------
 
     def _spawn_answer(self, sender: bytes, question: PeerMessage) -> None:
@@ -356,9 +335,13 @@ class Driver:
 
     # ---- plumbing ---------------------------------------------------------------------------------------------
 
-    def _put(self, event: Input) -> None:
-        self._inbox.append(event)
-        self._arrived.set()
+    async def _probe_clocks(self) -> None:
+        """Ask every validator that is reached for its time, again and again."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            peers = self._ready(self._peers)
+            for key in peers.connected():
+                peers.send(key, self.clocks.probe(key))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

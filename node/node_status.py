@@ -9,6 +9,7 @@ from node.chain_host import ChainHost
 from node.driver import Driver, Seen
 from node.peers import Peers
 from node.pool import Pool
+from node.signer import Signer
 from proto.chiptrace.v1.ledger_pb2 import JoinProof
 from proto.chiptrace.v1.node_pb2 import PeerStatus, StatusReply
 
@@ -25,7 +26,7 @@ class NodeStatus:
         pool: Pool,
         driver: Driver,
         peers: Peers,
-        own_key: bytes | None,
+        signer: Signer,
         genesis: bytes,
         join_proof: Callable[[Info], JoinProof | None],
     ) -> None:
@@ -33,8 +34,10 @@ class NodeStatus:
         self._pool = pool
         self._driver = driver
         self._peers = peers
-        self._own_key = own_key
+        self._signer = signer
+        self._own_key = signer.key
         self._genesis = genesis
+        self.not_admitting = ""  # why no transactions are taken though the node is in step
         self._join_proof = join_proof
 
     @property
@@ -46,6 +49,27 @@ class NodeStatus:
         reached = self._peers.connected()
         present = sum(item.key in reached or item.key == self._own_key for item in validators)
         return present >= quorum(len(validators)) and self._driver.engine.behind <= HEIGHTS_BEHIND_MAX
+
+    @property
+    def clock_offset_ms(self) -> int | None:
+        """The median of the validators' clocks less ours; None while too few have answered."""
+        keys = [validator.key for validator in self._host.info.validators.validators]
+        others = [key for key in keys if key != self._own_key]
+        return self._driver.clocks.median_ms(others, (len(keys) - 1) // 3)
+
+    @property
+    def not_voting(self) -> str:
+        """Why this node does not vote with its key; empty: it votes, or it has none."""
+        height = self._host.info.height + 1
+        if self._own_key is None:
+            return ""
+        if self._signer.trouble:
+            return self._signer.trouble
+        if not self._signer.votes_at(height):
+            return f"the database is behind the signing record: height {height} is open here, the record is further"
+        if all(validator.key != self._own_key for validator in self._host.info.validators.validators):
+            return f"its key {self._own_key.hex()} is not in the validator set of height {height}"
+        return ""
 
     async def height_above(self, height: int) -> int:
         """The height of the tip as soon as it is above this one."""
@@ -69,7 +93,12 @@ class NodeStatus:
             index=-1,
             version=VERSION,
             genesis=self._genesis,
+            not_voting=self.not_voting,
+            not_admitting=self.not_admitting,
         )
+        offset_ms = self.clock_offset_ms
+        if offset_ms is not None:
+            reply.clock_known, reply.clock_offset_ms = True, offset_ms
         if info.height:
             reply.head.CopyFrom(await self._host.header(info.height))
         # Only a node that is in step gives its word for it.
@@ -84,13 +113,17 @@ class NodeStatus:
                 reply.index = index if self._driver.voting else -1
                 continue
             last = seen.get(validator.key, Seen())
-            reply.peers.append(
-                PeerStatus(
-                    index=index,
-                    member=validator.member,
-                    connected=validator.key in reached,
-                    last_height=last.height,
-                    last_view=last.view,
-                )
+            clock = self._driver.clocks.clock(validator.key)
+            peer = PeerStatus(
+                index=index,
+                member=validator.member,
+                connected=validator.key in reached,
+                last_height=last.height,
+                last_view=last.view,
+                key=validator.key,
             )
+            if clock is not None:
+                peer.clock_known = True
+                peer.clock_offset_ms, peer.round_trip_ms = clock.offset_ms, clock.round_trip_ms
+            reply.peers.append(peer)
         return reply

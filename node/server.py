@@ -74,6 +74,7 @@ class Node:
         config = self._config
         config.data_dir.mkdir(parents=True, exist_ok=True)
         info = await self._host.start(self._genesis)
+        self._signer.compare(await self._host.read(lambda store: store.note()))
         settings = EngineSettings(**dataclasses.asdict(config.consensus))
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
         hello = (
@@ -90,7 +91,7 @@ class Node:
             self._pool,
             self._driver,
             self._peers,
-            self._signer.key,
+            self._signer,
             self._genesis,
             lambda info: join_proof.made(info, self._signer),
         )
