@@ -125,6 +125,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     NOT_FOUND: _Reason.ValueType  # 123
     PRUNED: _Reason.ValueType  # 124
     SHUTTING_DOWN: _Reason.ValueType  # 125
+    DISK_NEARLY_FULL: _Reason.ValueType  # 128
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -233,6 +234,7 @@ HEIGHT_NOT_SERVED: Reason.ValueType  # 122
 NOT_FOUND: Reason.ValueType  # 123
 PRUNED: Reason.ValueType  # 124
 SHUTTING_DOWN: Reason.ValueType  # 125
+DISK_NEARLY_FULL: Reason.ValueType  # 128
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
