@@ -45,6 +45,7 @@ _MEANING: Final[dict[int, str]] = {
     Reason.JOIN_PROOF_MISMATCH: "the validator's node follows another chain or another fork; sync it anew",
     Reason.JOIN_PROOF_UNUSED: "a join proof is of a key that does not join by this proposal; leave it away",
     Reason.POOL_FULL: "the node has too much to do; try again in a moment",
+    Reason.DISK_NEARLY_FULL: "the node's disk is nearly full, so it takes no transactions; ask another one",
     Reason.NOT_SYNCED: "the node is catching up; ask another one, or wait",
     Reason.HEIGHT_NOT_SERVED: "the node no longer proves that height; ask again for a newer one",
 }

@@ -26,7 +26,7 @@ from proto.chiptrace.v1.node_pb2 import Outcome, SubmitRequest, TransactionReque
 VALID_MS = 600_000
 WAIT_SECONDS = 30.0
 RETRY_SECONDS = 0.5
-_TRY_AGAIN = {Reason.POOL_FULL, Reason.NOT_SYNCED, Reason.SHUTTING_DOWN}
+_TRY_AGAIN = {Reason.POOL_FULL, Reason.NOT_SYNCED, Reason.SHUTTING_DOWN, Reason.DISK_NEARLY_FULL}
 # It can be in no block any more; that it is in none already is for the chain to say.
 _PERHAPS_RECORDED = {Reason.EXPIRED}
 

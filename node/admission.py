@@ -72,6 +72,7 @@ class Admission:
         self._arrived = asyncio.Event()
         self._in_step: Callable[[], bool] = lambda: False
         self._stopping = False
+        self._refusal = ""  # why none are taken now, though the node is in step
         self._finals: dict[bytes, asyncio.Future[Outcome]] = {}
 
     def open(self, in_step: Callable[[], bool]) -> None:
@@ -82,11 +83,15 @@ class Admission:
         """Take no more: the node stops."""
         self._stopping = True
 
+    def refuse(self, why: str) -> None:
+        """Take none while there is a reason, here a disk that is nearly full; empty: take them again."""
+        self._refusal = why
+
     def offer(self, transactions: Iterable[bytes]) -> None:
         """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
         for data in transactions:
             # One frame may hold millions of empty ones: the first that finds no room ends it.
-            if self._stopping or not self._from_validators.put(_Incoming(data, None)):
+            if self._stopping or self._refusal or not self._from_validators.put(_Incoming(data, None)):
                 break
         self._arrived.set()
 
@@ -96,6 +101,8 @@ class Admission:
             raise Invalid("the node is stopping; ask another one", Reason.SHUTTING_DOWN)
         if not self._in_step():
             raise Invalid("the node is not in step with the others; ask another one", Reason.NOT_SYNCED)
+        if self._refusal:
+            raise Invalid(f"{self._refusal}; ask another one", Reason.DISK_NEARLY_FULL)
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid(
                 f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE

@@ -90,6 +90,10 @@ class NodeConfig:
     ]
     log_file: Annotated[str, "File for the JSON log, one object per line; empty: standard error."] = ""
     log_level: Annotated[str, "debug, info, warning or error."] = "info"
+    disk_free_bytes_min: Annotated[
+        int,
+        "Free bytes on the disk of data_dir or key_dir below which no transactions are taken; the node goes on voting.",
+    ] = 268_435_456
     tls: TlsConfig
     clients: ClientPortConfig
     consensus_port: ConsensusPortConfig

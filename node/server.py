@@ -34,6 +34,7 @@ from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
 from node.driver import Driver
+from node.machine_checks import MachineChecks
 from node.node_status import NodeStatus
 from node.peers import Peers
 from node.pool import Pool
@@ -101,6 +102,7 @@ class Node:
         await self._open_client_port(status)
         self._admission.open(lambda: status.synced)
         self._run("health", self._watch(status))
+        self._run("machine", MachineChecks(config, status, self._admission).run())
         _LOG.info(
             "node started",
             extra={

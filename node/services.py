@@ -68,6 +68,7 @@ _STATUS: Final = {
     Reason.HEIGHT_NOT_SERVED: grpc.StatusCode.OUT_OF_RANGE,
     Reason.PRUNED: grpc.StatusCode.OUT_OF_RANGE,
     Reason.POOL_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.DISK_NEARLY_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.NOT_SYNCED: grpc.StatusCode.UNAVAILABLE,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
 }

@@ -195,6 +195,19 @@ async def test_closed_to_clients_with_the_reason(s):
 
 
 @scenario
+async def test_with_a_disk_nearly_full_none_are_taken_from_either_side_until_there_is_room(s):
+    s.admission.refuse("the disk has 3 bytes left")
+    with pytest.raises(Invalid, match="3 bytes left; ask another") as error:
+        s.admission.submit(b"a")
+    assert error.value.reason == Reason.DISK_NEARLY_FULL
+    s.admission.offer([b"b"])
+    await asyncio.sleep(0.01)
+    assert len(s.pool) == 0
+    s.admission.refuse("")
+    assert (await s.admission.submit(b"a")).admitted
+
+
+@scenario
 async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
     s.host.gate = asyncio.Event()
     s.admission.offer([b"first"])
