@@ -15,7 +15,7 @@ import logging
 import ssl
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -53,6 +53,7 @@ _SERVER_OPTIONS: Final = (
 )
 
 Receive = Callable[[bytes, PeerMessage], Awaitable[None]]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Outbox:
@@ -95,6 +96,35 @@ class Outbox:
         self._bytes = 0
 
 
+async def pinned_certificate(peer: PeerConfig, tls: TlsConfig) -> bytes:
+    """The validator's certificate (PEM), checked: authority, host, dates, pin. Raises OSError, Malformed."""
+    host, port = split_address(peer.address)
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    context.load_cert_chain(tls.certificate, tls.private_key)
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+    try:
+        session = writer.get_extra_info("ssl_object")
+        certificate: bytes = session.getpeercert(binary_form=True)
+    finally:
+        writer.transport.abort()
+    found = certificates.pin(certificate)
+    if found != peer.pin:
+        raise Malformed(
+            f"{peer.address} shows the key {found}, but the pin of {peer.member} is {peer.pin}: "
+            "someone else answers there, or its key was changed without telling"
+        )
+    return ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
+
+
+def pinned_channel(peer: PeerConfig, tls: TlsConfig, certificate: bytes) -> grpc.aio.Channel:
+    """A channel to a validator that trusts this certificate of it and no other."""
+    credentials = grpc.ssl_channel_credentials(
+        certificate, tls.private_key.read_bytes(), tls.certificate.read_bytes()
+    )
+    return grpc.aio.secure_channel(peer.address, credentials, _OPTIONS)
+
+
 class _Line:
     """The outgoing stream to one validator, kept up with growing pauses."""
 
@@ -123,7 +153,7 @@ class _Line:
         while not self._stopped:
             try:
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    certificate = await self._certificate()
+                    certificate = await pinned_certificate(self.peer, self._tls)
                 await self._exchange(certificate)
                 trouble = "the line was closed"
             except grpc.aio.AioRpcError as error:
@@ -156,32 +186,9 @@ class _Line:
         self.connected = False
         self.outbox.clear()
 
-    async def _certificate(self) -> bytes:
-        """The validator's certificate (PEM), checked: authority, host, dates, pin. Raises OSError, Malformed."""
-        host, port = split_address(self.peer.address)
-        context = ssl.create_default_context(cafile=str(self._tls.ca))
-        context.load_cert_chain(self._tls.certificate, self._tls.private_key)
-        context.set_alpn_protocols(["h2"])
-        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
-        try:
-            session = writer.get_extra_info("ssl_object")
-            certificate: bytes = session.getpeercert(binary_form=True)
-        finally:
-            writer.transport.abort()
-        found = certificates.pin(certificate)
-        if found != self.peer.pin:
-            raise Malformed(
-                f"{self.peer.address} shows the key {found}, but the pin of {self.peer.member} is {self.peer.pin}: "
-                "someone else answers there, or its key was changed without telling"
-            )
-        return ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
-
     async def _exchange(self, certificate: bytes) -> None:
         """One stream until it ends. Raises Malformed with the cause of its end."""
-        credentials = grpc.ssl_channel_credentials(
-            certificate, self._tls.private_key.read_bytes(), self._tls.certificate.read_bytes()
-        )
-        async with grpc.aio.secure_channel(self.peer.address, credentials, _OPTIONS) as channel:
+        async with pinned_channel(self.peer, self._tls, certificate) as channel:
             call = node_pb2_grpc.PeerStub(channel).Exchange(metadata=self._hello)
             writer = asyncio.create_task(self._write(call))
             try:
@@ -225,7 +232,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         request_iterator: AsyncIterator[PeerFrame],
         context: grpc.aio.ServicerContext[PeerFrame, PeerFrame],
     ) -> None:
-        shown, key = await self._caller(context)
+        shown, key = await self.caller(context)
         if self._streams[key] >= STREAMS_PER_VALIDATOR_MAX:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this validator holds too many streams")
         self._streams[key] += 1
@@ -241,7 +248,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         finally:
             self._streams[key] -= 1
 
-    async def _caller(self, context: grpc.aio.ServicerContext[PeerFrame, PeerFrame]) -> tuple[str, bytes]:
+    async def caller(self, context: Context) -> tuple[str, bytes]:
         """Pin and key of the validator that calls; ends the call of anyone else."""
         certificate = b"".join(context.auth_context().get("x509_pem_cert", ()))
         try:
@@ -286,16 +293,27 @@ class Peers:
         self._lines: dict[bytes, _Line] = {}
         self._door = _Door(peers, metadata, receive)
         self._server: grpc.aio.Server | None = None
+        self._services: list[Callable[[grpc.aio.Server], None]] = []
         self._filling: list[bytes] = []
         self._filling_bytes = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self.replace(peers)
 
+    def serve(self, add: Callable[[grpc.aio.Server], None]) -> None:
+        """Offer another service on the consensus port; before `start`. It asks `caller` first."""
+        self._services.append(add)
+
+    async def caller(self, context: Context) -> bytes:
+        """The key of the validator that calls; ends the call of anyone else."""
+        return (await self._door.caller(context))[1]
+
     async def start(self) -> None:
         """Open the consensus port and call every validator. Raises OSError when the port is taken."""
         server = grpc.aio.server(options=_SERVER_OPTIONS)
         node_pb2_grpc.add_PeerServicer_to_server(self._door, server)
+        for add in self._services:
+            add(server)
         tls_port.bind(server, self._port.listen, self._tls)
         await server.start()
         self._server = server
