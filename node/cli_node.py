@@ -7,14 +7,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from client.clock import now_ms
-from ledger import codec
+from ledger import codec, genesis
 from ledger.errors import ChiptraceError
-from node import certificates, join_proof, server, signer
+from node import certificates, join_proof, server, sign_state_report, signer
 from node.config import NodeConfig, read
 
 node = typer.Typer(
     no_args_is_help=True, help="Run a node; make its key and certificates; check its configuration."
 )
+sign_state = typer.Typer(no_args_is_help=True, help="What the node's validator key has signed.")
+node.add_typer(sign_state, name="sign-state")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -103,6 +105,50 @@ def check(
         _fail(str(error), error.code, as_json=as_json)
     text = "\n".join(f"{name:<12} {value}" for name, value in found.items())
     _tell(found, text, as_json=as_json)
+
+
+@sign_state.command("show")
+def show_sign_state(
+    config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the key has signed, and whether it may vote. Read only; works while the node runs.
+
+    Exit 1: the key must not vote. What only the running node knows (whether its database is behind the record, whether
+    the key is in the set) stands in `chiptrace chain status`. Example: chiptrace node sign-state show --config node.toml
+    """
+    try:
+        state = signer.inspect(read(config, NodeConfig).key_dir)
+    except ChiptraceError as error:
+        _fail(str(error), error.code, as_json=as_json)
+    found = sign_state_report.fields(state)
+    _tell(found, sign_state_report.text(found), as_json=as_json)
+    if state.trouble:
+        raise typer.Exit(1)
+
+
+@node.command("rotate-key")
+def rotate_key(
+    config: Annotated[Path, typer.Option("--config", help="The configuration of the stopped node (TOML).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Put the node's validator key aside for good and make a new one, with an empty signing record.
+
+    For a key that must not vote any more, or that should not. The old key stays in key_dir/retired and never votes
+    again. The new one votes once governance has put it in the old one's place; until then the node follows and serves.
+    Example: chiptrace node rotate-key --config node.toml
+    """
+    try:
+        found = read(config, NodeConfig)
+        document = genesis.decode_genesis(found.genesis.read_bytes())  # read first: nothing is half done
+        old, new = signer.retire_and_create(found.key_dir)
+    except ChiptraceError as error:
+        _fail(str(error), error.code, as_json=as_json)
+    except OSError as error:
+        _fail(f"{error.filename} cannot be read or written: {error.strerror}", as_json=as_json)
+    steps = sign_state_report.steps(document, config, old, new)
+    told = {"old": old.hex() if old else "", "key": new.hex(), "steps": steps}
+    _tell(told, "\n\n".join([f"new validator key {new.hex()}", *steps]), as_json=as_json)
 
 
 @node.command("join-proof")

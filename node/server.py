@@ -22,7 +22,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bridge import machine
-from client import keys
 from client.clock import SteadyClock, now_ms
 from consensus.effects import EngineSettings
 from ledger import genesis, hashes
@@ -235,16 +234,15 @@ def describe(path: Path) -> list[tuple[str, str]]:
     config = read(path, NodeConfig)
     genesis_bytes = _read_genesis(config.genesis)
     document = genesis.decode_genesis(genesis_bytes)
-    # The signing record is not opened: a running node may be writing it.
-    key_file, record_file = config.key_dir / signer.KEY_FILE, config.key_dir / signer.RECORD_FILE
-    key = keys.public_key(key_file) if key_file.exists() else None
+    state = signer.inspect(config.key_dir)  # not opened: a running node may be writing the record
+    key = state.key
     members = {validator.key: validator.member for validator in document.validators}
     peer_keys = {bytes.fromhex(peer.key) for peer in config.peers}
     missing = [member for own, member in members.items() if own not in peer_keys and own != key]
     role = "observer, no key"
     if key is not None:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
-        role += "" if record_file.exists() else ", but without its signing record: it must not vote"
+        role += f", but it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
     certificate = certificates.read_certificate(config.tls.certificate)
     return [
         ("node", config.name),

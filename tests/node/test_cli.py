@@ -1,15 +1,20 @@
 """The command line of nodes: errors name what to do, nothing of value is overwritten, everything has help."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from node import testnet_layout
+from node import signer, testnet_layout
 from node.cli import application
+from node.signer import Signer
+from proto.chiptrace.v1.consensus_pb2 import FINALIZE, NOTARIZE, JournalRecord, Vote
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,3 +79,83 @@ def test_check_tells_what_a_node_would_be_and_what_is_missing(network, tmp_path)
 def test_a_configuration_that_is_not_there_is_named(words, tmp_path):
     code, text = chiptrace(*words, "--config", "nowhere.toml", directory=tmp_path)
     assert (code, "nowhere.toml" in text) == (1, True)
+
+
+# ---- the key and what it has signed -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keeper(network, tmp_path):
+    """A validator's configuration with keys of its own to spoil; (its file, its key directory)."""
+    node = network.nodes[0]
+    config = network.config_file(node.name)
+    copy = tmp_path / "keys"
+    shutil.copytree(config.parent / "keys", copy)
+    own = config.with_name(f"{tmp_path.name}.toml")
+    own.write_text(config.read_text().replace('key_dir = "keys"', f'key_dir = "{copy}"'))
+    return own, copy
+
+
+def signed(keys, *records):
+    own = Signer(keys)
+    own.append(records)
+    own.close()
+
+
+def test_the_signing_state_is_shown_with_the_votes_of_its_height(keeper, tmp_path):
+    config, keys = keeper
+    votes = [Vote(kind=kind, height=7, view=2, block_hash=b"h" * 32) for kind in (NOTARIZE, FINALIZE)]
+    signed(keys, JournalRecord(height=7), *(JournalRecord(vote=vote) for vote in votes))
+    words = ("node", "sign-state", "show", "--config", str(config))
+    code, text = chiptrace(*words, "--json", directory=tmp_path)
+    found = json.loads(text)
+    assert (code, found["may_vote"], found["height"], found["view"]) == (0, True, 7, 2)
+    assert [vote["kind"] for vote in found["votes"]] == ["NOTARIZE", "FINALIZE"]
+    assert found["last_signed"] == found["votes"][1]
+    assert found["bytes"] == (keys / "signing-record").stat().st_size
+    code, text = chiptrace(*words, directory=tmp_path)
+    assert (code, f"FINALIZE height 7 view 2 block {'68' * 32}" in text, "may vote     yes" in text) == (
+        0,
+        True,
+        True,
+    )
+
+
+def test_a_key_without_its_record_is_named_with_its_remedy_by_check_and_sign_state(keeper, tmp_path):
+    config, keys = keeper
+    (keys / "signing-record").unlink()
+    code, text = chiptrace("node", "sign-state", "show", "--config", str(config), directory=tmp_path)
+    assert (code, "cannot be read" in text, "chiptrace node rotate-key" in text) == (1, True, True)
+    code, text = chiptrace("node", "check", "--config", str(config), directory=tmp_path)
+    assert (code, "must not vote" in text, "chiptrace node rotate-key" in text) == (0, True, True)
+
+
+def test_a_new_key_comes_with_the_words_of_what_governance_has_to_do(keeper, network, tmp_path):
+    config, keys = keeper
+    node = network.nodes[0]
+    before = signer.inspect(keys).key.hex()
+    code, text = chiptrace("node", "rotate-key", "--config", str(config), "--json", directory=tmp_path)
+    told = json.loads(text)
+    assert (code, told["old"], told["key"] != before) == (0, before, True)
+    assert signer.inspect(keys).key.hex() == told["key"]
+    change = told["steps"][2]
+    begin, end = change.index("[[change]]"), change.index("validators = [")
+    (put,) = [part for part in tomllib.loads(change[begin:end])["change"] if part["kind"] == "put_key"]
+    assert put == {"kind": "put_key", "key": told["key"], "member": node.member, "role": "validator"}
+    assert before in change[change.index("revoke_key") :]
+    assert "SIGHUP" in told["steps"][3]
+    code, text = chiptrace(
+        "node", "sign-state", "show", "--config", str(config), "--json", directory=tmp_path
+    )
+    assert (code, json.loads(text)["retired"]) == (0, [before])
+
+
+def test_a_key_that_a_node_holds_is_not_replaced(keeper, tmp_path):
+    config, keys = keeper
+    held = Signer(keys)
+    try:
+        code, text = chiptrace("node", "rotate-key", "--config", str(config), directory=tmp_path)
+        assert (code, "another process votes with the key" in text) == (1, True)
+        assert signer.inspect(keys).key == held.key
+    finally:
+        held.close()
