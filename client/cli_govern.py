@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from client import governance, governance_file
+from client import governance, governance_file, keys
 from client import trust as trust_file
 from client.clock import now_ms
 from client.console import (
@@ -53,6 +53,23 @@ def _write(path: Path, data: bytes) -> None:
     """A new file; a proposal or an approval is never written over another one."""
     with path.open("xb") as file:
         file.write(data)
+
+
+@govern.command("key")
+@without_traceback
+def key_command(
+    file: Annotated[Path, typer.Argument(help="The key file to make; must not exist yet.", metavar="FILE")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make an admin, operator or other signing key; print the public key, for a proposal. Not for validators.
+
+    Example: chiptrace govern key admin.key
+    """
+    public = keys.create(file).hex()
+    if as_json:
+        print_json({"file": str(file), "key": public})
+    else:
+        print(public)
 
 
 @govern.command("propose")

@@ -220,5 +220,5 @@ def _inline(value: object) -> str:
         return "{ " + ", ".join(f"{name} = {_inline(item)}" for name, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_inline(item) for item in value) + "]"
-    # A JSON string, number or truth is one of TOML's too.
-    return json.dumps(value)
+    # A JSON number, truth or string is one of TOML's too, but for surrogates (unescaped here) and DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
