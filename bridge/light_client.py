@@ -100,7 +100,7 @@ def verify_header(
     `now_ms` is the judge's time: the block's time on chain, a clock elsewhere. `trusting_period_ms` None means
     that the caller trusts the starting point without end (an auditor with a genesis in hand may).
     Raises Malformed, or Invalid: CLIENT_FROZEN, CLIENT_EXPIRED, WRONG_CHAIN, NOT_NEWER, BAD_TIME,
-    BAD_VALIDATORS, BAD_CERTIFICATE.
+    RECOVERED, BAD_VALIDATORS, BAD_CERTIFICATE.
     """
     # (1) There is something to build on: neither frozen nor expired.
     if trusted.frozen:
@@ -139,9 +139,16 @@ def verify_header(
         raise Invalid(
             f"height {header.height} is {header.time_ms - now_ms} ms ahead of now; try later", Reason.BAD_TIME
         )
-    # (5) A quorum of exactly the trusted set certified it.
+    # (5) It does not stand behind a recovery, which nobody follows unasked (recovered.py).
+    if header.recovery:
+        raise Invalid(
+            f"the chain was recovered before height {header.height}, with validators whom the set before did not choose; "
+            "only a new anchor leads past that",
+            Reason.RECOVERED,
+        )
+    # (6) A quorum of exactly the trusted set certified it.
     certified(trusted.chain_id, trusted.validators, signed)
-    # (6) The set above it is the same, or the one that it names.
+    # (7) The set above it is the same, or the one that it names.
     validators = _set_above(trusted, header, signed)
     return replace(
         trusted,

@@ -26,6 +26,7 @@ from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
 from client.audit_kinds import carried, is_among
+from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, Finding, Report, Subject, Verdict
 from client.connection import NodeRefused
 from client.records import name_of
@@ -129,6 +130,9 @@ class Audit:
             self._read(where, subject)
         self._check_inputs()
         Others(self._chains, self._find).check(self._present, self._made, self._clients)
+        for one in self._chains.values():
+            if one.pinned is not None:
+                tell_recoveries(one, self._find)
         return asked
 
     def _heads(self, report: Report) -> None:

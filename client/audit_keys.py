@@ -37,6 +37,10 @@ class Vouching:
             self._known[record.key] = self._in_genesis(record) or self._was_put(record)
         return self._known[record.key]
 
+    def approved(self, proven: ProvenEntry) -> list[Change]:
+        """The changes of the proposal behind an entry, if it was approved as a key must be. Raises NotVerifiable."""
+        return self._approved(proven, 0)
+
     def _in_genesis(self, record: KeyRecord) -> bool:
         genesis = self._chain.genesis
         if genesis is None:

@@ -44,6 +44,8 @@ CODES: Final[Mapping[str, str]] = {
     "LIVE_TWICE": "it is present on two chains",
     "TAKEN_BACK": "the chain it came from took it back as never arrived",
     "CLIENT_FROZEN": "one chain caught the other contradicting itself",
+    "RECOVERED": "the chain lost its quorum, and its members' decision, not its validators', carried it on",
+    "RECOVERY_NOT_APPROVED": "not enough members vouch for the recovery of a chain",
     "STALE_HEAD": "the newest state that was shown is too old, and may hide what came after",
     "TOO_MANY_FINDINGS": "there are more findings than are listed",
 }

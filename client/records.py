@@ -1,19 +1,25 @@
-"""Records and their places: which key of the state a record names itself, and the names of its numbers."""
+"""Records and their places: which key of the state a record names itself, the names of its numbers, and the leaf
+that a height left in the log."""
 
 from typing import Any
 
 from google.protobuf.message import Message
 
-from ledger import state
+from ledger import merkle, state
+from ledger.block import LogLeaf, log_leaf_hash, parse_log_leaf
+from ledger.errors import Invalid
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
+    AppHashOpening,
     AttestationRecord,
     GenerationRecord,
     GrantRecord,
     KeyRecord,
+    LogLeafProof,
     LotRecord,
     MemberRecord,
     PartRecord,
+    Reason,
 )
 
 
@@ -42,3 +48,14 @@ def own_key(record: Message) -> bytes | None:
 def name_of(enum: Any, number: int) -> str:
     """The name of a number of an enum (Reason, EntryKind …), or the number itself where this version knows no name for it."""
     return str(enum.Name(number)) if number in enum.values() else f"UNKNOWN_{number}"
+
+
+def proven_leaf(chain_id: bytes, opening: AppHashOpening, height: int, proof: LogLeafProof) -> LogLeaf:
+    """What an old height left in the log, proven under its root. Raises Malformed, Invalid(BAD_PROOF)."""
+    leaf: LogLeaf = parse_log_leaf(proof.leaf)
+    if leaf.height != height or proof.inclusion.index != height - 1:
+        raise Invalid(f"a log leaf that is not height {height}'s", Reason.BAD_PROOF)
+    if proof.inclusion.size != opening.log_size:
+        raise Invalid("a log proof of another size", Reason.BAD_PROOF)
+    merkle.verify_inclusion(log_leaf_hash(chain_id, proof.leaf), proof.inclusion, opening.log_root)
+    return leaf

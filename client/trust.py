@@ -21,6 +21,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedRecovery:
+    """A recovery of a chain that its verifier has decided to follow (docs/recovery.md)."""
+
+    height: int  # the last one before it
+    document: bytes  # hash, 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ChainTrust:
     """One chain as its verifier knows it."""
 
@@ -29,6 +37,7 @@ class ChainTrust:
     endpoints: tuple[str, ...]  # host:port of client ports
     ca: Path  # certificate authority of those ports, PEM
     heartbeat_ms: int  # a head older than three of these is stale
+    recoveries: tuple[AcceptedRecovery, ...] = ()  # none but these is followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ def write(path: Path, trust: Trust) -> None:
                 "endpoints": list(chain.endpoints),
                 "ca": _relative(chain.ca, home),
                 "heartbeat_ms": chain.heartbeat_ms,
+                **({"recoveries": _recoveries_json(chain)} if chain.recoveries else {}),
             }
             for chain in trust.chains
         ],
@@ -133,13 +143,17 @@ def write(path: Path, trust: Trust) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
+def _recoveries_json(chain: ChainTrust) -> list[dict[str, object]]:
+    return [{"height": item.height, "document": item.document.hex()} for item in chain.recoveries]
+
+
 def _relative(path: Path, home: Path) -> str:
     whole = path.resolve()
     return str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
 
 
 def _chain(fields: "_Fields", home: Path) -> ChainTrust:
-    fields.only("name", "chain_id", "endpoints", "ca", "heartbeat_ms")
+    fields.only("name", "chain_id", "endpoints", "ca", "heartbeat_ms", "recoveries")
     endpoints = fields.texts("endpoints")
     if not endpoints:
         raise fields.wrong("endpoints", "a list of host:port with at least one entry")
@@ -154,7 +168,25 @@ def _chain(fields: "_Fields", home: Path) -> ChainTrust:
         endpoints=endpoints,
         ca=home / fields.text("ca"),
         heartbeat_ms=fields.number("heartbeat_ms"),
+        recoveries=_recoveries(fields) if "recoveries" in fields.values else (),
     )
+
+
+def _recoveries(fields: "_Fields") -> tuple[AcceptedRecovery, ...]:
+    found: dict[int, AcceptedRecovery] = {}
+    for item in fields.objects("recoveries"):
+        item.only("height", "document")
+        height = item.number("height", 0)
+        if _CHAIN_ID.fullmatch(item.text("document")) is None:
+            raise item.wrong("document", "64 hexadecimal digits")
+        if height in found:
+            raise fields.wrong(
+                "recoveries",
+                f"one decision per height, and two stand for height {height}: they lead to two histories, of which one "
+                "can be true; ask the members which, and strike the other out",
+            )
+        found[height] = AcceptedRecovery(height, bytes.fromhex(item.text("document")))
+    return tuple(found.values())
 
 
 def _identity(fields: "_Fields", home: Path) -> Identity:
@@ -193,10 +225,10 @@ class _Fields:
             raise self.wrong(name, "a text that is not empty")
         return value
 
-    def number(self, name: str) -> int:
+    def number(self, name: str, least: int = 1) -> int:
         value = self.values.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise self.wrong(name, "a whole number above zero")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.wrong(name, f"a whole number from {least}")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:

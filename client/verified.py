@@ -2,7 +2,7 @@
 
 1. The genesis hashes to the chain id of the trust file; its validators are the first trusted set.
 2. Headers lead from there to the newest: each certified by exactly the set trusted before it
-   (bridge/light_client.py, the same code that runs on chain).
+   (bridge/light_client.py, the same code that runs on chain), past no recovery that the trust file does not list.
 3. A certified header opens to the state root and the log root after its parent.
 4. State values, and absences, are proven under the state root.
 5. A history is complete when its entries hash to the (n, frontier) of the proven record.
@@ -21,10 +21,11 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from bridge.light_client import TrustedState, from_genesis, verify_header
+from bridge.recovered import follow_recovery
 from client.connection import Connection
-from client.records import own_key
+from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
-from ledger import merkle, tree_proof
+from ledger import tree_proof
 from ledger.block import (
     CheckedTransaction,
     LogLeaf,
@@ -32,8 +33,6 @@ from ledger.block import (
     block_hash,
     decode_header,
     decode_transaction,
-    log_leaf_hash,
-    parse_log_leaf,
 )
 from ledger.codec import decode
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused
@@ -48,12 +47,13 @@ from ledger.limits import (
     PROVE_KEYS_MAX,
     STATE_VALUE_BYTES_MAX,
 )
+from ledger.recovery import Opened
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     Entry,
     Genesis,
     History,
-    LogLeafProof,
     Reason,
     TransactionBody,
     ValidatorSet,
@@ -75,9 +75,9 @@ STALE_HEARTBEATS = 3
 PIN_ATTEMPTS = 3
 HISTORY_ENTRIES_MAX = 100_000  # of one subject; a chain that claims more is not followed
 # What came between two answers of an honest node: a set change, or another node that lags a little.
-_PIN_AGAIN = (Reason.BAD_VALIDATORS, Reason.NOT_NEWER)
+_PIN_AGAIN = (Reason.BAD_VALIDATORS, Reason.NOT_NEWER, Reason.RECOVERED)
 
-# Stands for the transaction of what the genesis itself put: there is none, and nobody signed it.
+# Stands for the transaction of what the genesis, or a recovery, put: there is none, and nobody signed it.
 _OF_GENESIS = CheckedTransaction(ZERO, TransactionBody(), b"", ())
 
 
@@ -142,6 +142,7 @@ class VerifiedChain:
         self._histories: dict[bytes, tuple[History, list[ProvenEntry]]] = {}
         self._transactions: dict[bytes, CheckedTransaction] = {}
         self.genesis: Genesis | None = None
+        self.recoveries: dict[int, Opened] = {}  # gone through on the way to the head, by the height before
         self.budget: Budget | None = None
 
     def now_ms(self) -> int:
@@ -166,6 +167,8 @@ class VerifiedChain:
         try:
             yield
         except (Malformed, Invalid, Refused) as error:
+            if error.reason == Reason.RECOVERED:
+                raise NotVerifiable(f"chain {self.trust.name}: {error}", error.reason) from error
             raise NotVerifiable(
                 f"chain {self.trust.name}: node {self.connection.endpoint} gave a false or broken answer for {what}: "
                 f"{error}. Ask another node of the chain, and tell its members about this one.",
@@ -200,12 +203,20 @@ class VerifiedChain:
                 if len(reply.headers) > HEADERS_PER_REPLY_MAX + 1:
                     raise Invalid(f"{len(reply.headers)} headers in one answer", Reason.OVERSIZE)
                 for signed in reply.headers:
-                    trusted = verify_header(trusted, signed, self._now_ms(), None)
-                    self.tally.certificates += 1
-                    self.tally.signatures += len(signed.certificate.signatures)
+                    trusted = self._follow(trusted, signed)
             self._trusted = trusted
             if not reply.more or trusted.latest_height == before:
                 return trusted
+
+    def _follow(self, trusted: TrustedState, signed: SignedHeader) -> TrustedState:
+        self.tally.certificates += 1
+        self.tally.signatures += len(signed.certificate.signatures)
+        if not signed.recovery or block_hash(trusted.chain_id, signed.header) == trusted.latest_block_hash:
+            return verify_header(trusted, signed, self._now_ms(), None)
+        accepted = [item.document for item in self.trust.recoveries]
+        believed, opened = follow_recovery(trusted, signed, accepted, self._now_ms())
+        self.recoveries[opened.height] = opened
+        return believed
 
     def stale_by_ms(self, time_ms: int) -> int:
         """How much older than three heartbeats this header time is by our clock; 0 or less: fresh."""
@@ -292,9 +303,7 @@ class VerifiedChain:
             raise Invalid("the log has not one leaf per height", Reason.BAD_PROOF)
         trusted = self.trusted()
         if block_hash(self.trust.chain_id, reply.head.header) != trusted.latest_block_hash:
-            self._trusted = verify_header(trusted, reply.head, self._now_ms(), None)
-            self.tally.certificates += 1
-            self.tally.signatures += len(reply.head.certificate.signatures)
+            self._trusted = self._follow(trusted, reply.head)
         if header.app_hash != app_hash(self.trust.chain_id, reply.opening):
             raise Invalid("the header does not commit to this state", Reason.BAD_PROOF)
         return Snapshot(reply.height, header.time_ms, reply.opening)
@@ -335,7 +344,10 @@ class VerifiedChain:
                     raise Invalid("an entry of another subject", Reason.BAD_PROOF)
                 if proven and entry.height < proven[-1].entry.height:
                     raise Invalid("an entry that is older than the one before it", Reason.BAD_PROOF)
-                made = entry.height == 0 and entry.transaction == ZERO
+                # What the genesis or a recovery put was brought by no transaction.
+                made = entry.transaction == ZERO and (
+                    entry.height == 0 or entry.height - 1 in self.recoveries
+                )
                 checked = _OF_GENESIS if made else self._transaction(entry.transaction, transaction)
                 proven.append(ProvenEntry(n, entry, checked))
         self.tally.history_entries += len(proven)
@@ -373,21 +385,10 @@ class VerifiedChain:
                 if len(reply.leaves) != len(part):
                     raise Invalid("other log leaves than were asked for", Reason.BAD_PROOF)
                 for height, proof in zip(part, reply.leaves, strict=True):
-                    self._leaves[height] = self._leaf(pinned, height, proof)
+                    self._leaves[height] = proven_leaf(self.trust.chain_id, pinned.opening, height, proof)
         found = {height: self._leaves[height] for height in asked}
         with self._checking("the times of heights"):
             times = [leaf.time_ms for leaf in found.values()] + [pinned.time_ms]
             if any(after <= before for before, after in pairwise(times)):
                 raise Invalid("time does not increase with height", Reason.BAD_TIME)
         return found
-
-    def _leaf(self, pinned: Snapshot, height: int, proof: LogLeafProof) -> LogLeaf:
-        leaf: LogLeaf = parse_log_leaf(proof.leaf)
-        if leaf.height != height or proof.inclusion.index != height - 1:
-            raise Invalid(f"a log leaf that is not height {height}'s", Reason.BAD_PROOF)
-        if proof.inclusion.size != pinned.opening.log_size:
-            raise Invalid("a log proof of another size", Reason.BAD_PROOF)
-        merkle.verify_inclusion(
-            log_leaf_hash(self.trust.chain_id, proof.leaf), proof.inclusion, pinned.opening.log_root
-        )
-        return leaf

@@ -163,6 +163,7 @@ def on_the_wire(item) -> SignedHeader:
         header=item.header,
         certificate=Certificate.FromString(item.certificate),
         next_validators=item.next_validators,
+        recovery=item.recovery,
     )
 
 

@@ -1,0 +1,81 @@
+"""Past a recovery: how a light client goes on with a chain whose validators its members replaced by hand.
+
+The set of the next height is not the one that the headers before commit to, so nobody who only follows headers goes
+past it. Whoever has decided to accept a recovery names the hash of its document, from where it trusts the members to
+publish it, and goes on here. The client that a chain keeps of another one never does: it stays below, until the
+governance of both chains gives it a new anchor (clients.py, `thaw_client`).
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from bridge.light_client import TrustedState, certified
+from ledger import recovery
+from ledger.block import decode_header, recovery_mark
+from ledger.errors import Invalid
+from ledger.limits import HEADER_AHEAD_MS_MAX
+from ledger.recovery import Opened
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+
+def follow_recovery(
+    trusted: TrustedState, signed: SignedHeader, accepted: Collection[bytes], now_ms: int
+) -> tuple[TrustedState, Opened]:
+    """What is believed after the first header of a recovered chain, and the recovery.
+
+    `accepted` are hashes of documents. Members' right to approve is not judged here: who accepts a document has
+    judged it, and can look again with the state in hand (client/audit_recoveries.py).
+    Raises Malformed, or Invalid: CLIENT_FROZEN, WRONG_CHAIN, BAD_ROOT, RECOVERED (not accepted), BAD_RECOVERY,
+    BAD_TIME, BAD_VALIDATORS, BAD_CERTIFICATE.
+    """
+    # (1) A header of that chain, with the very recovery that it names.
+    if trusted.frozen:
+        raise Invalid("the client is frozen by misbehaviour", Reason.CLIENT_FROZEN)
+    header = decode_header(signed.header)
+    if header.chain_id != trusted.chain_id:
+        raise Invalid(f"a header of chain {header.chain_id.hex()} is none of this one's", Reason.WRONG_CHAIN)
+    if not signed.recovery or recovery_mark(trusted.chain_id, signed.recovery) != header.recovery:
+        raise Invalid("the recovery sent along is not the one that the header names", Reason.BAD_ROOT)
+    opened = recovery.decode(signed.recovery)
+    # (2) It was accepted beforehand.
+    if opened.hash not in accepted:
+        raise Invalid(
+            f"the node shows that the chain was recovered after height {opened.height}: those who sign its blocks since "
+            f"then were not chosen by those before, but by a document {opened.hash.hex()} of its members. It is followed "
+            "only if you accept it: ask the members, and see docs/recovery.md",
+            Reason.RECOVERED,
+        )
+    # (3) It goes on from exactly what is believed.
+    document = opened.document
+    believed = (trusted.chain_id, trusted.latest_height, trusted.latest_block_hash)
+    if (document.chain_id, document.height, document.block_hash) != believed:
+        raise Invalid(
+            f"the recovery {opened.hash.hex()} goes on from height {document.height}, block "
+            f"{document.block_hash.hex()}; believed is height {trusted.latest_height}, block "
+            f"{trusted.latest_block_hash.hex()}",
+            Reason.BAD_RECOVERY,
+        )
+    # (4) The header is the next one, on that block and its outcome, and later.
+    if (header.height, header.parent_hash) != (document.height + 1, document.block_hash):
+        raise Invalid("the header does not follow the block of the recovery", Reason.BAD_RECOVERY)
+    if header.app_hash != document.app_hash:
+        raise Invalid("the header carries another app_hash than the recovery", Reason.BAD_RECOVERY)
+    if not trusted.latest_time_ms < header.time_ms <= now_ms + HEADER_AHEAD_MS_MAX:
+        raise Invalid(f"time {header.time_ms} of height {header.height} cannot be", Reason.BAD_TIME)
+    # (5) A quorum of exactly the recovery's set certified it, and that set goes on.
+    first = certified(trusted.chain_id, opened.validators, signed)
+    if header.next_validators_hash != header.validators_hash or signed.next_validators:
+        raise Invalid("no other set follows right after a recovery", Reason.BAD_VALIDATORS)
+    return (
+        replace(
+            trusted,
+            validators=opened.validators,
+            latest_height=header.height,
+            latest_time_ms=header.time_ms,
+            latest_block_hash=first.block_hash,
+            latest_validators_hash=header.validators_hash,
+            latest_next_validators_hash=header.next_validators_hash,
+        ),
+        opened,
+    )
