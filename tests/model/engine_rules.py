@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from consensus.safety import Safety
 from consensus.tally import Held
 from proto.chiptrace.v1.consensus_pb2 import Certificate, VoteKind
+from tests.model.exploration import layers
 from tests.model.rules import Rules, State
 
 CHAIN_ID = bytes(32)
@@ -87,3 +88,25 @@ class EngineRules(Rules):
             if here >> self.blocks & 1:
                 safety._nullified.add(view + 1)
         return safety
+
+
+def disagreements(rules: Rules) -> tuple[int, list[State]]:
+    """Over all states of these rules: in how many ways what one has signed and what can be formed go together, and
+    states where the engine would sign something else than the rules allow."""
+    engine = EngineRules(views=rules.views)
+    seen: dict[tuple[int, Formed], frozenset[int]] = {}
+    differing = []
+    for layer, _ in layers(rules):
+        for state in layer:
+            formed = engine.formed(state)
+            if all((votes, formed) in seen for votes in state):
+                continue
+            allowed: dict[int, set[int]] = {}
+            for votes, bit in rules.moves(state):
+                allowed.setdefault(votes, set()).add(bit)
+            for votes in set(state):
+                seen[votes, formed] = frozenset(allowed.get(votes, ()))
+                bits = range(rules.bits * rules.views)
+                if seen[votes, formed] != {bit for bit in bits if engine.signs(votes, bit, formed)}:
+                    differing.append(state)
+    return len(seen), differing

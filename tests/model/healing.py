@@ -115,3 +115,68 @@ def heals(rules: Rules, known: Known) -> bool:
             for votes in state
         ]
     return False
+
+
+def resting_on(rules: Rules, state: State, possible: Seen) -> set[Seen]:
+    """The certificates on which the votes of a state rest, for every way of founding each of them.
+
+    More than what can be reached: in which order votes and certificates came is not asked. Any state that is
+    reached has seen one of these, and perhaps more of what is possible.
+    """
+    union = 0
+    for votes in state:
+        union |= votes
+    found = {frozenset[tuple[int, int]]()}
+    for bit in range(rules.bits * rules.views):
+        if not union >> bit & 1:
+            continue
+        view, place = divmod(bit, rules.bits)
+        if place < rules.blocks:
+            grounds = proofs(rules, possible, view, place)
+        elif place == rules.blocks:
+            grounds = (
+                [frozenset({each}) for each in possible if each[0] == view - 1] if view else [frozenset()]
+            )
+        else:
+            grounds = [frozenset({(view, place - rules.blocks - 1)})]
+        found = {seen | ground for seen in found for ground in grounds}
+    return found
+
+
+class Entered(Rules):
+    """The rules where only a view that can have been entered is nullified: what healing starts from."""
+
+    def moves(self, state: State) -> list[tuple[int, int]]:
+        entered = {view + 1 for view, _ in formable(self, state)} | {0}
+        lawful = super().moves(state)
+        return [
+            each for each in lawful if each[1] % self.bits != self.blocks or each[1] // self.bits in entered
+        ]
+
+
+class Healing:
+    """Whether every state heals, from the least that may be known of its certificates and from all of it.
+
+    For as many views as the states themselves can be explored; what lies between the least and all is covered where
+    `reachable` goes, up to two views.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.checked = 0
+        self._resting: dict[tuple[int, Seen], set[Seen]] = {}
+
+    def stuck(self, state: State) -> Seen | None:
+        """Certificates knowing which alone the honest cannot go on; None where there are none such."""
+        possible = formable(self.rules, state)
+        union = 0
+        for votes in state:
+            union |= votes
+        key = (union, possible)
+        if key not in self._resting:
+            self._resting[key] = resting_on(self.rules, state, possible)
+        for seen in self._resting[key] | {possible}:
+            self.checked += 1
+            if not heals(self.rules, (state, seen)):
+                return seen
+        return None

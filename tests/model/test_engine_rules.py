@@ -1,11 +1,13 @@
 """The code that signs, explored over every state of two views, as it is and with each of its rules removed."""
 
+from itertools import product
+
 import pytest
 
 from consensus import safety
 from consensus.tally import Held
 from proto.chiptrace.v1.consensus_pb2 import VoteKind
-from tests.model.engine_rules import EngineRules
+from tests.model.engine_rules import EngineRules, certificate, hash_of
 from tests.model.exploration import explore, layers
 from tests.model.rules import Rules
 
@@ -21,6 +23,27 @@ def test_the_engine_does_not_fork():
     explored = explore(EngineRules())
     assert explored.fork is None
     assert explored.states == 10_000
+
+
+def test_what_the_engine_calls_a_proof_is_what_the_rules_call_one():
+    """For every set of certificates of three earlier views, one notarization of a view at most."""
+    rules = Rules(views=4)
+    marked = [(block, nullified) for block in (None, 0, 1) for nullified in (False, True)]
+    for views in product(marked, repeat=3):
+        held = Held()
+        for view, (block, nullified) in enumerate(views):
+            if block is not None:
+                held.add(certificate(VoteKind.NOTARIZE, view, block))
+            if nullified:
+                held.add(certificate(VoteKind.NULLIFY, view, 0))
+        for block in range(2):
+            shown = any(safety.proof_complete(held, 4, origin, hash_of(block)) for origin in range(4))
+            state = [0, 0, 0]
+            for validator in range(2):  # with the dishonest one, two make a certificate
+                for view, (notarized, nullified) in enumerate(views):
+                    votes = (0 if notarized is None else 1 << notarized) | (nullified << rules.blocks)
+                    state[validator] |= votes << view * rules.bits
+            assert shown == rules.provable(tuple(state), 3, block), (views, block)
 
 
 def double_notarize(patch):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.model.changes import FORKING, HARMLESS
 from tests.model.exploration import explore
 from tests.model.rules import Rules
 
@@ -21,38 +22,21 @@ def test_no_interleaving_of_more_validators_forks(validators, views):
     assert explore(rules).fork is None
 
 
-@pytest.mark.parametrize(
-    "change", [{"notarize_after_nullify": False}, {"finalize_only_own": True}, {"finalize_twice": True}]
-)
+@pytest.mark.parametrize("change", HARMLESS, ids=lambda change: change.name)
 def test_harmless_changes_do_not_fork(change):
-    assert explore(Rules(**change)).fork is None
+    assert explore(change.rules).fork is None
 
 
 @pytest.mark.parametrize(
-    ("views", "change", "votes"),
-    [
-        (2, {"double_notarize": True}, 10),
-        (2, {"finalize_after_nullify": True}, 10),
-        (2, {"nullify_after_finalize": True}, 10),
-        (2, {"gaps_checked": "none"}, 8),
-        (2, {"gaps_checked": "first"}, 8),
-        (2, {"proposal_proved": False}, 8),
-        (2, {"finalize_holding_notarization": False}, 4),
-    ],
+    "change", [each for each in FORKING if each.rules.views < 3], ids=lambda change: change.name
 )
-def test_each_rule_is_needed(views, change, votes):
+def test_each_rule_is_needed(change):
     """The fewest honest votes that fork once the rule is gone."""
-    explored = explore(Rules(views=views, **change))
+    explored = explore(change.rules)
     assert explored.fork is not None
-    assert explored.votes == votes
+    assert explored.votes == change.votes
 
 
-@pytest.mark.parametrize(("validators", "dishonest", "quorum"), [(6, 1, 3), (9, 2, 5)])
-def test_two_f_and_one_is_no_quorum(validators, dishonest, quorum):
-    rules = Rules(validators=validators, dishonest=dishonest, views=1)
-    assert explore(rules).fork is None
-    assert explore(Rules(validators=validators, dishonest=dishonest, views=1, quorum=quorum)).fork is not None
-
-
-def test_one_dishonest_too_many_forks():
-    assert explore(Rules(validators=4, dishonest=2, views=1)).fork is not None
+@pytest.mark.parametrize(("validators", "dishonest"), [(6, 1), (9, 2)])
+def test_where_two_f_and_one_is_no_quorum_ours_is(validators, dishonest):
+    assert explore(Rules(validators=validators, dishonest=dishonest, views=1)).fork is None
