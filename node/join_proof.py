@@ -81,7 +81,7 @@ def _why_none(status: StatusReply) -> Invalid:
             Reason.NOT_SYNCED,
         )
     if status.not_voting:
-        return Invalid(f"this key must not vote: {status.not_voting}", Reason.KEY_NOT_VALID)
+        return Invalid(f"the node's key cannot join now: {status.not_voting}", Reason.KEY_NOT_VALID)
     return Invalid(
         "the node's key is in the newest validator set, or the node was started without it (restart it then)",
         Reason.NOTHING_TO_DO,
