@@ -1,5 +1,6 @@
 """What another chain may believe: light clients, packets, custody over chains. Pure rules and one pure planner.
 
 Read in this order; each file imports only those before it:
-packet, light_client, recovered, clients, proofs, sending, custody_transfer, handlers, machine, relayer_plan.
+packet, snapshot_tables, light_client, recovered, anchor, clients, proofs, sending, custody_transfer, handlers,
+machine, relayer_plan.
 """

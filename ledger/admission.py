@@ -9,8 +9,8 @@ from ledger import block, limits, state
 from ledger.block import CheckedTransaction, ParsedTransaction
 from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
-from ledger.rows import Place
-from ledger.store import Store, identity
+from ledger.rows import Place, identity
+from ledger.store import Store
 from proto.chiptrace.v1.ledger_pb2 import Event, KeyRecord, Reason, TransactionBody
 
 # A transaction's own keys: its signer's record and what one plain operation names.
@@ -110,7 +110,7 @@ class Repetitions:
         self._ids: set[bytes] = set()
 
     def take(self, transaction: CheckedTransaction | ParsedTransaction) -> bytes:
-        """Takes the idempotency key for this transaction; returns whose it is (store.identity).
+        """Takes the idempotency key for this transaction; returns whose it is (rows.identity).
 
         Raises Repeated for a key used in a decided block, Invalid(REPEATED) for one used in this block.
         """

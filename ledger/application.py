@@ -23,6 +23,7 @@ from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreErr
 from ledger.execute import BlockOutcome, check_signer, execute_block
 from ledger.genesis import STATE_VERSION
 from ledger.kv import KeyValue
+from ledger.recovery import Applied, Opened, Standing, check, check_in_block
 from ledger.rows import BoundaryHeader
 from ledger.store import DecidedBlock, Store
 from ledger.view import ProvenState, Views
@@ -60,22 +61,35 @@ class Info:
     next_due_ms: int  # header time at which an empty block is due; 0: at once
     parameters: Parameters
     state_version: int
+    recovery: Opened | None = None  # was applied here after the tip: the next block carries it
 
 
 class Application:
     """One chain on one key-value store, with the operations it executes. One thread at a time."""
 
-    def __init__(self, kv: KeyValue, operations: OperationTable, changes: ChangeTable) -> None:
-        """Opens the chain that the store holds, if any. Raises StoreError when it does not hold together."""
+    def __init__(
+        self,
+        kv: KeyValue,
+        operations: OperationTable,
+        changes: ChangeTable,
+        recoveries: Iterable[bytes] = (),
+    ) -> None:
+        """Opens the chain that the store holds, if any; `recoveries` (Recovery) are those its operator has applied.
+
+        Raises StoreError when the store does not hold together, Malformed or Invalid for a recovery that is not
+        this chain's.
+        """
         self.store = Store(kv)
         self.views = Views(self.store)
         self._operations = operations
         self._changes = changes
+        self._applied = Applied(recoveries)
         self._verified = VerifiedTransactions()
         self._judged: DecidedBlock | None = None  # the last block that was found valid on the tip
         self._info: Info | None = None
         self._name = ""
         if not self.store.empty:
+            self._applied.check_past(self.store, self.store.tip.height)
             self._advance()
 
     # ---- where the chain stands ---------------------------------------------------------------------------
@@ -148,7 +162,8 @@ class Application:
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
         repetitions = Repetitions(self.store, time_ms)
-        room = info.parameters.block_bytes - block.HEADER_BYTES_MAX - _HEADER_FRAME_BYTES
+        recovery = b"" if info.recovery is None else info.recovery.data
+        room = info.parameters.block_bytes - block.HEADER_BYTES_MAX - _HEADER_FRAME_BYTES - len(recovery)
         keys = limits.KEYS_PER_BLOCK_MAX
         chosen: list[CheckedTransaction] = []
         for data in transactions:
@@ -174,10 +189,10 @@ class Application:
             app_hash=info.app_hash,
             validators_hash=block.validators_hash(info.chain_id, info.validators),
             next_validators_hash=block.validators_hash(info.chain_id, info.next_validators),
+            recovery=block.recovery_mark(info.chain_id, recovery),
         )
-        return codec.encode(
-            Block(header=codec.encode(header), transactions=[checked.data for checked in chosen])
-        )
+        transactions = [checked.data for checked in chosen]
+        return codec.encode(Block(header=codec.encode(header), transactions=transactions, recovery=recovery))
 
     def process_proposal(self, data: bytes, now_ms: int) -> None:
         """Returns only if the block may be voted for on top of the tip. Changes nothing.
@@ -212,8 +227,9 @@ class Application:
         # (2) Canonical bytes of block and header.
         content = block.decode_block(data)
         header = block.decode_header(content.header)
-        # (3) to (9) The header continues our chain.
+        # (3) to (9) The header continues our chain, which nobody recovers but the operator of each node.
         self._check_header(header, info)
+        check_in_block(self.store, _standing(info), info.recovery, content.recovery, header.recovery)
         # (10) Every transaction has the right shape and chain.
         found = [self._verified.parse(info.chain_id, item) for item in content.transactions]
         # (11) They are what the header commits to.
@@ -234,6 +250,7 @@ class Application:
             block_hash=block.block_hash(info.chain_id, content.header),
             transactions=checked,
             identities=identities,
+            recovery=content.recovery,
         )
 
     @staticmethod
@@ -283,6 +300,7 @@ class Application:
             self._operations,
             self._changes,
             self.store.log_leaf,
+            decided.recovery,
         )
 
     def commit(self, data: bytes, outcome: BlockOutcome, certificate: bytes, note: bytes = b"") -> Info:
@@ -345,17 +363,29 @@ class Application:
             raise StoreError("the state holds no validators or no parameters; restore this node")
         opening = AppHashOpening(state_root=tip.state_root, log_size=tip.height, log_root=tip.log_root)
         eventful = tip.height == 0 or self.store.is_eventful(tip.height)
-        self._info = Info(
+        recovery = self._applied.at(tip.height)
+        validators, following = record.current, record.next
+        if recovery is not None:
+            validators = following = recovery.validators
+        info = Info(
             chain_id=tip.chain_id,
             name=self._name,
             height=tip.height,
             time_ms=tip.time_ms,
             block_hash=tip.block_hash,
             app_hash=block.app_hash(tip.chain_id, opening),
-            validators=record.current,
-            next_validators=record.next,
-            next_due_ms=0 if eventful else tip.time_ms + parameters.heartbeat_ms,
+            validators=validators,
+            next_validators=following,
+            next_due_ms=0 if eventful or recovery else tip.time_ms + parameters.heartbeat_ms,
             parameters=parameters,
             state_version=STATE_VERSION,
+            recovery=recovery,
         )
-        return self._info
+        if recovery is not None:
+            check(self.store, _standing(info), recovery)
+        self._info = info
+        return info
+
+
+def _standing(info: Info) -> Standing:
+    return Standing(info.chain_id, info.height, info.time_ms, info.block_hash, info.app_hash)

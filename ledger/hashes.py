@@ -48,6 +48,8 @@ class Purpose(StrEnum):
     NOTARIZE = "notarize"
     NULLIFY = "nullify"
     FINALIZE = "finalize"
+    SNAPSHOT = "snapshot"  # the name of a snapshot: its manifest
+    SNAPSHOT_CHUNK = "snapshot-chunk"
     JOIN = "join"  # a validator key that is to join says where its node stands
 
 

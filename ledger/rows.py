@@ -14,21 +14,25 @@
     X  transaction id                               be64 height, be32 index in the block
     I  be16 length, identity, idempotency key       transaction id, be64 height, be32 index, be64 time
     Q  be64 height                                  be64 time, then the I keys written at this height, framed
-    V  be64 height                                  boundary: header, certificate, next set, framed
+    V  be64 height                                  boundary: header, certificate, next set, framed; and a recovery
     D  key given by a handler                       row of a node-side table
     O                                               this node's own note, opaque here; no part of the chain
+    A                                               where the store begins, if not at height 1: be64 the first height
+                                                    with block and results, be64 the first with a certificate too
 
 A seal is the first 8 bytes of SHA-256 over the row's key and value. LevelDB's own checksums guard its blocks;
 the seal also finds a value that came back under another key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from ledger.block import CheckedTransaction, ParsedTransaction
 from ledger.errors import InvariantBroken, StoreError
 from ledger.hashes import HASH_BYTES
+from ledger.kv import Change
 
 TIP: Final = b"T"
 GENESIS: Final = b"G"
@@ -36,6 +40,8 @@ PAGE: Final = b"P"
 STATE: Final = b"S"
 SIDE: Final = b"D"
 NOTE: Final = b"O"
+ENTRY: Final = b"E"
+BASE: Final = b"A"
 
 _SEAL_BYTES: Final = 8
 _TIP_MAGIC: Final = b"chiptrace store 1"
@@ -73,7 +79,17 @@ def log_node_row(level: int, index: int) -> bytes:
 
 def entry_row(subject: bytes, n: int) -> bytes:
     """Key of entry n (from 0) in the history of a subject, named by its state key."""
-    return b"E" + len(subject).to_bytes(2, "big") + subject + be64(n)
+    return ENTRY + len(subject).to_bytes(2, "big") + subject + be64(n)
+
+
+def subject_of(row: bytes) -> tuple[bytes, int]:
+    """(subject, place) from the key of an entry."""
+    return row[3:-8], int.from_bytes(row[-8:], "big")
+
+
+def after(table: bytes) -> bytes:
+    """The key right after all keys of a table."""
+    return bytes((table[0] + 1,))
 
 
 def transaction_row(transaction: bytes) -> bytes:
@@ -118,6 +134,11 @@ def unseal(key: bytes, stored: bytes) -> bytes:
     if stored[-_SEAL_BYTES:] != sha256(key + value).digest()[:_SEAL_BYTES]:
         raise damaged(key, "is not what was written there")
     return value
+
+
+def sealed(key: bytes, value: bytes | None) -> Change:
+    """A row to write; None deletes."""
+    return key, None if value is None else seal(key, value)
 
 
 def frame(items: Iterable[bytes]) -> bytes:
@@ -227,20 +248,58 @@ def decode_repetition(data: bytes) -> tuple[Place, int]:
 
 @dataclass(frozen=True, slots=True)
 class BoundaryHeader:
-    """A header with its certificate; `next_validators` (ValidatorSet) only where the next set is another."""
+    """A header with its certificate; `next_validators` (ValidatorSet) only where the next set is another, and
+    `recovery` (Recovery) only where the header names one."""
 
     height: int
     header: bytes
     certificate: bytes
     next_validators: bytes
+    recovery: bytes = b""
+
+
+def encode_base(blocks_from: int, whole_from: int) -> bytes:
+    """Where a store begins that was made from a snapshot."""
+    return be64(blocks_from) + be64(whole_from)
+
+
+def decode_base(data: bytes) -> tuple[int, int]:
+    """(first height with block and results, first height with a certificate too)."""
+    return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
 
 
 def encode_boundary(boundary: BoundaryHeader) -> bytes:
     """A boundary's row; the height is its key."""
-    return frame((boundary.header, boundary.certificate, boundary.next_validators))
+    parts = [boundary.header, boundary.certificate, boundary.next_validators]
+    return frame([*parts, boundary.recovery] if boundary.recovery else parts)
 
 
 def decode_boundary(key: bytes, data: bytes) -> BoundaryHeader:
     """A boundary from its row and the row's key."""
-    header, certificate, following = unframe(key, data)
-    return BoundaryHeader(int.from_bytes(key[1:], "big"), header, certificate, following)
+    header, certificate, following, *recovery = unframe(key, data)
+    return BoundaryHeader(int.from_bytes(key[1:], "big"), header, certificate, following, *recovery)
+
+
+def identity(member: str | None, signer: bytes) -> bytes:
+    """Whose an idempotency key is: the member's, or the key's own while it belongs to nobody known."""
+    return b"m" + member.encode() if member is not None else b"k" + signer
+
+
+def transaction_rows(
+    height: int,
+    time_ms: int,
+    transactions: Sequence[CheckedTransaction | ParsedTransaction],
+    identities: Sequence[bytes],
+) -> list[Change]:
+    """Where the transactions of a height stand, and the idempotency keys that they use up, each for its identity."""
+    batch: list[Change] = []
+    used: list[bytes] = []
+    for index, (transaction, owner) in enumerate(zip(transactions, identities, strict=True)):
+        place = Place(transaction.id, height, index)
+        batch.append(sealed(transaction_row(transaction.id), encode_place(place)))
+        key = idempotency_row(owner, transaction.body.idempotency_key)
+        batch.append(sealed(key, encode_repetition(place, time_ms)))
+        used.append(key)
+    if used:
+        batch.append(sealed(expiry_row(height), be64(time_ms) + frame(used)))
+    return batch

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ledger import block, codec, rows, state, tree_proof
+from ledger import block, rows, state, tree_proof
 from ledger.block import CheckedTransaction, LogLeaf
+from ledger.boundaries import boundary_rows
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.execute import BlockOutcome
 from ledger.genesis import GenesisState
@@ -39,7 +40,8 @@ class DecidedBlock:
     header_bytes: bytes
     block_hash: bytes
     transactions: Sequence[CheckedTransaction]
-    identities: Sequence[bytes]  # who used each transaction's idempotency key (see `identity`)
+    identities: Sequence[bytes]  # who used each transaction's idempotency key (rows.identity)
+    recovery: bytes = b""  # Recovery, in the first block of a recovered chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Store:
         self._expired_to = 0  # idempotency rows of heights up to here are gone
         stored = kv.get(rows.TIP)
         self._tip = None if stored is None else rows.decode_tip(stored)
+        began = self._row(rows.BASE)
+        self._blocks_from, self._base = (1, 1) if began is None else rows.decode_base(began)
         self._log = MerkleLog(self._log_node, self._tip.height if self._tip else 0)
         if self._tip is not None:
             self._check_tip(self._tip)
@@ -81,6 +85,12 @@ class Store:
     def empty(self) -> bool:
         """Whether no genesis state was ever stored."""
         return self._tip is None
+
+    @property
+    def base(self) -> int:
+        """The lowest height that is here with block, results and certificate: 1, or that of the snapshot with which
+        the store began. Blocks and results go back a little further, by the hour in which transactions expire."""
+        return self._base
 
     def get(self, key: bytes) -> bytes | None:
         """The state value under a key at the tip: the store is the Reader that blocks execute on."""
@@ -104,8 +114,9 @@ class Store:
         return self._must(rows.GENESIS)
 
     def block(self, height: int) -> bytes:
-        """The block of a decided height. Raises Invalid(NOT_FOUND), and StoreError when it is damaged."""
+        """The block of a decided height. Raises Invalid: NOT_FOUND, PRUNED; StoreError when it is damaged."""
         leaf = self.log_leaf(height)
+        self._check_kept(height, self._blocks_from)
         data = self._must(rows.block_row(height))
         if block.block_hash(self.tip.chain_id, Block.FromString(data).header) != leaf.block_hash:
             raise rows.damaged(rows.block_row(height), "is not the block that was decided")
@@ -114,11 +125,13 @@ class Store:
     def certificate(self, height: int) -> bytes:
         """The certificate of a decided height, as given. Raises as `block` does."""
         self._check_height(height)
+        self._check_kept(height, self._base)
         return self._must(rows.certificate_row(height))
 
     def results(self, height: int) -> list[bytes]:
         """The results (Result) of a decided height in order. Raises as `block` does."""
         leaf = self.log_leaf(height)
+        self._check_kept(height, self._blocks_from)
         key = rows.results_row(height)
         results = rows.unframe(key, self._must(key))
         if block.results_root(self.tip.chain_id, results) != leaf.results_root:
@@ -126,14 +139,19 @@ class Store:
         return results
 
     def place(self, transaction: bytes) -> Place | None:
-        """Where a transaction stands, by its id; None when it was not decided."""
+        """Where a transaction stands, by its id; None when it was not decided, or before blocks are kept here."""
         data = self._row(rows.transaction_row(transaction))
         return None if data is None else rows.decode_place(transaction, data)
 
     def transaction(self, transaction: bytes) -> TransactionAt | None:
-        """A decided transaction with its outcome, by its id; None when it was not decided."""
+        """A decided transaction with its outcome, by its id; None when it was not decided.
+
+        Raises Invalid(PRUNED) when it may stand in a block from before the base.
+        """
         place = self.place(transaction)
         if place is None:
+            if self._blocks_from > 1:
+                self._check_kept(0, self._blocks_from)
             return None
         data = Block.FromString(self.block(place.height)).transactions[place.index]
         return TransactionAt(place, data, self.results(place.height)[place.index])
@@ -224,7 +242,7 @@ class Store:
             raise StoreError(f"the store already holds chain {self._tip.chain_id.hex()}")
         update = self._tree(chain_id, ZERO).update(first.changes)
         tip = Tip(chain_id, 0, time_ms, ZERO, update.root, EMPTY_ROOT)
-        batch: _Rows = [_sealed(rows.GENESIS, genesis)]
+        batch: _Rows = [rows.sealed(rows.GENESIS, genesis)]
         self._add_state(batch, first.changes, update, first.entries, first.side)
         self._write(batch, tip)
         return tip
@@ -245,19 +263,21 @@ class Store:
         leaf = block.log_leaf(height, header.time_ms, decided.block_hash, outcome.results_root, update.root)
         nodes = self._log.append(block.log_leaf_hash(before.chain_id, leaf))
         batch: _Rows = [
-            _sealed(rows.block_row(height), decided.data),
-            _sealed(rows.certificate_row(height), certificate),
-            _sealed(rows.results_row(height), rows.frame(outcome.results)),
-            _sealed(rows.log_leaf_row(height), leaf),
+            rows.sealed(rows.block_row(height), decided.data),
+            rows.sealed(rows.certificate_row(height), certificate),
+            rows.sealed(rows.results_row(height), rows.frame(outcome.results)),
+            rows.sealed(rows.log_leaf_row(height), leaf),
         ]
-        batch.extend(_sealed(rows.log_node_row(level, index), node) for level, index, node in nodes)
+        batch.extend(rows.sealed(rows.log_node_row(level, index), node) for level, index, node in nodes)
         # Expiry first: a key that is used again in this very block must outlive its old entry.
         self._add_expiry(batch, header.time_ms)
-        self._add_transactions(batch, decided)
+        batch.extend(
+            rows.transaction_rows(header.height, header.time_ms, decided.transactions, decided.identities)
+        )
         self._add_boundary(batch, decided, outcome, certificate)
         self._add_state(batch, outcome.changes, update, outcome.entries, outcome.side)
         if note:
-            batch.append(_sealed(rows.NOTE, note))
+            batch.append(rows.sealed(rows.NOTE, note))
         tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, update.root, self._log.root())
         self._write(batch, tip)
         return tip
@@ -276,23 +296,10 @@ class Store:
         entries: Sequence[tuple[bytes, int, bytes]],
         side: Sequence[tuple[bytes, bytes | None]],
     ) -> None:
-        batch.extend(_sealed(rows.STATE + key, value) for key, value in changes.items())
+        batch.extend(rows.sealed(rows.STATE + key, value) for key, value in changes.items())
         batch.extend((rows.PAGE + path, page) for path, page in update.pages.items())
-        batch.extend(_sealed(rows.entry_row(subject, n), entry) for subject, n, entry in entries)
-        batch.extend(_sealed(rows.SIDE + key, value) for key, value in side)
-
-    def _add_transactions(self, batch: _Rows, decided: DecidedBlock) -> None:
-        height, time_ms = decided.header.height, decided.header.time_ms
-        used: list[bytes] = []
-        for index, transaction in enumerate(decided.transactions):
-            place = Place(transaction.id, height, index)
-            batch.append(_sealed(rows.transaction_row(transaction.id), rows.encode_place(place)))
-            key = rows.idempotency_row(decided.identities[index], transaction.body.idempotency_key)
-            batch.append(_sealed(key, rows.encode_repetition(place, time_ms)))
-            used.append(key)
-        if used:
-            data = rows.be64(time_ms) + rows.frame(used)
-            batch.append(_sealed(rows.expiry_row(height), data))
+        batch.extend(rows.sealed(rows.entry_row(subject, n), entry) for subject, n, entry in entries)
+        batch.extend(rows.sealed(rows.SIDE + key, value) for key, value in side)
 
     def _add_expiry(self, batch: _Rows, time_ms: int) -> None:
         """Deletes the idempotency rows of heights that lie more than their lifetime back."""
@@ -313,17 +320,15 @@ class Store:
     def _add_boundary(
         self, batch: _Rows, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes
     ) -> None:
-        header = decided.header
-        if header.next_validators_hash == header.validators_hash:
-            return
+        height, before = decided.header.height, None
+        if decided.recovery and height > 1:
+            below = Block.FromString(self.block(height - 1)).header
+            kept = BoundaryHeader(height - 1, below, self.certificate(height - 1), b"")
+            before = self.boundary(height - 1) or kept
         value = outcome.changes.get(state.VALIDATORS_KEY) or self.get(state.VALIDATORS_KEY) or b""
+        signed = BoundaryHeader(height, decided.header_bytes, certificate, b"", decided.recovery)
         following = ValidatorsRecord.FromString(value).current
-        if block.validators_hash(self.tip.chain_id, following) != header.next_validators_hash:
-            raise InvariantBroken(
-                f"header {header.height} commits to another next validator set than the state"
-            )
-        boundary = BoundaryHeader(header.height, decided.header_bytes, certificate, codec.encode(following))
-        batch.append(_sealed(rows.boundary_row(header.height), rows.encode_boundary(boundary)))
+        batch.extend(boundary_rows(decided.header, signed, following, before))
 
     # ---- checks -----------------------------------------------------------------------------------------
 
@@ -359,12 +364,23 @@ class Store:
         found = [block.parse_transaction(tip.chain_id, data) for data in content.transactions]
         if block.transactions_root(tip.chain_id, found) != header.transactions_root:
             raise StoreError(f"the block of height {tip.height} holds other transactions than were decided")
+        if block.recovery_mark(tip.chain_id, content.recovery) != header.recovery:
+            raise StoreError(f"the block of height {tip.height} holds another recovery than was decided")
         self.results(tip.height)
 
     def _check_height(self, height: int) -> None:
         if not 1 <= height <= self.tip.height:
             raise Invalid(
                 f"height {height} is not decided here; heights 1 to {self.tip.height} are", Reason.NOT_FOUND
+            )
+
+    def _check_kept(self, height: int, first: int) -> None:
+        if height < first:
+            what = f"height {height}" if height else "a transaction that stands there"
+            raise Invalid(
+                f"this node began with a snapshot and keeps no blocks below its base {self._base}, so not {what}; "
+                "ask another node of the chain",
+                Reason.PRUNED,
             )
 
     def _tree(self, chain_id: bytes, root: bytes) -> StateTree:
@@ -382,12 +398,3 @@ class Store:
         if data is None:
             raise rows.damaged(key, "is missing")
         return data
-
-
-def identity(member: str | None, signer: bytes) -> bytes:
-    """Whose an idempotency key is: the member's, or the key's own while it belongs to nobody known."""
-    return b"m" + member.encode() if member is not None else b"k" + signer
-
-
-def _sealed(key: bytes, value: bytes | None) -> tuple[bytes, bytes | None]:
-    return key, None if value is None else rows.seal(key, value)

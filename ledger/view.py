@@ -71,6 +71,20 @@ class View:
         stored = self._open().snapshot.get(row)
         return None if stored is None else rows.unseal(row, stored)
 
+    @property
+    def rows(self) -> Snapshot:
+        """All rows of the store as they were after this height."""
+        return self._open().snapshot
+
+    @property
+    def opening(self) -> AppHashOpening:
+        """Of the app_hash that the head carries."""
+        return AppHashOpening(
+            state_root=self._open().state_root,
+            log_size=self.height,
+            log_root=self._views.store.log_root(self.height),
+        )
+
     def prove(self, keys: Sequence[bytes]) -> ProvenState:
         """Values or absence of up to PROVE_KEYS_MAX keys, each checked before it is handed out.
 
@@ -95,11 +109,8 @@ class View:
                     f"state value {key.hex()} at height {self.height} contradicts the tree: {error}"
                 ) from error
             proofs.append(KeyProof(key, value, proof))
-        opening = AppHashOpening(
-            state_root=held.state_root, log_size=self.height, log_root=store.log_root(self.height)
-        )
         last_leaf = store.log_leaf_proof(self.height, self.height) if self.height else None
-        return ProvenState(self.height, head, opening, proofs, last_leaf)
+        return ProvenState(self.height, head, self.opening, proofs, last_leaf)
 
     def close(self) -> None:
         """Releases the view; closing again does nothing."""

@@ -12,11 +12,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bridge.packet import packet_commitment, sent_key, sent_row, sent_row_key  # noqa: E402
+from bridge.snapshot_tables import PacketTables  # noqa: E402
 from consensus import messages as votes  # noqa: E402
-from ledger import block, codec, event, genesis, hashes, history, joining, merkle, state  # noqa: E402
+from ledger import block, codec, event, genesis, hashes, history, joining, merkle, rows, snapshot, state  # noqa: E402
 from ledger.hashes import Purpose  # noqa: E402
+from ledger.kv import MemoryKV  # noqa: E402
 from ledger.tree import StateTree  # noqa: E402
-from proto.chiptrace.v1 import consensus_pb2, ledger_pb2  # noqa: E402
+from proto.chiptrace.v1 import bridge_pb2, consensus_pb2, ledger_pb2  # noqa: E402
 from tests.ledger import messages  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors"
@@ -296,6 +299,60 @@ def subject_vectors() -> dict[str, Any]:
     }
 
 
+def snapshot_vectors() -> dict[str, Any]:
+    times = [1_790_000_000_000, 1_790_000_000_001 + 3_600_000, 1_790_000_000_002 + 3_600_000]
+    leaves = [
+        block.log_leaf(height, time_ms, bytes([height]) * 32, bytes([height + 16]) * 32, bytes(32))
+        for height, time_ms in enumerate(times, 1)
+    ]
+    subject = state.part_key("https://id.gs1.org/01/04012345000009/21/1")
+    entries = [codec.encode(ledger_pb2.Entry(subject=subject, height=n)) for n in range(2)]
+    part = codec.encode(
+        ledger_pb2.PartRecord(id="part", history=ledger_pb2.History(n=2, frontier=[bytes(32)]))
+    )
+    packet = sample(bridge_pb2.Packet)
+    commitment = sent_key(packet)
+    states = sorted(
+        [(subject, part), (commitment, packet_commitment(packet)), (state.VALIDATORS_KEY, b"set")]
+    )
+    blocks = {height: (b"block %d" % height, [b"result"] * height) for height in (2, 3)}
+    kv = MemoryKV()
+    found = [(rows.log_leaf_row(height), leaf) for height, leaf in enumerate(leaves, 1)]
+    found += [(rows.STATE + key, value) for key, value in states]
+    found += [(rows.entry_row(subject, n), entry) for n, entry in enumerate(entries)]
+    item = codec.encode(sent_row(packet, 1))
+    found.append((rows.SIDE + sent_row_key(packet.source_client, packet.sequence), item))
+    for height, (body, results) in blocks.items():
+        found.append((rows.block_row(height), body))
+        found.append((rows.results_row(height), rows.frame(results)))
+    kv.write([rows.sealed(key, value) for key, value in found])
+    chunks = list(snapshot.take(kv.snapshot(), 3, PacketTables()))
+    stream = b"".join(chunks)
+    hashed = [snapshot.chunk_hash(CHAIN, chunk) for chunk in chunks]
+    manifest = snapshot.encode_manifest(CHAIN, 3, len(stream), hashed)
+    return {
+        "chain_id": CHAIN.hex(),
+        "leaves": [leaf.hex() for leaf in leaves],
+        "states": [
+            {
+                "key": key.hex(),
+                "value": value.hex(),
+                "attached": codec.encode(packet).hex() if key == commitment else "",
+            }
+            for key, value in states
+        ],
+        "entries": [{"subject": subject.hex(), "entry": entry.hex()} for entry in entries],
+        "blocks": [
+            {"block": body.hex(), "results": [result.hex() for result in results]}
+            for body, results in blocks.values()
+        ],
+        "stream": stream.hex(),
+        "chunks": [item.hex() for item in hashed],
+        "manifest": manifest.hex(),
+        "id": snapshot.manifest_id(CHAIN, manifest).hex(),
+    }
+
+
 def files() -> dict[Path, str]:
     """Every generated file with its content."""
     made = {
@@ -306,6 +363,7 @@ def files() -> dict[Path, str]:
         "transaction": transaction_vectors(),
         "chain": chain_vectors(),
         "subjects": subject_vectors(),
+        "snapshot": snapshot_vectors(),
     }
     found = {
         FOLDER / f"{name}.json": json.dumps(content, indent=1, ensure_ascii=False) + "\n"

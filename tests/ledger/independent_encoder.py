@@ -253,3 +253,34 @@ def packet_commitment(packet: dict) -> bytes:
     parts = b"".join(sha256(packet[name].encode()) for name in names) + sha256(bytes.fromhex(packet["value"]))
     client, timeout = packet["destination_client"].encode(), be64(packet["timeout_ms"])
     return sha256(b"\2" + sha256(client) + sha256(timeout) + sha256(sha256(parts)))
+
+
+# ---- snapshots -----------------------------------------------------------------------------------------
+
+
+def be32(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def snapshot(plain: dict) -> bytes:
+    """The stream of a snapshot whose parts are given."""
+
+    def record(letter: bytes, payload: bytes) -> bytes:
+        return letter + be32(len(payload)) + payload
+
+    def keyed(key: str) -> bytes:
+        return be16(len(bytes.fromhex(key))) + bytes.fromhex(key)
+
+    parts = [record(b"L", bytes.fromhex(leaf)) for leaf in plain["leaves"]]
+    for row in plain["states"]:
+        value = bytes.fromhex(row["value"])
+        parts.append(
+            record(b"S", keyed(row["key"]) + be32(len(value)) + value + bytes.fromhex(row["attached"]))
+        )
+    for row in plain["entries"]:
+        parts.append(record(b"E", keyed(row["subject"]) + bytes.fromhex(row["entry"])))
+    for row in plain["blocks"]:
+        results = [bytes.fromhex(result) for result in row["results"]]
+        parts.append(record(b"B", bytes.fromhex(row["block"])))
+        parts.append(record(b"R", b"".join(be32(len(result)) + result for result in results)))
+    return b"".join(parts)

@@ -11,7 +11,8 @@ from ledger.hashes import ZERO
 from ledger.kv import MemoryKV
 from ledger.leveldb import LevelKV
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
-from ledger.store import EXPIRED_HEIGHTS_PER_BATCH, Store, identity
+from ledger.rows import identity
+from ledger.store import EXPIRED_HEIGHTS_PER_BATCH, Store
 from proto.chiptrace.v1.ledger_pb2 import Change, Reason, SetValidators, Validator
 from tests.ledger import toy_tables as toy
 from tests.ledger.chain_fixture import Chain, certificate_of, key_of

@@ -229,6 +229,21 @@ def test_subjects():
         assert independent.state_key(item["kind"], item["components"]).hex() == item["key"]
 
 
+def test_snapshots():
+    vector = vectors("snapshot")
+    chain = bytes.fromhex(vector["chain_id"])
+    stream = independent.snapshot(vector)
+    assert stream.hex() == vector["stream"]
+    size = 1_048_576
+    chunks = [stream[start : start + size] for start in range(0, len(stream), size)]
+    hashes_ = [independent.tagged("snapshot-chunk", chain, chunk).hex() for chunk in chunks]
+    assert hashes_ == vector["chunks"]
+    plain = {"format": 1, "chain_id": chain.hex(), "height": 3, "size": len(stream), "chunks": hashes_}
+    manifest = independent.encode("SnapshotManifest", plain)
+    assert manifest.hex() == vector["manifest"]
+    assert independent.tagged("snapshot", chain, manifest).hex() == vector["id"]
+
+
 def test_packets():
     for vector in vectors("packet")["packets"]:
         packet = vector["packet"]

@@ -92,6 +92,8 @@ def _put_member(context: Context, change: PutMember) -> None:
 
 
 def _put_key(context: Context, change: PutKey) -> None:
+    if context.overlay.get(state.signer_key(change.key)) is not None:
+        raise Refused("a key is registered once", Reason.BAD_CHANGE)
     record = KeyRecord(
         key=change.key,
         member=change.member,
@@ -99,6 +101,7 @@ def _put_key(context: Context, change: PutKey) -> None:
         valid_from_ms=change.valid_from_ms,
         valid_until_ms=change.valid_until_ms,
     )
+    context.enter(state.signer_key(change.key), record.history, EntryKind.GOVERNED)
     state.save(context.overlay, state.signer_key(change.key), record)
 
 

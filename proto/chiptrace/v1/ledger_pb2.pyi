@@ -2541,3 +2541,40 @@ class LogLeafProof(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogLeafProof: _TypeAlias = LogLeafProof  # noqa: Y015
+
+@_typing.final
+class SnapshotManifest(_message.Message):
+    """What a snapshot of everything after a height consists of; peers compare its tagged hash (tag `snapshot`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    format: _builtins.int
+    chain_id: _builtins.bytes
+    height: _builtins.int
+    size: _builtins.int
+    """bytes of the stream"""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """hash of each chunk (tag `snapshot-chunk`)"""
+
+    def __init__(
+        self,
+        *,
+        format: _builtins.int = ...,
+        chain_id: _builtins.bytes = ...,
+        height: _builtins.int = ...,
+        size: _builtins.int = ...,
+        chunks: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "chunks", b"chunks", "format", b"format", "height", b"height", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotManifest: _TypeAlias = SnapshotManifest  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from proto.chiptrace.v1 import consensus_pb2 as proto_dot_chiptrace_dot_v1_dot_consensus__pb2
 from proto.chiptrace.v1 import node_pb2 as proto_dot_chiptrace_dot_v1_dot_node__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -557,6 +558,211 @@ class Peer:
             '/chiptrace.v1.Peer/Exchange',
             proto_dot_chiptrace_dot_v1_dot_node__pb2.PeerFrame.SerializeToString,
             proto_dot_chiptrace_dot_v1_dot_node__pb2.PeerFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SnapshotsStub:
+    """Snapshots for a node that begins; on the consensus port, for validators only.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.List = channel.unary_unary(
+                '/chiptrace.v1.Snapshots/List',
+                request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListRequest.SerializeToString,
+                response_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListReply.FromString,
+                _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/chiptrace.v1.Snapshots/Describe',
+                request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotReply.FromString,
+                _registered_method=True)
+        self.Boundaries = channel.unary_unary(
+                '/chiptrace.v1.Snapshots/Boundaries',
+                request_serializer=proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryRequest.SerializeToString,
+                response_deserializer=proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryReply.FromString,
+                _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/chiptrace.v1.Snapshots/Load',
+                request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkRequest.SerializeToString,
+                response_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkReply.FromString,
+                _registered_method=True)
+
+
+class SnapshotsServicer:
+    """Snapshots for a node that begins; on the consensus port, for validators only.
+    """
+
+    def List(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Describe(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Boundaries(self, request, context):
+        """Headers at which the validator set changed, up to the snapshot's height.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Load(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SnapshotsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListRequest.FromString,
+                    response_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListReply.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotRequest.FromString,
+                    response_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotReply.SerializeToString,
+            ),
+            'Boundaries': grpc.unary_unary_rpc_method_handler(
+                    servicer.Boundaries,
+                    request_deserializer=proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryRequest.FromString,
+                    response_serializer=proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryReply.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkRequest.FromString,
+                    response_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'chiptrace.v1.Snapshots', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('chiptrace.v1.Snapshots', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Snapshots:
+    """Snapshots for a node that begins; on the consensus port, for validators only.
+    """
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chiptrace.v1.Snapshots/List',
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListRequest.SerializeToString,
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotListReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chiptrace.v1.Snapshots/Describe',
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotRequest.SerializeToString,
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Boundaries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chiptrace.v1.Snapshots/Boundaries',
+            proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryRequest.SerializeToString,
+            proto_dot_chiptrace_dot_v1_dot_consensus__pb2.BoundaryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chiptrace.v1.Snapshots/Load',
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkRequest.SerializeToString,
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.SnapshotChunkReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ What a node offers: the client port and the consensus port."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from proto.chiptrace.v1 import consensus_pb2 as _consensus_pb2
 from proto.chiptrace.v1 import node_pb2 as _node_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -180,3 +181,61 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_node_pb2.PeerFrame], _abc.AsyncIterator[_node_pb2.PeerFrame]]: ...
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class SnapshotsStub:
+    """Snapshots for a node that begins; on the consensus port, for validators only."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> SnapshotsAsyncStub: ...
+    List: _grpc.UnaryUnaryMultiCallable[_node_pb2.SnapshotListRequest, _node_pb2.SnapshotListReply]
+    Describe: _grpc.UnaryUnaryMultiCallable[_node_pb2.SnapshotRequest, _node_pb2.SnapshotReply]
+    Boundaries: _grpc.UnaryUnaryMultiCallable[_consensus_pb2.BoundaryRequest, _consensus_pb2.BoundaryReply]
+    """Headers at which the validator set changed, up to the snapshot's height."""
+    Load: _grpc.UnaryUnaryMultiCallable[_node_pb2.SnapshotChunkRequest, _node_pb2.SnapshotChunkReply]
+
+@_typing.type_check_only
+class SnapshotsAsyncStub(SnapshotsStub):
+    """Snapshots for a node that begins; on the consensus port, for validators only."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    List: _aio.UnaryUnaryMultiCallable[_node_pb2.SnapshotListRequest, _node_pb2.SnapshotListReply]  # type: ignore[assignment]
+    Describe: _aio.UnaryUnaryMultiCallable[_node_pb2.SnapshotRequest, _node_pb2.SnapshotReply]  # type: ignore[assignment]
+    Boundaries: _aio.UnaryUnaryMultiCallable[_consensus_pb2.BoundaryRequest, _consensus_pb2.BoundaryReply]  # type: ignore[assignment]
+    """Headers at which the validator set changed, up to the snapshot's height."""
+    Load: _aio.UnaryUnaryMultiCallable[_node_pb2.SnapshotChunkRequest, _node_pb2.SnapshotChunkReply]  # type: ignore[assignment]
+
+class SnapshotsServicer(metaclass=_abc_1.ABCMeta):
+    """Snapshots for a node that begins; on the consensus port, for validators only."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _node_pb2.SnapshotListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.SnapshotListReply, _abc.Awaitable[_node_pb2.SnapshotListReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Describe(
+        self,
+        request: _node_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.SnapshotReply, _abc.Awaitable[_node_pb2.SnapshotReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Boundaries(
+        self,
+        request: _consensus_pb2.BoundaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_consensus_pb2.BoundaryReply, _abc.Awaitable[_consensus_pb2.BoundaryReply]]:
+        """Headers at which the validator set changed, up to the snapshot's height."""
+
+    @_abc_1.abstractmethod
+    def Load(
+        self,
+        request: _node_pb2.SnapshotChunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.SnapshotChunkReply, _abc.Awaitable[_node_pb2.SnapshotChunkReply]]: ...
+
+def add_SnapshotsServicer_to_server(servicer: SnapshotsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
