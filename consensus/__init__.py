@@ -2,5 +2,5 @@
 
 Read in this order; each file imports only those before it:
 quorum, messages, certificate, effects, schedule, presence, tally, safety, journal, bodies, proposals, outbox, early,
-voter, height, repair, catchup, answers, evidence, engine. The protocol is told at the head of engine.py.
+voter, height, repair, patience, boundaries, catchup, body_fetch, sync, answers, evidence, engine.
 """

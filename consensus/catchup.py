@@ -1,17 +1,18 @@
 """Always-on catch-up (rule 11): what others have decided is fetched and goes through the same door as what we
 decide ourselves.
 
-A finalization above the open height tells that there is something to fetch. One that the set in force here
-verifies is the target, and any validator may be asked. One that it does not verify is perhaps of another set,
-perhaps nothing: it is its sender's claim, and only the sender is asked. Either way nothing is believed: every block
-is asked for together with its own finalization, which is verified by exactly the set of its height once that
-height opens. So set changes need no walk ahead, every height keeps its own certificate, and a lie costs its teller
-one request.
+Up to a height that is proven (boundaries.py), heights are asked for in runs, and every block comes with its own
+finalization. Nothing of an answer is believed: when a height opens, exactly its set verifies the finalization, and
+the block must hash to what that names. So set changes need no care here, every height keeps its own certificate,
+and what one peer sent wrongly is asked of another.
 
-Also here: the body of a block of the open height that a quorum notarized or finalized and we lack, by its hash.
+No peer is asked for two things at once, so each can be in the way with one request only. A late answer frees its heights for
+others (patience.py); runs ahead of the open height are fetched meanwhile. Of those who may be asked, first who
+has failed least, then who was quickest by the height: a peer that answers at the last moment, or with one block
+where many were asked for, is asked last. Nobody is asked for what it has not shown to be decided there, unless
+each of those has failed.
 
-Requests go round the peers by height and number of tries. An answer that is late, empty or bad costs one request and
-moves on to the next peer.
+Memory is bounded by the runs under way and FETCHED_BYTES_MAX.
 """
 
 from collections.abc import Sequence
@@ -19,15 +20,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.effects import EngineSettings
+from consensus.messages import HEIGHTS_PER_REQUEST_MAX
+from consensus.patience import PEERS_MAX, Patience
 from ledger.limits import BLOCK_BYTES_MAX
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BlockRequest, Certificate
 
-HEIGHTS_ASKED_MAX: Final = 16  # asked for and not answered, or answered and not yet executed
-FETCHED_BYTES_MAX: Final = 4 * BLOCK_BYTES_MAX
-CLAIMS_MAX: Final = 256
-PATIENCE_DOUBLINGS_MAX: Final = (
-    4  # 16 times block_request_ms: 8 s by default, and no longer for a peer that is gone
-)
+RUNS_AHEAD_MAX: Final = 4  # under way, or fetched and not yet executed
+FETCHED_BYTES_MAX: Final = RUNS_AHEAD_MAX * BLOCK_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class Fetched:
     peer: bytes
     block: bytes
     finalization: Certificate
+    ends_answer: bool  # the last one of what its peer sent at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,188 +45,181 @@ class Need:
     """What the engine lacks now."""
 
     first_height: int  # the first height whose block is not at hand
-    body_hash: bytes | None  # of the open height
-    body_height: int
-    body_decided: bool  # then it may also be asked for by height
-    body_peers: Sequence[bytes]
-    validators: Sequence[bytes]
+    target: int  # proven to be decided
+    validators: Sequence[bytes]  # whom to ask where nobody who has shown the height is of use
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    peer: bytes
-    deadline_ms: int
+@dataclass(slots=True)
+class _Run:
+    """Heights asked of a peer that has not answered yet."""
+
+    first: int
+    last: int
+    asked_ms: int
+    late: bool = False  # others may be asked for them
+    given_up: bool = False  # its peer may be asked for others
 
 
 class Catchup:
-    """Claims, requests under way, and blocks fetched ahead."""
+    """Who has shown which height, runs under way, and blocks fetched ahead."""
 
     def __init__(self, own_key: bytes | None, settings: EngineSettings) -> None:
         self._own_key = own_key
-        self._timeout_ms = settings.block_request_ms
-        self._window = max(1, min(settings.heights_per_request_max, HEIGHTS_ASKED_MAX))
-        self._target = 0  # verified
-        self._raised_ms = 0  # when the highest height known last rose
-        self._claims: dict[bytes, int] = {}
-        self._requests: dict[int | bytes, _Request] = {}  # by height, or by block hash
+        self._run_max = max(1, min(settings.heights_per_request_max, HEIGHTS_PER_REQUEST_MAX))
+        self._moment_ms = settings.block_request_ms
+        self._patience = Patience(settings.block_request_ms)
+        self._shown: dict[
+            bytes, int
+        ] = {}  # the highest finalization each peer has ever shown, verified or not
+        self._runs: dict[bytes, _Run] = {}  # by who was asked
+        self._pace_us: dict[bytes, int] = {}  # what a height took in each peer's last answer
         self._fetched: dict[int, Fetched] = {}
-        self._shown: dict[bytes, int] = {}  # the highest finalization each peer has ever shown
-        self._tries: dict[int | bytes, int] = {}
-
-    @property
-    def highest(self) -> int:
-        """The highest height that anyone is known, or claims, to have decided."""
-        return max(self._target, max(self._claims.values(), default=0))
-
-    def credible(self, liars_max: int) -> int:
-        """The highest height that is known to be decided, or claimed by more than may lie."""
-        claims = sorted(self._claims.values(), reverse=True)
-        return max([self._target, *claims[liars_max : liars_max + 1]])
-
-    @property
-    def target(self) -> int:
-        """The highest height of which a verified finalization was seen."""
-        return self._target
-
-    def claimed(self, peer: bytes) -> int:
-        """The highest height this peer claims to have decided."""
-        return self._claims.get(peer, 0)
-
-    def claim(self, peer: bytes, height: int, now_ms: int, *, verified: bool) -> None:
-        """A peer has shown a finalization of a height above the open one."""
-        if height > self.highest:
-            self._raised_ms = now_ms
-        if verified:
-            self._target = max(self._target, height)
-        if peer in self._claims or len(self._claims) < CLAIMS_MAX:
-            self._claims[peer] = max(height, self.claimed(peer))
-        self.shown(peer, height)
+        self._fetched_bytes = 0
+        self._target = 0
+        self._raised_ms = 0  # when the target last rose
+        self._asked_to = 0  # the highest height ever asked for
 
     def shown(self, peer: bytes, height: int) -> None:
-        """A peer has shown a finalization of the open height or above: it may have that block, whether or not it is
-        a validator."""
-        if peer in self._shown or len(self._shown) < CLAIMS_MAX:
+        """A peer has shown a finalization: it may have that block, whether or not it is a validator."""
+        if peer != self._own_key and (peer in self._shown or len(self._shown) < PEERS_MAX):
             self._shown[peer] = max(height, self._shown.get(peer, 0))
+
+    def showing(self, height: int) -> list[bytes]:
+        """Who has shown that this height is decided."""
+        return [peer for peer, shown in self._shown.items() if shown >= height]
+
+    def forgive(self, peer: bytes) -> None:
+        """Its line is up anew: what it was asked before is lost."""
+        self._patience.forgive(peer)
+        self._runs.pop(peer, None)
 
     # ---- asking -----------------------------------------------------------------------------------
 
     def requests(self, need: Need, now_ms: int) -> list[tuple[bytes, BlockRequest]]:
         """What to ask for now, and of whom."""
         self._forget(need)
-        for key in [key for key, request in self._requests.items() if now_ms >= request.deadline_ms]:
-            self._failed(key)
+        if need.target > self._target:
+            self._target, self._raised_ms = need.target, now_ms
         asked: list[tuple[bytes, BlockRequest]] = []
-        for height in self._wanted_heights(need, now_ms):
-            peers = self._peers_at(height, need)
-            if peers:
-                peer = peers[(height + self._tries.get(height, 0)) % len(peers)]
-                self._requests[height] = _Request(peer, self._deadline(height, now_ms))
-                asked.append((peer, BlockRequest(from_height=height, to_height=height)))
-        if need.body_hash is not None and need.body_hash not in self._requests:
-            asked.extend(self._ask_body(need.body_hash, need, now_ms))
+        if need.target < need.first_height:
+            return asked
+        self._look_at_the_clock(now_ms)
+        while not self._patient(need, now_ms) and (first := self._lowest_wanted(need)) is not None:
+            peer = self._choose(first, need, now_ms)
+            if peer is None:
+                break
+            last = self._run_from(first, need, peer)
+            self._runs[peer] = _Run(first, last, now_ms)
+            self._asked_to = max(self._asked_to, last)
+            asked.append((peer, BlockRequest(from_height=first, to_height=last)))
         return asked
 
-    def _ask_body(self, block_hash: bytes, need: Need, now_ms: int) -> list[tuple[bytes, BlockRequest]]:
-        # Those first who must have it; not all of us the same one.
-        own = self._own_key[0] if self._own_key else 0
-        turn = own % len(need.body_peers) if need.body_peers else 0
-        first = [*need.body_peers[turn:], *need.body_peers[:turn]]
-        peers = self._others([*first, *need.validators, *self._showing(need.body_height)])
-        if not peers:
-            return []
-        tries = self._tries.get(block_hash, 0)
-        peer = peers[tries % len(peers)]
-        self._requests[block_hash] = _Request(peer, self._deadline(block_hash, now_ms))
-        # By hash while others have the height open, by height once they have executed it: round and round.
-        if need.body_decided and tries // len(peers) % 2:
-            return [(peer, BlockRequest(from_height=need.body_height, to_height=need.body_height))]
-        return [(peer, BlockRequest(block_hash=block_hash))]
-
-    def _deadline(self, key: int | bytes, now_ms: int) -> int:
-        # Every failed try is given twice the time: with a constant one, a link slower than it never delivers.
-        return now_ms + (self._timeout_ms << min(self._tries.get(key, 0), PATIENCE_DOUBLINGS_MAX))
-
     def next_ms(self, need: Need, now_ms: int) -> int | None:
-        """When the next request under way is given up, or one is to be made."""
-        moments = [request.deadline_ms for request in self._requests.values()]
-        patience_ends = self._raised_ms + self._timeout_ms
-        if self.highest >= need.first_height and patience_ends > now_ms:
-            moments.append(patience_ends)
-        return min(moments, default=None)
+        """When an answer under way is late or given up, or somebody may be asked (again)."""
+        if need.target < need.first_height:
+            return None
+        moments = [self._raised_ms + self._moment_ms]
+        for run in self._runs.values():
+            moments += [self._patience.late_at_ms(run.asked_ms), self._patience.given_up_at_ms(run.asked_ms)]
+        moments += [self._patience.rests_until_ms(peer) for peer in self._peers_at(need.first_height, need)]
+        return min((moment for moment in moments if moment > now_ms), default=None)
 
-    def _wanted_heights(self, need: Need, now_ms: int) -> list[int]:
+    def _patient(self, need: Need, now_ms: int) -> bool:
         # One height ahead is no backlog yet: it is being executed here, or its proposal is on the way. Unless it was
         # asked for before: then it was two ahead when it was proposed, and that proposal was not kept.
-        highest = self.highest
-        patient = highest == need.first_height and now_ms < self._raised_ms + self._timeout_ms
-        if highest < need.first_height or (patient and need.first_height not in self._tries):
-            return []
-        window = self._window
-        if sum(len(fetched.block) for fetched in self._fetched.values()) >= FETCHED_BYTES_MAX:
-            window = 1
-        heights = range(need.first_height, min(highest, need.first_height + window - 1) + 1)
-        return [h for h in heights if h not in self._requests and h not in self._fetched]
+        first = need.first_height
+        return need.target == first > self._asked_to and now_ms < self._raised_ms + self._moment_ms
+
+    def _look_at_the_clock(self, now_ms: int) -> None:
+        for peer, run in self._runs.items():
+            run.late = now_ms >= self._patience.late_at_ms(run.asked_ms)
+            if not run.given_up and now_ms >= self._patience.given_up_at_ms(run.asked_ms):
+                run.given_up = True  # should it come after all, it is taken
+                self._patience.failed(peer, now_ms)
+
+    def _lowest_wanted(self, need: Need) -> int | None:
+        waited_for = [run for run in self._runs.values() if not run.late]
+        last = min(need.target, need.first_height + RUNS_AHEAD_MAX * self._run_max - 1)
+        if self._fetched_bytes + len(waited_for) * BLOCK_BYTES_MAX >= FETCHED_BYTES_MAX:
+            last = need.first_height  # the one that makes room
+        for height in range(need.first_height, last + 1):
+            if height not in self._fetched and not any(run.first <= height <= run.last for run in waited_for):
+                return height
+        return None
+
+    def _run_from(self, first: int, need: Need, peer: bytes) -> int:
+        # Who has failed is asked for less: a run may be too much for its line.
+        length = max(1, self._run_max >> self._patience.failures(peer))
+        stop = min(first + length, need.target + 1)
+        begun = [height for height in self._fetched if height > first]
+        begun += [run.first for run in self._runs.values() if not run.late and run.first > first]
+        return min([stop, *begun]) - 1
+
+    def _choose(self, height: int, need: Need, now_ms: int) -> bytes | None:
+        peers = self._peers_at(height, need)
+        # Not all who are behind begin with the same one.
+        turn = self._own_key[0] if self._own_key else 0
+        ranked = [
+            (self._patience.failures(peer), self._pace_us.get(peer, 0), (index + turn) % len(peers), peer)
+            for index, peer in enumerate(peers)
+            if self._free(peer, now_ms)
+        ]
+        return min(ranked)[-1] if ranked else None
+
+    def _free(self, peer: bytes, now_ms: int) -> bool:
+        run = self._runs.get(peer)
+        return (run is None or run.given_up) and now_ms >= self._patience.rests_until_ms(peer)
 
     def _peers_at(self, height: int, need: Need) -> list[bytes]:
-        claimants = self._others([peer for peer, claimed in self._claims.items() if claimed >= height])
-        # Claimants first; they may all be gone, while a verified target is somewhere for certain.
-        if self._target >= height and self._tries.get(height, 0) >= len(claimants):
-            return self._others([*need.validators, *self._showing(height)])
-        return claimants
-
-    def _showing(self, height: int) -> list[bytes]:
-        return [peer for peer, shown in self._shown.items() if shown >= height]
-
-    def _others(self, peers: Sequence[bytes]) -> list[bytes]:
-        """Each once, in order, without ourselves."""
-        return [peer for peer in dict.fromkeys(peers) if peer != self._own_key]
+        showing = self.showing(height)
+        if any(not self._patience.failures(peer) for peer in showing):
+            return showing
+        # They may all be gone, or lie, while a proven height is somewhere for certain.
+        return [peer for peer in dict.fromkeys([*showing, *need.validators]) if peer != self._own_key]
 
     def _forget(self, need: Need) -> None:
         """Drops what is no longer needed."""
         for height in [height for height in self._fetched if height < need.first_height]:
-            del self._fetched[height]
-        for keyed in (self._requests, self._tries):
-            stale = [key for key in keyed if not self._needed(key, need)]
-            for key in stale:
-                del keyed[key]
-        for peer in [peer for peer, height in self._claims.items() if height < need.first_height]:
-            del self._claims[peer]
-
-    def _needed(self, key: int | bytes, need: Need) -> bool:
-        return key >= need.first_height if isinstance(key, int) else key == need.body_hash
+            self.take(height)
+        for peer in [peer for peer, run in self._runs.items() if run.last < need.first_height]:
+            del self._runs[peer]
 
     # ---- answers ----------------------------------------------------------------------------------
 
-    def answered(self, peer: bytes, reply: BlockReply, need: Need) -> bytes | None:
-        """Takes in a reply to a request under way. A height's block is kept for when it opens; the body asked for
-        by hash is returned. Anything else was not asked for."""
-        key: int | bytes = reply.block_hash or reply.from_height
-        if need.body_hash is not None and key == need.body_height and key not in self._requests:
-            key = need.body_hash
-        request = self._requests.get(key)
-        if request is None or request.peer != peer:
-            return None
-        if not reply.blocks or (isinstance(key, int) and reply.finalization.height != key):
-            self._failed(key)
-            return None
-        if isinstance(key, bytes):
-            return reply.blocks[0]
-        del self._requests[key]
-        self._fetched[key] = Fetched(key, peer, reply.blocks[0], reply.finalization)
-        return None
+    def answered(self, peer: bytes, reply: BlockReply, need: Need, now_ms: int) -> None:
+        """Takes in what was asked of this peer, to be verified when its heights open. All else is dropped."""
+        run = self._runs.get(peer)
+        if run is None or reply.from_height != run.first:
+            return  # nobody asked
+        del self._runs[peer]
+        finalizations = [*reply.earlier, reply.finalization]
+        heights = range(run.first, min(run.last + 1, run.first + len(reply.blocks)))
+        told = [finalization.height for finalization in finalizations[: len(reply.blocks)]]
+        if not reply.blocks or told != list(heights):
+            self._patience.failed(peer, now_ms)
+            return
+        self._pace_us[peer] = (now_ms - run.asked_ms) * 1_000 // len(heights)
+        for height, block, finalization in zip(heights, reply.blocks, finalizations, strict=True):
+            room = self._fetched_bytes + len(block) <= FETCHED_BYTES_MAX or height == need.first_height
+            if height >= need.first_height and height not in self._fetched and room:
+                ends = height == heights[-1]
+                self._fetched[height] = Fetched(height, peer, block, finalization, ends)
+                self._fetched_bytes += len(block)
 
     def take(self, height: int) -> Fetched | None:
         """What was fetched for the height that is open now."""
-        return self._fetched.pop(height, None)
+        fetched = self._fetched.pop(height, None)
+        if fetched is not None:
+            self._fetched_bytes -= len(fetched.block)
+        return fetched
 
-    def rejected(self, key: int | bytes, peer: bytes) -> None:
-        """What this peer sent did not verify."""
-        self._claims.pop(peer, None)
-        self._tries[key] = self._tries.get(key, 0) + 1
-        self._requests.pop(key, None)
+    def verified(self, fetched: Fetched) -> None:
+        """What was taken is the block of its height."""
+        if fetched.ends_answer:
+            self._patience.forgive(fetched.peer)
 
-    def _failed(self, key: int | bytes) -> None:
-        request = self._requests.pop(key)
-        self._tries[key] = self._tries.get(key, 0) + 1
-        if isinstance(key, int):
-            self._claims.pop(request.peer, None)
+    def refuted(self, fetched: Fetched, now_ms: int) -> None:
+        """What was taken is not; nor is anything else believed that this peer has sent."""
+        self._patience.failed(fetched.peer, now_ms)
+        for height in [height for height, other in self._fetched.items() if other.peer == fetched.peer]:
+            self.take(height)

@@ -79,10 +79,11 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send to one validator, or to all others when `to` is None. Never to oneself."""
+    """Send to one validator, or to all others when `to` is None, `besides` the one who has it. Never to oneself."""
 
     to: bytes | None
     message: PeerMessage
+    besides: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,6 @@ class EngineSettings:
     resend_ms: int = 200  # standing still this long resends: a fifth of a view, or a lost vote costs the view
     resend_bytes_max: int = 262_144
     leader_dead_ms: int = 3_000
-    block_request_ms: int = 500
+    block_request_ms: int = 500  # an answer that takes longer is late
     views_ahead_max: int = 16  # votes further ahead are dropped; certificates are not
     heights_per_request_max: int = 64

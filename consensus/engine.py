@@ -28,8 +28,10 @@ finalization. The rules, by the numbers that the code cites:
     empty block.
  9. Evidence. Conflicting notarizes, conflicting finalizes, or nullify and finalize of one view are reported.
 10. Validator changes. Only the set in force at H signs for H; `Executed` brings the set of the next height.
-11. Catch-up is always on and no mode: catchup.py. Whoever fetches old heights votes as soon as it has opened the
-    newest one, and never for a height it has not opened.
+11. Sync is always on and no mode: sync.py. A finalization above the open height is believed by proof: by the set in
+    force here, or by the boundary headers that lead to the set which signed it. Blocks up to there are fetched, and
+    come in by the same door as our own. Whoever fetches old heights votes as soon as it has opened the newest one,
+    and never for a height it has not opened.
 
 The words of other heights: a message for a height below the open one is a straggler's and is answered (5); one for
 the next height is kept until that opens (early.py); a finalization further ahead sets catch-up going (11); anything
@@ -41,8 +43,7 @@ blocks are fetched one height at a time, each with its own finalization, so that
 
 from collections.abc import Iterable
 
-from consensus.catchup import Catchup, Need
-from consensus.certificate import verify_certificate
+from consensus.answers import Answers, tip_of
 from consensus.early import EarlyMessages
 from consensus.effects import (
     BlockBuilt,
@@ -64,18 +65,11 @@ from consensus.journal import replay
 from consensus.messages import check_shape
 from consensus.outbox import Outbox
 from consensus.presence import Presence
-from consensus.repair import RateLimit, Resender, backlog, own_proposal
+from consensus.repair import Resender, backlog, own_proposal
+from consensus.sync import Sync
 from consensus.voter import Identity, Opening, Voter
-from ledger.errors import Invalid, InvariantBroken, Malformed
-from proto.chiptrace.v1.consensus_pb2 import (
-    BlockReply,
-    BlockRequest,
-    Certificate,
-    JournalRecord,
-    PeerMessage,
-    Tip,
-    VoteKind,
-)
+from ledger.errors import InvariantBroken, Malformed
+from proto.chiptrace.v1.consensus_pb2 import Certificate, JournalRecord, PeerMessage, Proposal, Tip, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import ValidatorSet
 
 
@@ -112,11 +106,10 @@ class Engine:
         self._identity = Identity(chain_id, own_key, sign, verify, settings)
         self._out = Outbox()
         self._presence = Presence(own_key, settings.leader_dead_ms)
-        self._catchup = Catchup(own_key, settings)
+        self._sync = Sync(self._identity, validators, self._out)
+        self._answers = Answers(settings, self._out)
         self._early = EarlyMessages()
         self._resender = Resender(settings.resend_bytes_max)
-        self._tip_answers = RateLimit(max(1, settings.resend_ms // 2))
-        self._body_answers = RateLimit(max(1, settings.block_request_ms // 2))
         self._timer_ms: int | None = None
         self._deciding = False  # Decide is out, Executed is awaited
         self._last: OpenHeight | None = None  # the newest executed height, for those still at it
@@ -144,15 +137,13 @@ class Engine:
 
     @property
     def behind(self) -> int:
-        """How many heights others have decided beyond what is decided here; what so few say that all of them may
-        lie does not count."""
-        liars_max = (len(self._open.voter.opening.validators.validators) - 1) // 3
-        return max(0, self._catchup.credible(liars_max) - self._decided_height())
+        """How many heights are proven to be decided elsewhere beyond what is decided here."""
+        return max(0, self._sync.target - self._decided_height())
 
     def start(self, now_ms: int) -> tuple[Effect, ...]:
         """What a validator does first: goes on where its journal ends and tells where it is."""
         self._open.voter.resume(now_ms)
-        self._out.send(None, self._tip())
+        self._out.send(None, tip_of(self.finalization))
         proposal = self._open.voter.own_proposal
         if proposal is not None and proposal.view == self.view:
             self._out.send_proposal(proposal)  # the very same: another would be a second notarize
@@ -163,22 +154,22 @@ class Engine:
 
     def step(self, event: Input, now_ms: int) -> tuple[Effect, ...]:
         """Takes one thing that happened; returns what is to be done, in this order. The only dispatch."""
-        if isinstance(event, Received):
-            self._receive(event.sender, event.message, now_ms)
-        elif isinstance(event, BlockJudged):
-            if event.height == self.height:
+        match event:
+            case Received():
+                self._receive(event.sender, event.message, now_ms)
+            case BlockJudged() if event.height == self.height:
                 self._open.judged(event.block_hash, event.valid, now_ms)
-        elif isinstance(event, BlockBuilt):
-            if event.height == self.height:
+            case BlockBuilt() if event.height == self.height:
                 self._open.voter.built(event.view, event.block, event.wanted, now_ms)
-        elif isinstance(event, Executed):
-            self._executed(event, now_ms)
-        elif isinstance(event, WorkPending):
-            self._open.work_pending(now_ms)
-        elif isinstance(event, PeerConnected):
-            self._out.send(event.key, self._tip())
-        elif isinstance(event, TimerFired):
-            self._timer_ms = None
+            case Executed():
+                self._executed(event, now_ms)
+            case WorkPending():
+                self._open.work_pending(now_ms)
+            case PeerConnected():
+                self._sync.connected(event.key)
+                self._out.send(event.key, tip_of(self.finalization))
+            case TimerFired():
+                self._timer_ms = None
         self._settle(now_ms)
         return self._out.take()
 
@@ -191,105 +182,74 @@ class Engine:
             check_shape(message)
         except Malformed:
             return
-        kind = message.WhichOneof("kind")
-        if kind == "vote":
-            self._agree(sender, message.vote.height, message, now_ms)
-        elif kind == "proposal":
-            self._agree(sender, message.proposal.height, message, now_ms)
-        elif kind == "certificate":
-            if message.certificate.kind == VoteKind.FINALIZE:
-                self._told_final(sender, message.certificate, now_ms)
-            self._agree(sender, message.certificate.height, message, now_ms)
-        elif kind == "tip":
-            self._told_tip(sender, message.tip, now_ms)
-        elif kind == "block_request":
-            self._answer_body(sender, message.block_request, now_ms)
-        elif kind == "block_reply":
-            self._replied(sender, message.block_reply, now_ms)
+        match message.WhichOneof("kind"):
+            case "vote":
+                self._agree(sender, message.vote.height, message, now_ms)
+            case "proposal":
+                if message.proposal.HasField("parent_finalization"):
+                    self._told_final(sender, message.proposal.parent_finalization, now_ms)
+                self._agree(sender, message.proposal.height, message, now_ms)
+            case "certificate":
+                if message.certificate.kind == VoteKind.FINALIZE:
+                    self._told_final(sender, message.certificate, now_ms)
+                self._agree(sender, message.certificate.height, message, now_ms)
+            case "tip":
+                self._told_tip(sender, message.tip, now_ms)
+            case "block_request":
+                heights = [self._open] if self._last is None else [self._open, self._last]
+                self._answers.body(sender, message.block_request, heights, now_ms)
+            case "block_reply":
+                self._sync.replied(sender, message.block_reply, self._open, now_ms)
+            case "boundary_reply":
+                self._sync.told_boundaries(sender, message.boundary_reply, now_ms)
 
     def _agree(self, sender: bytes, height: int, message: PeerMessage, now_ms: int) -> None:
         """A vote, proposal or certificate, by its height."""
-        kind = message.WhichOneof("kind")
         if height >= self.height - 1:
             self._presence.heard(sender)
-        if kind == "proposal" and message.proposal.HasField("parent_finalization"):
-            self._told_final(sender, message.proposal.parent_finalization, now_ms)
         if height <= self._decided_height():
             self._straggler(sender, height, message, now_ms)
         elif height == self.height:
-            if kind == "vote":
+            if message.HasField("vote"):
                 self._open.receive_vote(sender, message.vote, now_ms)
-            elif kind == "proposal":
+            elif message.HasField("proposal"):
                 self._open.receive_proposal(sender, message.proposal, now_ms)
-            else:
-                self._open.receive_certificate(message.certificate, now_ms)
+            elif message.certificate.kind != VoteKind.FINALIZE:  # that one was told final before
+                self._open.receive_certificate(message.certificate, now_ms, teller=sender)
         elif height == self.height + 1:
             self._early.keep(sender, height, message)
 
     def _told_final(self, sender: bytes, finalization: Certificate, now_ms: int) -> None:
         """A finalization of any height, from a certificate, a tip or a proposal (rules 5 and 11)."""
-        height = finalization.height
-        if height == self.height:
-            if self._open.receive_certificate(finalization, now_ms):
-                self._catchup.shown(sender, height)
-        elif height > self.height and height > self._catchup.claimed(sender):
-            verified = height > self._catchup.target and self._verifies(finalization)
-            self._catchup.claim(sender, height, now_ms, verified=verified)
-
-    def _verifies(self, finalization: Certificate) -> bool:
-        """Whether the set in force here signed it; another set may have, which is not known here yet."""
-        validators = self._open.voter.opening.validators
-        try:
-            verify_certificate(self._identity.chain_id, validators, finalization, self._identity.verify)
-        except Invalid:
-            return False
-        return True
+        if finalization.height >= self.height:
+            self._sync.told(sender, finalization, self.height)
+        if finalization.height == self.height:
+            self._open.receive_certificate(finalization, now_ms, teller=sender)
 
     def _told_tip(self, sender: bytes, tip: Tip, now_ms: int) -> None:
         height = tip.finalization.height if tip.HasField("finalization") else 0
         if height:
             self._told_final(sender, tip.finalization, now_ms)
         if height < self._decided_height():
-            self._answer_tip(sender, now_ms)
+            self._answers.behind(sender, self.finalization, now_ms)
 
     def _straggler(self, sender: bytes, height: int, message: PeerMessage, now_ms: int) -> None:
         """A message for a decided height is answered with the newest finalization (rule 5)."""
-        decision = self._open.decision
-        if decision is not None and height == self.height and message.HasField("proposal"):
-            # The body of a block that was decided before its proposal came.
-            if not self._deciding and message.proposal.vote.block_hash == decision.block_hash:
-                self._open.body_arrived(decision.block_hash, message.proposal.block, now_ms)
+        if message.HasField("proposal") and height == self.height:
+            self._late_proposal(message.proposal, now_ms)
             return
         for decided in (self._open, self._last):
             if message.HasField("vote") and decided is not None and decided.height == height:
                 decided.receive_late_vote(sender, message.vote, now_ms)
         knows = message.HasField("certificate") and message.certificate.kind == VoteKind.FINALIZE
         if not knows or height < self._decided_height():
-            self._answer_tip(sender, now_ms)
+            self._answers.behind(sender, self.finalization, now_ms)
 
-    def _answer_tip(self, sender: bytes, now_ms: int) -> None:
-        if self._tip_answers.allow(sender, now_ms):
-            self._out.send(sender, self._tip())
-
-    def _answer_body(self, sender: bytes, request: BlockRequest, now_ms: int) -> None:
-        """A body of the open height, or of the one just executed, by its hash. Heights are the driver's to answer."""
-        if not request.block_hash:
-            return
-        body = self._open.voter.bodies.get(request.block_hash)
-        if body is None and self._last is not None:
-            body = self._last.voter.bodies.get(request.block_hash)
-        # Of each body by itself: who is a little behind lacks one after the other, and waits in vain for no answer.
-        if body is not None and not self._body_answers.allow(sender + request.block_hash, now_ms):
-            return
-        blocks = [] if body is None else [body]
-        reply = BlockReply(blocks=blocks, block_hash=request.block_hash)
-        self._out.send(sender, PeerMessage(block_reply=reply))
-
-    def _replied(self, sender: bytes, reply: BlockReply, now_ms: int) -> None:
-        body = self._catchup.answered(sender, reply, self._need())
-        missing = self._open.missing_body()
-        if body is not None and missing is not None and not self._open.body_arrived(missing[0], body, now_ms):
-            self._catchup.rejected(missing[0], sender)
+    def _late_proposal(self, proposal: Proposal, now_ms: int) -> None:
+        """Its height was decided before it came: it may still bring the body."""
+        decision = self._open.decision
+        if decision is not None and not self._deciding and proposal.vote.block_hash == decision.block_hash:
+            self._open.body_arrived(decision.block_hash, proposal.block, now_ms)
 
     # ---- heights ------------------------------------------------------------------------------------
 
@@ -309,6 +269,7 @@ class Engine:
             event.height + 1, event.block_hash, event.validators, event.next_due_ms, now_ms
         )
         # Rule 10: from here on the set of the new height counts. What came too early is handled as if it came now.
+        self._sync.opened(self.height, event.validators)
         for sender, message in self._early.take(self.height):
             self._receive(sender, message, now_ms)
 
@@ -322,38 +283,19 @@ class Engine:
     def _decided_height(self) -> int:
         return self.height if self._open.decision is not None else self.height - 1
 
-    def _tip(self) -> PeerMessage:
-        finalization = self.finalization
-        return PeerMessage(tip=Tip() if finalization is None else Tip(finalization=finalization))
-
     # ---- after every input --------------------------------------------------------------------------
 
     def _settle(self, now_ms: int) -> None:
         """What follows from the new state whatever the input was."""
-        self._use_fetched(now_ms)
+        if not self._deciding:
+            self._sync.use_fetched(self._open, now_ms)
         self._open.voter.tick(now_ms)
         self._decide(now_ms)
         if self._open.decision is None and self._open.voter.schedule.resend_due(now_ms):
             self._resend(now_ms)
             for key, message in own_proposal(self._open.voter, self._identity.settings.resend_bytes_max):
                 self._out.send(key, message)
-        need = self._need()
-        for peer, request in self._catchup.requests(need, now_ms):
-            self._out.request(peer, request)
-        self._set_timer(self._catchup.next_ms(need, now_ms))
-
-    def _use_fetched(self, now_ms: int) -> None:
-        """Rule 11: a fetched block and its finalization come in by the same door as any other."""
-        fetched = self._catchup.take(self.height)
-        if fetched is None or self._deciding:
-            return
-        # Its teller and many others have it: it is not passed on.
-        valid = self._open.receive_certificate(fetched.finalization, now_ms, pass_on=False)
-        decision = self._open.decision
-        if decision is not None:
-            valid = valid and self._open.body_arrived(decision.block_hash, fetched.block, now_ms)
-        if not valid:
-            self._catchup.rejected(self.height, fetched.peer)
+        self._set_timer(self._sync.ask(self._open, now_ms))
 
     def _decide(self, now_ms: int) -> None:
         decision = self._open.decision
@@ -369,20 +311,8 @@ class Engine:
         for message in self._resender.next(backlog(self._open.voter, self._finalization)):
             self._out.send(None, message)
 
-    def _need(self) -> Need:
-        missing = None if self._deciding else self._open.missing_body()
-        validators = [validator.key for validator in self._open.voter.opening.validators.validators]
-        return Need(
-            first_height=self._decided_height() + 1,
-            body_hash=None if missing is None else missing[0],
-            body_height=self.height,
-            body_decided=self._open.decision is not None,
-            body_peers=[] if missing is None else missing[1],
-            validators=validators,
-        )
-
-    def _set_timer(self, catchup_ms: int | None) -> None:
-        moments = [catchup_ms]
+    def _set_timer(self, sync_ms: int | None) -> None:
+        moments = [sync_ms]
         if self._open.decision is None:
             moments.append(self._open.voter.schedule.next_ms())
         at_ms = min((moment for moment in moments if moment is not None), default=None)

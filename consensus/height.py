@@ -68,8 +68,11 @@ class OpenHeight:
         if standing is Standing.CONFLICTING:
             self.receive_vote(sender, vote, now_ms)
 
-    def receive_certificate(self, certificate: Certificate, now_ms: int, *, pass_on: bool = True) -> bool:
-        """Takes a certificate of this height, of any view; says whether it is valid (or no news)."""
+    def receive_certificate(
+        self, certificate: Certificate, now_ms: int, *, teller: bytes | None = None, pass_on: bool = True
+    ) -> bool:
+        """Takes a certificate of this height, of any view; says whether it is valid (or no news). Its `teller` is
+        not told it again."""
         if self.decision is not None or self.voter.held.has(certificate):
             return True
         validators = self.voter.opening.validators
@@ -79,7 +82,7 @@ class OpenHeight:
             return False
         if certificate.kind != VoteKind.FINALIZE:
             self.voter.start(now_ms)
-        self.voter.hold(certificate, now_ms, pass_on=pass_on)
+        self.voter.hold(certificate, now_ms, teller=teller, pass_on=pass_on)
         return True
 
     def receive_proposal(self, sender: bytes, proposal: Proposal, now_ms: int) -> None:
@@ -89,7 +92,7 @@ class OpenHeight:
             return
         # 2. What it carries is worth having for itself. Highest view first: no view is entered only to be left.
         for certificate in proposals.carried(proposal, self.voter.held):
-            if not self.receive_certificate(certificate, now_ms):
+            if not self.receive_certificate(certificate, now_ms, teller=sender):
                 return
         # 3. It is its leader's notarize, and counts as such whatever becomes of the rest.
         if not self.receive_vote(sender, proposal.vote, now_ms):

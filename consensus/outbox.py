@@ -2,7 +2,6 @@
 
 from consensus.effects import Effect, Persist, Send, SetTimer
 from proto.chiptrace.v1.consensus_pb2 import (
-    BlockRequest,
     Certificate,
     JournalRecord,
     PeerMessage,
@@ -41,17 +40,13 @@ class Outbox:
         """An own vote, to all."""
         self.send(None, PeerMessage(vote=vote))
 
-    def send_certificate(self, certificate: Certificate) -> None:
-        """A certificate, to all."""
-        self.send(None, PeerMessage(certificate=certificate))
+    def send_certificate(self, certificate: Certificate, teller: bytes | None = None) -> None:
+        """A certificate, to all but the one it came from."""
+        self._sends.append(Send(None, PeerMessage(certificate=certificate), besides=teller))
 
     def send_proposal(self, proposal: Proposal) -> None:
         """An own proposal, to all."""
         self.send(None, PeerMessage(proposal=proposal))
-
-    def request(self, to: bytes, request: BlockRequest) -> None:
-        """A request for blocks, to one."""
-        self.send(to, PeerMessage(block_request=request))
 
     def set_timer(self, at_ms: int) -> None:
         """The next moment to be woken."""

@@ -96,20 +96,22 @@ class Voter:
         if certificate is not None:
             self.hold(certificate, now_ms)
 
-    def hold(self, certificate: Certificate, now_ms: int, *, pass_on: bool = True) -> None:
-        """Acts on a verified certificate, once (rules 3, 4 and 5). `pass_on`: others may not have it."""
+    def hold(
+        self, certificate: Certificate, now_ms: int, *, teller: bytes | None = None, pass_on: bool = True
+    ) -> None:
+        """Acts on a verified certificate, once (rules 3, 4 and 5). `pass_on`: others than its teller may lack it."""
         if self.decision is not None or self.held.has(certificate):
             return
         self.held.add(certificate)
         if certificate.kind == VoteKind.FINALIZE:
             # Rule 5: F of any view decides the height. It goes out once (rule 7), and is durable with the block.
             if pass_on:
-                self._out.send_certificate(certificate)
+                self._out.send_certificate(certificate, teller)
             self._end_view(now_ms)
             return
         # Rule 6: durable before any vote that rests on it; rule 7: rebroadcast once.
         self._keep(journal.of_certificate(certificate))
-        self._out.send_certificate(certificate)
+        self._out.send_certificate(certificate, teller)
         if certificate.kind == VoteKind.NOTARIZE:
             self._finalize(certificate, now_ms)
         # Rules 3 and 4. Z(v) takes nothing from what pends on N(v): it is held and counts as before.

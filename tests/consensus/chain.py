@@ -6,9 +6,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from consensus import certificate as certificates
 from consensus.messages import signed_vote
 from ledger import block as blocks
-from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Certificate, Vote
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Certificate, Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import (
     Block,
     Header,
@@ -65,6 +66,17 @@ def certificate(kind, signers, n: int, height: int, view: int, block_hash: bytes
         signers=bytes(bitmap),
         signatures=signatures,
     )
+
+
+def finalization(validators: ValidatorSet, height: int, block_hash: bytes, view: int = 1) -> Certificate:
+    """By the first quorum of exactly this set, whoever its members are."""
+    made = Certificate(kind=VoteKind.FINALIZE, height=height, view=view, block_hash=block_hash)
+    signed, n = signed_vote(CHAIN_ID, made), len(validators.validators)
+    signatures = {
+        index: hashlib.blake2b(signed, key=validators.validators[index].key, digest_size=64).digest()
+        for index in range(2 * n // 3 + 1)
+    }
+    return certificates.form(made.kind, height, view, block_hash, signatures, n)
 
 
 def transaction(number: int) -> bytes:
@@ -140,6 +152,14 @@ class Ledger:
                 header = Block.FromString(data).header
                 reply.headers.add(header=header, certificate=finalization, next_validators=following)
         return reply
+
+    def grow(self, count: int, transactions: list[bytes] | None = None) -> Ledger:
+        """So many decided heights more."""
+        for height in range(self.height + 1, self.height + count + 1):
+            sets = (self.set_at(height), self.set_at(height + 1))
+            data = block(height, self.tip, 1_000 + height, transactions, sets)
+            self.blocks.append((data, finalization(sets[0], height, hash_of(data))))
+        return self
 
     def due_ms(self) -> int:
         if not self.blocks:

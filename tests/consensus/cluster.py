@@ -101,7 +101,7 @@ class Node:
                     return
                 self.persists += 1
             elif isinstance(effect, Send):
-                self.cluster.send(self.index, effect.to, effect.message)
+                self.cluster.send(self.index, effect.to, effect.message, effect.besides)
             elif isinstance(effect, SetTimer):
                 self.timer = effect.at_ms
                 at = effect.at_ms
@@ -183,10 +183,15 @@ class Cluster:
     def after(self, delay: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (self.now + max(0, delay), next(self._entered), action))
 
-    def send(self, sender: int, to: bytes | None, message: PeerMessage) -> None:
+    def send(self, sender: int, to: bytes | None, message: PeerMessage, besides: bytes | None = None) -> None:
         data = message.SerializeToString()
         for node in self.nodes:
-            if node.index != sender and to in (None, node.key) and self.deliver(sender, node.index, message):
+            if (
+                node.index != sender
+                and to in (None, node.key)
+                and node.key != besides
+                and self.deliver(sender, node.index, message)
+            ):
                 self.after(self.link_ms, lambda node=node: node.receive(sender, PeerMessage.FromString(data)))
 
     def decided(self, effect: Decide) -> None:

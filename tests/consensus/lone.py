@@ -22,6 +22,7 @@ from consensus.effects import (
 from consensus.engine import Engine
 from proto.chiptrace.v1.consensus_pb2 import (
     BlockReply,
+    BoundaryReply,
     Certificate,
     JournalRecord,
     PeerMessage,
@@ -120,6 +121,8 @@ class Lone:
             message = PeerMessage(tip=message)
         elif isinstance(message, BlockReply):
             message = PeerMessage(block_reply=message)
+        elif isinstance(message, BoundaryReply):
+            message = PeerMessage(boundary_reply=message)
         return self.step(Received(chain.key(sender), message))
 
     def vote(self, sender, kind, view, block_hash=b"", height=None):
@@ -206,6 +209,14 @@ class Lone:
             (e.to, e.message.block_request)
             for e in self.of(Send, effects)
             if e.message.HasField("block_request")
+        ]
+
+    def walks(self, effects=None):
+        """Whom we asked for boundary headers, and from which height."""
+        return [
+            (e.to, e.message.boundary_request.from_height)
+            for e in self.of(Send, effects)
+            if e.message.HasField("boundary_request")
         ]
 
     def tips(self, effects=None):

@@ -1,9 +1,11 @@
 """What naive implementations of Simplex get wrong, one test each."""
 
+from dataclasses import replace
+
 from consensus.quorum import quorum
-from proto.chiptrace.v1.consensus_pb2 import BlockReply, Tip
+from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Tip
 from tests.consensus import chain
-from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, START_MS, Lone
+from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, SETTINGS, START_MS, Lone
 
 # Height 1 of four: the leader of view 1 is validator 2, then 3, 0, 1.
 
@@ -187,13 +189,14 @@ def test_votes_of_a_decided_height_still_convict():
 
 
 def test_heights_are_delivered_in_order_and_one_at_a_time():
-    node = Lone(0)
+    node = Lone(0, settings=replace(SETTINGS, heights_per_request_max=1))
     blocks = [chain.block(1, chain.GENESIS, START_MS)]
     for height in (2, 3):
         blocks.append(chain.block(height, chain.hash_of(blocks[-1]), START_MS + height))
     hashes = [chain.hash_of(block) for block in blocks]
-    node.hear(3, Tip(finalization=node.certificate(FINALIZE, 1, hashes[2], height=3)))
-    asked = {request.from_height: peer for peer, request in node.requests()}
+    for peer in (1, 2, 3):
+        node.hear(peer, Tip(finalization=node.certificate(FINALIZE, 1, hashes[2], height=3)))
+    asked = {request.from_height: peer for peer, request in node.requests(node.all)}
     assert set(asked) == {1, 2, 3}
     for height in (3, 2, 1):
         assert not node.decided()
@@ -240,14 +243,17 @@ def test_a_height_claimed_without_a_certificate_changes_nothing():
     lie = node.certificate(FINALIZE, 1, bytes(32), height=1_000)
     lie.signatures[0] = bytes(64)
     node.hear(3, Tip(finalization=lie))
-    assert {peer for peer, _ in node.requests()} == {chain.key(3)}  # it may show what it says
+    assert node.engine.behind == 0
+    assert node.requests() == []
+    assert node.walks() == [(chain.key(3), 1)]  # another set may have signed it: its teller may show that
     block = node.block()
     node.propose(1, block)
     node.judge(block)
     assert node.votes() == [(NOTARIZE, 1, chain.hash_of(block))]
+    node.hear(3, BoundaryReply())
     for _ in range(3):
         node.wait(500)
-    assert node.requests() == []  # its teller had its chance
+        assert node.walks() == []  # its teller had its chance
 
 
 def test_own_votes_told_back_to_us_change_nothing():

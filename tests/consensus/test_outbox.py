@@ -1,7 +1,7 @@
 from consensus import journal
 from consensus.effects import BuildBlock, Decide, Persist, Send, SetTimer
 from consensus.outbox import Outbox
-from proto.chiptrace.v1.consensus_pb2 import BlockRequest, Certificate, Proposal, Vote
+from proto.chiptrace.v1.consensus_pb2 import BlockRequest, Certificate, PeerMessage, Proposal, Vote
 
 
 def test_all_records_are_one_persist_before_anything_is_sent():
@@ -14,7 +14,7 @@ def test_all_records_are_one_persist_before_anything_is_sent():
     out.set_timer(5)
     out.ask(BuildBlock(1, 1))
     out.send_proposal(Proposal(view=1))
-    out.request(b"peer", BlockRequest(from_height=1))
+    out.send(b"peer", PeerMessage(block_request=BlockRequest(from_height=1)))
     effects = out.take()
     assert [type(effect) for effect in effects] == [
         BuildBlock,
