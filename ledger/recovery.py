@@ -12,7 +12,7 @@ votes would count again, under another quorum. Fresh keys have no past: what eit
 other (docs/recovery.md has the argument, tests/consensus/test_recovered_height.py the counterexample).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -150,7 +150,33 @@ def check(reader: Reader, here: Standing, opened: Opened) -> RecoveryRecord:
     Raises Invalid: WRONG_CHAIN, BAD_RECOVERY, UNKNOWN_KEY, BAD_SIGNATURE, NOT_ENOUGH_APPROVALS, BAD_VALIDATORS,
     UNKNOWN_MEMBER, BAD_CHANGE.
     """
+    # (1) to (3) It is for the chain as it stands here.
+    _check_place(here, opened.document)
+    # (4) Approved by enough members, as they and the threshold stand after that block, (5) with validators that
+    #     can be: seen by what it would do.
+    return _seen(reader, here, opened, approving(reader, opened))
+
+
+def preview(reader: Reader, here: Standing, opened: Opened) -> RecoveryRecord:
+    """As `check`, of a document that nobody has approved yet. Raises as it, but for what approvals are refused for."""
+    _check_place(here, opened.document)
+    return _seen(reader, here, opened, ())
+
+
+def approving(reader: Reader, opened: Opened) -> tuple[str, ...]:
+    """The members that approved it, if they are enough. Raises Invalid: UNKNOWN_KEY, BAD_SIGNATURE,
+    NOT_ENOUGH_APPROVALS."""
     document = opened.document
+    try:
+        found = approving_members(
+            reader, Purpose.RECOVERY, document.chain_id, opened.document_bytes, opened.approvals
+        )
+    except Refused as refusal:
+        raise Invalid(f"recovery {opened.hash.hex()}: {refusal}", refusal.reason) from refusal
+    return tuple(sorted(found))
+
+
+def _check_place(here: Standing, document: RecoveryDocument) -> None:
     # (1) For this chain, (2) from this very block on, (3) whose outcome is the same here.
     if document.chain_id != here.chain_id:
         raise Invalid(
@@ -166,14 +192,15 @@ def check(reader: Reader, here: Standing, opened: Opened) -> RecoveryRecord:
         raise _bad(
             f"its app_hash is {document.app_hash.hex()}, after height {here.height} it is {here.app_hash.hex()}"
         )
-    # (4) Approved by enough members, as they and the threshold stand after that block, (5) with validators that
-    #     can be: seen by what it would do.
+
+
+def _seen(reader: Reader, here: Standing, opened: Opened, members: Sequence[str]) -> RecoveryRecord:
     overlay = Overlay(reader)
     try:
-        carry_out(overlay, here.time_ms, opened)
+        _put_in_force(overlay, here.time_ms, opened, members)
     except Refused as refusal:
         raise Invalid(f"recovery {opened.hash.hex()}: {refusal}", refusal.reason) from refusal
-    record = state.load(overlay, state.recovery_key(document.height), RecoveryRecord)
+    record = state.load(overlay, state.recovery_key(opened.height), RecoveryRecord)
     if record is None:
         raise InvariantBroken("a recovery left no mark")
     return record
@@ -185,14 +212,15 @@ def check(reader: Reader, here: Standing, opened: Opened) -> RecoveryRecord:
 def carry_out(overlay: Overlay, time_ms: int, opened: Opened) -> list[tuple[bytes, int, bytes]]:
     """What the first block after the recovery does before anything else; the entries it makes in histories.
 
-    Raises Refused for what `check` refuses; a block that was judged has none of it.
+    Raises Invalid and Refused for what `check` refuses; a block that was judged has none of it.
     """
+    return _put_in_force(overlay, time_ms, opened, approving(overlay, opened))
+
+
+def _put_in_force(
+    overlay: Overlay, time_ms: int, opened: Opened, members: Sequence[str]
+) -> list[tuple[bytes, int, bytes]]:
     document = opened.document
-    members = sorted(
-        approving_members(
-            overlay, Purpose.RECOVERY, document.chain_id, opened.document_bytes, opened.approvals
-        )
-    )
     parameters = state.load(overlay, state.PARAMETERS_KEY, Parameters)
     record = state.load(overlay, state.VALIDATORS_KEY, ValidatorsRecord)
     if parameters is None or record is None:

@@ -29,7 +29,7 @@ from ledger.view import ProvenState, View
 from node.kept_views import KeptViews
 from node.pool import Waiting
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Block, KeyRecord, Reason, Result
+from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Block, KeyRecord, Reason, Result
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("chiptrace.chain")
@@ -43,7 +43,8 @@ class Priority(IntEnum):
     AGREEMENT = 0
     ADMISSION = 1
     ANSWER = 2
-    STOP = 3
+    BACKGROUND = 3
+    STOP = 4
 
 
 class Worker:
@@ -103,6 +104,7 @@ def signed_header(found: BoundaryHeader) -> SignedHeader:
         header=found.header,
         certificate=Certificate.FromString(found.certificate),
         next_validators=found.next_validators,
+        recovery=found.recovery,
     )
 
 
@@ -143,9 +145,14 @@ class ChainHost:
     """The Application behind its threads. All methods are called from the event loop."""
 
     def __init__(
-        self, open_kv: Callable[[], KeyValue], operations: OperationTable, changes: ChangeTable
+        self,
+        open_kv: Callable[[], KeyValue],
+        operations: OperationTable,
+        changes: ChangeTable,
+        recoveries: Sequence[bytes] = (),
     ) -> None:
         self._open_kv = open_kv
+        self._recoveries = recoveries
         self._operations = operations
         self._changes = changes
         self._writer = Worker("writer")
@@ -172,7 +179,9 @@ class ChainHost:
         """Open the store, or make it from the genesis. Raises StoreError, Invalid(WRONG_CHAIN), Malformed."""
 
         def opening() -> _Handover:
-            self._application = Application(self._open_kv(), self._operations, self._changes)
+            self._application = Application(
+                self._open_kv(), self._operations, self._changes, self._recoveries
+            )
             self._application.init_chain(genesis)
             return self._take_view()
 
@@ -264,6 +273,44 @@ class ChainHost:
         answer = self._reader.run(Priority.ANSWER, functools.partial(view.prove, keys))
         self._close(dropped)  # behind the question, which may be asked of one of them
         return await answer
+
+    # ---- snapshots --------------------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> int:
+        """The lowest height whose block and certificate are here."""
+        return self._app.store.base
+
+    async def hold(self, height: int) -> View:
+        """All rows as they were after a provable height, for `background` jobs, until `release`.
+
+        Raises Invalid(HEIGHT_NOT_SERVED)."""
+        return await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+
+    def release(self, view: View) -> None:
+        """Gives back what `hold` gave."""
+        self._close([view])
+
+    async def background(self, job: Callable[[], T]) -> T:
+        """A short job on the reader's thread, when no question waits."""
+        return await self._reader.run(Priority.BACKGROUND, job)
+
+    def certified(self, height: int) -> tuple[BoundaryHeader, BoundaryHeader, AppHashOpening]:
+        """In a background job: the headers of a height and of the one above it, and what its app_hash opens to.
+
+        Raises Invalid: NOT_FOUND, PRUNED."""
+        store, views = self._app.store, self._app.views
+        last, head = views.signed_header(height), views.signed_header(height + 1)
+        root = store.log_leaf(height).state_root
+        return (
+            last,
+            head,
+            AppHashOpening(state_root=root, log_size=height, log_root=store.log_root(height)),
+        )
+
+    def boundaries(self, above: int, limit: int) -> list[BoundaryHeader]:
+        """In a background job: as Store.boundaries."""
+        return self._app.store.boundaries(above, limit)
 
     # ---- on the threads -----------------------------------------------------------------------------------------
 

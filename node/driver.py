@@ -210,6 +210,8 @@ class Driver:
                 extra={"height": info.height},
             )
         finalization = (await self._host.header(info.height)).certificate if info.height else None
+        # What a key signed under a set that a recovery replaced is nothing to the height as it is open now.
+        in_set = any(validator.key == self._signer.key for validator in info.validators.validators)
         now = self._clock.now_ms()
         self._engine = Engine(
             info.chain_id,
@@ -222,7 +224,7 @@ class Driver:
             finalization,
             info.validators,
             info.next_due_ms,
-            self._signer.take_records() if self._voting else (),
+            self._signer.take_records() if self._voting and in_set else (),
             now,
         )
         await self._perform(self._engine.start(now))

@@ -39,6 +39,7 @@ class NodeStatus:
         self._genesis = genesis
         self.not_admitting = ""  # why no transactions are taken though the node is in step
         self._join_proof = join_proof
+        self.recovery_lacked: Callable[[], bytes] = lambda: b""
 
     @property
     def synced(self) -> bool:
@@ -95,6 +96,7 @@ class NodeStatus:
             genesis=self._genesis,
             not_voting=self.not_voting,
             not_admitting=self.not_admitting,
+            recovery_lacked=self.recovery_lacked(),
         )
         offset_ms = self.clock_offset_ms
         if offset_ms is not None:

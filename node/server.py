@@ -28,7 +28,7 @@ from ledger import genesis, hashes
 from ledger.errors import ChiptraceError, Malformed, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
-from node import certificates, join_proof, logs, signer, tls_port
+from node import certificates, join_proof, logs, recovery, signer, tls_port
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
@@ -37,6 +37,7 @@ from node.machine_checks import MachineChecks
 from node.node_status import NodeStatus
 from node.peers import Peers
 from node.pool import Pool
+from node.recovery import RecoveryWatch
 from node.services import ChainService
 from node.signer import Signer
 from proto.chiptrace.v1 import node_pb2_grpc
@@ -60,7 +61,10 @@ class Node:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._genesis = _read_genesis(config.genesis)
         self._host = ChainHost(
-            lambda: LevelKV(config.data_dir / "chain"), machine.operations(), machine.changes()
+            lambda: LevelKV(config.data_dir / "chain"),
+            machine.operations(),
+            machine.changes(),
+            recovery.read_all(config.data_dir),
         )
         self._pool = Pool()
         self._signer = Signer(config.key_dir)
@@ -81,8 +85,9 @@ class Node:
             ("chiptrace-chain", info.chain_id.hex()),
             ("chiptrace-state-version", str(genesis.STATE_VERSION)),
         )
+        watch = RecoveryWatch(self._host, self._driver.receive)
         self._peers = Peers(
-            config.peers, config.tls, config.consensus_port, hello, self._driver.receive, self._driver.reached
+            config.peers, config.tls, config.consensus_port, hello, watch.receive, self._driver.reached
         )
         self._admission = Admission(self._host, self._pool, self._peers.pass_on, self._driver.work_pending)
         self._driver.connect(self._peers, self._admission)
@@ -95,6 +100,7 @@ class Node:
             self._genesis,
             lambda info: join_proof.made(info, self._signer),
         )
+        status.recovery_lacked = watch.lacked
         await self._peers.start()
         self._run("agreement", self._driver.run())
         self._run("admission", self._admission.run())
