@@ -1,7 +1,8 @@
 """Processes: what puts the pure parts to work on a disk, a clock and a network.
 
 Read in this order; each file imports only those before it:
-config, logs, certificates, journal_file, signer, pool, kept_views, chain_host, recovery, stored_answers, tls_port, peers, admission,
-inbox, fault_reports, peer_clocks, driver, join_proof, node_status, machine_checks, services, server, header_watch, relay,
-testnet_plan, testnet_layout, processes, pairing, testnet, sign_state_report, cli_node, cli_relay, cli_testnet, cli.
+config, logs, certificates, journal_file, signer, pool, kept_views, chain_host, recovery, stored_answers,
+tls_port, peer_outbox, peers, admission, inbox, fault_reports, peer_clocks, driver, join_proof, node_status,
+machine_checks, services, server, header_watch, relay, testnet_plan, testnet_layout, processes, pairing,
+testnet, sign_state_report, cli_node, cli_relay, cli_testnet, cli.
 """

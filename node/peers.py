@@ -11,9 +11,10 @@ worst it does is end its own stream.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
 from node import certificates, tls_port
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig, split_address
+from node.peer_outbox import Outbox
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, TransactionFrame
 from proto.chiptrace.v1.node_pb2 import PeerFrame
@@ -53,47 +55,8 @@ _SERVER_OPTIONS: Final = (
 )
 
 Receive = Callable[[bytes, PeerMessage], Awaitable[None]]
+Called = Callable[[bytes], None]
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class Outbox:
-    """What waits for one validator: bounded by messages and bytes, consensus first, the oldest dropped."""
-
-    def __init__(self, messages_max: int, bytes_max: int) -> None:
-        self._messages_max = messages_max
-        self._bytes_max = bytes_max
-        self._consensus: deque[bytes] = deque()
-        self._transactions: deque[bytes] = deque()
-        self._bytes = 0
-        self._filled = asyncio.Event()
-        self.dropped = 0
-
-    def put(self, frame: bytes, *, transactions: bool) -> None:
-        """Queue one frame; what no longer fits is dropped, transactions before consensus, oldest first."""
-        (self._transactions if transactions else self._consensus).append(frame)
-        self._bytes += len(frame)
-        while (
-            len(self._consensus) + len(self._transactions) > self._messages_max
-            or self._bytes > self._bytes_max
-        ):
-            self._bytes -= len((self._transactions or self._consensus).popleft())
-            self.dropped += 1
-        self._filled.set()
-
-    async def get(self) -> bytes:
-        """The next frame to send; waits for one."""
-        while not self._consensus and not self._transactions:
-            self._filled.clear()
-            await self._filled.wait()
-        frame = (self._consensus or self._transactions).popleft()
-        self._bytes -= len(frame)
-        return frame
-
-    def clear(self) -> None:
-        """Drop everything: the line was down, and what is still needed will be sent again."""
-        self._consensus.clear()
-        self._transactions.clear()
-        self._bytes = 0
 
 
 async def pinned_certificate(peer: PeerConfig, tls: TlsConfig) -> bytes:
@@ -140,6 +103,7 @@ class _Line:
         self.key = bytes.fromhex(peer.key)
         self.outbox = Outbox(port.queue_messages_max, port.queue_bytes_max)
         self.connected = False
+        self.called = asyncio.Event()  # the validator has opened its stream to us
         self._tls = tls
         self._pause_ms_max = port.reconnect_ms_max
         self._hello = hello
@@ -164,8 +128,15 @@ class _Line:
             if self.connected:
                 pause_ms = RECONNECT_MS_MIN
             self._lost(trouble)
-            await asyncio.sleep(pause_ms / 1_000)
+            await self._pause(pause_ms / 1_000)
             pause_ms = min(self._pause_ms_max, pause_ms * 2)
+
+    async def _pause(self, seconds: float) -> None:
+        """Before the next call: so long, or until the validator has called us, for then it is there."""
+        await asyncio.sleep(RECONNECT_MS_MIN / 1_000)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.called.wait(), seconds)
+        self.called.clear()
 
     def start(self) -> None:
         """Call from now on."""
@@ -217,8 +188,11 @@ class _Line:
 class _Door(node_pb2_grpc.PeerServicer):
     """The incoming side: who calls is decided by the certificate, and only validators may."""
 
-    def __init__(self, peers: Sequence[PeerConfig], hello: grpc.aio.Metadata, receive: Receive) -> None:
+    def __init__(
+        self, peers: Sequence[PeerConfig], hello: grpc.aio.Metadata, receive: Receive, called: Called
+    ) -> None:
         self.admit(peers)
+        self._called = called
         self._hello = hello
         self._receive = receive
         self._streams: Counter[bytes] = Counter()
@@ -238,6 +212,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         self._streams[key] += 1
         try:
             await context.send_initial_metadata(self._hello)
+            self._called(key)
             async for frame in request_iterator:
                 if self._keys.get(shown) != key:
                     raise Malformed("this node knows the caller as a validator no longer")
@@ -291,7 +266,7 @@ class Peers:
         self._hello = metadata
         self._reached = reached
         self._lines: dict[bytes, _Line] = {}
-        self._door = _Door(peers, metadata, receive)
+        self._door = _Door(peers, metadata, receive, self._called)
         self._server: grpc.aio.Server | None = None
         self._services: list[Callable[[grpc.aio.Server], None]] = []
         self._filling: list[bytes] = []
@@ -356,6 +331,10 @@ class Peers:
             loop = asyncio.get_running_loop()
             due = self._flushed_at + self._port.frame_delay_ms / 1_000
             self._flush_timer = loop.call_at(max(due, loop.time()), self._flush)
+
+    def _called(self, key: bytes) -> None:
+        if key in self._lines:
+            self._lines[key].called.set()
 
     def knows(self, key: bytes) -> bool:
         """Whether there is a line to this validator, up or not."""

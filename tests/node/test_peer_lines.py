@@ -10,17 +10,18 @@ def test_an_error_nobody_foresaw_is_logged_and_the_line_tried_again(monkeypatch)
     monkeypatch.setattr(peers, "RECONNECT_MS_MIN", 1)
     line = object.__new__(peers._Line)
     line.peer, line.connected = SimpleNamespace(member="odd"), False
-    line.task = None
+    line.task, line.called = None, asyncio.Event()
     line._stopped, line._trouble, line._pause_ms_max = False, "", 1
     tries, lost = [], []
 
-    async def certificate():
+    async def certificate(*_):
         tries.append(1)
         if len(tries) == 3:
             line.stop()
         raise ValueError("an odd key")
 
-    line._certificate, line._lost = certificate, lost.append
+    monkeypatch.setattr(peers, "pinned_certificate", certificate)
+    line._lost, line._tls = lost.append, None
     asyncio.run(line.run())
     assert len(tries) == 3
     assert lost == ["ValueError: an odd key"] * 3

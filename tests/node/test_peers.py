@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from client.clock import now_ms
 from node import certificates
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
-from node.peers import Outbox, Peers
+from node.peers import Outbox, Peers, _Line
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Vote
 from proto.chiptrace.v1.node_pb2 import PeerFrame
@@ -146,6 +146,23 @@ def test_a_validator_that_comes_back_is_reached_again(consortium, run):
                 await until(a.connected)
                 a.send(None, vote())
                 await until(lambda: again.inbox)
+
+    run(scenario())
+
+
+def test_a_validator_that_calls_is_called_back_at_once(consortium, run):
+    """However long the pause has grown: who calls is there, and cannot wait for what we have to say."""
+
+    async def scenario():
+        node_a = consortium.node("a", ["b"], reconnect_ms_max=600_000)
+        async with running(node_a):
+            line = node_a._lines[key("b")]
+            await until(lambda: line._trouble)
+            line._pause_ms_max, pauses = 600_000, []
+            line._pause = lambda seconds: pauses.append(seconds) or _Line._pause(line, 600)
+            await until(lambda: pauses)
+            async with running(consortium.node("b", ["a"])):
+                await until(lambda: node_a.connected() == {key("b")}, 2)
 
     run(scenario())
 
