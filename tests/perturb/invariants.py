@@ -117,11 +117,13 @@ def _check_transactions(told, load):
 
 
 def no_double_sign(net) -> int:
-    """(4), once all processes have ended: of every honest key whose record is there; how many votes were read."""
+    """(4), once all processes have ended: of every record of an honest key, retired ones too; how many votes were read."""
     read = 0
-    for member in net.members:
-        path = net.place(member) / "keys" / RECORD_FILE
-        if member in net.byzantine or not path.exists():
+    records = [
+        (member, path) for member in net.members for path in (net.place(member) / "keys").rglob(RECORD_FILE)
+    ]
+    for member, path in records:
+        if member in net.byzantine:
             continue
         votes = defaultdict(set)
         try:

@@ -5,12 +5,13 @@ A perturbation takes (net, member, draw) and returns words for the report. `draw
 chosen can be repeated, when exactly it strikes cannot.
 """
 
-import os
+import json
 import resource
 import shutil
 import time
 
 from node.signer import RECORD_FILE
+from tests.perturb import membership
 from tests.perturb.network import IN_STEP_SECONDS, Violation, wait_for
 
 START_SECONDS = 20.0
@@ -167,26 +168,58 @@ def wiped(net, member, draw):
 
 
 def record_lost(net, member, draw):
-    """Its signing record is gone (its data perhaps too): it observes and says so. Then the very record is found."""
+    """Its signing record is gone (its data perhaps too): it observes and says so, and gets a new key."""
     net.kill(member)
-    record = net.place(member) / "keys" / RECORD_FILE
-    aside = record.with_name("aside")
-    os.rename(record, aside)
+    (net.place(member) / "keys" / RECORD_FILE).unlink()
     with_data = draw.random() < 0.5
     if with_data:
         shutil.rmtree(net.place(member) / "data")
     net.start(member)
-    try:
-        _until_in_step(net, member)
-        if _index(net, member) != -1 or record.exists():
-            raise Violation(f"{member} votes without its signing record")
-        if not any("must not vote" in line["message"] for line in net.log(member)):
-            raise Violation(f"{member} does not say that it only follows")
-    finally:
+    _observes(net, member)
+    net.stop(member)
+    height = membership.rotate(net, member)
+    return f"signing record gone{', data too' if with_data else ''}: observed, new key at height {height}"
+
+
+def record_restored(net, member, draw):
+    """Its signing record is put back from a copy, as from a backup: it sees that, observes, and gets a new key."""
+    record = net.place(member) / "keys" / RECORD_FILE
+    net.stop(member)
+    copy = record.read_bytes()
+    net.start(member)
+    net.in_step()
+    height = net.status(member).height
+    wait_for(lambda: net.status(member).height > height + 3, IN_STEP_SECONDS, "no heights go by")
+    net.kill(member)
+    record.write_bytes(copy)
+    net.start(member)
+    _observes(net, member)
+    net.stop(member)
+    height = membership.rotate(net, member)
+    return f"old signing record put back: observed, new key at height {height}"
+
+
+def join_and_leave(net, member, draw):
+    """A node that follows becomes a validator; it may go again later, and the one drawn may be down meanwhile."""
+    outside = next(other for other in net.members if _index(net, other) == -1)
+    down = draw.random() < 0.5
+    joined = membership.join(net, outside)
+    if down:
         net.kill(member)
-        os.rename(aside, record)
-        net.start(member)
-    return f"signing record gone{', data too' if with_data else ''}: observed only"
+    try:
+        left = membership.leave(net, outside)
+    finally:
+        if down:
+            net.start(member)
+    return f"{outside} joined at {joined} and left at {left}{f', {member} down' if down else ''}"
+
+
+def _observes(net, member):
+    _until_in_step(net, member)
+    if _index(net, member) != -1:
+        raise Violation(f"{member} votes without the record of what it has signed")
+    if not any("must not vote" in json.dumps(line) for line in net.log(member)):
+        raise Violation(f"{member} does not say that it only follows: {net.last_words(member)}")
 
 
 def _ways(net, pairs, words, **conditions):
@@ -224,4 +257,8 @@ ALL = (
     flipped_byte,
     wiped,
     record_lost,
+    record_restored,
+    join_and_leave,
 )
+# The chain has to go on without the one drawn, and governs meanwhile: nobody else may be missing.
+GOVERNED = (record_lost, record_restored, join_and_leave)

@@ -188,7 +188,7 @@ class Proxy:
         if link.conditions.rate and data:
             link.free_at = max(link.free_at, now()) + len(data) / link.conditions.rate
             until = link.free_at
-            while link.conditions.rate and now() < until:
+            while link.conditions.rate and now() < until:  # noqa: ASYNC110
                 await asyncio.sleep(min(0.1, until - now()))
         else:
             link.free_at = 0.0

@@ -132,7 +132,7 @@ def one_network(run, draw, size, acts, ends, hold, kinds=None):
     """One network: perturbations until a moment, or each of `kinds` once; then the judgement."""
     late = draw.random() < 0.5 and size >= 4
     say(f"network {run.networks + 1}: {size} validators, byzantine: {', '.join(acts) or 'none'}, {late=}")
-    with network(run, size, seed=draw.randrange(2**32), byzantine=acts) as net:
+    with network(run, size, seed=draw.randrange(2**32), joining=1, byzantine=acts) as net:
         net.hold = hold
         first = net.members[1:] if late else net.members
         net.start(*first)
@@ -146,10 +146,12 @@ def one_network(run, draw, size, acts, ends, hold, kinds=None):
                     f"  {net.members[0]} starts late, at height {load.top}: in step in {whole_again(run, net, load):.1f} s"
                 )
             pool = perturbations.ALONE if size == 1 else perturbations.ALL
+            if acts and size == 4:
+                pool = [kind for kind in pool if kind not in perturbations.GOVERNED]
             queue = list(kinds or ())
             while queue if kinds else time.monotonic() < ends:
                 kind = queue.pop(0) if kinds else draw.choice(pool)
-                member = draw.choice([m for m in net.members if m not in net.byzantine])
+                member = draw.choice([m for m in net.members[:size] if m not in net.byzantine])
                 began = time.monotonic()
                 words = kind(net, member, draw)
                 run.done[kind.__name__] += 1
