@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consensus.certificate import verify_certificate
-from consensus.effects import EngineSettings, VerifySignature
+from consensus.effects import VerifySignature
 from consensus.patience import PEERS_MAX, Patience
 from ledger import codec
 from ledger.block import block_hash, decode_header, validators_hash
@@ -31,7 +31,7 @@ from proto.chiptrace.v1.consensus_pb2 import (
     SignedHeader,
     VoteKind,
 )
-from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet
+from proto.chiptrace.v1.ledger_pb2 import Header, Reason, ValidatorSet
 
 SET_BYTES_MAX: Final = VALIDATORS_MAX * 512
 
@@ -44,6 +44,26 @@ def cross(
     It is in force from the height above that header. Raises Malformed, or Invalid: WRONG_CHAIN, BAD_VALIDATORS,
     BAD_CERTIFICATE.
     """
+    # (1) and (2) A final header of this set.
+    header = check_final(chain_id, validators, boundary, verify)
+    # (3) It names another set for the next height, and that set has come along.
+    current = header.validators_hash
+    following = codec.decode(ValidatorSet, boundary.next_validators, SET_BYTES_MAX)
+    named = validators_hash(chain_id, following)
+    if header.next_validators_hash != named or named == current:
+        raise Invalid(
+            f"the set sent along is not the next one of height {header.height}", Reason.BAD_VALIDATORS
+        )
+    if following.in_force_from != header.height + 1 or not 1 <= len(following.validators) <= VALIDATORS_MAX:
+        raise Invalid(f"the set above height {header.height} cannot be in force there", Reason.BAD_VALIDATORS)
+    return following
+
+
+def check_final(
+    chain_id: bytes, validators: ValidatorSet, boundary: SignedHeader, verify: VerifySignature
+) -> Header:
+    """The header, if exactly this set made it final. Raises Malformed, or Invalid: WRONG_CHAIN, BAD_VALIDATORS,
+    BAD_CERTIFICATE."""
     # (1) A header of this chain at which exactly this set is in force; its hash names also from when.
     header = decode_header(boundary.header)
     if header.chain_id != chain_id:
@@ -59,24 +79,16 @@ def cross(
             f"the certificate is not for the header of height {header.height}", Reason.BAD_CERTIFICATE
         )
     verify_certificate(chain_id, validators, finalization, verify)
-    # (3) It names another set for the next height, and that set has come along.
-    following = codec.decode(ValidatorSet, boundary.next_validators, SET_BYTES_MAX)
-    named = validators_hash(chain_id, following)
-    if header.next_validators_hash != named or named == current:
-        raise Invalid(
-            f"the set sent along is not the next one of height {header.height}", Reason.BAD_VALIDATORS
-        )
-    if following.in_force_from != header.height + 1 or not 1 <= len(following.validators) <= VALIDATORS_MAX:
-        raise Invalid(f"the set above height {header.height} cannot be in force there", Reason.BAD_VALIDATORS)
-    return following
+    return header
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Walk:
     """A request for boundary headers."""
 
     asked_ms: int
     above: ValidatorSet  # the newest set known when it was made
+    late: bool = False  # others may be asked
 
 
 class Horizon:
@@ -87,8 +99,8 @@ class Horizon:
         chain_id: bytes,
         own_key: bytes | None,
         verify: VerifySignature,
-        settings: EngineSettings,
         validators: ValidatorSet,
+        patience: Patience,
     ) -> None:
         self._chain_id = chain_id
         self._own_key = own_key
@@ -97,7 +109,7 @@ class Horizon:
         self._target = 0
         self._claims: dict[bytes, Certificate] = {}  # the highest finalization each peer has shown
         self._walks: dict[bytes, _Walk] = {}  # by who was asked
-        self._patience = Patience(settings.block_request_ms)
+        self._patience = patience
 
     @property
     def target(self) -> int:
@@ -127,23 +139,21 @@ class Horizon:
         for peer in [peer for peer, claim in self._claims.items() if claim.height < height]:
             del self._claims[peer]
 
-    def forgive(self, peer: bytes) -> None:
+    def connected(self, peer: bytes) -> None:
         """Its line is up anew: what it was asked before is lost."""
-        self._patience.forgive(peer)
         self._walks.pop(peer, None)
 
     # ---- walking ------------------------------------------------------------------------------------
 
     def requests(self, now_ms: int) -> list[tuple[bytes, BoundaryRequest]]:
         """Whom to ask for boundary headers now: at most one who claims more than is proven."""
-        for peer in [
-            peer
-            for peer, walk in self._walks.items()
-            if now_ms >= self._patience.given_up_at_ms(walk.asked_ms)
-        ]:
-            del self._walks[peer]
-            self._patience.failed(peer, now_ms)
-        if any(now_ms < self._patience.late_at_ms(walk.asked_ms) for walk in self._walks.values()):
+        for peer, walk in list(self._walks.items()):
+            if not walk.late and now_ms >= self._patience.late_at_ms(walk.asked_ms):
+                walk.late = True
+                self._patience.failed(peer, now_ms)
+            if now_ms >= self._patience.given_up_at_ms(walk.asked_ms):
+                del self._walks[peer]
+        if any(not walk.late for walk in self._walks.values()):
             return []
         rested = [peer for peer in self._unproven() if now_ms >= self._patience.rests_until_ms(peer)]
         if not rested:
@@ -164,15 +174,23 @@ class Horizon:
         walk = self._walks.pop(peer, None)
         if walk is None:
             return  # nobody asked
+        before = self._target
         for boundary in reply.headers[:HEADERS_PER_REPLY_MAX]:
             try:
-                if decode_header(boundary.header).height < self._validators.in_force_from:
+                header = decode_header(boundary.header)
+                if header.height < self._validators.in_force_from:
                     continue  # a step that another's answer has proven meanwhile
+                if header.next_validators_hash == header.validators_hash:
+                    self._end_at(boundary)
+                    break
                 self._enter(cross(self._chain_id, self._validators, boundary, self._verify))
             except (Malformed, Invalid):
                 break
         if self._validators.in_force_from > walk.above.in_force_from:
             self._patience.forgive(peer)
+        elif self._target > before:
+            # Behind a recovery nobody is followed: what the peer claims of there is not believed, nor held against it.
+            self._claims.pop(peer, None)
         elif peer in self._unproven():
             del self._claims[peer]
             self._patience.failed(peer, now_ms)
@@ -192,6 +210,12 @@ class Horizon:
         except Invalid:
             return
         self._target = claim.height
+
+    def _end_at(self, boundary: SignedHeader) -> None:
+        """The last header of a set that lost its quorum. Up to there the chain is proven; who goes on with a recovery
+        is for the operator of each node to say (ledger/recovery.py), and `opened` brings its set."""
+        header = check_final(self._chain_id, self._validators, boundary, self._verify)
+        self._target = max(self._target, header.height)
 
     def _enter(self, validators: ValidatorSet) -> None:
         """A newer set: the boundary below it is final, and the claims are weighed anew."""

@@ -17,7 +17,6 @@ from typing import Final
 from bridge import machine
 from ledger import genesis, recovery
 from ledger.application import Application, Info
-from ledger.block import decode_block, decode_header
 from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.leveldb import LevelKV
 from ledger.limits import RECOVERY_BYTES_MAX
@@ -26,7 +25,7 @@ from node import journal_file, signer
 from node.chain_host import ChainHost
 from node.config import NodeConfig
 from node.signer import SignState
-from proto.chiptrace.v1.consensus_pb2 import PeerMessage
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, PeerMessage
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 _LOG: Final = logging.getLogger("chiptrace.recovery")
@@ -199,8 +198,8 @@ class RecoveryWatch:
 
     async def receive(self, sender: bytes, message: PeerMessage) -> None:
         """Looks, then passes the message on."""
-        if message.HasField("block_reply"):
-            await self._look(sender, message)
+        if message.HasField("boundary_reply"):
+            await self._look(sender, message.boundary_reply)
         await self._receive(sender, message)
 
     def lacked(self) -> bytes:
@@ -209,24 +208,22 @@ class RecoveryWatch:
         lacks = self._lacked is not None and self._lacked.height == info.height and info.recovery is None
         return self._lacked.hash if self._lacked is not None and lacks else b""
 
-    async def _look(self, sender: bytes, message: PeerMessage) -> None:
-        now = asyncio.get_running_loop().time()
-        if (
-            now - self._looked.get(sender, -LOOK_SECONDS) < LOOK_SECONDS
-            or self._host.info.recovery is not None
-        ):
+    async def _look(self, sender: bytes, reply: BoundaryReply) -> None:
+        now, info = asyncio.get_running_loop().time(), self._host.info
+        if now - self._looked.get(sender, -LOOK_SECONDS) < LOOK_SECONDS or info.recovery is not None:
             return
         self._looked[sender] = now
-        for block in message.block_reply.blocks[:1]:
+        for signed in reply.headers:
             try:
-                opened = _carried(block, self._host.info)
+                opened = recovery.decode(signed.recovery) if signed.recovery else None
             except ChiptraceError:
                 return
+            if opened is None or opened.height != info.height:
+                continue
             # Of whatever peers make up, the right approvals are what they cannot.
-            if opened is None or opened.data in self._met or len(self._met) >= MET_MAX:
-                return
-            self._met.add(opened.data)
-            await self._examine(sender, opened)
+            if opened.data not in self._met and len(self._met) < MET_MAX:
+                self._met.add(opened.data)
+                await self._examine(sender, opened)
 
     async def _examine(self, sender: bytes, opened: Opened) -> None:
         here = standing(self._host.info)
@@ -248,15 +245,6 @@ class RecoveryWatch:
                 next="compare the document's hash with the members', then `chiptrace recover apply`",
             ),
         )
-
-
-def _carried(block: bytes, info: Info) -> Opened | None:
-    """The recovery that the block of the next height carries, if it does. Raises Malformed, Invalid."""
-    content = decode_block(block)
-    header = decode_header(content.header)
-    if header.height != info.height + 1 or not content.recovery:
-        return None
-    return recovery.decode(content.recovery)
 
 
 def _told(sender: bytes, opened: Opened, **more: str) -> dict[str, object]:
