@@ -11,10 +11,11 @@ from typing import Final
 import grpc
 
 from client import keys
+from client.verified import STALE_HEARTBEATS
 from ledger import genesis, joining
 from ledger.application import Info
 from ledger.errors import Invalid, Malformed
-from ledger.limits import RPC_MESSAGE_BYTES_MAX
+from ledger.limits import RPC_MESSAGE_BYTES_MAX, TIME_PRECISION_MS
 from node import certificates
 from node.config import NodeConfig, split_address
 from node.signer import KEY_FILE, Signer
@@ -25,11 +26,15 @@ from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 ASK_SECONDS: Final = 5.0
 
 
-def made(info: Info, signer: Signer) -> JoinProof | None:
-    """The proof of a node that is in step at this tip; None where its key need not join, or must not vote.
+def made(info: Info, signer: Signer, now_ms: int) -> JoinProof | None:
+    """The proof of a node that is in step at this tip; None where its key need not join, or must not vote, or where
+    the tip is stale by our clock.
 
-    The caller answers for "in step" (`NodeStatus.synced`).
+    The caller answers for "in step" (`NodeStatus.synced`), which a node that was just started may believe of itself
+    until it has heard of the others' tip: the age of its own tells better.
     """
+    if now_ms - info.time_ms > STALE_HEARTBEATS * info.parameters.heartbeat_ms + TIME_PRECISION_MS:
+        return None
     if signer.key is None or not signer.votes_at(info.height + 1) or not info.height:
         return None
     if any(validator.key == signer.key for validator in info.next_validators.validators):
@@ -83,7 +88,8 @@ def _why_none(status: StatusReply) -> Invalid:
     if status.not_voting:
         return Invalid(f"the node's key cannot join now: {status.not_voting}", Reason.KEY_NOT_VALID)
     return Invalid(
-        "the node's key is in the newest validator set, or the node was started without it (restart it then)",
+        "the node's key is in the newest validator set; or the node was started without it (restart it then); or the "
+        f"chain stands still: its newest block here is of {status.time_ms} ms",
         Reason.NOTHING_TO_DO,
     )
 

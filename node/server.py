@@ -98,7 +98,7 @@ class Node:
             self._peers,
             self._signer,
             self._genesis,
-            lambda info: join_proof.made(info, self._signer),
+            lambda info: join_proof.made(info, self._signer, now_ms()),
         )
         status.recovery_lacked = watch.lacked
         await self._peers.start()

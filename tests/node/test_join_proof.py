@@ -15,9 +15,10 @@ from node.node_status import NodeStatus
 from node.signer import Signer
 from proto.chiptrace.v1.ledger_pb2 import JoinProof, Validator, ValidatorSet
 from proto.chiptrace.v1.node_pb2 import StatusReply
-from tests.ledger.chain_fixture import make_genesis
+from tests.ledger.chain_fixture import HEARTBEAT_MS, make_genesis, make_parameters
 
 CHAIN = b"c" * 32
+NOW_MS = 1_000_000
 OTHERS = ValidatorSet(validators=[Validator(member="m", key=bytes([index]) * 32) for index in range(4)])
 
 
@@ -34,7 +35,8 @@ def info(height=7, validators=OTHERS):
         chain_id=CHAIN,
         name="n",
         height=height,
-        time_ms=1,
+        time_ms=NOW_MS,
+        parameters=make_parameters(),
         block_hash=b"b" * 32,
         validators=OTHERS,
         next_validators=validators,
@@ -42,7 +44,7 @@ def info(height=7, validators=OTHERS):
 
 
 def test_the_proof_is_of_the_tip_and_by_the_key(own):
-    proof = join_proof.made(info(), own)
+    proof = join_proof.made(info(), own, NOW_MS)
     joining.check_signature(CHAIN, proof)
     assert (proof.height, proof.block_hash, proof.key) == (7, b"b" * 32, own.key)
     with pytest.raises(Refused):
@@ -51,21 +53,27 @@ def test_the_proof_is_of_the_tip_and_by_the_key(own):
 
 def test_a_key_that_need_not_or_must_not_join_gives_none(own, tmp_path):
     with_own = ValidatorSet(validators=[*OTHERS.validators, Validator(member="m", key=own.key)])
-    assert join_proof.made(info(validators=with_own), own) is None
-    assert join_proof.made(info(height=0), own) is None
+    assert join_proof.made(info(validators=with_own), own, NOW_MS) is None
+    assert join_proof.made(info(height=0), own, NOW_MS) is None
     # No key, or one without its signing record: it must not vote, so it must not join.
-    assert join_proof.made(info(), Signer(tmp_path / "none")) is None
+    assert join_proof.made(info(), Signer(tmp_path / "none"), NOW_MS) is None
     signer.create(tmp_path / "lost")
     (tmp_path / "lost" / signer.RECORD_FILE).unlink()
     lost = Signer(tmp_path / "lost")
-    assert join_proof.made(info(), lost) is None
+    assert join_proof.made(info(), lost, NOW_MS) is None
     lost.close()
 
 
 def test_a_key_whose_record_speaks_of_a_later_height_gives_none(own, monkeypatch):
     monkeypatch.setattr(own, "_last_height", 9)
-    assert join_proof.made(info(height=7), own) is None
-    assert join_proof.made(info(height=8), own) is not None
+    assert join_proof.made(info(height=7), own, NOW_MS) is None
+    assert join_proof.made(info(height=8), own, NOW_MS) is not None
+
+
+def test_a_node_whose_tip_is_old_gives_none_whatever_it_believes(own):
+    limit = NOW_MS + 3 * HEARTBEAT_MS + 5_000
+    assert join_proof.made(info(), own, limit) is not None
+    assert join_proof.made(info(), own, limit + 1) is None
 
 
 @pytest.mark.parametrize(("behind", "reached", "given"), [(0, 3, True), (3, 3, False), (0, 2, False)])
@@ -82,7 +90,9 @@ def test_only_a_node_in_step_gives_its_word(own, run, behind, reached, given):
         )
         driver = Driver(host, [], own, EngineSettings(), SimpleNamespace())
         driver._engine = SimpleNamespace(view=3, behind=behind)
-        status = NodeStatus(host, [], driver, peers, own, b"genesis", lambda now: join_proof.made(now, own))
+        status = NodeStatus(
+            host, [], driver, peers, own, b"genesis", lambda now: join_proof.made(now, own, NOW_MS)
+        )
         reply = await status.reply()
         assert reply.synced == given
         assert reply.HasField("join_proof") == given
@@ -114,7 +124,7 @@ def asked(config, monkeypatch, own, **changed):
     chain_id = genesis.chain_id(config.genesis.read_bytes())
     now = replace_info(chain_id)
     reply = StatusReply(chain_id=chain_id, synced=True, height=7, validators=4)
-    proof = changed.pop("proof", join_proof.made(now, own))
+    proof = changed.pop("proof", join_proof.made(now, own, NOW_MS))
     if proof is not None:
         reply.join_proof.CopyFrom(proof)
     for name, value in changed.items():
@@ -135,7 +145,8 @@ def test_a_proof_is_checked_before_it_is_passed_on(config, monkeypatch, own, tmp
         asked(config, monkeypatch, own, chain_id=bytes(32))
     signer.create(tmp_path / "other")
     other = Signer(tmp_path / "other")
-    foreign = join_proof.made(replace_info(genesis.chain_id(config.genesis.read_bytes())), other)
+    now = replace_info(genesis.chain_id(config.genesis.read_bytes()))
+    foreign = join_proof.made(now, other, NOW_MS)
     other.close()
     with pytest.raises(ChiptraceError, match="was started with the key"):
         asked(config, monkeypatch, own, proof=foreign)
