@@ -3,8 +3,12 @@ that do nothing, or name the next set of validators."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
 
 from ledger import block as blocks
 from ledger.errors import ChiptraceError
@@ -26,23 +30,46 @@ GENESIS_TIME_MS = 1_000_000
 TRANSACTIONS_PER_BLOCK = 3
 
 
-def transaction(number: int, members: tuple[int, ...] = ()) -> bytes:
+def transaction(number: int, members: tuple[int, ...] = (), asked: bytes = b"nothing") -> bytes:
     """A transaction unlike any other; `members` makes it replace the set of validators."""
     body = TransactionBody(
         chain_id=CHAIN_ID,
         signer=bytes(32),
         idempotency_key=number.to_bytes(16, "big"),
-        operations=[Operation(update_client=b"set" + bytes(members) if members else b"nothing")],
+        operations=[Operation(update_client=b"set" + bytes(members) if members else asked)],
     ).SerializeToString(deterministic=True)
-    signature = Signature(key=bytes(32), signature=bytes(64))
+    signature = Signature(key=bytes(32), signature=hashlib.sha512(body).digest())
     return Transaction(body=body, signatures=[signature]).SerializeToString(deterministic=True)
 
 
-def members_named(data: bytes) -> tuple[int, ...]:
-    """The set a transaction asks for, as indexes of replicas; empty for most."""
+@functools.lru_cache(maxsize=10_000)
+def genuine(data: bytes) -> bool:
+    """Whether these are the bytes of a transaction that someone made, unspoiled."""
+    try:
+        blocks.parse_transaction(CHAIN_ID, data)
+        made = Transaction.FromString(data)
+    except (ChiptraceError, DecodeError):
+        return False
+    return made.signatures[0].signature == hashlib.sha512(made.body).digest()
+
+
+def rotation(number: int, old: int, new: int) -> bytes:
+    """A transaction that puts one key in the place of another, whatever else the set is by then."""
+    return transaction(number, asked=b"swp" + bytes((old, new)))
+
+
+def members_named(data: bytes, newest: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    """The set a transaction asks for, as indexes of keys, after the newest one so far; empty for most."""
     body = TransactionBody.FromString(Transaction.FromString(data).body)
     asked = body.operations[0].update_client
-    return tuple(asked[3:]) if asked.startswith(b"set") else ()
+    if asked.startswith(b"set"):
+        return tuple(asked[3:])
+    if asked.startswith(b"swp"):
+        old, new = asked[3:]
+        members = newest()
+        if old in members and new not in members:
+            return tuple(new if member == old else member for member in members)
+    return ()
 
 
 def validator_set(public: list[bytes], members: tuple[int, ...], in_force_from: int) -> ValidatorSet:
@@ -53,9 +80,12 @@ def validator_set(public: list[bytes], members: tuple[int, ...], in_force_from: 
 
 
 def roots(transactions: list[bytes]) -> bytes:
-    return blocks.transactions_root(
-        CHAIN_ID, [blocks.parse_transaction(CHAIN_ID, data) for data in transactions]
-    )
+    return blocks.transactions_root(CHAIN_ID, [parsed(data) for data in transactions])
+
+
+@functools.lru_cache(maxsize=10_000)
+def parsed(data: bytes) -> blocks.ParsedTransaction:
+    return blocks.parse_transaction(CHAIN_ID, data)
 
 
 @dataclass(frozen=True)
@@ -89,6 +119,12 @@ class Application:
         if not self._sets:
             self._sets = {1: validator_set(self.public, self.genesis, 1)}
         return self._sets[max(start for start in self._sets if start <= height)]
+
+    def newest_members(self) -> tuple[int, ...]:
+        """The set that was asked for last, in force or about to be."""
+        self.set_at(1)
+        newest = self._sets[max(self._sets)]
+        return tuple(self.public.index(validator.key) for validator in newest.validators)
 
     # ---- before a decision ----------------------------------------------------------------------
 
@@ -135,6 +171,7 @@ class Application:
             and header.next_validators_hash == blocks.validators_hash(CHAIN_ID, self.set_at(self.height + 2))
             and len(set(block.transactions)) == len(block.transactions)
             and not self.included.intersection(block.transactions)
+            and all(genuine(data) for data in block.transactions)
         )
 
     # ---- after it -------------------------------------------------------------------------------
@@ -146,8 +183,7 @@ class Application:
         for data in block.transactions:
             self.included.add(data)
             self.pool.pop(data, None)
-            if members := members_named(data):
-                self.set_at(1)
+            if members := members_named(data, self.newest_members):
                 start = stored.height + 2
                 self._sets[start] = validator_set(self.public, members, start)
                 changed = True
@@ -157,7 +193,7 @@ class Application:
         self.next_due_ms = 0 if due_at_once else header.time_ms + self.heartbeat_ms
 
     def offer(self, data: bytes) -> bool:
-        if data in self.included or data in self.pool:
+        if data in self.included or data in self.pool or not genuine(data):
             return False
         self.pool[data] = None
         return True

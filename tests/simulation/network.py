@@ -35,6 +35,7 @@ class Network:
         self.size = size
         self.conditions = conditions
         self.cut: set[tuple[int, int]] = set()  # ordered pairs: nothing passes
+        self.lossy: set[int] = set()  # whose links lose half of everything, for ever
         self.clogged_until: dict[tuple[int, int], int] = {}  # nothing passes before this time, then all does
         self.passes: Passes | None = (
             None  # (sender, receiver, message): for scenarios told message by message
@@ -48,6 +49,8 @@ class Network:
 
     def send(self, sender: int, receiver: int, data: bytes) -> None:
         if sender == receiver or (sender, receiver) in self.cut or self.world.chance(self.conditions.loss):
+            return
+        if self.lossy and (sender in self.lossy or receiver in self.lossy) and self.world.chance(0.5):
             return
         if self.passes is not None and not self.passes(sender, receiver, data):
             return
@@ -93,7 +96,15 @@ class Network:
         self.cut = set()
         self.world.note(-1, "reunite")
 
-    def heal(self, conditions: Conditions) -> None:
-        """No more faults. What is under way still arrives when it was going to."""
-        self.cut, self.clogged_until, self.passes, self.conditions = set(), {}, None, conditions
+    def heal(self, conditions: Conditions, broken: dict[int, str]) -> None:
+        """No more faults but of those that stay broken: cut off, deaf, mute or lossy. What is under way still
+        arrives when it was going to."""
+        self.clogged_until, self.passes, self.conditions = {}, None, conditions
+        self.lossy = {index for index, how in broken.items() if how == "lossy"}
+        self.cut = {
+            (sender, receiver)
+            for sender in range(self.size)
+            for receiver in range(self.size)
+            if broken.get(sender) in {"cut off", "mute"} or broken.get(receiver) in {"cut off", "deaf"}
+        }
         self.world.note(-1, "heal")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from proto.chiptrace.v1.consensus_pb2 import Certificate, JournalRecord, PeerMessage, Proposal, Vote
-from proto.chiptrace.v1.ledger_pb2 import Block
+from proto.chiptrace.v1.ledger_pb2 import Block, Header
 from tests.simulation.application import CHAIN_ID, Application, Stored
 from tests.simulation.keys import SimulatedKeys
 
@@ -95,8 +95,13 @@ class Oracle:
         )  # by kind, height, view
         self._final: dict[int, set[bytes]] = defaultdict(set)  # by height: what can be shown as final
         self.blocks: dict[int, bytes] = {}  # by height, as first decided by anyone
+        self.states: dict[int, bytes] = {}  # by height: the state after it, as first computed by anyone
+        self.place: dict[bytes, int] = {}  # of each transaction, the height
+        self.acknowledged: dict[bytes, int] = {}  # what clients were told
+        self.shown: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)  # certificates seen, by claim
+        self.certified: dict[int, bytes] = {}  # by height: the block of the first finalization seen
         self.genuine: set[bytes] = set()  # certificates verified before
-        self.views_to_decide: list[int] = []
+        self.view_of: dict[int, int] = {}  # in which each height was decided
         self.accused: set[int] = set()
 
     # ---- certificates ---------------------------------------------------------------------------
@@ -130,6 +135,19 @@ class Oracle:
             if self.strict and signer not in self.dishonest and claim not in self.voted[signer]:
                 raise Violation(f"{claim} counts a vote which {signer} never sent")
         self.genuine.add(data)
+        self.certificate_exists(claim)
+
+    def certificate_exists(self, claim: Claim) -> None:
+        """Certificates that contradict each other, whoever made them: the last line, also where promises broke."""
+        kind, height, view, block_hash = claim
+        if kind == FINALIZE and self.certified.setdefault(height, block_hash) != block_hash:
+            raise Violation(f"fork at {height}: two blocks have a finalization")
+        if self.strict:
+            self.shown[kind, height, view].add(block_hash)
+            if kind == NOTARIZE and len(self.shown[kind, height, view]) > 1:
+                raise Violation(f"({height}, {view}) has two notarizations")
+            if self.shown.get((FINALIZE, height, view)) and self.shown.get((NULLIFY, height, view)):
+                raise Violation(f"({height}, {view}) is both finalized and nullified")
 
     # ---- what honest replicas send ----------------------------------------------------------------
 
@@ -204,6 +222,10 @@ class Oracle:
         self._tally[kind, height, view].setdefault(block_hash, set()).add(who)
         if self.strict:
             self.check_latent(height, view)
+
+    def views_left(self, height: int) -> int:
+        """The highest view of a height in which anyone honest has voted."""
+        return max((view for _, at, view in self._cast if at == height), default=0)
 
     # ---- the four rules ---------------------------------------------------------------------------
 
@@ -280,10 +302,41 @@ class Oracle:
             raise Violation(f"{who} decides {height} with a certificate for {claim_of(certificate)}")
         self.check_certificate(certificate)
         if self.truth.height < height:
-            if not self.truth.follows(stored.block):
-                raise Violation(f"{who} decides an invalid block at {height}")
-            self.truth.execute(stored)
-            self.views_to_decide.append(certificate.view)
+            self.decided_first(who, stored)
+
+    def decided_first(self, who: int, stored: Stored) -> None:
+        """The chain grows: by a block that names its parent, and of transactions that no block had before."""
+        block = Block.FromString(stored.block)
+        if Header.FromString(block.header).parent_hash != self.chain[stored.height - 1]:
+            raise Violation(f"{who} decides {stored.height} on another parent than the one decided")
+        for data in block.transactions:
+            if data in self.place:
+                raise Violation(f"a transaction of {self.place[data]} is in {stored.height} again")
+            self.place[data] = stored.height
+        if not self.truth.follows(stored.block):
+            raise Violation(f"{who} decides an invalid block at {stored.height}")
+        self.truth.execute(stored)
+        self.view_of[stored.height] = stored.certificate.view
+
+    def executed(self, who: int, height: int, state: bytes) -> None:
+        """`who` has executed this height: to the same state as everyone."""
+        if self.states.setdefault(height, state) != state:
+            raise Violation(f"{who} has another state than others after {height}")
+
+    def acknowledge(self, who: int, data: bytes, height: int) -> None:
+        """`who` tells a client that its transaction is final at this height."""
+        if self.place.get(data) != height or self.acknowledged.setdefault(data, height) != height:
+            raise Violation(f"{who} acknowledges for {height} what stands at {self.place.get(data)}")
+
+    def check_store(self, who: int, blocks: list[Stored]) -> None:
+        """In the end: every acknowledged transaction stands exactly once, where it was said to stand."""
+        found: dict[bytes, list[int]] = defaultdict(list)
+        for stored in blocks:
+            for data in Block.FromString(stored.block).transactions:
+                found[data].append(stored.height)
+        for data, height in self.acknowledged.items():
+            if height <= len(blocks) and found[data] != [height]:
+                raise Violation(f"what was acknowledged for {height} stands at {found[data]} of {who}")
 
     def fault_reported(self, who: int, height: int, signer: bytes, first: Vote, second: Vote) -> None:
         """Whoever is accused is dishonest, and the two votes prove it to anyone."""

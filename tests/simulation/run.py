@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tests.simulation.application import transaction
+from tests.simulation.application import rotation, transaction
+from tests.simulation.client import Client
 from tests.simulation.keys import RealKeys, SimulatedKeys
 from tests.simulation.network import CALM, Network
 from tests.simulation.oracle import Oracle, Violation
@@ -16,6 +17,7 @@ from tests.simulation.world import World
 
 HEIGHTS_AFTER = 3
 HEALING_MS_MAX = 30_000
+HEALING_VIEWS_MAX = 1_000
 EVENTS_MAX = 150_000
 
 Bend = Callable[[Scenario], Scenario]
@@ -31,6 +33,7 @@ class Report:
     height: int
     views_max: int
     healing_ms: int
+    healing_views: int  # the most that a height took from there on, beyond those already left
     events: int
     crashes: int
     accused: int
@@ -47,7 +50,8 @@ class Run:
         self.world.log = [] if log else None
         scenario = draw(self.world.random)
         self.scenario = scenario = bend(scenario) if bend else scenario
-        keys = (RealKeys if real_keys else SimulatedKeys)(scenario.size)
+        # A second key for each, for those that lose the first.
+        keys = (RealKeys if real_keys else SimulatedKeys)(2 * scenario.size)
         self.network = Network(self.world, scenario.size, scenario.conditions)
         liars = dict(scenario.dishonest)
         self.oracle = Oracle(keys, scenario.sets[0], frozenset(liars))
@@ -61,6 +65,7 @@ class Run:
             scenario.heartbeat_ms,
             scenario.pace,
             scenario.build_fails,
+            scenario.rotates,
         )
         self.honest: dict[int, Replica] = {}
         self.actors = []
@@ -69,9 +74,11 @@ class Run:
                 self.actors.append(ACTORS[liars[index]](setting, index, scenario.skews[index]))
             else:
                 self.honest[index] = Replica(setting, index, scenario.skews[index])
+        self.client = Client(self.world, self.oracle, list(self.honest.values()), self.lasting)
         self.faults = True
         self.numbers = 0
         self.healing_ms = 0
+        self.healing_views = 0
 
     # ---- phases -----------------------------------------------------------------------------------
 
@@ -84,14 +91,14 @@ class Run:
             violation = str(seen)
         except Exception:  # whatever an honest replica raises is a violation
             violation = "honest replica raised:\n" + traceback.format_exc(limit=-4)
-        views = self.oracle.views_to_decide
         return Report(
             self.seed,
             violation,
             self.world.trace_hash(),
             self.oracle.truth.height,
-            max(views, default=0),
+            max(self.oracle.view_of.values(), default=0),
             self.healing_ms,
+            self.healing_views,
             self.world.events,
             sum(replica.crashes for replica in self.honest.values()),
             len(self.oracle.accused),
@@ -116,6 +123,15 @@ class Run:
             world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_one)
         for _ in range(scenario.pauses):
             world.schedule(world.random.randint(0, scenario.faults_ms), self.pause)
+        for _ in range(scenario.clock_jumps):
+            world.schedule(world.random.randint(0, scenario.faults_ms), self.jump)
+        for index, what in scenario.lost:
+            at = world.random.randint(0, scenario.faults_ms)
+            world.schedule(at, lambda index=index, what=what: self.lose(self.honest[index], what))
+        for number in range(scenario.given):
+            at = world.random.randint(0, scenario.faults_ms)
+            data = transaction(2 * 10**6 + number)
+            world.schedule(at, lambda data=data: self.client.give(data))
         if scenario.crash_all:
             world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_all)
         world.run(scenario.faults_ms, lambda: self.highest() >= scenario.heights_max, EVENTS_MAX)
@@ -124,34 +140,54 @@ class Run:
         """Faults stop, the crashed come back but for the broken; the dishonest stop or go on."""
         world, scenario = self.world, self.scenario
         self.faults = False
-        self.network.heal(scenario.afterwards)
+        broken = dict(scenario.broken)
+        self.network.heal(scenario.afterwards, broken)
         for actor in self.actors if scenario.silent_afterwards else ():
             actor.crash()
         live = self.lasting()
-        for replica in self.honest.values():
-            if replica in live:
+        for index, replica in self.honest.items():
+            if broken.get(index) == "down":
+                replica.crash()
+            else:
                 replica.dying_in = None
                 world.schedule(world.random.randint(0, 30), lambda replica=replica: self.start(replica))
-            else:
-                replica.crash()
         self.announce()
-        begun, target = world.now_ms, self.oracle.truth.height + HEIGHTS_AFTER
+        begun, newest = world.now_ms, self.oracle.truth.height
+        left = self.oracle.views_left(newest + 1)
         if scenario.work != "idle":
             world.schedule(world.random.randint(0, 300), self.insist)
 
         def done() -> bool:
-            return all(replica.height >= target and replica.engine is not None for replica in live) and (
-                scenario.work == "idle" or transaction(10**8) in self.oracle.truth.included
+            return (
+                all(
+                    replica.height >= newest + HEIGHTS_AFTER and replica.engine is not None
+                    for replica in live
+                )
+                and (scenario.work == "idle" or transaction(10**8) in self.oracle.truth.included)
+                and self.client.content
+                and all(self.rotated(self.honest[index]) for index, _ in scenario.lost)
             )
 
         if not world.run(begun + HEALING_MS_MAX, done, world.events + EVENTS_MAX):
             heights = {replica.index: replica.height for replica in live}
-            raise Violation(f"stuck {world.now_ms - begun} ms after healing: {heights}, wanted {target}")
+            waiting = f"{len(self.client.open)} transactions wait" if self.client.open else "none waits"
+            raise Violation(
+                f"stuck {world.now_ms - begun} ms after healing above {newest}: {heights}, {waiting}"
+            )
         self.healing_ms = world.now_ms - begun
+        for replica in live:
+            self.oracle.check_store(replica.index, replica.disk.blocks)
+        views = [self.oracle.view_of[newest + more] for more in range(1, HEIGHTS_AFTER + 1)]
+        self.healing_views = max(views[0] - left, *views[1:])
+        if self.healing_views > HEALING_VIEWS_MAX:
+            raise Violation(
+                f"a height took {self.healing_views} views after healing: {views}, {left} were left"
+            )
 
     def lasting(self) -> list[Replica]:
         """The honest that are not broken in the end."""
-        return [replica for index, replica in self.honest.items() if index not in self.scenario.broken]
+        broken = dict(self.scenario.broken)
+        return [replica for index, replica in self.honest.items() if index not in broken]
 
     def highest(self) -> int:
         return max(replica.height for replica in self.honest.values())
@@ -230,13 +266,43 @@ class Run:
 
     def start(self, replica: Replica) -> None:
         if replica.engine is None:
-            if self.scenario.clocks_jump:
-                replica.skew_ms = self.world.random.randint(-2_000, 1_500)
+            # Someone else that lasts has the blocks which are lost here.
             others = [other.height for other in self.lasting() if other is not replica]
-            if self.scenario.stores_set_back and replica.height <= max(others, default=-1):
-                replica.lose_blocks(self.world.random.choice((0, 1, 2)))  # someone else has them
+            if self.world.chance(self.scenario.stores_set_back) and replica.height <= max(others, default=-1):
+                replica.lose_blocks(self.world.random.choice((1, 2, replica.height)))
             replica.start()
             self.announce([replica.index])
+
+    def lose(self, replica: Replica, what: str) -> None:
+        """Its disk is gone, or the signing record alone."""
+        if not self.faults:
+            return
+        replica.crash()
+        if what == "record for good":
+            replica.lose_record()
+        else:
+            replica.lose_key(self.scenario.size + replica.index, blocks=what == "all")
+            self.world.schedule(self.world.random.randint(200, 1_000), lambda: self.rotate_key(replica))
+        self.world.schedule(self.world.random.randint(1, 1_000), lambda: self.start(replica))
+
+    def rotate_key(self, replica: Replica) -> None:
+        """Once it follows closely, its new key is put in the place of the old one, whenever a set has that."""
+        near = replica.height >= self.oracle.truth.height - 2
+        if replica.engine is not None and near and not self.rotated(replica):
+            self.numbers += 1
+            self.give(rotation(3 * 10**6 + self.numbers, replica.index, replica.key))
+        self.world.schedule(500, lambda: self.rotate_key(replica))
+
+    def rotated(self, replica: Replica) -> bool:
+        """Whether no set asks for the key that it has lost."""
+        return replica.key == replica.index or replica.index not in self.oracle.truth.newest_members()
+
+    def jump(self) -> None:
+        """A clock is set, forward or back."""
+        if self.faults:
+            replica = self.honest[self.world.random.choice(sorted(self.honest))]
+            replica.skew_ms = self.world.random.randint(-2_000, 2_000)
+            self.world.note(replica.index, f"has its clock set to {replica.skew_ms}")
 
     def announce(self, these: Sequence[int] | None = None) -> None:
         """Connections to these (to all) stand again, and both ends are told."""
@@ -251,8 +317,6 @@ class Run:
         if self.faults:
             replica = self.honest[self.world.random.choice(sorted(self.honest))]
             replica.pause(self.world.random.choice((50, 300, 2_000)))
-            if self.scenario.clocks_jump:
-                replica.skew_ms += self.world.random.randint(0, 500)
 
 
 def simulate(seed: int, *, real_keys: bool = False, bend: Bend | None = None) -> Report:
@@ -266,6 +330,7 @@ def calm(scenario: Scenario) -> Scenario:
         scenario,
         dishonest=(),
         broken=(),
+        lost=(),
         conditions=CALM,
         afterwards=CALM,
         partitions="none",
@@ -273,6 +338,8 @@ def calm(scenario: Scenario) -> Scenario:
         crashes=0,
         crash_all=False,
         pauses=0,
+        clock_jumps=0,
+        stores_set_back=0.0,
         build_fails=0.0,
         pace=Pace(),
     )

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.simulation.run import calm, simulate
-from tests.simulation.scenario import ACTORS, draw
+from tests.simulation.scenario import ACTORS, BROKEN, LOST, draw
 from tests.simulation.world import World
 
-SEEDS = 500
+SEEDS = 1_000
 PAGE = 10
 REAL_SEEDS = 10
 
@@ -37,17 +37,31 @@ def test_without_faults_views_are_few_and_healing_is_nothing(seed):
 
 
 def test_the_seeds_draw_what_they_should():
-    """Every fault and every actor occurs among the seeds run above."""
+    """Every fault and every actor occurs among the seeds run above, and never more than a quorum can do without."""
     drawn = [draw(World(seed).random) for seed in range(SEEDS)]
-    actors = {name for scenario in drawn for _, name in scenario.dishonest}
-    assert actors == set(ACTORS)
+    many = SEEDS // 20
+    assert {name for scenario in drawn for _, name in scenario.dishonest} == set(ACTORS)
+    assert {how for scenario in drawn for _, how in scenario.broken} == set(BROKEN)
+    assert {what for scenario in drawn for _, what in scenario.lost} == set(LOST)
     assert {scenario.partitions for scenario in drawn} == {"none", "isolate", "halves", "random", "wandering"}
     assert {scenario.conditions.loss for scenario in drawn} == {0.0, 0.02, 0.1, 0.3, 0.5}
-    assert sum(scenario.work == "idle" for scenario in drawn) > SEEDS // 10
-    assert sum(bool(scenario.broken) for scenario in drawn) > SEEDS // 20
-    assert sum(scenario.crash_all for scenario in drawn) > SEEDS // 20
-    assert sum(len(scenario.sets) > 1 for scenario in drawn) > SEEDS // 10
+    assert {scenario.pace.persist_ms for scenario in drawn} == {0, 2, 20, 60}
+    assert {len(scenario.sets[0]) for scenario in drawn} >= set(range(1, 11))
+    assert any(scenario.size > 10 for scenario in drawn)
+    assert any(not set(scenario.sets[0]) & set(scenario.sets[-1]) for scenario in drawn)
+    for occurs in (
+        lambda scenario: scenario.work == "idle",
+        lambda scenario: scenario.crash_all,
+        lambda scenario: scenario.one_way and scenario.partitions != "none",
+        lambda scenario: scenario.clock_jumps,
+        lambda scenario: scenario.stores_set_back,
+        lambda scenario: len(scenario.sets) > 1,
+        lambda scenario: scenario.lost,
+        lambda scenario: scenario.broken,
+    ):
+        assert sum(bool(occurs(scenario)) for scenario in drawn) > many
     assert all(
-        3 * (len(scenario.broken) + len(scenario.dishonest)) < min(map(len, scenario.sets))
+        3 * (len(scenario.broken) + len(scenario.dishonest) + len(scenario.lost))
+        < min(map(len, scenario.sets))
         for scenario in drawn
     )

@@ -82,7 +82,7 @@ class WideArea:
             p50_ms=waited[len(waited) * 50 // 100],
             p99_ms=waited[len(waited) * 99 // 100],
             max_ms=waited[-1],
-            views_max=max(self.oracle.views_to_decide),
+            views_max=max(self.oracle.view_of.values()),
             simulated_s=self.world.now_ms // 1_000,
             trace=self.world.trace_hash(),
         )

@@ -19,21 +19,22 @@ class Unwatched:
     def sent(self, *what: object) -> None:
         pass
 
-    decided = fault_reported = sent
+    decided = executed = fault_reported = sent
 
 
 class Corrupted(Replica):
     """Runs an honest engine to know where the chain stands; subclasses bend what goes out."""
 
     def __init__(self, setting: Setting, index: int, skew_ms: int = 0) -> None:
-        super().__init__(replace(setting, oracle=Unwatched()), index, skew_ms)
+        pace = replace(setting.pace, persist_ms=0)  # it has no reason to wait for its disk
+        super().__init__(replace(setting, oracle=Unwatched(), pace=pace), index, skew_ms)
 
     def step(self, given: effects.Input) -> None:
         try:
             super().step(given)
         except (ChiptraceError, ValueError):  # it got into trouble with itself: it starts anew
             self.crash()
-            self.disk.journal.clear()
+            self.disk.forget_votes()
             self.world.schedule(100, self.start)
 
     def receive(self, sender: int, data: bytes) -> None:
