@@ -1,0 +1,1 @@
+"""The engine with one of its guards removed: each must be caught by some scenario."""
