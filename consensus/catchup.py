@@ -63,11 +63,11 @@ class _Run:
 class Catchup:
     """Who has shown which height, runs under way, and blocks fetched ahead."""
 
-    def __init__(self, own_key: bytes | None, settings: EngineSettings) -> None:
+    def __init__(self, own_key: bytes | None, settings: EngineSettings, patience: Patience) -> None:
         self._own_key = own_key
         self._run_max = max(1, min(settings.heights_per_request_max, HEIGHTS_PER_REQUEST_MAX))
         self._moment_ms = settings.block_request_ms
-        self._patience = Patience(settings.block_request_ms)
+        self._patience = patience
         self._shown: dict[
             bytes, int
         ] = {}  # the highest finalization each peer has ever shown, verified or not
@@ -88,9 +88,8 @@ class Catchup:
         """Who has shown that this height is decided."""
         return [peer for peer, shown in self._shown.items() if shown >= height]
 
-    def forgive(self, peer: bytes) -> None:
+    def connected(self, peer: bytes) -> None:
         """Its line is up anew: what it was asked before is lost."""
-        self._patience.forgive(peer)
         self._runs.pop(peer, None)
 
     # ---- asking -----------------------------------------------------------------------------------
@@ -132,10 +131,12 @@ class Catchup:
 
     def _look_at_the_clock(self, now_ms: int) -> None:
         for peer, run in self._runs.items():
-            run.late = now_ms >= self._patience.late_at_ms(run.asked_ms)
-            if not run.given_up and now_ms >= self._patience.given_up_at_ms(run.asked_ms):
-                run.given_up = True  # should it come after all, it is taken
+            if not run.late and now_ms >= self._patience.late_at_ms(run.asked_ms):
+                run.late = True
                 self._patience.failed(peer, now_ms)
+            run.given_up = now_ms >= self._patience.given_up_at_ms(
+                run.asked_ms
+            )  # taken, should it come after all
 
     def _lowest_wanted(self, need: Need) -> int | None:
         waited_for = [run for run in self._runs.values() if not run.late]
@@ -181,8 +182,6 @@ class Catchup:
         """Drops what is no longer needed."""
         for height in [height for height in self._fetched if height < need.first_height]:
             self.take(height)
-        for peer in [peer for peer, run in self._runs.items() if run.last < need.first_height]:
-            del self._runs[peer]
 
     # ---- answers ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from consensus.boundaries import Horizon
 from consensus.catchup import Catchup, Need
 from consensus.height import OpenHeight
 from consensus.outbox import Outbox
+from consensus.patience import Patience
 from consensus.voter import Identity
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Certificate, PeerMessage
 from proto.chiptrace.v1.ledger_pb2 import ValidatorSet
@@ -19,8 +20,9 @@ class Sync:
 
     def __init__(self, identity: Identity, validators: ValidatorSet, out: Outbox) -> None:
         own, settings = identity.own_key, identity.settings
-        self._horizon = Horizon(identity.chain_id, own, identity.verify, settings, validators)
-        self._catchup = Catchup(own, settings)
+        self._patience = Patience(settings.block_request_ms)
+        self._horizon = Horizon(identity.chain_id, own, identity.verify, validators, self._patience)
+        self._catchup = Catchup(own, settings, self._patience)
         self._body = BodyFetch(own, settings)
         self._out = out
 
@@ -37,8 +39,9 @@ class Sync:
 
     def connected(self, peer: bytes) -> None:
         """The line to a peer is up anew."""
-        self._horizon.forgive(peer)
-        self._catchup.forgive(peer)
+        self._patience.forgive(peer)
+        self._horizon.connected(peer)
+        self._catchup.connected(peer)
 
     def opened(self, height: int, validators: ValidatorSet) -> None:
         """This height is open now, and this set in force at it."""

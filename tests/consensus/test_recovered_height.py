@@ -1,0 +1,161 @@
+"""The height at which a recovery's set begins may have been voted on by the set before: why its keys must be fresh,
+and how far a node that is behind is led."""
+
+import itertools
+
+import pytest
+
+from consensus.boundaries import Horizon
+from consensus.certificate import form, verify_certificate
+from consensus.messages import signed_vote
+from consensus.patience import Patience
+from consensus.quorum import quorum
+from ledger import hashes
+from ledger.errors import Invalid
+from ledger.limits import VALIDATORS_MAX
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, BoundaryReply, Vote
+from proto.chiptrace.v1.ledger_pb2 import Validator, ValidatorSet
+from tests.bridge.certified import CHAIN, Keys, signed_header
+
+HEIGHT = 40  # the first lost one
+LOST_BLOCK = b"\x01" * 32  # proposed by the old set, names the old set, never final
+
+
+def notarize(seed: bytes) -> bytes:
+    vote = Vote(kind=NOTARIZE, height=HEIGHT, view=1, block_hash=LOST_BLOCK)
+    return hashes.sign_raw(seed, signed_vote(CHAIN, vote))
+
+
+def new_set(seeds: list[bytes]) -> ValidatorSet:
+    validators = [Validator(key=hashes.public_key(seed), member=str(n)) for n, seed in enumerate(seeds)]
+    return ValidatorSet(in_force_from=HEIGHT, validators=validators)
+
+
+def certificate_of_old_votes(voters: list[bytes], validators: ValidatorSet):
+    """What whoever kept the old votes can show to the new set: a notarization, if its keys signed enough of them."""
+    indexes = {validator.key: index for index, validator in enumerate(validators.validators)}
+    signatures = {
+        indexes[hashes.public_key(seed)]: notarize(seed)
+        for seed in voters
+        if hashes.public_key(seed) in indexes
+    }
+    return form(NOTARIZE, HEIGHT, 1, LOST_BLOCK, signatures, len(validators.validators))
+
+
+def test_with_old_keys_the_votes_of_the_lost_height_make_a_certificate_of_the_new_set():
+    """Seven validators, quorum five. Four survive, and had all voted for one block, rightly: it was not notarized.
+    As a set of four, quorum three, the very same votes are a notarization of a block that names another set."""
+    survivors = Keys("abcdefg").seeds[:4]
+    assert len(survivors) < quorum(7)
+    validators = new_set(survivors)
+    verify_certificate(CHAIN, validators, certificate_of_old_votes(survivors, validators))
+
+
+def test_with_fresh_keys_they_make_nothing():
+    survivors = Keys("abcdefg").seeds
+    validators = new_set(Keys("abcd", salt="fresh").seeds)
+    with pytest.raises(Invalid):
+        verify_certificate(CHAIN, validators, certificate_of_old_votes(survivors, validators))
+    # Nor put beside each other in any order: a signature is of its key.
+    signatures = {index: notarize(seed) for index, seed in enumerate(survivors[:4])}
+    with pytest.raises(Invalid):
+        verify_certificate(CHAIN, validators, form(NOTARIZE, HEIGHT, 1, LOST_BLOCK, signatures, 4))
+
+
+def harms(old: int, survivors: int, new: int, kept: int, *, remembers: bool) -> set[str]:
+    """What can go wrong in one view of the first height, all of the new set honest: `survivors` of `old` voted for
+    the lost block, `kept` of their keys are in the `new` set. `remembers`: a kept key stands by its old vote."""
+    needed = quorum(new)
+    found = set()
+    if kept >= needed:
+        found.add("the lost block is notarized")  # without any vote of the new set
+    voting = new - kept if remembers else new
+    if kept >= 1 and not remembers:
+        found.add("an honest key signs two notarizes")
+    if kept >= needed and voting >= needed:
+        found.add("two blocks are notarized in one view")
+    if voting < needed:
+        found.add("nothing else can be notarized in that view")
+    return found
+
+
+def all_cases():
+    for old, new in itertools.product(range(4, 14), repeat=2):
+        for survivors in range(1, quorum(old)):
+            for kept in range(min(survivors, new) + 1):
+                yield old, survivors, new, kept
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_over_all_small_sets_only_fresh_keys_do_no_harm(remembers):
+    seen = set()
+    for old, survivors, new, kept in all_cases():
+        found = harms(old, survivors, new, kept, remembers=remembers)
+        if kept == 0:
+            assert not found
+        seen |= found
+    # Remembering old votes does not help: the smaller quorum reads them as a certificate all the same.
+    assert "the lost block is notarized" in seen
+    assert ("two blocks are notarized in one view" in seen) is not remembers
+    assert VALIDATORS_MAX >= 13
+
+
+# ---- a node that is behind ------------------------------------------------------------------------------------------
+
+OLD = Keys("abcd")
+NEW = Keys("abcd", HEIGHT, salt="recovered")
+LAST = signed_header(HEIGHT - 1, OLD)
+FIRST = signed_header(HEIGHT, NEW, recovery=b"\x07" * 32)
+PEER = b"\x09" * 32
+
+
+def claim(keys: Keys, height: int):
+    return signed_header(height, keys).certificate
+
+
+def horizon() -> Horizon:
+    return Horizon(CHAIN, None, hashes.verify_raw, OLD.set, Patience(500))
+
+
+def asked(found: Horizon, now_ms: int) -> list[bytes]:
+    return [peer for peer, _ in found.requests(now_ms)]
+
+
+def test_it_is_led_to_the_last_height_of_the_old_set_and_not_beyond():
+    found = horizon()
+    found.told(PEER, claim(NEW, HEIGHT + 60))
+    assert found.target == 0
+    assert asked(found, 0) == [PEER]
+    found.answered(PEER, BoundaryReply(headers=[LAST, FIRST]), 1)
+    assert found.target == HEIGHT - 1
+    assert found.validators == OLD.set
+    # What is claimed of behind is not believed, and whoever claims it again is heard again.
+    found.told(PEER, claim(NEW, HEIGHT + 61))
+    assert asked(found, 2) == [PEER]
+
+
+def test_with_the_recovery_applied_the_height_opens_with_its_set_and_it_goes_on():
+    found = horizon()
+    found.told(PEER, claim(NEW, HEIGHT + 60))
+    assert asked(found, 0) == [PEER]
+    found.answered(PEER, BoundaryReply(headers=[LAST, FIRST]), 1)
+    found.opened(HEIGHT, NEW.set)
+    assert found.validators == NEW.set
+    found.told(PEER, claim(NEW, HEIGHT + 61))
+    assert found.target == HEIGHT + 61
+
+
+@pytest.mark.parametrize("lie", ["other set", "few", "other height"])
+def test_no_height_is_believed_that_the_old_set_did_not_make_final(lie):
+    found = horizon()
+    found.told(PEER, claim(NEW, HEIGHT + 60))
+    assert asked(found, 0) == [PEER]
+    header = {
+        "other set": signed_header(HEIGHT - 1, NEW),
+        "few": signed_header(HEIGHT - 1, OLD, signers=[0]),
+        "other height": signed_header(HEIGHT - 1, OLD),
+    }[lie]
+    if lie == "other height":
+        header.certificate.CopyFrom(claim(OLD, HEIGHT - 2))
+    found.answered(PEER, BoundaryReply(headers=[header, FIRST]), 1)
+    assert found.target == 0
