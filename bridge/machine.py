@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from bridge import clients, custody_transfer, handlers
+from bridge.snapshot_tables import PacketTables
 from consensus import evidence
 from ledger import codec
 from ledger import operations as ledger_operations
 from ledger.context import ChangeTable, Context, Handler, OperationTable
 from ledger.limits import TRANSACTION_BYTES_MAX
+from ledger.snapshot import SideTables
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     ReceivePacket,
@@ -40,6 +42,11 @@ def operations() -> OperationTable:
         "timeout_packet": _decoded(TimeoutPacket, handlers.timeout_packet),
         "return_part": _decoded(ReturnPart, custody_transfer.return_part),
     }
+
+
+def side_tables() -> SideTables:
+    """What of the node-side tables goes into a snapshot."""
+    return PacketTables()
 
 
 def changes() -> ChangeTable:

@@ -65,6 +65,31 @@ class ConsensusConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotConfig:
+    """Snapshots: given to validators that begin, and taken from the others to begin with."""
+
+    every_heights: Annotated[
+        int, "A snapshot of every height that is a multiple of this is kept; 0: none."
+    ] = 10_000
+    begin_with: Annotated[
+        bool,
+        "Begin with a snapshot of the others where the data directory is empty; false: fetch every block, so that this "
+        "node keeps the whole chain.",
+    ] = True
+    checkpoint_height: Annotated[
+        int, "A height whose block somebody trusted has told; a snapshot without it is refused. 0: none."
+    ] = 0
+    checkpoint_hash: Annotated[str, "That block's hash (64 hexadecimal digits)."] = ""
+
+    @property
+    def checkpoint(self) -> tuple[int, bytes] | None:
+        """(height, block hash), if there is one."""
+        return (
+            (self.checkpoint_height, bytes.fromhex(self.checkpoint_hash)) if self.checkpoint_height else None
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerConfig:
     """One other validator."""
 
@@ -98,11 +123,14 @@ class NodeConfig:
     clients: ClientPortConfig
     consensus_port: ConsensusPortConfig
     consensus: ConsensusConfig = ConsensusConfig()
+    snapshots: SnapshotConfig = SnapshotConfig()
     peers: Annotated[tuple[PeerConfig, ...], "The other validators."] = ()
 
     def __post_init__(self) -> None:
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise Malformed("log_level must be debug, info, warning or error")
+        if self.snapshots.checkpoint_height:
+            _digest(self.snapshots.checkpoint_hash, "checkpoint_hash of [snapshots]")
         for peer in self.peers:
             _digest(peer.key, f"key of peer {peer.member}")
             _digest(peer.pin, f"pin of peer {peer.member}")
@@ -205,11 +233,12 @@ def _value(hint: Any, value: object, place: str, name: str, home: Path) -> objec
     wanted = str if hint is Path else hint
     if isinstance(hint, types.GenericAlias) or type(value) is not wanted:
         raise Malformed(f"{place} must be {_TYPE_NAMES[wanted]}")
-    if hint is int and isinstance(value, int) and value <= 0:
+    if hint is int and isinstance(value, int) and (value < 0 or (value == 0 and name not in _MAY_BE_ZERO)):
         raise Malformed(f"{place} must be above zero")
     return home / value if hint is Path and isinstance(value, str) else value
 
 
+_MAY_BE_ZERO: Final = ("every_heights", "checkpoint_height")
 _TYPE_NAMES: Final[Mapping[Any, str]] = {str: "a text", int: "a whole number", bool: "true or false"}
 
 

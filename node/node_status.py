@@ -97,6 +97,7 @@ class NodeStatus:
             not_voting=self.not_voting,
             not_admitting=self.not_admitting,
             recovery_lacked=self.recovery_lacked(),
+            base=self._host.base,
         )
         offset_ms = self.clock_offset_ms
         if offset_ms is not None:

@@ -1,6 +1,6 @@
 """One node: put together, started, kept in step with its health, drained and stopped.
 
-Order of start: database, signing record, lines to the validators, agreement, client port. The client port answers
+Order of start: database (begun with a snapshot of the others where it is empty), signing record, lines to the validators, agreement, client port. The client port answers
 from the start, but its health is NOT_SERVING, and it takes no transactions, until the node is in step.
 Order of stop (SIGTERM, SIGINT): no new transactions, no new blocks, a moment for what is decided to be stored, then
 ports, database and signing record are closed. SIGHUP: the [[peers]] of the configuration are read again. Whatever
@@ -25,10 +25,13 @@ from bridge import machine
 from client.clock import SteadyClock, now_ms
 from consensus.effects import EngineSettings
 from ledger import genesis, hashes
+from ledger.application import Info
 from ledger.errors import ChiptraceError, Malformed, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
-from node import certificates, join_proof, logs, recovery, signer, tls_port
+from ledger.recovery import decode as decode_recovery
+from ledger.snapshots import SnapshotConnection
+from node import certificates, join_proof, logs, recovery, signer, state_sync, tls_port
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
@@ -40,6 +43,9 @@ from node.pool import Pool
 from node.recovery import RecoveryWatch
 from node.services import ChainService
 from node.signer import Signer
+from node.snapshot_files import SnapshotFiles
+from node.snapshots import SnapshotService, SnapshotTaker
+from node.state_sync import StateSync
 from proto.chiptrace.v1 import node_pb2_grpc
 
 _LOG: Final = logging.getLogger("chiptrace.server")
@@ -60,12 +66,8 @@ class Node:
         self._config = config = read(path, NodeConfig)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._genesis = _read_genesis(config.genesis)
-        self._host = ChainHost(
-            lambda: LevelKV(config.data_dir / "chain"),
-            machine.operations(),
-            machine.changes(),
-            recovery.read_all(config.data_dir),
-        )
+        self._recoveries = recovery.read_all(config.data_dir)
+        self._host = self._new_host()
         self._pool = Pool()
         self._signer = Signer(config.key_dir)
         self._health = health.aio.HealthServicer()
@@ -77,18 +79,20 @@ class Node:
         """Up to open ports. Raises ChiptraceError or OSError saying what is wrong with what."""
         config = self._config
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        info = await self._host.start(self._genesis)
+        info = await self._open_chain()
         self._signer.compare(await self._host.read(lambda store: store.note()))
         settings = EngineSettings(**dataclasses.asdict(config.consensus))
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
-        hello = (
-            ("chiptrace-chain", info.chain_id.hex()),
-            ("chiptrace-state-version", str(genesis.STATE_VERSION)),
-        )
         watch = RecoveryWatch(self._host, self._driver.receive)
         self._peers = Peers(
-            config.peers, config.tls, config.consensus_port, hello, watch.receive, self._driver.reached
+            config.peers,
+            config.tls,
+            config.consensus_port,
+            _hello(info.chain_id),
+            watch.receive,
+            self._driver.reached,
         )
+        self._give_snapshots(info.chain_id)
         self._admission = Admission(self._host, self._pool, self._peers.pass_on, self._driver.work_pending)
         self._driver.connect(self._peers, self._admission)
         status = NodeStatus(
@@ -151,6 +155,42 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._host.stop()
         self._signer.close()
+
+    def _new_host(self) -> ChainHost:
+        return ChainHost(
+            lambda: LevelKV(self._config.data_dir / state_sync.STORE),
+            machine.operations(),
+            machine.changes(),
+            self._recoveries,
+        )
+
+    async def _open_chain(self) -> Info:
+        """The store; an empty one begins with a snapshot of the others, where there is one."""
+        config = self._config
+        state_sync.clear(config.data_dir)
+        info = await self._host.start(self._genesis)
+        if info.height or not config.peers or not config.snapshots.begin_with:
+            return info
+        accepted = [decode_recovery(data).hash for data in self._recoveries]
+        tables, hello = machine.side_tables(), _hello(info.chain_id)
+        made = await StateSync(config, self._genesis, hello, info.chain_id, tables, accepted).run()
+        if made is None:
+            return info
+        await self._host.stop()
+        state_sync.install(config.data_dir, made)
+        self._host = self._new_host()
+        return await self._host.start(self._genesis)
+
+    def _give_snapshots(self, chain_id: bytes) -> None:
+        """Take them and serve them, on the consensus port."""
+        files = SnapshotFiles(self._config.data_dir / "snapshots")
+        tables, every = machine.side_tables(), self._config.snapshots.every_heights
+        connection = SnapshotConnection(chain_id, files, tables)
+        service = SnapshotService(self._host, connection, self._peers.caller, self._fail)
+        self._peers.serve(lambda server: node_pb2_grpc.add_SnapshotsServicer_to_server(service, server))
+        if every:
+            taker = SnapshotTaker(self._host, files, tables, every, self._driver.height_above)
+            self._run("snapshots", taker.run())
 
     async def _open_client_port(self, status: NodeStatus) -> None:
         clients = self._config.clients
@@ -235,6 +275,14 @@ class Node:
             self._failed.set_exception(error)
 
 
+def _hello(chain_id: bytes) -> tuple[tuple[str, str], ...]:
+    """What validators must agree on before they speak."""
+    return (
+        ("chiptrace-chain", chain_id.hex()),
+        ("chiptrace-state-version", str(genesis.STATE_VERSION)),
+    )
+
+
 def describe(path: Path) -> list[tuple[str, str]]:
     """What the node of a configuration file would be, as pairs of a name and a value. Raises ChiptraceError."""
     config = read(path, NodeConfig)
@@ -279,12 +327,18 @@ async def _run(path: Path) -> int:
         loop.add_signal_handler(number, stopping.set)
     try:
         node = Node(path)
-        await node.start()
+        starting, stop = asyncio.create_task(node.start()), asyncio.create_task(stopping.wait())
+        await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # it may be loading a snapshot, which leaves nothing behind
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return 0
+        await starting
         loop.add_signal_handler(signal.SIGHUP, node.reread)
     except (ChiptraceError, OSError) as error:
         _LOG.critical("the node cannot start", extra={"cause": str(error)})
         return EXIT_FAILED
-    waits = {asyncio.create_task(stopping.wait()), asyncio.create_task(node.failure())}
+    waits = {stop, asyncio.create_task(node.failure())}
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     failure = next((task.exception() for task in done if task.exception() is not None), None)
     if failure is not None:

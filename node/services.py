@@ -254,6 +254,8 @@ def _history(store: Store, request: HistoryRequest) -> HistoryReply:
     for data in entries[:limit]:
         item = HistoryItem(entry=data)
         place = store.place(Entry.FromString(data).transaction) if request.with_transactions else None
+        if request.with_transactions and place is None and store.base > 1 and Entry.FromString(data).height:
+            store.block(Entry.FromString(data).height)  # raises PRUNED below the base
         if place is not None:
             if place.height != height:
                 if read > BLOCKS_READ_BYTES_MAX:

@@ -20,7 +20,7 @@ KEYS = [bytes([index]) * 32 for index in range(4)]
 def status_of(own, keys=tuple(KEYS), height=0):
     validators = ValidatorSet(validators=[Validator(member="m", key=key) for key in keys])
     info = SimpleNamespace(chain_id=bytes(32), name="n", height=height, time_ms=1, validators=validators)
-    host = SimpleNamespace(info=info, served=None)
+    host = SimpleNamespace(info=info, served=None, base=1)
     peers = SimpleNamespace(connected=lambda: frozenset(keys))
     driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace())
     return NodeStatus(host, [], driver, peers, own, b"genesis", lambda _: None), driver

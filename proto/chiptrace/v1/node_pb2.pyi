@@ -379,6 +379,7 @@ class StatusReply(_message.Message):
     NOT_ADMITTING_FIELD_NUMBER: _builtins.int
     JOIN_PROOF_FIELD_NUMBER: _builtins.int
     RECOVERY_LACKED_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     name: _builtins.str
     height: _builtins.int
@@ -405,6 +406,8 @@ class StatusReply(_message.Message):
     """why no transactions are taken though the node is in step: the disk is nearly full"""
     recovery_lacked: _builtins.bytes
     """A recovery that others went through at this node's height and this node lacks: hash of its document; else empty."""
+    base: _builtins.int
+    """the lowest height whose block and certificate are here; below it this node answers PRUNED"""
     @_builtins.property
     def head(self) -> _consensus_pb2.SignedHeader: ...
     @_builtins.property
@@ -437,10 +440,11 @@ class StatusReply(_message.Message):
         not_admitting: _builtins.str = ...,
         join_proof: _ledger_pb2.JoinProof | None = ...,
         recovery_lacked: _builtins.bytes = ...,
+        base: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "join_proof", b"join_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "join_proof", b"join_proof", "name", b"name", "not_admitting", b"not_admitting", "not_voting", b"not_voting", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "recovery_lacked", b"recovery_lacked", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "version", b"version", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chain_id", b"chain_id", "clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "join_proof", b"join_proof", "name", b"name", "not_admitting", b"not_admitting", "not_voting", b"not_voting", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "recovery_lacked", b"recovery_lacked", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "version", b"version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
