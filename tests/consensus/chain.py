@@ -4,6 +4,7 @@ enough where nobody but the tests could forge them."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consensus import certificate as certificates
@@ -68,14 +69,22 @@ def certificate(kind, signers, n: int, height: int, view: int, block_hash: bytes
     )
 
 
-def finalization(validators: ValidatorSet, height: int, block_hash: bytes, view: int = 1) -> Certificate:
+def sign_as(public: bytes, signed: bytes) -> bytes:
+    """The signature that `verify` takes for that of this key."""
+    return hashlib.blake2b(signed, key=public, digest_size=64).digest()
+
+
+def finalization(
+    validators: ValidatorSet,
+    height: int,
+    block_hash: bytes,
+    view: int = 1,
+    sign_by: Callable[[bytes, bytes], bytes] = sign_as,
+) -> Certificate:
     """By the first quorum of exactly this set, whoever its members are."""
     made = Certificate(kind=VoteKind.FINALIZE, height=height, view=view, block_hash=block_hash)
     signed, n = signed_vote(CHAIN_ID, made), len(validators.validators)
-    signatures = {
-        index: hashlib.blake2b(signed, key=validators.validators[index].key, digest_size=64).digest()
-        for index in range(2 * n // 3 + 1)
-    }
+    signatures = {index: sign_by(validators.validators[index].key, signed) for index in range(2 * n // 3 + 1)}
     return certificates.form(made.kind, height, view, block_hash, signatures, n)
 
 
@@ -126,6 +135,7 @@ class Ledger:
     sets: dict[int, ValidatorSet] = field(default_factory=dict)
     pool: list[bytes] = field(default_factory=list)
     heartbeat_ms: int = HEARTBEAT_MS
+    sign_by: Callable[[bytes, bytes], bytes] = sign_as
 
     @property
     def height(self) -> int:
@@ -158,7 +168,7 @@ class Ledger:
         for height in range(self.height + 1, self.height + count + 1):
             sets = (self.set_at(height), self.set_at(height + 1))
             data = block(height, self.tip, 1_000 + height, transactions, sets)
-            self.blocks.append((data, finalization(sets[0], height, hash_of(data))))
+            self.blocks.append((data, finalization(sets[0], height, hash_of(data), 1, self.sign_by)))
         return self
 
     def due_ms(self) -> int:

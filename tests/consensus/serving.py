@@ -39,6 +39,11 @@ def honest(serving: Serving, question: PeerMessage) -> list[tuple[int, PeerMessa
     return [(0, PeerMessage(block_reply=reply))]
 
 
+def silence(serving: Serving, question: PeerMessage) -> list[tuple[int, PeerMessage]]:
+    """Has shown how far it is, and says nothing more."""
+    return []
+
+
 class Serving:
     """Validator 0 at its start; peers 1, 2, 3... answer as they please."""
 
@@ -59,7 +64,7 @@ class Serving:
         self.asked: Counter[int] = Counter()  # questions by peer
         self.questions: list[tuple[int, int, PeerMessage]] = []  # (time, peer, question)
         self.height = 0
-        self.steps = 0
+        self.fetched_max = 0  # heights at hand and not executed, as seen when asking
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._entered = itertools.count()
         self._timer = 0
@@ -81,6 +86,11 @@ class Serving:
         for peer in peers:
             self.give(PeerConnected(chain.key(peer)))
 
+    @property
+    def fetched(self) -> int:
+        """Heights that the engine holds ahead of the open one."""
+        return len(self.engine._sync._catchup._fetched)
+
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (self.now + delay_ms, next(self._entered), action))
 
@@ -94,7 +104,6 @@ class Serving:
         self.tell(peer, PeerMessage(tip=Tip(finalization=finalization or self.ledger.finalization)))
 
     def give(self, event) -> None:
-        self.steps += 1
         self.perform(self.engine.step(event, self.now))
 
     def perform(self, effects) -> None:
@@ -115,6 +124,7 @@ class Serving:
         if message.WhichOneof("kind") not in {"block_request", "boundary_request"}:
             return
         self.asked[peer] += 1
+        self.fetched_max = max(self.fetched_max, self.fetched)
         self.questions.append((self.now, peer, message))
         behave = self.peers.get(peer)
         for delay_ms, answer in behave(self, message) if behave else ():

@@ -7,7 +7,7 @@ from ledger.limits import BLOCK_BYTES_MAX
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Certificate, PeerMessage, Tip
 from proto.chiptrace.v1.ledger_pb2 import Block
 from tests.consensus import chain
-from tests.consensus.serving import Serving, honest
+from tests.consensus.serving import Serving, honest, silence
 
 LENGTH = 640  # ten runs
 LATE_MS = EngineSettings().block_request_ms
@@ -101,11 +101,6 @@ def empty_answers(serving, question):
         return [(0, PeerMessage(boundary_reply=BoundaryReply()))]
     request = question.block_request
     return [(0, PeerMessage(block_reply=BlockReply(from_height=request.from_height)))]
-
-
-def silence(serving, question):
-    """Says nothing more."""
-    return []
 
 
 def only_boundaries(serving, question):
