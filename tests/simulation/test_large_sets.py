@@ -1,16 +1,15 @@
 """Sets up to the largest: grown, shrunk, swapped there and back, and rid of members that are down for good."""
 
 import dataclasses
-import time
 
 import pytest
 
 from consensus import certificate
 from consensus.messages import check_shape
 from consensus.proposals import make
-from consensus.quorum import quorum
 from ledger.limits import BLOCK_BYTES_MAX, PEER_MESSAGE_BYTES_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, NOTARIZE, NULLIFY, PeerMessage, Vote
+from tests.simulation.application import transaction
 from tests.simulation.network import CALM
 from tests.simulation.run import Run
 from tests.simulation.scenario import Scenario
@@ -18,16 +17,18 @@ from tests.simulation.scenario import Scenario
 FOUR = (0, 1, 2, 3)
 ALL = tuple(range(VALIDATORS_MAX))
 SKIPPED = 64
+SWAP_MS = 400
 
 
 def run_of(seed: int, size: int, *sets: tuple[int, ...], **changes) -> Run:
-    """A quiet run with these sets, one after the other, unless more is changed."""
+    """A quiet run with these sets, one after the other at set times, unless more is changed."""
+    first, *later = sets
 
     def bend(drawn: Scenario) -> Scenario:
         names = {field.name for field in dataclasses.fields(drawn)}
         calm = {
             "size": size,
-            "sets": sets,
+            "sets": (first,),
             "dishonest": (),
             "broken": (),
             "lost": (),
@@ -44,33 +45,49 @@ def run_of(seed: int, size: int, *sets: tuple[int, ...], **changes) -> Run:
             "build_fails": 0.0,
             "skews": (0,) * size,
             "work": "busy",
-            "faults_ms": 1_500,
-            "heights_max": 40,
+            "faults_ms": SWAP_MS * len(sets),
+            "heights_max": 10_000,
         }
         kept = {name: value for name, value in (calm | changes).items() if name in names}
         return dataclasses.replace(drawn, **kept)
 
-    return Run(seed, bend=bend)
+    run = Run(seed, bend=bend)
+    for number, members in enumerate(later, start=1):
+        data = transaction(10**7 + number, members)
+        run.world.schedule(SWAP_MS * number, lambda data=data: run.give(data))
+    return run
 
 
-def held(run: Run) -> list[int]:
-    """Plays it; the members of the last set, in the order of the oracle."""
+def held(run: Run) -> list[tuple[int, ...]]:
+    """Plays it; the sets that were in force one after the other, each once where nothing changed."""
     report = run.go()
     assert not report.violation, report.violation
-    return sorted(run.oracle.members(run.oracle.truth.height))
+    found: list[tuple[int, ...]] = []
+    for height in range(1, run.oracle.truth.height + 1):
+        members = tuple(sorted(run.oracle.members(height)))
+        if found[-1:] != [members]:
+            found.append(members)
+    return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_from_four_to_the_most_and_back(seed):
-    run = run_of(seed, VALIDATORS_MAX, FOUR, ALL, FOUR, faults_ms=900)
-    assert tuple(held(run)) in (FOUR, ALL)
+    run = run_of(seed, VALIDATORS_MAX, FOUR, ALL, FOUR)
+    assert held(run) == [FOUR, ALL, FOUR]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_there_and_back_again(seed):
-    """S -> S' -> S, in whatever order they come to be decided."""
-    run = run_of(seed, 8, FOUR, (4, 5, 6, 7), FOUR)
-    assert tuple(held(run)) in (FOUR, (4, 5, 6, 7))
+    """S -> S' -> S -> S', whole sets that have nobody in common."""
+    others = (4, 5, 6, 7)
+    run = run_of(seed, 8, FOUR, others, FOUR, others)
+    assert held(run) == [FOUR, others, FOUR, others]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_by_one_up_and_by_one_down(seed):
+    sets = [tuple(range(size)) for size in (4, 5, 6, 7, 6, 5, 4)]
+    assert held(run_of(seed, 7, *sets)) == sets
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -78,14 +95,13 @@ def test_who_is_down_is_removed_and_the_others_have_their_own_quorum(seed):
     """Of seven two are dead; once they are removed the five that are left may miss one more."""
     down = ((5, "down"), (6, "down"))
     run = run_of(seed, 7, tuple(range(7)), tuple(range(5)), broken=down)
-    assert held(run) == [0, 1, 2, 3, 4]
+    assert held(run) == [tuple(range(7)), tuple(range(5))]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_the_most_validators_with_a_third_less_one_silent(seed):
+def test_the_most_validators_with_a_third_less_one_silent():
     silent = tuple((index, "silent") for index in range(10))
-    run = run_of(seed, VALIDATORS_MAX, ALL, dishonest=silent, faults_ms=500, heights_max=3)
-    assert held(run) == list(ALL)
+    run = run_of(1, VALIDATORS_MAX, ALL, dishonest=silent, faults_ms=500, heights_max=3)
+    assert held(run) == [ALL]
 
 
 # ---- what so many cost
@@ -126,25 +142,22 @@ def test_the_largest_proposal_fits_a_message(from_view):
 
 def checks_per_height(size: int) -> float:
     """Signatures that one replica verifies for a height, on a quiet network."""
-    run = run_of(1, size, tuple(range(size)), faults_ms=800, heights_max=8, work="busy")
-    counted = [0]
-    for replica in run.honest.values():
-        verify = replica.setting.keys.verify
-        break
+    run = run_of(1, size, tuple(range(size)), faults_ms=400, heights_max=4)
+    keys = run.honest[0].setting.keys
+    verify, counted = keys.verify, [0]
 
     def counting(*arguments):
         counted[0] += 1
         return verify(*arguments)
 
-    run.honest[0].setting.keys.verify = counting
+    keys.verify = counting
     report = run.go()
-    assert not report.violation
+    assert not report.violation, report.violation
     return counted[0] / size / run.oracle.truth.height
 
 
-def test_what_a_height_costs_one_validator_grows_with_the_set_and_not_with_its_square():
-    began = time.monotonic()
+def test_what_a_height_costs_a_validator_grows_with_the_set_and_not_with_its_square():
     few, many = checks_per_height(7), checks_per_height(VALIDATORS_MAX)
-    assert many / few < 2 * VALIDATORS_MAX / 7
-    assert time.monotonic() - began < 60
-    assert quorum(VALIDATORS_MAX) == 21
+    assert few > 7
+    # Its share of two rounds of votes and of the certificates that are passed on, with room for half as much again.
+    assert many / few < 1.5 * VALIDATORS_MAX / 7
