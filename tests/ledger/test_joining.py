@@ -125,6 +125,21 @@ def test_a_whole_set_is_replaced_with_a_proof_of_each(world):
     assert tuple(newest(world)) == keys
 
 
+def test_a_set_grows_to_the_most_and_shrinks_to_the_fewest(world):
+    seeds = [bytes([number]) * 32 for number in range(10, 10 + VALIDATORS_MAX - 3)]
+    keys = tuple(hashes.public_key(seed) for seed in seeds)
+    world.change(*(put_key(key) for key in keys))
+    proofs = [world.join_proof(seed) for seed in seeds]
+    with refused(Reason.BAD_VALIDATORS, "32 validators; 4 to 31 are allowed"):
+        world.change(validators(*MEMBERS, more=keys), join_proofs=proofs)
+    world.change(validators(*MEMBERS, more=keys[1:]), join_proofs=proofs[1:])
+    assert len(newest(world)) == VALIDATORS_MAX
+    with refused(Reason.BAD_VALIDATORS, "3 validators; 4 to 31 are allowed"):
+        world.change(validators(more=keys[1:4]))
+    world.change(validators(more=keys[1:5]))
+    assert tuple(newest(world)) == keys[1:5]
+
+
 # ---- what is no proof
 
 
