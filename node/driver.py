@@ -245,7 +245,7 @@ class Driver:
         # (3) The rest, in the engine's order.
         for effect in effects:
             if isinstance(effect, Send):
-                self._ready(self._peers).send(effect.to, effect.message)
+                self._ready(self._peers).send(effect.to, effect.message, effect.besides)
             elif isinstance(effect, SetTimer):
                 self._set_timer(effect.at_ms)
             elif isinstance(effect, Decide):

@@ -312,11 +312,11 @@ class Peers:
         self._door.admit(peers)
         return [peer.member for peer in fresh], [line.peer.member for line in ended]
 
-    def send(self, to: bytes | None, message: PeerMessage) -> None:
-        """Queue a message for one validator, or for all others (None)."""
+    def send(self, to: bytes | None, message: PeerMessage, besides: bytes | None = None) -> None:
+        """Queue a message for one validator, or for all others (None) `besides` the one who has it."""
         frame = message.SerializeToString(deterministic=True)
         for key, line in self._lines.items():
-            if to in (None, key):
+            if to in (None, key) and key != besides:
                 line.outbox.put(frame, transactions=False)
 
     def pass_on(self, transaction: bytes) -> None:

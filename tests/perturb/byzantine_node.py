@@ -46,7 +46,7 @@ class LyingPeers(Peers):
         self._draw = random.Random()
         self._mute_until = 0.0
 
-    def send(self, to, message):
+    def send(self, to, message, besides=None):
         kind = message.WhichOneof("kind")
         if "mute" in self.acts:
             now = time.monotonic()
@@ -63,7 +63,7 @@ class LyingPeers(Peers):
                 return
         if kind == "block_reply" and self._lie_about_blocks(to, message):
             return
-        super().send(to, message)
+        super().send(to, message, besides)
         if kind == "vote" and "conflict" in self.acts and self._draw.randrange(ONE_IN) == 0:
             super().send(None, PeerMessage(vote=self._conflicting(message.vote)))
         if kind == "tip" and "sync" in self.acts and message.tip.HasField("finalization"):

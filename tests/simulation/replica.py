@@ -385,7 +385,8 @@ class Replica:
 
     def emit(self, effect: effects.Send) -> None:
         if effect.to is None:
-            self.pass_on(effect.message)
+            has_it = None if effect.besides is None else self.keys.index.get(effect.besides)
+            self.pass_on(effect.message, self.setting.home.get(has_it))
             return
         receiver = self.setting.home.get(self.keys.index[effect.to])
         if receiver == self.index:
@@ -393,11 +394,11 @@ class Replica:
         if receiver is not None:  # else that key is nobody's any more
             self.network.send(self.index, receiver, effect.message.SerializeToString(deterministic=True))
 
-    def pass_on(self, message: PeerMessage) -> None:
-        """To all others."""
+    def pass_on(self, message: PeerMessage, besides: int | None = None) -> None:
+        """To all others, besides the one who has it."""
         data = message.SerializeToString(deterministic=True)
         for index in range(self.network.size):
-            if index != self.index:
+            if index not in (self.index, besides):
                 self.network.send(self.index, index, data)
 
     def set_timer(self, at_ms: int) -> None:
