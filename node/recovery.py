@@ -31,6 +31,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 _LOG: Final = logging.getLogger("chiptrace.recovery")
 DIRECTORY: Final = "recoveries"
 SUFFIX: Final = ".recovery"
+NOTE_FILE: Final = "recovery"  # beside a validator key: its public key, and the document it votes under
 LOOK_SECONDS: Final = 1.0  # a peer's message is looked at for a recovery this often
 MET_MAX: Final = 64  # documents looked at; what comes after is not
 
@@ -128,8 +129,12 @@ def apply(config: NodeConfig, data: bytes) -> tuple[Opened, Effect]:
         effect = _judge(node, opened)
         # (4) No other decision for that height was applied, unless this one says that it takes its place.
         _check_other(config, opened)
-        # (5) This node's key votes for the first time, if it votes at all.
-        _check_key(node.signing, opened)
+        # (5) This node's key votes under this recovery and under no other, if it votes at all.
+        own = _own_key(config, node.signing, opened)
+        if own is not None:
+            journal_file.write_durably(
+                config.key_dir / NOTE_FILE, f"{own.hex()} {opened.hash.hex()}\n".encode()
+            )
         path = _path(config.data_dir, opened.height)
         path.parent.mkdir(parents=True, exist_ok=True)
         journal_file.sync_directory(config.data_dir)
@@ -172,15 +177,22 @@ def _check_other(config: NodeConfig, opened: Opened) -> None:
             )
 
 
-def _check_key(signing: SignState, opened: Opened) -> None:
-    if signing.key not in {validator.key for validator in opened.document.validators}:
-        return
-    if signing.last_vote is not None and signing.last_vote.height > opened.height:
+def _own_key(config: NodeConfig, signing: SignState, opened: Opened) -> bytes | None:
+    """This node's key, if it is in the set. Raises Invalid(BAD_RECOVERY) for one that voted above the height already,
+    unless this very document was applied to it: a data directory may be lost, the key's past is not."""
+    key = signing.key
+    if key is None or key not in {validator.key for validator in opened.document.validators}:
+        return None
+    note = config.key_dir / NOTE_FILE
+    known = note.read_text(encoding="ascii", errors="replace").split() if note.exists() else []
+    voted = signing.last_vote is not None and signing.last_vote.height > opened.height
+    if voted and known != [key.hex(), opened.hash.hex()]:
         raise Invalid(
-            f"this node's key has voted at height {signing.last_vote.height}; a recovery needs keys "
-            "that never did",
+            f"this node's key has voted at height {signing.last_vote.height if signing.last_vote else 0}, and not under "
+            "this recovery; make a new key",
             Reason.BAD_RECOVERY,
         )
+    return key
 
 
 # ---- a running node ---------------------------------------------------------------------------------------------
