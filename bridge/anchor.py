@@ -31,7 +31,7 @@ class Walk:
         """Takes the headers of a BoundaryReply, ascending: each above the last one, each a boundary, or the header
         right below a recovery, which comes next. Raises Malformed or Invalid for any other."""
         for signed in headers:
-            if self.boundaries and not _ends_or_begins(self.boundaries[-1]):
+            if self.boundaries:
                 self._check_below_recovery(signed)
             before = self.trusted.latest_height
             self.step(signed, now_ms)
@@ -49,19 +49,22 @@ class Walk:
     def end(self, last: SignedHeader, now_ms: int) -> None:
         """Believes the header of the snapshot's own height, which may be the last boundary again."""
         boundary = _boundary(last)
-        if not (self.boundaries and self.boundaries[-1].header == boundary.header):
+        if self.boundaries and self.boundaries[-1].header == boundary.header:
+            if not _ends_or_begins(boundary):
+                self.boundaries.pop()  # it becomes one with the recovery above it
+        else:
+            if self.boundaries:
+                self._check_below_recovery(last)
             self.step(last, now_ms)
             if _ends_or_begins(boundary):
                 self.boundaries.append(boundary)
-        if self.boundaries and self.boundaries[-1].height < boundary.height:
-            self._check_below_recovery(None)
 
-    def _check_below_recovery(self, following: SignedHeader | None) -> None:
+    def _check_below_recovery(self, following: SignedHeader) -> None:
+        """The last header taken was a boundary by itself, or is one with the recovery that comes right above it."""
         kept = self.boundaries[-1]
         if _ends_or_begins(kept):
             return
-        height = 0 if following is None else block.decode_header(following.header).height
-        if following is None or not following.recovery or height != kept.height + 1:
+        if not following.recovery or block.decode_header(following.header).height != kept.height + 1:
             raise Invalid(
                 f"neither does the set change nor does the chain's first set end at height {kept.height}",
                 Reason.BAD_VALIDATORS,

@@ -59,12 +59,12 @@ class Taken:
         return on(self.chain, self.load())
 
 
-def on(chain: Chain, kv) -> Chain:
-    """Another node of a chain, on its own store."""
-    other = object.__new__(Chain)
+def on(chain: Chain, kv, recoveries=()) -> Chain:
+    """Another node of a chain, on its own store, whose operator has applied these recoveries."""
+    other = object.__new__(type(chain))
     other.__dict__.update(chain.__dict__)
     other.kv = kv
-    other.app = Application(kv, chain.operations, chain.changes)
+    other.app = Application(kv, chain.operations, chain.changes, recoveries)
     return other
 
 
