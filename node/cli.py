@@ -9,8 +9,19 @@ from typing import Final
 
 import typer
 
-_OWN: Final = {"node": "node.cli_node", "relay": "node.cli_relay", "testnet": "node.cli_testnet"}
-_OF_CLIENT: Final = ("client.cli_parts", "client.cli_govern", "client.cli_audit", "client.cli_epcis")
+_OWN: Final = {
+    "node": "node.cli_node",
+    "relay": "node.cli_relay",
+    "testnet": "node.cli_testnet",
+    "recover": "node.cli_recover",
+}
+_OF_CLIENT: Final = (
+    "client.cli_parts",
+    "client.cli_govern",
+    "client.cli_audit",
+    "client.cli_chain",
+    "client.cli_epcis",
+)
 
 
 def application(first_word: str) -> typer.Typer:
