@@ -37,13 +37,14 @@ class Acknowledged:
 class Load:
     """Members who submit one event after the other, until told to stop. `open_session()` opens a client session."""
 
-    def __init__(self, open_session, seed_key, *, writers=2, pause=PAUSE_SECONDS):
+    def __init__(self, open_session, seed_key, *, writers=2, pause=PAUSE_SECONDS, never=()):
         self.acknowledged: dict[bytes, Acknowledged] = {}
         self.unanswered = 0
         self.troubles: list[str] = []
         self._open = open_session
         self._seed = seed_key
         self._pause = pause
+        self._never = set(never)  # endpoints that nobody submits to
         self._stopping = threading.Event()
         ways = [self._as_members_do, self._node_by_node]
         self._threads = [threading.Thread(target=ways[n % 2], args=(n,), daemon=True) for n in range(writers)]
@@ -78,7 +79,7 @@ class Load:
     def _node_by_node(self, number):
         draw = random.Random(number)
         with self._open() as session:
-            endpoints = list(session.trust.endpoints)
+            endpoints = [item for item in session.trust.endpoints if item not in self._never]
             while not self._stopping.is_set():
                 if draw.randrange(REFUSED_ONE_IN) == 0:
                     operation = Operation(return_offer=ReturnOffer(part=serial(PREFIX)))

@@ -9,9 +9,10 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
+from proto.chiptrace.v1.node_pb2 import BlockAtRequest
 from tests.perturb import byzantine_node, invariants, perturbations
 from tests.perturb.load import MEMBER, Load
 from tests.perturb.network import IN_STEP_SECONDS, Net, Violation, wait_for
@@ -203,7 +204,7 @@ def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
         net.pause(silent)
         net.expected.discard(silent)
         time.sleep(10)  # until all have noticed
-        with load_of(net, writers=2, pause=0.3) as load:
+        with load_of(net, writers=2, pause=0.3, never=[net.nodes[silent].clients]) as load:
             load.goes_on(5, 60)
             start, begun = load.top, len(load.acknowledged)
             began = time.monotonic()
@@ -212,6 +213,7 @@ def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
             took = time.monotonic() - began
         said = list(load.acknowledged.values())[begun:]
         times = sorted(item.seconds for item in said)
+        say(f"  by view of the height: {_by_view(net, said)}")
         net.link(net.all_ways(), delay_ms=0, loss=0.0)
         net.resume(silent)
         net.expected.add(silent)
@@ -227,3 +229,18 @@ def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
             max_ms=round(1_000 * times[-1]),
         )
         run.figures.update({f"proxy_{name}": value for name, value in net.tell_proxy({}).items()})
+
+
+def _by_view(net, said):
+    """Milliseconds from submission to final, (how many, median, longest) by the view in which the height was final."""
+    connection = net.connection(net.members[0])
+    stub = connection.stub(connection.endpoint)
+    by_view = defaultdict(list)
+    for item in said:
+        reply = stub.GetBlock(BlockAtRequest(height=item.height), timeout=20)
+        by_view[reply.certificate.view].append(round(1_000 * item.seconds))
+    connection.close()
+    return {
+        view: (len(times), sorted(times)[len(times) // 2], max(times))
+        for view, times in sorted(by_view.items())
+    }
