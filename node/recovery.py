@@ -33,7 +33,7 @@ DIRECTORY: Final = "recoveries"
 SUFFIX: Final = ".recovery"
 NOTE_FILE: Final = "recovery"  # beside a validator key: its public key, and the document it votes under
 LOOK_SECONDS: Final = 1.0  # a peer's message is looked at for a recovery this often
-MET_MAX: Final = 64  # documents looked at; what comes after is not
+MET_MAX: Final = 64  # documents remembered as looked at
 
 
 # ---- on disk ------------------------------------------------------------------------------------------------
@@ -233,9 +233,12 @@ class RecoveryWatch:
             if opened is None or opened.height != info.height:
                 continue
             # Of whatever peers make up, the right approvals are what they cannot.
-            if opened.data not in self._met and len(self._met) < MET_MAX:
+            if opened.data not in self._met:
+                if len(self._met) >= MET_MAX:
+                    self._met.clear()
                 self._met.add(opened.data)
                 await self._examine(sender, opened)
+            return
 
     async def _examine(self, sender: bytes, opened: Opened) -> None:
         here = standing(self._host.info)

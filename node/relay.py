@@ -32,13 +32,13 @@ from client.connection import Connection
 from client.trust import ChainTrust, Identity
 from ledger import codec, limits, state
 from ledger.block import decode_header, parse_log_leaf, sign_transaction
-from ledger.errors import ChiptraceError, Malformed
+from ledger.errors import ChiptraceError, Invalid, Malformed
 from node import config, logs
 from node.config import RelayChainConfig, RelayConfig
 from node.header_watch import HeaderWatch
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Operation, Result, ValidatorSet
+from proto.chiptrace.v1.ledger_pb2 import Operation, Reason, Result, ValidatorSet
 from proto.chiptrace.v1.node_pb2 import (
     HeadersRequest,
     PacketItem,
@@ -151,6 +151,12 @@ class Shore:
             reply = self.connection.call(lambda stub: stub.GetHeaders, HeadersRequest(from_height=height))
             for header in reply.headers:
                 height = decode_header(header.header).height
+                if header.recovery and height <= action.to_height:
+                    raise Invalid(
+                        f"chain {self.trust.name} was recovered after height {height - 1}; its client on the other chain "
+                        "stays below until the governance of both chains thaws it (docs/recovery.md)",
+                        Reason.RECOVERED,
+                    )
                 if header.next_validators and height <= action.to_height:
                     found.append(header)
             more = reply.more and height < action.to_height
