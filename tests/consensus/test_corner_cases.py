@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from consensus.effects import Send
 from consensus.quorum import quorum
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Tip
 from tests.consensus import chain
@@ -275,59 +276,90 @@ def test_quorum_is_more_than_two_thirds_and_not_2f_plus_1():
     assert [quorum(n) for n in (1, 2, 3, 4, 5, 6, 7, 9, 10, 31)] == [1, 2, 3, 3, 4, 5, 5, 7, 7, 21]
 
 
-def test_own_nullify_counts_after_all_crash():
-    """commonware#4275: exactly a quorum is honest and all restart after nullify."""
+def test_a_certificate_goes_on_to_all_but_the_one_it_came_from():
+    """Boomerang: sending a certificate back to who has just served it. One we formed ourselves goes to all."""
     node = Lone(0)
-    node.work()
-    node.wait(1_000)
-    again = Lone(0, journal=node.journal)
-    assert (NULLIFY, 1, b"") in again.votes()
-    again.vote(1, NULLIFY, 1)
-    again.vote(3, NULLIFY, 1)
-    assert again.certificates() == [(NULLIFY, 1)]
+    for view, kind in ((1, NULLIFY), (2, NOTARIZE)):
+        certificate = node.certificate(kind, view, bytes(32) if kind == NOTARIZE else b"")
+        node.hear(3, certificate)
+        [send] = [send for send in node.of(Send) if send.message.certificate == certificate]
+        assert (send.to, send.besides) == (None, chain.key(3))
+    node.hear(1, node.proposal(5, node.block(), nullified=[3, 4], leader=2))  # not by its leader
+    assert not node.certificates()
+    node.hear(2, node.proposal(5, node.block(), nullified=[1, 2, 3, 4]))
+    carried = [send for send in node.of(Send) if send.message.HasField("certificate")]
+    assert {(send.message.certificate.view, send.besides) for send in carried} == {
+        (view, chain.key(2)) for view in (2, 3, 4)
+    }
+    for sender in (1, 2, 3):
+        node.vote(sender, NULLIFY, 5)
+    [send] = [send for send in node.of(Send) if send.message.HasField("certificate")]
+    assert (send.message.certificate.view, send.besides) == (5, None)
 
 
-def test_records_need_not_be_in_the_order_of_views():
-    """Simplex#328: resuming blindly at the last record."""
+def test_a_certificate_is_sent_on_once_however_often_it_is_told():
     node = Lone(0)
-    block = node.block()
-    node.hear(1, node.certificate(NULLIFY, 4))
-    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block)))
-    assert node.engine.view == 5
-    again = Lone(0, journal=node.journal)
-    assert again.engine.view == 5
+    block_hash = chain.hash_of(node.block())
+    certificates = [
+        node.certificate(NULLIFY, 1),
+        node.certificate(NOTARIZE, 2, block_hash),
+        node.certificate(FINALIZE, 2, block_hash),
+    ]
+    for certificate in certificates:
+        for sender in (1, 2, 3, 1):
+            node.hear(sender, certificate)
+        for sender in (1, 2, 3):
+            node.vote(sender, certificate.kind, certificate.view, certificate.block_hash)
+    assert sorted(node.certificates(node.all)) == [(NOTARIZE, 2), (NULLIFY, 1), (FINALIZE, 2)]
 
 
-def test_timers_are_armed_after_restoring_a_nullify():
-    """Simplex#328: no retry timer after restoring an empty vote."""
+def test_a_vote_that_came_a_view_early_counts_when_its_view_becomes_current():
     node = Lone(0)
-    node.work()
-    node.wait(1_000)
-    again = Lone(0, journal=node.journal, now=node.now)
-    assert again.timer() <= again.now + 1_000
-    again.now = again.timer()
-    again.wait(0)
-    assert (NULLIFY, 1, b"") in again.votes()
+    for sender in (1, 2):
+        node.vote(sender, NULLIFY, 2)
+    node.hear(3, node.certificate(NULLIFY, 1))
+    assert node.engine.view == 2
+    node.wait(1_500)
+    assert (NULLIFY, 2) in node.certificates()
+    assert node.engine.view == 3
 
 
-def test_several_reasons_to_nullify_make_one_vote():
-    """Simplex#486."""
+def test_the_proof_travels_in_the_proposal():
+    """Whoever missed all that was said before can vote on the proposal alone."""
+    leader = Lone(1)  # of view 4
+    block = leader.block()
+    leader.hear(3, leader.certificate(NOTARIZE, 2, chain.hash_of(block)))
+    leader.hear(2, leader.certificate(NULLIFY, 1))
+    leader.hear(
+        2, leader.proposal(2, block, nullified=[1])
+    )  # too late to be voted for, and it brings the body
+    leader.hear(3, leader.certificate(NULLIFY, 3))
+    leader.wait(0)
+    [proposal] = leader.proposals(leader.all)
+    assert (proposal.view, proposal.from_view) == (4, 2)
+    fresh = Lone(3)
+    fresh.hear(1, proposal)
+    assert (NOTARIZE, 4, chain.hash_of(block)) in fresh.votes()
+
+
+def test_signatures_are_not_looked_at_for_what_is_known_or_can_be_nothing():
     node = Lone(0)
-    block = node.block()
-    node.propose(1, block)
-    node.judge(block, valid=False)
-    node.wait(1_000)
-    node.wait(1)
-    records = [record for record in node.journal if record.vote.kind == NULLIFY]
-    assert len(records) == 1
-
-
-def test_an_application_ahead_of_the_journal_opens_the_next_height():
-    """commonware#3727: the node would vote in an old view for ever."""
-    node = Lone(0)
-    node.work()
-    node.wait(1_000)
-    again = Lone(0, journal=node.journal, height=1)
-    assert again.engine.height == 2
-    assert again.engine.view == 1
-    assert again.votes() == []
+    block_hash = chain.hash_of(node.block())
+    vote = chain.vote(NOTARIZE, 1, 1, 1, block_hash)
+    node.hear(1, vote)
+    assert len(node.verified) == 1
+    for _ in range(5):
+        node.hear(1, vote)  # known
+    node.hear(3, vote)  # told by another
+    node.hear(1, chain.vote(NOTARIZE, 1, 1, 99, block_hash))  # far ahead
+    node.hear(1, chain.vote(NOTARIZE, 1, 2, 1, block_hash))  # of the next height: its set is not known yet
+    node.hear(1, chain.vote(NOTARIZE, 1, 9, 1, block_hash))
+    node.hear(9, chain.vote(NOTARIZE, 9, 1, 1, block_hash))  # a stranger
+    assert len(node.verified) == 1
+    notarization = node.certificate(NOTARIZE, 1, block_hash)
+    node.hear(2, notarization)
+    verified = len(node.verified)
+    for sender in (1, 2, 3):
+        node.hear(sender, notarization)
+    node.hear(3, node.proposal(2, node.block(), from_view=1))  # carries it once more
+    assert len(node.verified) == verified + 1  # the proposal's own vote
