@@ -35,6 +35,7 @@ def info(height=7, validators=OTHERS):
         chain_id=CHAIN,
         name="n",
         height=height,
+        base=0,
         time_ms=NOW_MS,
         parameters=make_parameters(),
         block_hash=b"b" * 32,
