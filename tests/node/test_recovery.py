@@ -355,11 +355,11 @@ def test_a_relayer_brings_nothing_of_behind_a_recovery():
     chain = world["a"]
     chain.produce()
     height = chain.height
-    bridge_recovered.recover(chain)
     connection = DirectConnection(DirectStub(chain))
     shore = Shore(verified(chain).trust, None, "b-1", connection, bytes(32))
     below = shore.headers(Update("a-1", 1, height))
     assert [item.certificate.height for item in below] == [height]
+    bridge_recovered.recover(chain)
     with pytest.raises(Invalid) as caught:
         shore.headers(Update("a-1", 1, height + 1))
     assert caught.value.reason == Reason.RECOVERED
