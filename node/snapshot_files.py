@@ -105,9 +105,9 @@ class SnapshotWriting:
 
     def finish(self) -> None:
         """Makes the snapshot whole and durable."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        with self._stream:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
         with (self._place / _MANIFEST).open("xb") as manifest:
             manifest.write(snapshot.encode_manifest(self._chain_id, self._height, self._size, self._hashes))
             manifest.flush()

@@ -1,0 +1,156 @@
+"""Snapshots on the disk: whole or not there, whatever fails or stops on the way."""
+
+import os
+
+import pytest
+
+from ledger import snapshot
+from ledger.errors import Invalid
+from ledger.limits import SNAPSHOT_CHUNK_BYTES
+from ledger.snapshots import SnapshotConnection
+from node import snapshot_files
+from node.snapshot_files import SNAPSHOTS_KEPT, SnapshotFiles
+from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
+
+CHAIN = bytes(range(32))
+CHUNKS = [bytes([n]) * SNAPSHOT_CHUNK_BYTES for n in range(2)] + [b"the rest"]
+
+
+def write(files, height, chunks=CHUNKS):
+    writing = files.begin(CHAIN, height)
+    for chunk in chunks:
+        writing.write(chunk)
+    writing.finish()
+    files.drop_old()
+
+
+def connection(files):
+    return SnapshotConnection(CHAIN, files, snapshot.NoSideTables())
+
+
+def test_what_was_written_is_listed_and_read_chunk_by_chunk(tmp_path):
+    files = SnapshotFiles(tmp_path / "snapshots")
+    assert files.manifests() == []
+    write(files, 10)
+    (manifest,) = files.manifests()
+    found = snapshot.decode_manifest(CHAIN, manifest)
+    assert (found.height, found.size) == (10, 2 * SNAPSHOT_CHUNK_BYTES + 8)
+    assert list(found.chunks) == [snapshot.chunk_hash(CHAIN, chunk) for chunk in CHUNKS]
+    giver = connection(SnapshotFiles(tmp_path / "snapshots"))
+    ((id_, listed),) = giver.list_snapshots()
+    assert (id_, listed) == (snapshot.manifest_id(CHAIN, manifest), manifest)
+    assert [giver.load_snapshot_chunk(id_, index) for index in range(3)] == CHUNKS
+
+
+def test_the_newest_are_kept(tmp_path):
+    files = SnapshotFiles(tmp_path)
+    for height in (9, 10, 100, 99):
+        write(files, height, [b"x"])
+    assert files.heights() == [100, 99][:SNAPSHOTS_KEPT]
+    write(files, 100, [b"another"])
+    assert files.chunk(100, 0) == b"another"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["100", "99"]
+
+
+def test_a_damaged_chunk_does_not_leave_and_is_said(tmp_path):
+    files = SnapshotFiles(tmp_path)
+    write(files, 10)
+    giver = connection(files)
+    ((id_, _),) = giver.list_snapshots()
+    stream = tmp_path / "10" / "stream"
+    data = bytearray(stream.read_bytes())
+    data[SNAPSHOT_CHUNK_BYTES + 5] ^= 1
+    stream.write_bytes(data)
+    assert giver.load_snapshot_chunk(id_, 0) == CHUNKS[0]
+    with pytest.raises(Invalid) as error:
+        giver.load_snapshot_chunk(id_, 1)
+    assert error.value.reason == Reason.BAD_PROOF
+    stream.write_bytes(data[:100])
+    with pytest.raises(Invalid):
+        giver.load_snapshot_chunk(id_, 0)
+
+
+@pytest.mark.parametrize("index", [-1, 3, 2**32 - 1])
+def test_a_chunk_that_there_is_not_is_not_found(tmp_path, index):
+    files = SnapshotFiles(tmp_path)
+    write(files, 10)
+    giver = connection(files)
+    ((id_, _),) = giver.list_snapshots()
+    for wrong in (id_, bytes(32), b""):
+        with pytest.raises(Invalid) as error:
+            giver.load_snapshot_chunk(wrong, index if wrong == id_ else 0)
+        assert error.value.reason == Reason.NOT_FOUND
+
+
+def test_a_snapshot_removed_meanwhile_is_not_found(tmp_path):
+    files = SnapshotFiles(tmp_path)
+    write(files, 10, [b"x"])
+    giver = connection(files)
+    ((id_, _),) = giver.list_snapshots()
+    for height in (20, 30):
+        write(files, height, [b"y"])
+    with pytest.raises(Invalid) as error:
+        giver.load_snapshot_chunk(id_, 0)
+    assert error.value.reason == Reason.NOT_FOUND
+
+
+class Stopped(BaseException):
+    """The process is gone."""
+
+
+def test_a_process_that_stops_at_any_step_leaves_the_whole_or_nothing(tmp_path, monkeypatch):
+    """Every call into the system that writing makes is the last one, once before it is done and once after."""
+    step = 0
+    names = ["fsync", "rename"]
+    real = {name: getattr(os, name) for name in names}
+    outcomes = set()
+    for after in (False, True):
+        number = 0
+        while True:
+            place = tmp_path / f"{after}-{number}"
+            write(SnapshotFiles(place), 10)
+            step = 0
+
+            def counted(name, *arguments, at=number, late=after, **named):
+                nonlocal step
+                step += 1
+                if step - 1 == at and not late:
+                    raise Stopped
+                result = real[name](*arguments, **named)
+                if step - 1 == at:
+                    raise Stopped
+                return result
+
+            with monkeypatch.context() as patch:
+                for name in names:
+                    patch.setattr(
+                        snapshot_files.os, name, lambda *a, name=name, **named: counted(name, *a, **named)
+                    )
+                try:
+                    write(SnapshotFiles(place), 20)
+                    done = True
+                except Stopped:
+                    done = False
+            found = SnapshotFiles(place)
+            assert found.heights() in ([10], [20, 10])
+            outcomes.add(tuple(found.heights()))
+            giver = connection(found)
+            for id_, manifest in giver.list_snapshots():
+                count = len(SnapshotManifest.FromString(manifest).chunks)
+                assert [giver.load_snapshot_chunk(id_, index) for index in range(count)] == CHUNKS
+            assert not (place / "unfinished").exists()
+            if done:
+                break
+            number += 1
+        assert number >= 4
+    assert outcomes == {(10,), (20, 10)}
+
+
+def test_what_cannot_be_written_is_given_up(tmp_path, monkeypatch):
+    files = SnapshotFiles(tmp_path)
+    write(files, 10)
+    writing = files.begin(CHAIN, 20)
+    writing.write(CHUNKS[0])
+    writing.abandon()
+    assert files.heights() == [10]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10"]

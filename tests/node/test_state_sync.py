@@ -1,0 +1,395 @@
+"""Beginning with a snapshot among validators of whom some lie: what is tried, in which order, and what it costs."""
+
+import asyncio
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from bridge import machine
+from ledger import snapshot
+from ledger.application import Application
+from ledger.leveldb import LevelKV
+from ledger.limits import SNAPSHOT_CHUNK_BYTES
+from ledger.store import Store
+from node import snapshot_fetch, state_sync
+from node.config import SnapshotConfig
+from node.snapshot_fetch import Failed
+from node.state_sync import StateSync, candidates, clear, install
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import SnapshotManifest
+from proto.chiptrace.v1.node_pb2 import SnapshotListReply, SnapshotOffer, SnapshotReply
+from tests.bridge.offered import Shown, taken, turn_set
+from tests.bridge.two_chains import BridgedChain, Clock, object_event, serial
+from tests.ledger.snapshot_fixture import manifest_of, rewritten
+
+MEMBERS = "abcd"
+
+
+@pytest.fixture(scope="module")
+def chain():
+    """A chain whose snapshots have several chunks, with a change of set before them."""
+    found = BridgedChain("a", Clock())
+    for number in range(60):
+        assert found.operate("ada", object_event("ADD", "commissioning", serial(number), number=number))
+    turn_set(found)
+    for _ in range(4):
+        found.produce()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Chunks of a few kilobytes, and no waiting."""
+    monkeypatch.setattr(snapshot, "SNAPSHOT_CHUNK_BYTES", 4_096)
+    monkeypatch.setattr(state_sync, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot_fetch, "ANSWER_SECONDS", 0.2)
+    assert SNAPSHOT_CHUNK_BYTES > 4_096
+
+
+class Honest:
+    """A peer that gives snapshots of these heights, and counts what it is asked."""
+
+    def __init__(self, chain, *heights, member="honest"):
+        self.chain, self.member = chain, member
+        self.base = 1
+        self.found = {}
+        for height in heights or (chain.height - 2,):
+            stream = b"".join(taken(chain, height)[0])
+            chunks = [stream[at : at + 4_096] for at in range(0, len(stream), 4_096)]
+            manifest = manifest_of(chain.chain_id, height, chunks)
+            self.found[snapshot.manifest_id(chain.chain_id, manifest)] = (height, manifest, chunks)
+        self.asked = []
+        self.busy = 0
+
+    async def list(self):
+        self.asked.append("list")
+        offers = [SnapshotOffer(height=found[0], id=id_) for id_, found in self.found.items()]
+        return SnapshotListReply(offers=offers, height=self.chain.height, base=self.base)
+
+    def shown(self, height):
+        return Shown(self.chain, height)
+
+    async def describe(self, id_):
+        self.asked.append("describe")
+        height, manifest, _ = self.found[id_]
+        shown = self.shown(height)
+        return SnapshotReply(manifest=manifest, last=shown.last, head=shown.head, opening=shown.opening)
+
+    async def pass_boundaries(self, walk, height):
+        self.asked.append("boundaries")
+        walk.pass_boundaries(self.shown(height).boundaries, self.chain.info.time_ms)
+
+    async def load(self, id_, index):
+        self.asked.append(index)
+        self.busy += 1
+        assert self.busy == 1, "one chunk at a time"
+        try:
+            await asyncio.sleep(0)
+            return await self.chunk(self.found[id_][2], index)
+        finally:
+            self.busy -= 1
+
+    async def chunk(self, chunks, index):
+        return chunks[index]
+
+    @property
+    def chunks_asked(self):
+        return [item for item in self.asked if isinstance(item, int)]
+
+
+class Flipper(Honest):
+    async def chunk(self, chunks, index):
+        return chunks[index][:-1] + bytes([chunks[index][-1] ^ 1])
+
+
+class Empty(Honest):
+    async def chunk(self, chunks, index):
+        return b""
+
+
+class Endless(Honest):
+    async def chunk(self, chunks, index):
+        return chunks[index] + bytes(1_000_000)
+
+
+class Mixer(Honest):
+    async def chunk(self, chunks, index):
+        return chunks[index - 1]
+
+
+class Refuser(Honest):
+    async def chunk(self, chunks, index):
+        raise Failed("no")
+
+
+class Staller(Honest):
+    async def chunk(self, chunks, index):
+        await asyncio.sleep(0.05)
+        raise Failed("DEADLINE_EXCEEDED")
+
+
+class Quitter(Honest):
+    """Gives the first chunk, then nothing."""
+
+    async def chunk(self, chunks, index):
+        if len(self.chunks_asked) > 1:
+            raise Failed("gone")
+        return chunks[index]
+
+
+class Forger(Honest):
+    """Its manifest fits its chunks, and they are those of another state."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        forged = {}
+        for height, _, chunks in self.found.values():
+            stream = bytearray(b"".join(chunks))
+            stream[len(stream) * 2 // 3] ^= 1
+            cut = [bytes(stream[at : at + 4_096]) for at in range(0, len(stream), 4_096)]
+            manifest = manifest_of(self.chain.chain_id, height, cut)
+            forged[snapshot.manifest_id(self.chain.chain_id, manifest)] = (height, manifest, cut)
+        self.found = forged
+
+
+class Misdescriber(Honest):
+    """Describes something else: by turns another manifest, no headers, another height, another opening."""
+
+    def __init__(self, *arguments, how=0, **named):
+        super().__init__(*arguments, **named)
+        self.how = how
+
+    async def describe(self, id_):
+        reply = await super().describe(id_)
+        if self.how == 0:
+            reply.manifest = rewritten(reply.manifest, size=5)
+        elif self.how == 1:
+            reply.last.CopyFrom(SignedHeader())
+        elif self.how == 2:
+            reply.head.CopyFrom(self.chain.header(reply_height(reply) + 2))
+        elif self.how == 3:
+            reply.opening.state_root = bytes(32)
+        elif self.how == 4:
+            raise Failed("no")
+        else:
+            reply.manifest = b"\xff" * 100
+        return reply
+
+
+class Boundless(Honest):
+    async def pass_boundaries(self, walk, height):
+        walk.pass_boundaries([self.chain.header(2)] * 3, self.chain.info.time_ms)
+
+
+def reply_height(reply):
+    return SnapshotManifest.FromString(reply.manifest).height
+
+
+@pytest.fixture
+def sync(chain, tmp_path, run, monkeypatch):
+    """Runs a state sync among these peers; the store made, or None."""
+
+    def synced(*peers, checkpoint=None):
+        monkeypatch.setattr(state_sync, "now_ms", lambda: chain.info.time_ms)
+        snapshots = SnapshotConfig()
+        if checkpoint is not None:
+            snapshots = SnapshotConfig(checkpoint_height=checkpoint[0], checkpoint_hash=checkpoint[1].hex())
+        config = SimpleNamespace(peers=tuple(peers), data_dir=tmp_path, snapshots=snapshots)
+
+        async def work():
+            attempt = StateSync(config, chain.genesis, (), chain.chain_id, machine.side_tables())
+
+            async def reached():
+                return list(peers)
+
+            attempt._reach = reached
+            return await attempt.run()
+
+        return run(work())
+
+    return synced
+
+
+def check(chain, directory, tmp_path):
+    """What was made is the chain, and goes on with it."""
+    install(tmp_path, directory)
+    kv = LevelKV(tmp_path / "chain")
+    try:
+        app = Application(kv, chain.operations, chain.changes)
+        height = app.info().height
+        assert app.store.base == height
+        for number in range(height + 1, chain.height + 1):
+            data = chain.app.store.block(number)
+            app.commit(data, app.finalize_block(data), chain.app.store.certificate(number))
+        assert app.info() == chain.info
+        app.views.close()
+    finally:
+        kv.close()
+    return height
+
+
+# ---- what is tried ------------------------------------------------------------------------------------------
+
+
+def offers(*items, height=100):
+    return SnapshotListReply(offers=[SnapshotOffer(id=i, height=h) for i, h in items], height=height)
+
+
+def test_what_more_than_may_lie_offer_goes_first_the_highest_of_it():
+    a, b, c, d = (SimpleNamespace(member=name) for name in MEMBERS)
+    found = candidates(
+        [
+            (a, offers((b"new", 90), (b"old", 80))),
+            (b, offers((b"new", 90), (b"old", 80))),
+            (c, offers((b"old", 80), (b"lie", 99))),
+            (d, offers((b"other", 90))),
+        ],
+        liars_max=1,
+    )
+    assert [item.id for item in found] == [b"new", b"old", b"lie", b"other"]
+    assert [len(item.peers) for item in found] == [2, 3, 1, 1]
+
+
+def test_one_peer_counts_once_and_offers_nothing_above_what_it_has_decided():
+    a = SimpleNamespace(member="a")
+    many = offers((b"x", 5), (b"x", 5), (b"y", 5), (b"z", 100), (b"w", 101), (b"v", 0), (b"u", 99))
+    found = candidates([(a, many)], 0)
+    assert [(item.id, item.height, len(item.peers)) for item in found] == [(b"u", 99, 1), (b"x", 5, 1)]
+
+
+def test_an_id_at_two_heights_counts_at_one():
+    a, b = SimpleNamespace(member="a"), SimpleNamespace(member="b")
+    (found,) = candidates([(a, offers((b"x", 5))), (b, offers((b"x", 6)))], 0)
+    assert (found.height, found.peers) == (5, [a])
+
+
+# ---- honest peers -------------------------------------------------------------------------------------------
+
+
+def test_an_empty_store_begins_with_the_newest_that_all_offer(chain, sync, tmp_path):
+    heights = (chain.height - 2, chain.height - 3)
+    peers = [Honest(chain, *heights, member=name) for name in MEMBERS]
+    assert check(chain, sync(*peers), tmp_path) == chain.height - 2
+    asked = sorted(index for peer in peers for index in peer.chunks_asked)
+    count = len(next(iter(peers[0].found.values()))[2])
+    assert count > 10
+    assert asked == list(range(count))  # each once
+    assert all(peer.chunks_asked for peer in peers)  # of everyone
+
+
+def test_without_an_offer_it_goes_on_without(chain, sync, tmp_path):
+    peers = [Honest(chain, member=name) for name in MEMBERS]
+    for peer in peers:
+        peer.found = {}
+    assert sync(*peers) is None
+    assert sync() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_peer_is_enough(chain, sync, tmp_path):
+    assert check(chain, sync(Honest(chain)), tmp_path) == chain.height - 2
+
+
+# ---- liars ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Flipper, Empty, Endless, Mixer, Refuser, Staller])
+def test_whoever_sends_no_good_chunk_is_asked_once(chain, sync, tmp_path, kind):
+    liar, honest = kind(chain, member="liar"), Honest(chain)
+    assert check(chain, sync(liar, honest), tmp_path) == chain.height - 2
+    assert len(liar.chunks_asked) == 1
+
+
+def test_who_gives_up_on_the_way_costs_one_more_request(chain, sync, tmp_path):
+    quitter, honest = Quitter(chain, member="quitter"), Honest(chain)
+    assert check(chain, sync(quitter, honest), tmp_path) == chain.height - 2
+    assert len(quitter.chunks_asked) == 2
+
+
+def test_a_snapshot_that_only_liars_offer_is_refused_with_them_and_the_next_is_taken(
+    chain, sync, tmp_path, caplog
+):
+    """Even if they are more than may lie: the hashes tell, not the number."""
+    forgers = [Forger(chain, chain.height - 2, member=name) for name in "xyz"]
+    honest = [Honest(chain, chain.height - 3, member=name) for name in "ab"]
+    assert check(chain, sync(*forgers, *honest), tmp_path) == chain.height - 3
+    assert "refused" in caplog.text
+
+
+def test_with_liars_alone_the_node_goes_on_with_ordinary_sync(chain, sync, tmp_path, caplog):
+    kinds = [Forger, Flipper, Empty, Refuser]
+    peers = [kind(chain, member=kind.__name__) for kind in kinds]
+    assert sync(*peers) is None
+    assert list(tmp_path.iterdir()) == [tmp_path / "snapshots"]
+    assert "fetches every block" in caplog.text
+    for peer in peers[1:]:
+        assert len(peer.chunks_asked) <= state_sync.ROUNDS_MAX
+
+
+@pytest.mark.parametrize("how", range(6))
+def test_who_describes_it_wrongly_is_left_out(chain, sync, tmp_path, how):
+    liar, honest = Misdescriber(chain, how=how, member="liar"), Honest(chain)
+    assert check(chain, sync(liar, honest), tmp_path) == chain.height - 2
+    assert liar.asked.count("describe") == 1
+    assert liar.chunks_asked == []
+
+
+def test_who_shows_wrong_boundaries_is_left_out(chain, sync, tmp_path):
+    assert check(chain, sync(Boundless(chain), Honest(chain)), tmp_path) == chain.height - 2
+
+
+def test_the_checkpoint_of_the_configuration_must_be_in_the_log(chain, sync, tmp_path):
+    right = chain.app.store.log_leaf(3).block_hash
+    assert sync(Honest(chain), checkpoint=(3, bytes(32))) is None
+    assert sync(Honest(chain), checkpoint=(chain.height, right)) is None
+    assert check(chain, sync(Honest(chain), checkpoint=(3, right)), tmp_path) == chain.height - 2
+
+
+def test_too_little_room_is_said_and_nothing_is_written(chain, sync, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(state_sync.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    assert sync(Honest(chain)) is None
+    assert list(tmp_path.iterdir()) == []
+    assert "too little room" in caplog.text
+
+
+def test_any_mixture_with_one_honest_peer_gets_there(chain, sync, tmp_path):
+    random_ = random.Random(5)
+    kinds = [Flipper, Empty, Mixer, Refuser, Quitter, Forger, Misdescriber, Boundless]
+    for _ in range(6):
+        peers = [random_.choice(kinds)(chain, member=str(n)) for n in range(3)] + [Honest(chain)]
+        random_.shuffle(peers)
+        directory = sync(*peers)
+        assert directory is not None
+        clear(tmp_path)
+
+
+# ---- the place of the store -------------------------------------------------------------------------------------
+
+
+def test_a_crash_before_the_rename_leaves_a_store_without_a_chain(chain, sync, tmp_path):
+    made = sync(Honest(chain))
+    (tmp_path / "chain").mkdir()
+    clear(tmp_path)  # as the next start does
+    assert not made.exists()
+    kv = LevelKV(tmp_path / "chain")
+    assert Store(kv).empty
+    kv.close()
+
+
+def test_a_half_loaded_store_is_never_taken_for_one(chain, sync, tmp_path, monkeypatch):
+    """The process dies between two chunks: what is there has no tip, is no chain, and is cleared."""
+    left = []
+    real = snapshot_fetch.Loading.abandon
+
+    async def died(self):
+        self._kv.close()
+        kv = LevelKV(self._directory)
+        left.append(Store(kv).empty)
+        kv.close()
+        await real(self)
+
+    monkeypatch.setattr(snapshot_fetch.Loading, "abandon", died)
+    assert sync(Quitter(chain)) is None
+    assert left == [True] * len(left)
+    assert left
