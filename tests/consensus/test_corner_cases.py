@@ -330,9 +330,8 @@ def test_the_proof_travels_in_the_proposal():
     block = leader.block()
     leader.hear(3, leader.certificate(NOTARIZE, 2, chain.hash_of(block)))
     leader.hear(2, leader.certificate(NULLIFY, 1))
-    leader.hear(
-        2, leader.proposal(2, block, nullified=[1])
-    )  # too late to be voted for, and it brings the body
+    # Too late to be voted for, and it brings the body.
+    leader.hear(3, leader.proposal(2, block, nullified=[1]))
     leader.hear(3, leader.certificate(NULLIFY, 3))
     leader.wait(0)
     [proposal] = leader.proposals(leader.all)
