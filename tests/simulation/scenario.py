@@ -23,6 +23,7 @@ from tests.simulation.actors.nullify_only import NullifyOnly
 from tests.simulation.actors.outdated import Outdated
 from tests.simulation.actors.reconfigurer import Reconfigurer
 from tests.simulation.actors.silent import Silent
+from tests.simulation.actors.skipper import Skipper
 from tests.simulation.actors.supporter import Supporter
 from tests.simulation.actors.swapper import Swapper
 from tests.simulation.actors.twins import Twins
@@ -42,6 +43,7 @@ ACTORS: dict[str, type[Corrupted | Twins]] = {
     "impersonator": Impersonator,
     "reconfigurer": Reconfigurer,
     "invalid_signatures": InvalidSignatures,
+    "skipper": Skipper,
     "supporter": Supporter,
     "withholder": Withholder,
     "whisperer": Whisperer,

@@ -5,17 +5,10 @@ from dataclasses import replace
 import pytest
 
 from consensus import safety
-from tests.simulation import scenario as scenarios
-from tests.simulation.actors.skipper import Skipper
 from tests.simulation.network import Conditions
 from tests.simulation.run import Run, calm
 
 SEEDS = 20
-
-
-@pytest.fixture(autouse=True)
-def known(monkeypatch):
-    monkeypatch.setitem(scenarios.ACTORS, "skipper", Skipper)
 
 
 def violations():
