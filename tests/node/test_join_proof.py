@@ -35,7 +35,6 @@ def info(height=7, validators=OTHERS):
         chain_id=CHAIN,
         name="n",
         height=height,
-        base=0,
         time_ms=NOW_MS,
         parameters=make_parameters(),
         block_hash=b"b" * 32,
@@ -85,7 +84,7 @@ def test_only_a_node_in_step_gives_its_word(own, run, behind, reached, given):
         async def header(_height):
             return StatusReply().head
 
-        host = SimpleNamespace(info=info(), served=None, header=header)
+        host = SimpleNamespace(info=info(), served=None, header=header, base=1)
         peers = SimpleNamespace(
             connected=lambda: frozenset(validator.key for validator in OTHERS.validators[:reached])
         )
