@@ -16,7 +16,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from environment import ROOT, VENV, prepare
@@ -33,35 +36,49 @@ def earlier(path: Path) -> dict[str, dict[str, Any]]:
     return {entry["key"]: entry["outcome"] for entry in entries}
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def outcomes_of(arguments: argparse.Namespace, directory: Path) -> Iterator[Any]:
+    """The tree as it is, then mutant by mutant, each process with a copy of its own."""
     from tests.mutation.hunt import Outcome, copy_tree, digest, hunt  # noqa: PLC0415 (the environment comes first)
     from tests.mutation.mutants import MUTANTS  # noqa: PLC0415 (the environment comes first)
+
+    trees: Queue[Path] = Queue()
+    for number in range(arguments.jobs):
+        trees.put(directory / str(number))
+        copy_tree(directory / str(number))
+    state, known = digest(directory / "0"), earlier(arguments.found)
+
+    def outcome_of(mutant: Any) -> Any:
+        key = f"{state} {arguments.seeds} {mutant}"
+        if key in known and not arguments.only:
+            return Outcome(**known[key])
+        tree = trees.get()
+        outcome = hunt(tree, mutant, arguments.seeds)
+        trees.put(tree)
+        arguments.found.parent.mkdir(parents=True, exist_ok=True)
+        with arguments.found.open("a") as file:
+            file.write(json.dumps({"key": key, "outcome": outcome.entry()}) + "\n")
+        return outcome
 
     chosen = [mutant for mutant in MUTANTS if not arguments.only or mutant.name in arguments.only]
     if arguments.only and len(chosen) != len(arguments.only):
         sys.exit("no such mutant; --list names them")
-    wanted = [None, *chosen] if not arguments.only else chosen
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        if not arguments.only:
+            yield outcome_of(None)
+        yield from pool.map(outcome_of, chosen)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
     outcomes = []
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chiptrace-mutants-") as directory:
-        tree = Path(directory)
-        copy_tree(tree)
-        state, known = digest(tree), earlier(arguments.found)
         print(
             "| mutant | caught by | seeds to catch | seconds | what was seen |\n|---|---|---|---|---|",
             flush=True,
         )
-        for mutant in wanted:
-            key = f"{state} {arguments.seeds} {mutant}"
-            if key in known and not arguments.only:
-                outcome = Outcome(**known[key])
-            else:
-                outcome = hunt(tree, mutant, arguments.seeds)
-                arguments.found.parent.mkdir(parents=True, exist_ok=True)
-                with arguments.found.open("a") as file:
-                    file.write(json.dumps({"key": key, "outcome": outcome.entry()}) + "\n")
+        for outcome in outcomes_of(arguments, Path(directory)):
             print(outcome.row(), flush=True)
-            if mutant is not None:
+            if outcome.name != "nothing removed":
                 outcomes.append(outcome)
             elif outcome.caught_by:
                 sys.exit(f"the tree itself fails: {outcome.shown}")
@@ -87,6 +104,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=SEEDS, help="simulated for each mutant, at most")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at once, each in a copy of its own")
     parser.add_argument("--only", action="append", metavar="NAME", help="this mutant, anew (may be repeated)")
     parser.add_argument("--list", action="store_true", help="name the mutants and what each guard is for")
     parser.add_argument("--found", type=Path, default=FOUND, help="where outcomes are written down")

@@ -80,7 +80,15 @@ def copy_tree(to: Path) -> None:
 def digest(tree: Path) -> str:
     """Of all that decides how a mutant fares: with another tree, earlier outcomes say nothing."""
     value = hashlib.sha256()
-    for name in ("proto", "ledger", "consensus", "tests/simulation", "tests/model", "tests/consensus"):
+    for name in (
+        "proto",
+        "ledger",
+        "consensus",
+        "node",
+        "tests/simulation",
+        "tests/model",
+        "tests/consensus",
+    ):
         for path in sorted((tree / name).rglob("*.py")):
             value.update(path.read_bytes())
     return value.hexdigest()[:16]
