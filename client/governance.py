@@ -36,6 +36,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     MemberRecord,
     Operation,
     Parameters,
+    ProposalRecord,
     Signature,
     ValidatorsRecord,
 )
@@ -177,6 +178,13 @@ def preview(chain: VerifiedChain, proposal: Proposal, approvals: Sequence[Signat
     found = Preview(pinned.height, threshold=parameters.governance_threshold)
     found.approved = sorted({member_of_admin_key(chain, a.key) or "" for a in approvals} - {""})
     newest = chain.record(state.VALIDATORS_KEY, ValidatorsRecord) or ValidatorsRecord()
+    done = chain.record(state.proposal_key(proposal.hash), ProposalRecord)
+    if done is not None:
+        found.refused = f"PROPOSAL_REPEATED: it was carried out at height {done.height}"
+        return found
+    if proposal.content.expires_ms < context.time_ms:
+        found.refused = "PROPOSAL_EXPIRED: its time is over; propose anew"
+        return found
     for number, change in enumerate(proposal.content.changes, start=1):
         try:
             kind = change.WhichOneof("kind")

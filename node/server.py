@@ -327,6 +327,8 @@ async def _run(path: Path) -> int:
         loop.add_signal_handler(number, stopping.set)
     try:
         node = Node(path)
+        early = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, early.set)  # while there is nothing yet that could be replaced
         starting, stop = asyncio.create_task(node.start()), asyncio.create_task(stopping.wait())
         await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():  # it may be loading a snapshot, which leaves nothing behind
@@ -335,6 +337,8 @@ async def _run(path: Path) -> int:
             return 0
         await starting
         loop.add_signal_handler(signal.SIGHUP, node.reread)
+        if early.is_set():
+            node.reread()
     except (ChiptraceError, OSError) as error:
         _LOG.critical("the node cannot start", extra={"cause": str(error)})
         return EXIT_FAILED
@@ -349,6 +353,7 @@ async def _run(path: Path) -> int:
         )
         logging.shutdown()
         os._exit(EXIT_FAILED)  # nothing is flushed or closed: what failed may not be touched again
+    loop.add_signal_handler(signal.SIGHUP, stopping.set)  # nothing is read again any more
     _LOG.info("stopping")
     await node.stop()
     _LOG.info("stopped")

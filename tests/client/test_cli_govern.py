@@ -139,6 +139,7 @@ def test_from_a_file_to_a_changed_chain(chain):
     done = run("submit", "p", *approvals, "--join-proof", prove(chain), "--chain", "a", "--as", "ada")
     assert done["proposal"] == made["proposal"]
     assert [validator.key for validator in chain.info.next_validators.validators][-1] == KEY
+    assert "carried out at height" in run_show_refused("p")
     assert "PROPOSAL_REPEATED" in run(
         "submit", "p", *approvals, "--join-proof", prove(chain), "--chain", "a", "--as", "ada", ok=False
     )
@@ -153,6 +154,13 @@ def test_the_preview_tells_what_the_chain_would_refuse(chain):
     assert (seen["differences"], seen["approved"]) == ([], [])
     text = CliRunner().invoke(APP, ["govern", "show", "p", "--chain", "a"])
     assert text.exit_code == 1
+
+
+def test_the_preview_tells_that_the_time_is_over(chain):
+    propose(*joins(*MEMBERS["a"]))
+    chain.clock.now_ms += 4 * 86_400_000
+    chain.produce()
+    assert "PROPOSAL_EXPIRED" in run_show_refused("p")
 
 
 def test_the_present_state_is_a_change_file_that_changes_nothing(chain):
