@@ -189,12 +189,9 @@ def first_block_time(time_ms: int) -> int:
 
 
 def take(rows_at: Snapshot, height: int, tables: SideTables) -> Iterator[bytes]:
-    """The chunks of the snapshot of a height, in order, out of the rows as they were after it.
-
-    Raises StoreError when a row is damaged.
-    """
+    """The chunks of the snapshot of a height, in order: its stream, cut."""
     pending = bytearray()
-    for item in _records(rows_at, height, tables):
+    for item in stream(rows_at, height, tables):
         pending += item
         while len(pending) >= SNAPSHOT_CHUNK_BYTES:
             yield bytes(pending[:SNAPSHOT_CHUNK_BYTES])
@@ -203,7 +200,11 @@ def take(rows_at: Snapshot, height: int, tables: SideTables) -> Iterator[bytes]:
         yield bytes(pending)
 
 
-def _records(rows_at: Snapshot, height: int, tables: SideTables) -> Iterator[bytes]:
+def stream(rows_at: Snapshot, height: int, tables: SideTables) -> Iterator[bytes]:
+    """The stream of the snapshot of a height, record by record, out of the rows as they were after it.
+
+    Raises StoreError when a row is damaged.
+    """
     last = block.parse_log_leaf(_read(rows_at, rows.log_leaf_row(height)))
     begin_ms, first = first_block_time(last.time_ms), height
     for key, stored in rows_at.iterate(rows.log_leaf_row(1), rows.log_leaf_row(height + 1)):

@@ -5,6 +5,7 @@ else depends on these files: what is damaged is refused when it is read, what ca
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 
 from ledger import snapshot
 from ledger.errors import Invalid
-from ledger.limits import SNAPSHOT_CHUNK_BYTES
+from ledger.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 SNAPSHOTS_KEPT: Final = 2
@@ -64,7 +65,7 @@ class SnapshotFiles:
             ) from error
 
     def begin(self, chain_id: bytes, height: int) -> "SnapshotWriting":
-        """A snapshot to write chunk by chunk. Raises OSError."""
+        """A snapshot to write piece by piece. Raises OSError."""
         return SnapshotWriting(self._directory, chain_id, height)
 
     def drop_old(self) -> None:
@@ -89,6 +90,7 @@ class SnapshotWriting:
         shutil.rmtree(self._place, ignore_errors=True)
         self._place.mkdir()
         self._stream = (self._place / _STREAM).open("xb")
+        self._pending = bytearray()  # less than a chunk
         self._hashes: list[bytes] = []
         self._size = 0
 
@@ -97,14 +99,26 @@ class SnapshotWriting:
         """Bytes written so far."""
         return self._size
 
-    def write(self, chunk: bytes) -> None:
-        """The next chunk."""
+    def write(self, piece: bytes) -> None:
+        """The next piece of the stream, of any length. Raises OSError also when it gets too long to be loaded."""
+        self._pending += piece
+        while len(self._pending) >= SNAPSHOT_CHUNK_BYTES:
+            self._write_chunk(bytes(self._pending[:SNAPSHOT_CHUNK_BYTES]))
+            del self._pending[:SNAPSHOT_CHUNK_BYTES]
+
+    def _write_chunk(self, chunk: bytes) -> None:
+        if len(self._hashes) == SNAPSHOT_CHUNKS_MAX:
+            raise OSError(
+                errno.EFBIG, f"a snapshot of more than {SNAPSHOT_CHUNKS_MAX} chunks is never loaded"
+            )
         self._stream.write(chunk)
         self._hashes.append(snapshot.chunk_hash(self._chain_id, chunk))
         self._size += len(chunk)
 
     def finish(self) -> None:
         """Makes the snapshot whole and durable."""
+        if self._pending:
+            self._write_chunk(bytes(self._pending))
         with self._stream:
             self._stream.flush()
             os.fsync(self._stream.fileno())

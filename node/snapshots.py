@@ -9,19 +9,14 @@ caller one question at a time.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import grpc
 
 from ledger import snapshot
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
-from ledger.limits import (
-    HEADERS_PER_REPLY_MAX,
-    SNAPSHOT_CHUNK_BYTES,
-    SNAPSHOT_CHUNKS_MAX,
-    SNAPSHOTS_OFFERED_MAX,
-)
+from ledger.limits import HEADERS_PER_REPLY_MAX, SNAPSHOTS_OFFERED_MAX
 from ledger.snapshot import SideTables
 from ledger.snapshots import SnapshotConnection
 from node.chain_host import ChainHost, signed_header
@@ -40,6 +35,7 @@ from proto.chiptrace.v1.node_pb2 import (
 )
 
 _LOG: Final = logging.getLogger("chiptrace.snapshots")
+SLICE_SECONDS: Final = 0.01  # of work between two pauses
 Reply = TypeVar("Reply")
 Context = grpc.aio.ServicerContext[Any, Any]
 Caller = Callable[[Context], Awaitable[bytes]]
@@ -80,11 +76,11 @@ class SnapshotTaker:
             return  # the node was that far behind: the next one will be in reach
         began = time.monotonic()
         try:
-            chunks = snapshot.take(view.rows, height, self._tables)
+            pieces = snapshot.stream(view.rows, height, self._tables)
             chain_id = self._host.info.chain_id
             writing = await self._host.background(lambda: self._files.begin(chain_id, height))
             try:
-                while await self._slice(writing, chunks):
+                while await self._slice(writing, pieces):
                     pass
                 await self._host.background(writing.finish)
                 await self._host.background(self._files.drop_old)
@@ -99,20 +95,19 @@ class SnapshotTaker:
         finally:
             self._host.release(view)
 
-    async def _slice(self, writing: SnapshotWriting, chunks: Any) -> bool:
-        """One chunk, and as long a pause; False after the last one."""
+    async def _slice(self, writing: SnapshotWriting, pieces: Iterator[bytes]) -> bool:
+        """A few records, and as long a pause; False after the last one."""
 
-        def one() -> bool:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return False
-            if writing.size >= SNAPSHOT_CHUNK_BYTES * SNAPSHOT_CHUNKS_MAX:
-                raise OSError(f"it has more than {SNAPSHOT_CHUNKS_MAX} chunks; no node would load it")
-            writing.write(chunk)
-            return True
+        def some() -> bool:
+            until = time.monotonic() + SLICE_SECONDS
+            for piece in pieces:
+                writing.write(piece)
+                if time.monotonic() >= until:
+                    return True
+            return False
 
         began = time.monotonic()
-        more = await self._host.background(one)
+        more = await self._host.background(some)
         await asyncio.sleep(time.monotonic() - began)
         return more
 

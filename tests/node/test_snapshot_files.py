@@ -42,6 +42,31 @@ def test_what_was_written_is_listed_and_read_chunk_by_chunk(tmp_path):
     assert [giver.load_snapshot_chunk(id_, index) for index in range(3)] == CHUNKS
 
 
+def test_pieces_of_any_length_make_the_same_chunks(tmp_path):
+    whole = b"".join(CHUNKS)
+    files = SnapshotFiles(tmp_path)
+    for height, size in ((1, 7), (2, 100_000), (3, SNAPSHOT_CHUNK_BYTES), (4, len(whole))):
+        if size == 7:
+            pieces = [whole[:7], whole[7:14], b"", whole[14:]]
+        else:
+            pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        write(files, height, pieces)
+        (manifest,) = (m for m in files.manifests() if SnapshotManifest.FromString(m).height == height)
+        assert list(SnapshotManifest.FromString(manifest).chunks) == [
+            snapshot.chunk_hash(CHAIN, chunk) for chunk in CHUNKS
+        ]
+
+
+def test_a_snapshot_too_long_to_be_loaded_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot_files, "SNAPSHOT_CHUNKS_MAX", 2)
+    writing = SnapshotFiles(tmp_path).begin(CHAIN, 1)
+    writing.write(b"".join(CHUNKS))
+    with pytest.raises(OSError, match="never loaded"):
+        writing.finish()
+    writing.abandon()
+    write(SnapshotFiles(tmp_path), 2, CHUNKS[:2])
+
+
 def test_the_newest_are_kept(tmp_path):
     files = SnapshotFiles(tmp_path)
     for height in (9, 10, 100, 99):
