@@ -1,0 +1,186 @@
+"""The driver's order: what a batch wants recorded is durable, by one fsync, before anything of it leaves; a failed write
+ends the node, and nothing that rests on it was sent."""
+
+import asyncio
+import os
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
+from ledger.errors import InvariantBroken, StoreError
+from node import signer
+from node.driver import Driver
+from node.signer import Signer
+from proto.chiptrace.v1.consensus_pb2 import (
+    NOTARIZE,
+    Certificate,
+    ClockProbe,
+    ClockReply,
+    JournalRecord,
+    PeerMessage,
+    Tip,
+    Vote,
+)
+
+KEY = b"k" * 32
+
+
+class Clock:
+    def now_ms(self):
+        return 1_000
+
+
+class Wire:
+    """Stands for the lines to the validators; `told` is the order of all that happened."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def send(self, to, message, besides=None):
+        self.told.append(("send", to, message))
+
+    def connected(self):
+        return frozenset()
+
+
+def driver_of(own, told, *, voting=True):
+    driver = Driver(SimpleNamespace(), [], own, EngineSettings(), Clock())
+    driver.connect(Wire(told), SimpleNamespace(submit=None))
+    driver._voting = voting
+    return driver
+
+
+def record(view):
+    return JournalRecord(vote=Vote(kind=NOTARIZE, height=1, view=view, block_hash=b"h" * 32))
+
+
+EFFECTS = st.lists(
+    st.one_of(
+        st.lists(st.integers(1, 99), min_size=1, max_size=3).map(
+            lambda views: Persist(tuple(record(view) for view in views))
+        ),
+        st.integers(1, 99).map(lambda view: Send(None, PeerMessage(vote=record(view).vote))),
+        st.just(Send(KEY, PeerMessage(tip=Tip()))),
+        st.just(SetTimer(10**9)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(EFFECTS)
+def test_all_records_of_a_batch_are_durable_by_one_fsync_before_anything_is_sent(tmp_path_factory, effects):
+    directory = tmp_path_factory.mktemp("keys")
+    signer.create(directory)
+    own, told = Signer(directory), []
+    real = os.fsync
+
+    def fsync(handle):
+        real(handle)
+        told.append(("fsync", signer.inspect(directory).position))
+
+    async def scenario():
+        driver = driver_of(own, told)
+        await driver._perform(effects)
+        if driver._timer is not None:
+            driver._timer.cancel()
+
+    os.fsync = fsync
+    try:
+        asyncio.run(scenario())
+    finally:
+        os.fsync = real
+        own.close()
+    wanted = [item for effect in effects if isinstance(effect, Persist) for item in effect.records]
+    assert [kind for kind, *_ in told].count("fsync") == (1 if wanted else 0)
+    if wanted:
+        assert told[0] == ("fsync", signer.inspect(directory).position)
+    again = Signer(directory)
+    assert list(again.take_records()) == wanted
+    again.close()
+    sends = [(effect.to, effect.message) for effect in effects if isinstance(effect, Send)]
+    assert [(to, message) for kind, to, message in (item for item in told if item[0] == "send")] == sends
+
+
+@pytest.mark.parametrize("step", ["write", "fsync"])
+def test_after_a_failed_write_nothing_of_the_batch_is_sent_and_the_error_ends_the_node(
+    tmp_path, monkeypatch, step
+):
+    signer.create(tmp_path)
+    own, told = Signer(tmp_path), []
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    async def scenario():
+        driver = driver_of(own, told)
+        monkeypatch.setattr(os, step, fail)
+        effects = [
+            Send(None, PeerMessage(tip=Tip())),
+            Persist((record(1),)),
+            Send(None, PeerMessage(vote=record(1).vote)),
+        ]
+        await driver._perform(effects)
+
+    with pytest.raises(StoreError, match="No space left"):
+        asyncio.run(scenario())
+    assert told == []
+
+
+def test_a_follower_that_is_about_to_vote_is_our_own_mistake_and_other_records_are_dropped(tmp_path):
+    async def scenario():
+        told = []
+        driver = driver_of(Signer(tmp_path), told, voting=False)
+        await driver._perform([Persist((JournalRecord(certificate=Certificate(height=1)),))])
+        with pytest.raises(InvariantBroken, match="only follows was about to vote"):
+            await driver._perform([Persist((record(1),)), Send(None, PeerMessage(vote=record(1).vote))])
+        assert told == []
+
+    asyncio.run(scenario())
+
+
+def test_an_error_in_any_work_ends_the_run(tmp_path):
+    """A fault report that meets a failed disk, say: whatever the driver has begun, its error is the node's."""
+
+    async def scenario():
+        driver = driver_of(Signer(tmp_path), [])
+
+        async def fails(*_):
+            raise StoreError("the disk failed")
+
+        async def starts():
+            await driver._perform([ReportFault(1, KEY, Vote(), Vote())])
+
+        driver._faults.bring = fails
+        driver._start_engine = starts
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreError, match="the disk failed"):
+                await driver.run()
+
+    asyncio.run(scenario())
+
+
+def test_clocks_are_asked_and_answered_beside_the_engine(tmp_path):
+    async def scenario():
+        told = []
+        driver = driver_of(Signer(tmp_path), told)
+        driver.reached(KEY)
+        (_, to, probe) = told.pop()
+        assert (to, probe.WhichOneof("kind")) == (KEY, "clock_probe")
+        asked = probe.clock_probe.asked_ms
+        await driver.receive(KEY, PeerMessage(clock_probe=ClockProbe(asked_ms=7)))
+        (_, to, answer) = told.pop()
+        assert (to, answer.clock_reply.asked_ms) == (KEY, 7)
+        reply = ClockReply(asked_ms=asked, heard_ms=asked + 90_000, told_ms=asked + 90_000)
+        await driver.receive(KEY, PeerMessage(clock_reply=reply))
+        assert abs(driver.clocks.clock(KEY).offset_ms - 90_000) < 1_000
+        # The engine hears of the line, and of no clock.
+        await driver.receive(KEY, PeerMessage(tip=Tip()))
+        events = await driver._inbox.take(9)
+        assert [type(event).__name__ for event in events] == ["PeerConnected", "Received"]
+        assert events[1] == Received(KEY, PeerMessage(tip=Tip()))
+
+    asyncio.run(scenario())
