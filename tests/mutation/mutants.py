@@ -782,15 +782,22 @@ FETCHED = [
     Mutant(
         "answers are never late",
         "catchup",
-        "            run.late = now_ms >= self._patience.late_at_ms(run.asked_ms)\n",
+        "                run.late = True\n",
         "",
         "a silent peer costs one request",
     ),
     Mutant(
+        "late answers cost nothing",
+        "catchup",
+        "                run.late = True\n                self._patience.failed(peer, now_ms)\n",
+        "                run.late = True\n",
+        "who is slow is asked last",
+    ),
+    Mutant(
         "answers are never given up",
         "catchup",
-        "                run.given_up = True  # should it come after all, it is taken\n",
-        "",
+        "            run.given_up = now_ms >= self._patience.given_up_at_ms(",
+        "            run.given_up = 0 > self._patience.given_up_at_ms(",
         "a peer whose line broke is asked again",
     ),
     Mutant(
