@@ -114,15 +114,15 @@ class Application:
     pool: dict[bytes, None] = field(default_factory=dict)
     _sets: dict[int, ValidatorSet] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._sets = {1: validator_set(self.public, self.genesis, 1)}
+
     def set_at(self, height: int) -> ValidatorSet:
         """In force at `height`, at most two above the newest executed block."""
-        if not self._sets:
-            self._sets = {1: validator_set(self.public, self.genesis, 1)}
         return self._sets[max(start for start in self._sets if start <= height)]
 
     def newest_members(self) -> tuple[int, ...]:
         """The set that was asked for last, in force or about to be."""
-        self.set_at(1)
         newest = self._sets[max(self._sets)]
         return tuple(self.public.index(validator.key) for validator in newest.validators)
 

@@ -36,6 +36,8 @@ class Report:
     healing_views: int  # the most that a height took from there on, beyond those already left
     events: int
     crashes: int
+    torn: int  # ends of signing records that were cut off
+    acknowledged: int  # transactions that a client was told to be final
     accused: int
 
 
@@ -101,6 +103,8 @@ class Run:
             self.healing_views,
             self.world.events,
             sum(replica.crashes for replica in self.honest.values()),
+            sum(replica.disk.torn for replica in self.honest.values()),
+            len(self.oracle.acknowledged),
             len(self.oracle.accused),
         )
 

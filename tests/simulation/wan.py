@@ -25,6 +25,7 @@ LOSS = 0.05
 RETRANSMITTED_AFTER_MS = 250  # TCP: no sooner than 200 ms, and a round trip
 SUBMITTED_EVERY_MS = 300  # on average
 HEARTBEAT_MS = 10_000
+P99_MS_MAX = 1_000
 SIZE = 4
 SILENT = 3
 
