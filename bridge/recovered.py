@@ -10,13 +10,14 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from bridge.light_client import TrustedState, certified
+from consensus.certificate import signers
 from ledger import recovery
 from ledger.block import decode_header, recovery_mark
 from ledger.errors import Invalid
 from ledger.limits import HEADER_AHEAD_MS_MAX
 from ledger.recovery import Opened
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Reason
+from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet
 
 
 def follow_recovery(
@@ -79,3 +80,28 @@ def follow_recovery(
         ),
         opened,
     )
+
+
+def signed_on_both_sides(
+    before: TrustedState, old: SignedHeader, first: SignedHeader, opened: Opened
+) -> tuple[str, ...]:
+    """The members whose validators made two blocks final at the first lost height: `old` by the set that was believed to
+    be lost, and `first` by the recovery's. Their keys differ, for a recovery has fresh ones; their names do not.
+
+    Raises Malformed, or Invalid: BAD_VALIDATORS or BAD_CERTIFICATE where one of them was not made final by its set,
+    NOT_MISBEHAVIOUR where they are no two blocks of that height.
+    """
+    one = certified(before.chain_id, before.validators, old)
+    other = certified(before.chain_id, opened.validators, first)
+    heights = {one.header.height, other.header.height}
+    if heights != {opened.height + 1} or one.block_hash == other.block_hash:
+        raise Invalid(
+            f"these are not two blocks of height {opened.height + 1}: nothing contradicts the recovery",
+            Reason.NOT_MISBEHAVIOUR,
+        )
+    return tuple(sorted(_names(before.validators, old) & _names(opened.validators, first)))
+
+
+def _names(validators: ValidatorSet, signed: SignedHeader) -> set[str]:
+    indexes = signers(signed.certificate, len(validators.validators))
+    return {validators.validators[index].member for index in indexes}

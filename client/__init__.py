@@ -5,6 +5,6 @@ epcis_json, epcis_vocabulary, epcis_findings, epcis_context, epcis_shapes, epcis
 epcis_write, epcis_grants,
 clock, keys, trust, connection, records, verified, locate, audit_report, audit_kinds, audit_keys, audit_entries, audit_recoveries,
 audit_custody, audit_inside, audit_crossing, audit_chains, audit, reasons, submit,
-faults, capture, governance_file, governance, recovery_files, session, console, tree_view, cli_epcis,
+faults, capture, governance_file, governance, recovery_files, recovery_check, session, console, tree_view, cli_epcis,
 cli_parts, cli_govern, cli_recover, cli_audit, cli_chain.
 """

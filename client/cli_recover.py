@@ -1,12 +1,15 @@
 """`chiptrace recover …`, what needs no node of one's own: look at a recovery, sign it offline, fetch one that was."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from client import recovery_files
+from client import recovery_check, recovery_files
+from client import trust as trust_file
+from client.clock import now_ms
 from client.connection import Connection
 from client.console import (
     DEFAULT_TRUST,
@@ -22,14 +25,14 @@ from client.session import open_chain
 from client.tree_view import time_text
 from ledger import codec, recovery
 from ledger.block import decode_header, recovery_mark
-from ledger.errors import Invalid, Malformed
+from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.recovery import Opened
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import HeadersRequest
 
 recover = typer.Typer(
     no_args_is_help=True,
-    help="Continue a chain that lost its quorum for good (docs/recovery.md): status, propose, show, sign, apply, fetch.",
+    help="Continue a chain that lost its quorum for good (docs/recovery.md): status, propose, show, sign, apply, fetch, check.",
 )
 DocumentFile = Annotated[Path, typer.Argument(help="A document, made by `propose`.", metavar="DOCUMENT")]
 ApprovalFiles = Annotated[
@@ -90,13 +93,7 @@ def fetch(
     Example: chiptrace recover fetch --chain chipmaker -o recovery.document
     """
     with open_chain(trust, chain) as session:
-        found = {item.height: item for item in _told_by_node(session.connection, session.trust.chain_id)}
-    if not found:
-        raise Invalid(f"the node shows no recovery of chain {chain}", Reason.NOT_FOUND)
-    chosen = found.get(max(found) if height < 0 else height)
-    if chosen is None:
-        heights = ", ".join(map(str, sorted(found)))
-        raise Invalid(f"chain {chain} was recovered after height {heights}, not {height}", Reason.NOT_FOUND)
+        chosen = _chosen([session.connection], session.trust.chain_id, chain, height)
     if out is not None:
         write_new(out, chosen.document_bytes)
         for number, approval in enumerate(chosen.approvals, start=1):
@@ -119,6 +116,63 @@ def _told_by_node(connection: Connection, chain_id: bytes) -> Iterator[Opened]:
                 raise Malformed("the node sends a recovery that its header does not name; ask another one")
             yield recovery.decode(signed.recovery)
         more = reply.more and height > before
+
+
+@recover.command("check")
+@without_traceback
+def check_command(
+    chain: ChainOption,
+    height: Annotated[
+        int, typer.Option("--height", help="The last height before the recovery; left out: the newest one.")
+    ] = -1,
+    trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every node of a recovered chain what it holds behind the recovery, and name who signed on both sides of a fork.
+
+    Exit 1: the chain is forked. Example: chiptrace recover check --chain chipmaker
+    """
+    known = trust_file.read(trust)
+    place = known.chain(chain)
+    identity = known.identity(place.name)
+    nodes = [Connection(place, identity, only=endpoint) for endpoint in place.endpoints]
+    try:
+        opened = _chosen(nodes, place.chain_id, chain, height)
+        found = recovery_check.check(nodes, place.chain_id, opened, now_ms())
+    finally:
+        for node in nodes:
+            node.close()
+    sides = {side.endpoint: side.state for side in found.sides}
+    if as_json:
+        forked_by = None if found.forked_by is None else list(found.forked_by)
+        print_json(
+            {"document": opened.hash.hex(), "height": opened.height, "nodes": sides, "forked_by": forked_by}
+        )
+    else:
+        OUT.print(f"recovery    {opened.hash.hex()} after height {opened.height}")
+        for endpoint, state in sides.items():
+            OUT.print(f"  {plain(endpoint):<24} {plain(state)}")
+        if found.forked_by is not None:
+            names = ", ".join(found.forked_by) or "no member"
+            OUT.print(
+                f"[red]forked[/]: two blocks of height {opened.height + 1} are final; signed both: {plain(names)}"
+            )
+    raise typer.Exit(0 if found.forked_by is None else 1)
+
+
+def _chosen(nodes: list[Connection], chain_id: bytes, chain: str, height: int) -> Opened:
+    """The recovery that the nodes show, whichever of them does. Raises Invalid(NOT_FOUND)."""
+    found: dict[int, Opened] = {}
+    for node in nodes:
+        with contextlib.suppress(ChiptraceError):
+            found.update({item.height: item for item in _told_by_node(node, chain_id)})
+    if not found:
+        raise Invalid(f"no node shows a recovery of chain {chain}", Reason.NOT_FOUND)
+    chosen = found.get(max(found) if height < 0 else height)
+    if chosen is None:
+        heights = ", ".join(map(str, sorted(found)))
+        raise Invalid(f"chain {chain} was recovered after height {heights}, not {height}", Reason.NOT_FOUND)
+    return chosen
 
 
 # ---- told ----------------------------------------------------------------------------------------------------

@@ -7,14 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.light_client import from_anchor, from_genesis, verify_header
-from bridge.recovered import follow_recovery
+from bridge.recovered import follow_recovery, signed_on_both_sides
+from consensus.certificate import form
+from consensus.messages import signed_vote
 from ledger import codec, hashes
-from ledger.block import decode_header, recovery_mark, validators_hash
+from ledger.block import block_hash, decode_header, recovery_mark, validators_hash
 from ledger.errors import ChiptraceError, Invalid
-from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader, Vote
 from proto.chiptrace.v1.ledger_pb2 import Change, Genesis, Reason, Recovery, RecoveryDocument, ThawClient
 from tests.bridge.recovered import recover
 from tests.bridge.two_chains import HOUR_MS, TRUSTING_MS, World
+from tests.ledger.chain_fixture import seed_of
 from tests.ledger.recovered import approved
 
 WORLD = World("a", "b")
@@ -148,6 +151,59 @@ def test_an_accepted_hash_is_no_licence_for_other_approvals_or_sets():
     signed = other_header(recovery=recovery_mark(A.chain_id, data))
     signed.recovery = data
     refused(Reason.BAD_VALIDATORS, believed(), signed)
+
+
+# ---- when the old set was not lost after all --------------------------------------------------------------------------
+
+
+def old_side(signers=(0, 1, 2), **changed) -> SignedHeader:
+    """What the old set makes final at the first lost height, once it is back."""
+    header = decode_header(FIRST.header)
+    header.recovery = b""
+    header.validators_hash = header.next_validators_hash = validators_hash(A.chain_id, A.genesis_set)
+    for name, value in changed.items():
+        setattr(header, name, value)
+    data = codec.encode(header)
+    this_hash = block_hash(A.chain_id, data)
+    vote = Vote(kind=FINALIZE, height=header.height, view=2, block_hash=this_hash)
+    signed = signed_vote(A.chain_id, vote)
+    signatures = {index: hashes.sign_raw(seed_of(A.members[index], "validator"), signed) for index in signers}
+    certificate = form(FINALIZE, header.height, 2, this_hash, signatures, 4)
+    return SignedHeader(header=data, certificate=certificate)
+
+
+def test_members_that_signed_both_blocks_are_named():
+    few = copy()
+    few.certificate.CopyFrom(certified_by(few.header, (1, 2, 3)))
+    old = old_side()
+    # Whoever follows headers alone believes the old set still: that is the fork.
+    assert verify_header(believed(), old, NOW_MS, None).latest_height == HEIGHT + 1
+    assert signed_on_both_sides(believed(), old, few, OPENED) == ("abe", "amy")
+    assert signed_on_both_sides(believed(), old, FIRST, OPENED) == ("abe", "ada", "amy")
+
+
+def certified_by(header, indexes):
+    whole = A.certify(header)
+    return form(
+        FINALIZE,
+        HEIGHT + 1,
+        1,
+        whole.block_hash,
+        {i: whole.signatures[i] for i in indexes},
+        len(whole.signatures),
+    )
+
+
+def test_nobody_is_accused_by_what_no_quorum_signed():
+    for old, first, reason in (
+        (old_side(signers=(0, 1)), FIRST, Reason.BAD_CERTIFICATE),
+        (FIRST, FIRST, Reason.BAD_VALIDATORS),
+        (old_side(), old_side(), Reason.BAD_VALIDATORS),
+        (old_side(height=HEIGHT + 2), FIRST, Reason.NOT_MISBEHAVIOUR),
+    ):
+        with pytest.raises(ChiptraceError) as caught:
+            signed_on_both_sides(believed(), old, first, OPENED)
+        assert caught.value.reason == reason
 
 
 # ---- the client that another chain keeps -----------------------------------------------------------------------------

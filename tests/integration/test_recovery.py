@@ -62,12 +62,18 @@ def group(tmp_path_factory):
 
 
 def test_without_a_quorum_nothing_is_decided(group):
-    group.parts = [group.commission() for _ in range(3)]
+    group.parts = [group.commission()]
+    # One survivor is away for the last blocks that there will be for long: the other alone holds them.
+    group.stop(LEFT[1])
+    group.grows()
+    group.parts += [group.commission() for _ in range(2)]
     for member in LOST:
         group.processes.kill(group.name(member))
     for member in LOST:
         shutil.rmtree(group.place(member) / "data")
         shutil.rmtree(group.place(member) / "keys")
+    group.start(LEFT[1])
+    until(lambda: group.status(LEFT[1]), 20)
     heights = {}
 
     def still():
@@ -166,6 +172,12 @@ def test_an_audit_says_so_or_says_nothing(group):
         assert REASON in message
         assert "siliconfab" in message
         assert found.json["subject"]["steps"]
+
+
+def test_it_is_one_chain(group):
+    found = group.done("recover", "check", "--chain", CHAIN)
+    assert set(found["nodes"].values()) == {"recovered"}
+    assert (found["document"], found["forked_by"]) == (group.document, None)
 
 
 def test_a_node_without_it_stops_there_and_says_which_it_lacks(group):
