@@ -52,6 +52,13 @@ class ConsensusPortConfig:
     frame_transactions_max: Annotated[int, "Transactions passed on in one frame."] = 200
     frame_delay_ms: Annotated[int, "How long a frame of transactions is filled before it leaves."] = 4
     reconnect_ms_max: Annotated[int, "Longest pause before a lost validator is called again."] = 3_000
+    streams_per_validator: Annotated[
+        int, "1, or 2 where packets get lost: small frames then go twice, over connections of their own."
+    ] = 1
+
+    def __post_init__(self) -> None:
+        if self.streams_per_validator > 2:
+            raise Malformed("streams_per_validator must be 1 or 2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ block sync, which this is never a condition for. A crash leaves the store as it 
 import asyncio
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,10 @@ from ledger.genesis import decode_genesis
 from ledger.snapshot import SideTables
 from ledger.snapshot_load import Anchor
 from node.config import NodeConfig, PeerConfig
-from node.peers import HANDSHAKE_SECONDS, pinned_certificate, pinned_channel
+from node.peer_line import HANDSHAKE_SECONDS, pinned_certificate, pinned_channel
 from node.snapshot_fetch import Failed, Fetching, Loading, Peer
 from node.snapshot_files import sync_directory
-from proto.chiptrace.v1.ledger_pb2 import SnapshotManifest
+from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import SnapshotListReply
 
 _LOG: Final = logging.getLogger("chiptrace.state_sync")
@@ -44,6 +44,8 @@ PATIENCE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 0.5
 STORE: Final = "chain"
 _SIDE: Final = "chain.loading"
+_ANEW: Final = "begin-anew"  # an empty file
+STUCK_SECONDS: Final = 20  # behind the others at one height, before they are asked whether they keep the next
 
 
 @dataclass(slots=True)
@@ -55,8 +57,11 @@ class Candidate:
     peers: list[Peer] = field(default_factory=list)
 
 
-def candidates(offers: Sequence[tuple[Peer, SnapshotListReply]], liars_max: int) -> list[Candidate]:
-    """What to try, in order: what more than may lie offer alike, highest first; then the rest, most offered first.
+def candidates(
+    offers: Sequence[tuple[Peer, SnapshotListReply]], liars_max: int, above: int = 0
+) -> list[Candidate]:
+    """What to try of what lies above a height, in order: what more than may lie offer alike, highest first; then the
+    rest, most offered first.
 
     Pure. One peer counts once for a snapshot, and not for two of one height.
     """
@@ -64,7 +69,7 @@ def candidates(offers: Sequence[tuple[Peer, SnapshotListReply]], liars_max: int)
     for peer, reply in offers:
         heights: set[int] = set()
         for offer in reply.offers:
-            if offer.height in heights or not 0 < offer.height < reply.height:
+            if offer.height in heights or not above < offer.height < reply.height:
                 continue
             heights.add(offer.height)
             candidate = found.setdefault(offer.id, Candidate(offer.id, offer.height))
@@ -93,6 +98,7 @@ class StateSync:
         chain_id: bytes,
         tables: SideTables,
         accepted: Sequence[bytes] = (),
+        above: int = 0,
     ) -> None:
         self._config = config
         self._genesis = genesis
@@ -100,6 +106,7 @@ class StateSync:
         self._chain_id = chain_id
         self._tables = tables
         self._accepted = accepted
+        self._above = above
         self._liars_max = len(config.peers) // 3
         self._loading = config.data_dir / _SIDE
         self._channels: list[grpc.aio.Channel] = []
@@ -113,7 +120,7 @@ class StateSync:
         try:
             for _ in range(ROUNDS_MAX):
                 peers = await self._reach()
-                found = candidates(await self._listed(peers), self._liars_max)
+                found = candidates(await self._listed(peers), self._liars_max, self._above)
                 if not found:
                     return None
                 for candidate in found:
@@ -125,6 +132,16 @@ class StateSync:
         finally:
             await self._close_channels()
             self._thread.shutdown(wait=True)
+
+    async def lost(self, height: int) -> bool:
+        """Whether more than may lie have decided a height, nobody of them keeps its block, and one has a snapshot."""
+        try:
+            found = [reply for _, reply in await self._listed(await self._reach()) if reply.height >= height]
+        finally:
+            await self._close_channels()
+            self._thread.shutdown(wait=False)
+        offered = any(height <= offer.height for reply in found for offer in reply.offers)
+        return len(found) > self._liars_max and offered and all(reply.base > height for reply in found)
 
     # ---- whom to ask ------------------------------------------------------------------------------------
 
@@ -239,15 +256,47 @@ class StateSync:
         return anchor, reply.manifest
 
 
-def install(data_dir: Path, made: Path) -> None:
-    """Puts a whole store in the place of one that holds nothing but the genesis. Both are closed. Raises OSError."""
+def install(data_dir: Path, made: Path, height: int = 0) -> None:
+    """Puts a whole store in the place of one that ends at a height; both are closed. An old one with blocks is kept
+    beside it, under another name: nobody else may have them. Raises OSError."""
     target = data_dir / STORE
+    if height:
+        target.rename(data_dir / f"{STORE}-until-{height}")
     shutil.rmtree(target, ignore_errors=True)
     made.rename(target)
     sync_directory(data_dir)
     # Here, and not before, the node's store is the snapshot's. A crash before leaves an empty one, made anew.
+    (data_dir / _ANEW).unlink(missing_ok=True)
 
 
 def clear(data_dir: Path) -> None:
     """Removes what an earlier start did not finish."""
     shutil.rmtree(data_dir / _SIDE, ignore_errors=True)
+
+
+def is_to_begin_anew(data_dir: Path) -> bool:
+    """Whether this node has found that it can go on only with a snapshot, though its store is not empty."""
+    return (data_dir / _ANEW).exists()
+
+
+async def watch(
+    data_dir: Path, height: Callable[[], int], is_behind: Callable[[], bool], attempt: Callable[[], StateSync]
+) -> None:
+    """For ever; raises Invalid(PRUNED) when the next block is to be had of nobody any more. The next start then begins
+    with a snapshot."""
+    seen, seconds, behind = -1, 0, False
+    while True:
+        await asyncio.sleep(1.0)
+        if height() != seen:
+            seen, seconds, behind = height(), 0, False
+        seconds += 1
+        behind = behind or is_behind()
+        if seconds < STUCK_SECONDS or not behind:
+            continue
+        if await attempt().lost(seen + 1) and height() == seen:
+            (data_dir / _ANEW).touch()
+            raise Invalid(
+                f"no validator keeps block {seen + 1} any more; started again, this node begins with a snapshot",
+                Reason.PRUNED,
+            )
+        seconds, behind = 0, False

@@ -3,14 +3,14 @@
 import asyncio
 from types import SimpleNamespace
 
-from node import peers
+from node import peer_line
 
 
 def test_an_error_nobody_foresaw_is_logged_and_the_line_tried_again(monkeypatch):
-    monkeypatch.setattr(peers, "RECONNECT_MS_MIN", 1)
-    line = object.__new__(peers._Line)
+    monkeypatch.setattr(peer_line, "RECONNECT_MS_MIN", 1)
+    line = object.__new__(peer_line.Line)
     line.peer, line.connected = SimpleNamespace(member="odd"), False
-    line.task, line.called = None, asyncio.Event()
+    line.task, line.second, line.called = None, None, asyncio.Event()
     line._stopped, line._trouble, line._pause_ms_max = False, "", 1
     tries, lost = [], []
 
@@ -20,7 +20,7 @@ def test_an_error_nobody_foresaw_is_logged_and_the_line_tried_again(monkeypatch)
             line.stop()
         raise ValueError("an odd key")
 
-    monkeypatch.setattr(peers, "pinned_certificate", certificate)
+    monkeypatch.setattr(peer_line, "pinned_certificate", certificate)
     line._lost, line._tls = lost.append, None
     asyncio.run(line.run())
     assert len(tries) == 3

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from client.clock import now_ms
 from node import certificates
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
-from node.peers import Outbox, Peers, _Line
+from node.peer_line import TWICE_BYTES_MAX, Line
+from node.peer_outbox import Outbox
+from node.peers import Peers
 from proto.chiptrace.v1 import node_pb2_grpc
-from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Vote
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Tip, Vote
 from proto.chiptrace.v1.node_pb2 import PeerFrame
 
 HELLO = (("chiptrace-chain", "00"), ("chiptrace-state-version", "1"))
@@ -159,10 +161,38 @@ def test_a_validator_that_calls_is_called_back_at_once(consortium, run):
             line = node_a._lines[key("b")]
             await until(lambda: line._trouble)
             line._pause_ms_max, pauses = 600_000, []
-            line._pause = lambda seconds: pauses.append(seconds) or _Line._pause(line, 600)
+            line._pause = lambda seconds: pauses.append(seconds) or Line._pause(line, 600)
             await until(lambda: pauses)
             async with running(consortium.node("b", ["a"])):
                 await until(lambda: node_a.connected() == {key("b")}, 2)
+
+    run(scenario())
+
+
+def test_small_frames_go_over_both_streams_and_one_that_hangs_holds_up_nothing(consortium, run):
+    """The second stream has a connection of its own: what is said comes even while the first is stuck."""
+
+    async def scenario():
+        node_a = consortium.node("a", ["b"], streams_per_validator=2)
+        node_b = consortium.node("b", ["a"])
+        async with running(node_a, node_b):
+            line = node_a._lines[key("b")]
+            await until(lambda: line.connected and line.second.connected)
+            assert node_b._door._streams[key("a")] == 2
+            node_a.send(None, vote(1))
+            await until(lambda: len(node_b.inbox) == 2)
+            assert node_a.reached == [key("b")]
+            large = PeerMessage(vote=Vote(signature=bytes(TWICE_BYTES_MAX)))
+            node_a.send(None, large)
+            node_a.send(None, PeerMessage(tip=Tip()))
+            await until(lambda: len(node_b.inbox) == 4)
+            await asyncio.sleep(0.1)
+            assert [message for _, message in node_b.inbox[2:]] == [large, PeerMessage(tip=Tip())]
+            line.outbox.get = asyncio.Event().wait  # stuck from the next frame on
+            node_a.send(None, vote(2))
+            node_a.send(None, vote(3))
+            await until(lambda: (key("a"), vote(3)) in node_b.inbox)
+            assert line.connected
 
     run(scenario())
 
