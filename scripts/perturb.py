@@ -3,7 +3,7 @@
     --minutes N [--validators V]   generated networks (1, 4 or 7 validators), perturbations drawn one after the other
     --kills N                      so many SIGKILLs of random validators under load
     --once KIND,KIND               these perturbations of tests/perturb/perturbations.py, once each, in one network
-    --wan --heights N              50 ms one way and 5 % loss on every link, one validator silent; how long it takes
+    --wan --heights N [--streams S] 50 ms one way and 5 % loss on every link, one validator silent; how long it takes
 
 What is drawn comes from the seed; when exactly it strikes does not. The last line is one JSON object; exit code 1 when
 something happened that must not.

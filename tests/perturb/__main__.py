@@ -15,13 +15,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int)
     parser.add_argument("--wan", action="store_true")
     parser.add_argument("--heights", type=int, default=1_000)
+    parser.add_argument("--streams", type=int, default=2, help="streams_per_validator in --wan")
     parser.add_argument("--once", metavar="KIND,KIND", help="these perturbations, once each, in one network")
     chosen = parser.parse_args()
     run = runner.Run()
     if chosen.kills:
         runner.kills(run, chosen.kills, chosen.seed, chosen.validators or 4)
     if chosen.wan:
-        runner.wan(run, chosen.heights, chosen.seed)
+        runner.wan(run, chosen.heights, chosen.seed, streams=chosen.streams)
     if chosen.once:
         kinds = [getattr(perturbations, name) for name in chosen.once.split(",")]
         runner.one_network(run, random.Random(chosen.seed), chosen.validators or 4, (), 0, 10.0, kinds)

@@ -41,9 +41,17 @@ class Violation(Exception):
 class Net:
     """One chain, its processes and the proxy between them."""
 
-    def __init__(self, directory: Path, validators: int, *, joining: int = 0, seed: int = 1):
+    def __init__(
+        self,
+        directory: Path,
+        validators: int,
+        *,
+        joining: int = 0,
+        seed: int = 1,
+        heartbeat_ms: int = HEARTBEAT_MS,
+    ):
         self.directory = directory
-        plan = one_chain(validators, joining, HEARTBEAT_MS)
+        plan = one_chain(validators, joining, heartbeat_ms)
         self.layout = testnet_layout.create(directory, None, (), plan)
         self.chain = self.layout.chains[0]
         self.nodes = {node.member: node for node in self.chain.nodes}

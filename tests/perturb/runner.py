@@ -4,6 +4,7 @@ The draws come from a seed; moments do not: two runs with one seed do the same t
 """
 
 import contextlib
+import dataclasses
 import json
 import random
 import shutil
@@ -20,6 +21,7 @@ from tests.perturb.network import IN_STEP_SECONDS, Net, Violation, wait_for
 NETWORK_SECONDS = 150.0  # of perturbations, in one network
 GOES_ON_SECONDS = 20.0
 BETWEEN_SECONDS = (0.0, 3.0)
+WAN_HEARTBEAT_MS = 10_000  # a consortium's, not a test's
 
 
 def say(text):
@@ -59,13 +61,13 @@ class Run:
 
 
 @contextlib.contextmanager
-def network(run, validators, *, seed=1, joining=0, byzantine=(), keep=None):
+def network(run, validators, *, byzantine=(), **more):
     """A network in a temporary directory; kept for a look when something went wrong."""
     home = Path(tempfile.mkdtemp(prefix="chiptrace-perturb-"))
     before = len(run.violations)
     net = None
     try:
-        net = Net(home / "net", validators, joining=joining, seed=seed)
+        net = Net(home / "net", validators, **more)
         if byzantine:
             net.byzantine[net.members[validators - 1]] = list(byzantine)
         yield net
@@ -194,9 +196,10 @@ def kills(run, count, seed, validators=4):
         run.figures["unanswered"] = load.unanswered
 
 
-def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
+def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4, streams=2):
     """Every link far and lossy, one validator silent: heights keep coming, and how long a transaction takes."""
-    with network(run, size, seed=seed) as net:
+    with network(run, size, seed=seed, heartbeat_ms=WAN_HEARTBEAT_MS) as net:
+        net.configure(lambda own: _with_streams(own, streams))
         net.start(*net.members)
         net.in_step(30)
         net.link(net.all_ways(), delay_ms=delay_ms, loss=loss)
@@ -220,6 +223,7 @@ def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
         net.in_step(IN_STEP_SECONDS)
         judge(run, net, load)
         run.figures.update(
+            streams_per_validator=streams,
             wan_heights=load.top - start,
             wan_seconds=round(took),
             transactions=len(times),
@@ -229,6 +233,11 @@ def wan(run, heights, seed, *, delay_ms=50, loss=0.05, size=4):
             max_ms=round(1_000 * times[-1]),
         )
         run.figures.update({f"proxy_{name}": value for name, value in net.tell_proxy({}).items()})
+
+
+def _with_streams(own, streams):
+    port = dataclasses.replace(own.consensus_port, streams_per_validator=streams)
+    return dataclasses.replace(own, consensus_port=port)
 
 
 def _by_view(net, said):
