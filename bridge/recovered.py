@@ -30,12 +30,10 @@ def follow_recovery(
     Raises Malformed, or Invalid: CLIENT_FROZEN, WRONG_CHAIN, BAD_ROOT, RECOVERED (not accepted), BAD_RECOVERY,
     BAD_TIME, BAD_VALIDATORS, BAD_CERTIFICATE.
     """
-    # (1) A header of that chain, with the very recovery that it names.
+    # (1) A header with the very recovery that it names.
     if trusted.frozen:
         raise Invalid("the client is frozen by misbehaviour", Reason.CLIENT_FROZEN)
     header = decode_header(signed.header)
-    if header.chain_id != trusted.chain_id:
-        raise Invalid(f"a header of chain {header.chain_id.hex()} is none of this one's", Reason.WRONG_CHAIN)
     if not signed.recovery or recovery_mark(trusted.chain_id, signed.recovery) != header.recovery:
         raise Invalid("the recovery sent along is not the one that the header names", Reason.BAD_ROOT)
     opened = recovery.decode(signed.recovery)
@@ -64,7 +62,7 @@ def follow_recovery(
         raise Invalid("the header carries another app_hash than the recovery", Reason.BAD_RECOVERY)
     if not trusted.latest_time_ms < header.time_ms <= now_ms + HEADER_AHEAD_MS_MAX:
         raise Invalid(f"time {header.time_ms} of height {header.height} cannot be", Reason.BAD_TIME)
-    # (5) A quorum of exactly the recovery's set certified it, and that set goes on.
+    # (5) It is of that chain, a quorum of exactly the recovery's set certified it, and that set goes on.
     first = certified(trusted.chain_id, opened.validators, signed)
     if header.next_validators_hash != header.validators_hash or signed.next_validators:
         raise Invalid("no other set follows right after a recovery", Reason.BAD_VALIDATORS)

@@ -5,17 +5,20 @@ import itertools
 
 import pytest
 
+from consensus.bodies import check_body
 from consensus.boundaries import Horizon
 from consensus.certificate import form, verify_certificate
 from consensus.messages import signed_vote
 from consensus.patience import Patience
 from consensus.quorum import quorum
-from ledger import hashes
+from ledger import codec, hashes
+from ledger.block import block_hash, recovery_mark
 from ledger.errors import Invalid
 from ledger.limits import VALIDATORS_MAX
+from ledger.merkle import EMPTY_ROOT
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, BoundaryReply, Vote
-from proto.chiptrace.v1.ledger_pb2 import Validator, ValidatorSet
-from tests.bridge.certified import CHAIN, Keys, signed_header
+from proto.chiptrace.v1.ledger_pb2 import Block, Reason, Validator, ValidatorSet
+from tests.bridge.certified import CHAIN, Keys, make_header, signed_header
 
 HEIGHT = 40  # the first lost one
 LOST_BLOCK = b"\x01" * 32  # proposed by the old set, names the old set, never final
@@ -98,6 +101,19 @@ def test_over_all_small_sets_only_fresh_keys_do_no_harm(remembers):
     assert "the lost block is notarized" in seen
     assert ("two blocks are notarized in one view" in seen) is not remembers
     assert VALIDATORS_MAX >= 13
+
+
+@pytest.mark.parametrize("carried", [b"", b"\x08" * 40, b"\x07" * 39])
+def test_a_body_whose_recovery_is_not_the_headers_is_another_body(carried):
+    """A peer that hands out a certified block cannot leave the recovery away, nor its approvals."""
+    whole = b"\x07" * 40
+    header = make_header(HEIGHT, NEW, recovery=recovery_mark(CHAIN, whole), transactions_root=EMPTY_ROOT)
+    this_hash = block_hash(CHAIN, header)
+    good = codec.encode(Block(header=header, recovery=whole))
+    assert check_body(CHAIN, good, this_hash).height == HEIGHT
+    with pytest.raises(Invalid) as caught:
+        check_body(CHAIN, codec.encode(Block(header=header, recovery=carried)), this_hash)
+    assert caught.value.reason == Reason.BAD_ROOT
 
 
 # ---- a node that is behind ------------------------------------------------------------------------------------------

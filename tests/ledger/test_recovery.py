@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import block, codec, hashes, recovery, state
+from ledger import block, codec, hashes, recovery, rows, state
 from ledger.application import Application
 from ledger.block import recovery_mark
-from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed
+from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, StoreError
 from ledger.genesis import VALIDATORS_MIN
 from ledger.hashes import Purpose
 from ledger.limits import RECOVERY_BYTES_MAX, VALIDATORS_MAX
@@ -384,6 +384,19 @@ def test_transactions_go_into_the_same_block(chain):
     results = chain.produce([chain.transaction("ada", chain.govern(change))])
     assert results[0].ok
     assert chain.record(state.RECOVERIES_KEY, RecoveriesRecord).heights == [3]
+
+
+@pytest.mark.parametrize("approvers", [None, MEMBERS[:3]], ids=["gone", "other approvals"])
+def test_a_store_whose_last_block_lost_its_recovery_does_not_open(chain, approvers):
+    document = document_for(chain)
+    apply(chain, approved(chain, document))
+    chain.produce()
+    content = Block.FromString(chain.app.store.block(4))
+    content.recovery = b"" if approvers is None else approved(chain, document, approvers)
+    row = rows.block_row(4)
+    chain.kv.write([rows.sealed(row, codec.encode(content))])
+    with pytest.raises(StoreError):
+        chain.restart()
 
 
 # ---- the set ---------------------------------------------------------------------------------------------------
