@@ -37,7 +37,7 @@ from node.chain_host import ChainHost
 from node.config import NodeConfig, read
 from node.driver import Driver
 from node.machine_checks import MachineChecks
-from node.node_status import NodeStatus
+from node.node_status import HEIGHTS_BEHIND_MAX, NodeStatus
 from node.peers import Peers
 from node.pool import Pool
 from node.recovery import RecoveryWatch
@@ -168,18 +168,22 @@ class Node:
         """The store; an empty one begins with a snapshot of the others, where there is one."""
         config = self._config
         state_sync.clear(config.data_dir)
+        anew = state_sync.is_to_begin_anew(config.data_dir)
         info = await self._host.start(self._genesis)
-        if info.height or not config.peers or not config.snapshots.begin_with:
+        if (info.height and not anew) or not config.peers or not config.snapshots.begin_with:
             return info
-        accepted = [decode_recovery(data).hash for data in self._recoveries]
-        tables, hello = machine.side_tables(), _hello(info.chain_id)
-        made = await StateSync(config, self._genesis, hello, info.chain_id, tables, accepted).run()
+        made = await self._state_sync(info.chain_id, info.height).run()
         if made is None:
             return info
         await self._host.stop()
-        state_sync.install(config.data_dir, made)
+        state_sync.install(config.data_dir, made, info.height)
         self._host = self._new_host()
         return await self._host.start(self._genesis)
+
+    def _state_sync(self, chain_id: bytes, above: int = 0) -> StateSync:
+        accepted = [decode_recovery(data).hash for data in self._recoveries]
+        tables, hello = machine.side_tables(), _hello(chain_id)
+        return StateSync(self._config, self._genesis, hello, chain_id, tables, accepted, above)
 
     def _give_snapshots(self, chain_id: bytes) -> None:
         """Take them and serve them, on the consensus port."""
@@ -191,6 +195,14 @@ class Node:
         if every:
             taker = SnapshotTaker(self._host, files, tables, every, self._driver.height_above)
             self._run("snapshots", taker.run())
+        if self._config.peers and self._config.snapshots.begin_with:
+            watch = state_sync.watch(
+                self._config.data_dir,
+                lambda: self._host.info.height,
+                lambda: self._driver.started and self._driver.engine.behind > HEIGHTS_BEHIND_MAX,
+                lambda: self._state_sync(chain_id),
+            )
+            self._run("state-sync", watch)
 
     async def _open_client_port(self, status: NodeStatus) -> None:
         clients = self._config.clients

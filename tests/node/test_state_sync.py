@@ -9,13 +9,14 @@ import pytest
 from bridge import machine
 from ledger import snapshot
 from ledger.application import Application
+from ledger.errors import Invalid
 from ledger.leveldb import LevelKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES
 from ledger.store import Store
 from node import snapshot_fetch, state_sync
 from node.config import SnapshotConfig
 from node.snapshot_fetch import Failed
-from node.state_sync import StateSync, candidates, clear, install
+from node.state_sync import StateSync, candidates, clear, install, is_to_begin_anew
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import SnapshotListReply, SnapshotOffer, SnapshotReply
@@ -393,3 +394,102 @@ def test_a_half_loaded_store_is_never_taken_for_one(chain, sync, tmp_path, monke
     assert sync(Quitter(chain)) is None
     assert left == [True] * len(left)
     assert left
+
+
+# ---- behind what anyone keeps -------------------------------------------------------------------------------------
+
+
+def lost(chain, tmp_path, run, *peers, height):
+    config = SimpleNamespace(peers=peers, data_dir=tmp_path, snapshots=SnapshotConfig())
+    attempt = StateSync(config, chain.genesis, (), chain.chain_id, machine.side_tables())
+
+    async def reached():
+        return list(peers)
+
+    attempt._reach = reached
+    return run(attempt.lost(height))
+
+
+def test_a_height_is_lost_when_nobody_who_decided_it_keeps_it_and_a_snapshot_is_offered(chain, tmp_path, run):
+    def peers(*bases):
+        found = [Honest(chain, member=str(base)) for base in bases]
+        for peer, base in zip(found, bases, strict=True):
+            peer.base = base
+        return found
+
+    assert lost(chain, tmp_path, run, *peers(50, 50, 60), height=40)
+    assert not lost(chain, tmp_path, run, *peers(50, 50, 40), height=40)  # one keeps it
+    assert not lost(chain, tmp_path, run, *peers(50), *[silent(chain)] * 2, height=40)  # one may lie
+    assert not lost(chain, tmp_path, run, *peers(99, 99, 99), height=chain.height + 1)  # not decided yet
+    without = peers(50, 50, 60)
+    for peer in without:
+        peer.found = {}
+    assert not lost(chain, tmp_path, run, *without, height=40)  # nothing to begin with
+
+
+def silent(chain):
+    found = Honest(chain)
+
+    async def nothing():
+        raise Failed("no")
+
+    found.list = nothing
+    return found
+
+
+def watched(tmp_path, run, monkeypatch, heights, *, behind=True, gone=True):
+    """Runs the watch over these heights, one a second; whether it has found that the node must begin anew."""
+    monkeypatch.setattr(state_sync, "STUCK_SECONDS", 5)
+    left, real = list(heights), asyncio.sleep
+
+    async def second(_):
+        left.pop(0)
+        if not left:
+            raise asyncio.CancelledError
+        await real(0)
+
+    class Attempt:
+        async def lost(self, height):
+            assert height == left[0] + 1
+            return gone
+
+    async def work():
+        monkeypatch.setattr(state_sync.asyncio, "sleep", second)
+        try:
+            await state_sync.watch(tmp_path, lambda: left[0], lambda: behind, Attempt)
+        except asyncio.CancelledError:
+            return False
+        finally:
+            monkeypatch.setattr(state_sync.asyncio, "sleep", real)
+
+    try:
+        return run(work())
+    except Invalid:
+        return True
+
+
+def test_a_node_that_stands_still_behind_what_is_kept_says_so_and_begins_anew(tmp_path, run, monkeypatch):
+    assert not watched(tmp_path, run, monkeypatch, range(30))
+    assert not watched(tmp_path, run, monkeypatch, [7] * 30, behind=False)
+    assert not watched(tmp_path, run, monkeypatch, [7] * 30, gone=False)
+    assert not is_to_begin_anew(tmp_path)
+    assert watched(tmp_path, run, monkeypatch, [7] * 30)
+    assert is_to_begin_anew(tmp_path)
+
+
+def test_an_old_store_stays_beside_the_new_one(chain, sync, tmp_path):
+    (tmp_path / "chain").mkdir()
+    (tmp_path / "chain" / "old").touch()
+    (tmp_path / "begin-anew").touch()
+    install(tmp_path, sync(Honest(chain)), 17)
+    assert (tmp_path / "chain-until-17" / "old").exists()
+    assert not is_to_begin_anew(tmp_path)
+    kv = LevelKV(tmp_path / "chain")
+    assert Store(kv).tip.height == chain.height - 2
+    kv.close()
+
+
+def test_only_what_lies_above_the_own_store_is_of_use():
+    a = SimpleNamespace(member="a")
+    found = candidates([(a, offers((b"x", 5), (b"y", 6)))], 0, above=5)
+    assert [item.id for item in found] == [b"y"]
