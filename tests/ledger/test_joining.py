@@ -22,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 from tests.ledger.chain_fixture import Chain, key_of, make_genesis, seed_of
 from tests.ledger.rules_world import World, refused
+from tests.ledger.snapshot_fixture import Taken
 
 SEED = b"j" * 32
 KEY = hashes.public_key(SEED)
@@ -271,6 +272,23 @@ def test_a_chain_takes_the_proof_of_any_recent_height_and_keeps_its_word_after_a
     chain.restart()
     assert chain.submit("bob", operation).ok
     assert len(chain.info.next_validators.validators) == 5
+
+
+def test_a_node_that_began_with_a_snapshot_judges_proofs_from_before_it_like_the_others():
+    chain = Chain()
+    for _ in range(6):
+        chain.produce()
+    follower = Taken(chain).follower()
+    assert follower.app.store.base > 2
+    operation = chain.govern(put_key(KEY), validators(*MEMBERS))
+    operation.govern.join_proofs.append(chain.join_proof(SEED, 2))
+    wrong = chain.govern(put_key(hashes.public_key(b"w" * 32)))
+    wrong.govern.join_proofs.append(chain.join_proof(b"w" * 32, 3))
+    block = chain.propose([chain.transaction("ada", operation), chain.transaction("bob", wrong)])
+    results = chain.decide(block)
+    assert [result.reason for result in results] == [0, Reason.JOIN_PROOF_UNUSED]
+    assert follower.decide(block) == results
+    assert follower.info.app_hash == chain.info.app_hash
 
 
 def test_any_random_damage_to_a_proof_is_refused_and_leaves_the_state_alone():
