@@ -335,6 +335,13 @@ BELIEVED = [
         "also its transactions and their signatures are",
     ),
     Mutant(
+        "a recovery that the header does not name",
+        "bodies",
+        "    if recovery_mark(chain_id, block.recovery) != header.recovery:",
+        "    if block is None:",
+        "also a block's recovery is what its header commits to",
+    ),
+    Mutant(
         "verdicts nobody asked for",
         "height",
         "        body = self._judging.pop(block_hash, None)\n"
@@ -927,6 +934,20 @@ FETCHED = [
         "    if header.next_validators_hash != named or named == current:",
         "    if named == current:",
         "each step leads to the set that was decided",
+    ),
+    Mutant(
+        "a next set that cannot be in force there",
+        "boundaries",
+        "    if following.in_force_from != header.height + 1 or not 1 <= len(following.validators) <= VALIDATORS_MAX:",
+        "    if not 1 <= len(following.validators) <= VALIDATORS_MAX:",
+        "a step leads to the height above it",
+    ),
+    Mutant(
+        "the end of a chain certified by nobody",
+        "boundaries",
+        "        header = check_final(self._chain_id, self._validators, boundary, self._verify)\n        self._target",
+        "        header = decode_header(boundary.header)\n        self._target",
+        "also the last header before a recovery is proven",
     ),
     Mutant(
         "walks nobody asked for",
