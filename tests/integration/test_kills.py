@@ -17,70 +17,26 @@ import grpc
 import pytest
 
 from client.clock import now_ms
-from client.connection import Connection, NoAnswer
+from client.connection import Connection
 from ledger import codec, state
 from ledger.block import parse_log_leaf
-from ledger.errors import ChiptraceError
 from ledger.limits import LOG_LEAVES_MAX
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import Operation, PartRecord, PartStatus
 from proto.chiptrace.v1.node_pb2 import LogLeavesRequest, TransactionRequest
 from tests.integration.testbed import ROOT, commissioning, serial
 from tests.node.network import until
+from tests.perturb.load import Load
 
 pytestmark = pytest.mark.processes
 CHAIN, MEMBER = "chipmaker", "siliconfab"
 SEED = 20260301
-WRITERS = 2
-PAUSE_SECONDS = 0.02
-
-
-class Load:
-    """Members who submit one event after the other, until told to stop; everything that was acknowledged."""
-
-    def __init__(self, bed):
-        self.bed = bed
-        self.acknowledged = {}  # transaction id -> height
-        self.unanswered = []
-        self.troubles = []
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(WRITERS)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(60)
-            assert not thread.is_alive()
-
-    def _write(self):
-        with self.bed.open(CHAIN, MEMBER) as session:
-            submitter = session.submitter()
-            while not self._stopping.is_set():
-                try:
-                    recorded = submitter.submit([commissioning(serial("9521001"))], os.urandom(16))
-                    self.acknowledged[recorded.transaction] = recorded.height
-                except NoAnswer as error:  # its bytes stay in the outbox
-                    self.unanswered.append(error)
-                except ChiptraceError as error:
-                    self.troubles.append(error)
-                time.sleep(PAUSE_SECONDS)
-
-    def goes_on(self, count=10, seconds=30):
-        """Waits until so many more are acknowledged; how long that took."""
-        began, before = time.monotonic(), len(self.acknowledged)
-        until(lambda: len(self.acknowledged) >= before + count, seconds)
-        return time.monotonic() - began
 
 
 @pytest.fixture
 def load(bed):
     bed.in_step(CHAIN)
-    with Load(bed) as found:
+    with Load(lambda: bed.open(CHAIN, MEMBER), bed.seed(CHAIN, MEMBER), as_members_do_only=True) as found:
         found.goes_on()
         yield found
     assert not found.troubles
@@ -91,16 +47,15 @@ def whole(bed, load):
     """Every node is in step, has every acknowledged transaction at the height that was told, and the same blocks."""
     until(lambda: len(bed.processes.running()) == 9, 5)
     bed.in_step(CHAIN)
-    until(
-        lambda: all(s and s.height >= max(load.acknowledged.values()) for s in bed.nodes(CHAIN).values()), 20
-    )
+    until(lambda: all(s and s.height >= load.top for s in bed.nodes(CHAIN).values()), 20)
     with bed.open(CHAIN, MEMBER) as session:
         chains = []
         for endpoint in session.trust.endpoints:
             connection = Connection(session.trust, session.identity, only=endpoint)
             stub = connection.stub(endpoint)
-            for transaction, height in load.acknowledged.items():
-                assert stub.GetTransaction(TransactionRequest(id=transaction), timeout=10).height == height
+            for transaction, said in load.acknowledged.items():
+                found = stub.GetTransaction(TransactionRequest(id=transaction), timeout=10)
+                assert found.height == said.height
             chains.append(leaves(stub, min(s.height for s in bed.nodes(CHAIN).values())))
             connection.close()
     common = min(map(len, chains))

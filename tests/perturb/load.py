@@ -37,7 +37,9 @@ class Acknowledged:
 class Load:
     """Members who submit one event after the other, until told to stop. `open_session()` opens a client session."""
 
-    def __init__(self, open_session, seed_key, *, writers=2, pause=PAUSE_SECONDS, never=()):
+    def __init__(
+        self, open_session, seed_key, *, writers=2, pause=PAUSE_SECONDS, never=(), as_members_do_only=False
+    ):
         self.acknowledged: dict[bytes, Acknowledged] = {}
         self.unanswered = 0
         self.troubles: list[str] = []
@@ -46,7 +48,7 @@ class Load:
         self._pause = pause
         self._never = set(never)  # endpoints that nobody submits to
         self._stopping = threading.Event()
-        ways = [self._as_members_do, self._node_by_node]
+        ways = [self._as_members_do, self._as_members_do if as_members_do_only else self._node_by_node]
         self._threads = [threading.Thread(target=ways[n % 2], args=(n,), daemon=True) for n in range(writers)]
 
     def __enter__(self):
