@@ -175,6 +175,8 @@ def _troubles(reply: StatusReply | str) -> Iterator[str]:
         yield f"does not vote: {reply.not_voting}"
     if reply.not_admitting:
         yield reply.not_admitting
+    if reply.recovery_lacked:
+        yield f"stands before the recovery {reply.recovery_lacked.hex()}, which it was not given (docs/recovery.md)"
     for peer in reply.peers:
         if not peer.connected:
             yield f"no line to {peer.member}"
@@ -191,6 +193,7 @@ def _node_json(name: str, endpoint: str, reply: StatusReply | str) -> dict[str, 
         "index": reply.index,
         "not_voting": reply.not_voting,
         "not_admitting": reply.not_admitting,
+        "recovery_lacked": reply.recovery_lacked.hex(),
         "clock_offset_ms": reply.clock_offset_ms if reply.clock_known else None,
         "validators": [_peer_json(peer) for peer in reply.peers],
     }

@@ -16,6 +16,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
     RecoveriesRecord,
     RecoveryRecord,
+    Signature,
 )
 from tests.bridge.recovered import prepare, recover
 from tests.bridge.two_chains import World
@@ -128,6 +129,12 @@ def test_approvals_count_by_the_keys_of_that_height(world):
     assert [f.code for f in audited(world, part, [opened]).findings] == ["RECOVERED"]
     old_key = dataclasses.replace(opened, approvals=recovered_by(world["a"], opened, "ada").approvals)
     assert approvers(view, Vouching(view), old_key) == []
+    # Nor does a good key say anything about a document that it did not sign.
+    other = recovered_by(world["a"], opened, "abe", "amy").approvals
+    swapped = [
+        Signature(key=one.key, signature=two.signature) for one, two in zip(other, other[::-1], strict=True)
+    ]
+    assert approvers(view, Vouching(view), dataclasses.replace(opened, approvals=tuple(swapped))) == []
 
 
 def recovered_by(chain, opened, *members):

@@ -218,6 +218,21 @@ def test_chain():
     assert independent.encode("JoinProof", plain).hex() == joining["proof"]
 
 
+def test_recovery():
+    vector = vectors("chain")["recovery"]
+    chain = bytes.fromhex(vectors("chain")["chain_id"])
+    document = independent.encode("RecoveryDocument", vector["fields"])
+    assert independent.tagged("recovery", chain, document).hex() == vector["document"]
+    approvals = []
+    for seed in vector["seeds"]:
+        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
+        signature = private.sign(independent.tag("recovery", chain) + document)
+        approvals.append({"key": private.public_key().public_bytes_raw().hex(), "signature": signature.hex()})
+    whole = independent.encode("Recovery", {"document": document.hex(), "approvals": approvals})
+    assert whole.hex() == vector["bytes"]
+    assert independent.tagged("recovery-mark", chain, whole).hex() == vector["mark"]
+
+
 def test_subjects():
     vector = vectors("subjects")
     chain = bytes.fromhex(vector["chain_id"])
