@@ -150,13 +150,13 @@ class Node:
         if message.HasField("block_request") and not message.block_request.block_hash:
             ledger = self.ledger
             reply = decided_blocks(message.block_request, ledger.height, lambda h: ledger.blocks[h - 1])
-            self.cluster.send(self.index, chain.key(sender), PeerMessage(block_reply=reply))
+            self.cluster.send(self.index, self.cluster.nodes[sender].key, PeerMessage(block_reply=reply))
             return
         if message.HasField("boundary_request"):
             reply = self.ledger.boundaries(message.boundary_request.from_height)
-            self.cluster.send(self.index, chain.key(sender), PeerMessage(boundary_reply=reply))
+            self.cluster.send(self.index, self.cluster.nodes[sender].key, PeerMessage(boundary_reply=reply))
             return
-        self.give(Received(chain.key(sender), message))
+        self.give(Received(self.cluster.nodes[sender].key, message))
 
 
 class Cluster:

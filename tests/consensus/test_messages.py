@@ -8,9 +8,12 @@ from ledger.errors import Malformed
 from proto.chiptrace.v1.consensus_pb2 import (
     BlockReply,
     BlockRequest,
+    BoundaryReply,
+    BoundaryRequest,
     Certificate,
     PeerMessage,
     Proposal,
+    SignedHeader,
     Tip,
     TransactionFrame,
     Vote,
@@ -89,6 +92,11 @@ def lawful():
     yield PeerMessage(block_request=BlockRequest(block_hash=HASH))
     yield PeerMessage(block_request=BlockRequest(from_height=1, to_height=9))
     yield PeerMessage(block_reply=BlockReply(block_hash=HASH))
+    final = node.certificate(FINALIZE, 3, HASH)
+    yield PeerMessage(block_reply=BlockReply(from_height=7))
+    yield PeerMessage(block_reply=BlockReply(blocks=[b""] * 64, earlier=[final] * 63, finalization=final))
+    yield PeerMessage(boundary_request=BoundaryRequest(from_height=1))
+    yield PeerMessage(boundary_reply=BoundaryReply(headers=[SignedHeader(certificate=final)] * 64))
     yield PeerMessage(transactions=TransactionFrame())
 
 
@@ -105,6 +113,7 @@ def bend(proposal, how):
 
 
 NODE = Lone(0, height=4)
+FINAL = NODE.certificate(FINALIZE, 1, HASH)
 REPROPOSAL = NODE.proposal(5, NODE.block(), from_view=2, nullified=[3, 4])
 BENT = {
     "vote of another view": lambda p: setattr(p.vote, "view", 4),
@@ -163,7 +172,21 @@ def test_a_flood_of_nullifications_is_refused_by_their_number():
         PeerMessage(block_reply=BlockReply(block_hash=HASH[1:])),
         PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[bytes(4_194_305)])),
         PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[b"", b""])),
+        PeerMessage(block_reply=BlockReply(block_hash=HASH, blocks=[b""], earlier=[FINAL])),
         PeerMessage(block_reply=BlockReply(finalization=NODE.certificate(NULLIFY, 3))),
+        PeerMessage(block_reply=BlockReply(blocks=[b""] * 65, earlier=[FINAL] * 64, finalization=FINAL)),
+        PeerMessage(
+            block_reply=BlockReply(blocks=[bytes(2_097_153)] * 2, earlier=[FINAL], finalization=FINAL)
+        ),
+        PeerMessage(block_reply=BlockReply(blocks=[b"", b""], finalization=FINAL)),
+        PeerMessage(block_reply=BlockReply(blocks=[b""], earlier=[FINAL], finalization=FINAL)),
+        PeerMessage(
+            block_reply=BlockReply(
+                blocks=[b""] * 2, earlier=[NODE.certificate(NULLIFY, 3)], finalization=FINAL
+            )
+        ),
+        PeerMessage(boundary_reply=BoundaryReply(headers=[SignedHeader(certificate=FINAL)] * 65)),
+        PeerMessage(boundary_reply=BoundaryReply(headers=[SignedHeader()])),
     ],
 )
 def test_messages_out_of_shape(message):
