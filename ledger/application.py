@@ -6,6 +6,7 @@
     process_proposal                  whether another's block may be voted for; changes nothing
     finalize_block, commit            a decided block: execute, then make durable
     prove, headers_above              what may be believed without trusting this node
+    list_, load_, offer_, apply_snapshot...    snapshots.py: a connection of its own, beside or before a chain
 
 Only decided blocks are executed. The header of height h + 1 carries the app_hash after height h. Nothing here
 knows of votes: a certificate is bytes stored beside its block.

@@ -60,10 +60,10 @@ def taken():
     return Taken(random_chain(7))
 
 
-def refused(taken, stream=None, kv=None):
+def refused(taken, stream=None, why=""):
     """The stream is refused, and what was written is no chain."""
-    kv = MemoryKV() if kv is None else kv
-    with pytest.raises((Invalid, Malformed)):
+    kv = MemoryKV()
+    with pytest.raises((Invalid, Malformed), match=why or None):
         taken.load(kv, stream)
     assert Store(kv).empty
 
@@ -309,7 +309,8 @@ def test_chunks_must_be_the_manifests_and_come_in_order(taken, monkeypatch):
         whole.apply(index, chunk)
     assert whole.done
     for index, chunk in ((1, chunks[1]), (0, chunks[1]), (0, chunks[0] + b"x"), (0, b""), (len(chunks), b"")):
-        with pytest.raises(Invalid):
+        why = "is next" if index else "not the one that the manifest lists"
+        with pytest.raises(Invalid, match=why):
             loader().apply(index, chunk)
     with pytest.raises(Invalid):
         whole.apply(len(chunks), b"")
@@ -344,7 +345,17 @@ def test_a_manifest_has_one_form(taken):
 
 def test_a_record_has_a_bound(taken):
     size = (limits.SNAPSHOT_RECORD_BYTES_MAX + 1).to_bytes(4, "big")
-    refused(taken, b"L" + size + bytes(100))
+    refused(taken, b"L" + size + bytes(100), "a record has")
+
+
+def test_leaves_beyond_the_height_are_refused_as_they_come(taken):
+    """Not only at the end of the log: whoever sends leaves for ever is stopped at the first one too many."""
+    found = records(taken.stream)
+    leaves = [item for item in found if item[0] == b"L"]
+    more = (leaves[-1][1][:8], leaves[-1][1][8:])
+    extra = (int.from_bytes(more[0], "big") + 1).to_bytes(8, "big") + more[1]
+    refused(taken, joined([*leaves, (b"L", extra)]), "the log leaf of height")
+    refused(taken, joined(leaves[1:]), "the log leaf of height")
 
 
 # ---- a crash leaves nothing, or all -------------------------------------------------------------------------
