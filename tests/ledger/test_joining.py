@@ -7,7 +7,7 @@ import pytest
 from ledger import codec, hashes, joining, state
 from ledger.block import LogLeaf
 from ledger.context import nothing_decided
-from ledger.errors import InvariantBroken
+from ledger.errors import InvariantBroken, Refused
 from ledger.limits import JOIN_PROOF_AGE_MS_MAX, JOIN_PROOF_HEIGHTS_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
@@ -139,6 +139,38 @@ def test_a_set_grows_to_the_most_and_shrinks_to_the_fewest(world):
         world.change(validators(more=keys[1:4]))
     world.change(validators(more=keys[1:5]))
     assert tuple(newest(world)) == keys[1:5]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_sets_with_random_proofs_go_by_one_plain_rule(seed):
+    """A set is taken exactly if its size and keys are right, it is another one, and the proofs are the joiners'."""
+    choose, world = random.Random(seed), World()
+    seeds = [seed_of(name, "validator") for name in MEMBERS] + [bytes([n]) * 32 for n in range(10, 19)]
+    everyone = {hashes.public_key(each): each for each in seeds}
+    world.change(*(put_key(key) for key in list(everyone)[4:]))
+    present, taken = newest(world), 0
+    for _ in range(120):
+        chosen = choose.sample(sorted(everyone), choose.randint(3, 8))
+        if choose.random() < 0.5:  # like the present one, but for a few
+            chosen = choose.sample(present, choose.randint(max(3, len(present) - 2), len(present)))
+            chosen += choose.sample(sorted(set(everyone) - set(chosen)), choose.randint(0, 2))
+        joiners = {key for key in chosen if key not in present}
+        proven = set(joiners)
+        if choose.random() < 0.3:
+            proven ^= {choose.choice(sorted(everyone))}
+        members = {key_of(name, "validator"): name for name in MEMBERS}
+        change = SetValidators(
+            validators=[Validator(key=key, member=members.get(key, "dee")) for key in chosen]
+        )
+        proofs = [world.join_proof(everyone[key]) for key in sorted(proven)]
+        if len(chosen) >= 4 and chosen != present and proven == joiners:
+            world.change(Change(set_validators=change), join_proofs=proofs)
+            present, taken = chosen, taken + 1
+        else:
+            with pytest.raises(Refused):
+                world.change(Change(set_validators=change), join_proofs=proofs)
+        assert newest(world) == present
+    assert 20 < taken < 120
 
 
 # ---- what is no proof
