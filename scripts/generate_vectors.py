@@ -14,25 +14,13 @@ sys.path.insert(0, str(ROOT))
 from bridge.packet import packet_commitment, sent_key, sent_row, sent_row_key  # noqa: E402
 from bridge.snapshot_tables import PacketTables  # noqa: E402
 from consensus import messages as votes  # noqa: E402
-from ledger import (  # noqa: E402
-    block,
-    codec,
-    event,
-    genesis,
-    hashes,
-    history,
-    joining,
-    merkle,
-    recovery,
-    rows,
-    snapshot,
-    state,
-)
+from ledger import block, codec, event, genesis, hashes, history, joining, merkle, rows, snapshot, state  # noqa: E402
 from ledger.hashes import Purpose  # noqa: E402
 from ledger.kv import MemoryKV  # noqa: E402
 from ledger.tree import StateTree  # noqa: E402
 from proto.chiptrace.v1 import bridge_pb2, consensus_pb2, ledger_pb2  # noqa: E402
 from scripts.format_tables import PAGE, page  # noqa: E402
+from scripts.recovery_vector import recovery_vector  # noqa: E402
 from tests.ledger import messages  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors"
@@ -213,26 +201,7 @@ def chain_vectors() -> dict[str, Any]:
                 joining.prove(CHAIN, 7, parts[0], KEYS[0], lambda data: hashes.sign_raw(SEEDS[0], data))
             ).hex(),
         },
-        "recovery": recovery_vectors(),
-    }
-
-
-def recovery_vectors() -> dict[str, Any]:
-    """A document, approved by two keys: its name, what each signs, and what the header of its block says."""
-    document = sample(ledger_pb2.RecoveryDocument)
-    document.chain_id = CHAIN
-    data = codec.encode(document)
-    approvals = [
-        ledger_pb2.Signature(key=key, signature=hashes.sign(seed, Purpose.RECOVERY, CHAIN, data))
-        for key, seed in zip(KEYS[:2], SEEDS[:2], strict=True)
-    ]
-    whole = codec.encode(ledger_pb2.Recovery(document=data, approvals=approvals))
-    return {
-        "fields": messages.to_plain(document),
-        "seeds": [seed.hex() for seed in SEEDS[:2]],
-        "document": recovery.document_hash(CHAIN, data).hex(),
-        "bytes": whole.hex(),
-        "mark": block.recovery_mark(CHAIN, whole).hex(),
+        "recovery": recovery_vector(CHAIN, SEEDS[:2]),
     }
 
 
