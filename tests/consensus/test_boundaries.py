@@ -80,7 +80,10 @@ def test_a_step_from_another_set(ledger):
 
 
 def test_a_step_before_the_set_is_in_force(ledger):
-    early = changed(boundaries(ledger).headers[1], SETS[6], height=5)
+    following = chain.validators(4, start=6, first=9)
+    named = chain.blocks.validators_hash(chain.CHAIN_ID, following)
+    early = changed(boundaries(ledger).headers[1], SETS[6], height=5, next_validators_hash=named)
+    early.next_validators = following.SerializeToString(deterministic=True)
     assert refused(early, SETS[6]) == Reason.BAD_VALIDATORS
 
 
@@ -107,10 +110,10 @@ def test_a_step_certified_by_the_set_that_it_names(ledger):
     assert refused(changed(boundaries(ledger).headers[0], SETS[6])) == Reason.BAD_CERTIFICATE
 
 
-@pytest.mark.parametrize("carried", [b"", b"\xff", SETS[7].SerializeToString(), FIRST.SerializeToString()])
+@pytest.mark.parametrize("carried", [b"", b"\xff", SETS[7], FIRST, chain.validators(4, start=6, first=12)])
 def test_a_step_with_another_set_than_the_one_it_names(ledger, carried):
     boundary = SignedHeader.FromString(boundaries(ledger).headers[0].SerializeToString())
-    boundary.next_validators = carried
+    boundary.next_validators = carried if isinstance(carried, bytes) else carried.SerializeToString()
     refused(boundary)
 
 

@@ -107,6 +107,17 @@ def test_bytes_fetched_ahead_are_bounded():
     assert catchup.take(1) is not None  # the one that makes room is always kept
 
 
+def test_no_more_is_asked_for_than_may_be_kept():
+    catchup = made()
+    for key in KEYS[1:3]:
+        catchup.shown(key, 1_000)
+    wanted = need(1, 1_000, [])
+    [(_, first), (peer, second)] = catchup.requests(wanted, 0)
+    assert (first.from_height, second.from_height) == (1, 65)
+    catchup.answered(peer, reply(65, 3, data=bytes(FETCHED_BYTES_MAX // 4)), wanted, 1)
+    assert catchup.requests(wanted, 1) == []  # the first run may bring as much again
+
+
 def test_an_answer_that_would_take_too_many_bytes_is_cut():
     catchup = made()
     catchup.shown(KEYS[1], 1_000)
@@ -199,8 +210,14 @@ def test_who_has_failed_least_and_then_who_was_quickest_is_asked_first():
     order = [peer for peer, _ in first]
     for (peer, request), took in zip(first, (30, 10, 20), strict=True):
         catchup.answered(peer, reply(request.from_height), need(1, 1_000), took)
-    again = [peer for peer, _ in catchup.requests(need(4, 1_000), 40)]
-    assert again == [order[1], order[2], order[0]]
+    again = catchup.requests(need(4, 1_000), 40)
+    assert [peer for peer, _ in again] == [order[1], order[2], order[0]]
+    quickest, request = again[0]
+    catchup.answered(quickest, BlockReply(from_height=request.from_height), need(4, 1_000), 41)
+    for peer, request in again[1:]:
+        catchup.answered(peer, reply(request.from_height), need(4, 1_000), 300)
+    last = [peer for peer, _ in catchup.requests(need(7, 1_000), 300)]
+    assert last[-1] == quickest
 
 
 def test_a_peer_that_answers_with_one_block_of_many_is_slow():
@@ -247,6 +264,17 @@ def test_what_was_refuted_takes_along_all_else_of_its_peer():
     kept = {height for height in range(1, 200) if catchup.take(height)}
     assert kept == set(range(65, 129))
     assert all(peer != lie.peer for peer, _ in catchup.requests(wanted, 1))
+
+
+def test_who_was_refuted_rests_even_where_it_is_the_only_one():
+    catchup = made()
+    catchup.shown(KEYS[1], 1_000)
+    wanted = need(1, 1_000, [])
+    catchup.requests(wanted, 0)
+    catchup.answered(KEYS[1], reply(1, 64), wanted, 1)
+    catchup.refuted(catchup.take(1), 1)
+    assert catchup.requests(wanted, LATE_MS // 16) == []
+    assert runs(catchup.requests(wanted, 1 + LATE_MS // 16)) == {KEYS[1]: (1, 32)}
 
 
 def test_what_is_no_longer_needed_is_forgotten():

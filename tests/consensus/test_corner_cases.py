@@ -25,6 +25,19 @@ def test_missing_ancestry_is_no_reason_to_nullify():
     assert node.votes() == [(NOTARIZE, 2, chain.hash_of(block))]
 
 
+def test_a_gap_that_nobody_has_proven_is_no_reason_to_nullify():
+    node = Lone(0)
+    block = node.block()
+    node.hear(1, node.certificate(NULLIFY, 4))
+    assert node.engine.view == 5
+    node.propose(5, block, nullified=[2, 3])
+    node.judge(block)
+    assert node.votes() == []
+    node.hear(1, node.certificate(NULLIFY, 1))
+    node.propose(5, block, nullified=[2, 3])
+    assert node.votes() == [(NOTARIZE, 5, chain.hash_of(block))]
+
+
 def test_a_missing_parent_finalization_is_no_reason_to_nullify():
     node = Lone(0, height=5)
     block = node.block()
@@ -47,6 +60,9 @@ def test_notarize_then_nullify_is_legal_and_no_fault():
     assert (NULLIFY, 1, b"") in node.votes()
     node.vote(1, NOTARIZE, 1, chain.hash_of(block))
     node.vote(1, NULLIFY, 1)
+    assert not node.faults()
+    node.vote(3, NULLIFY, 1)
+    node.vote(3, NOTARIZE, 1, chain.hash_of(block))
     assert not node.faults()
 
 
@@ -103,6 +119,7 @@ def test_a_vote_relayed_by_another_does_not_block_the_real_one():
     forged.signature = bytes(64)
     node.hear(3, forged)
     node.hear(3, chain.vote(NULLIFY, 2, 1, 1))  # genuine, but told by another
+    assert not node.verified
     node.vote(1, NULLIFY, 1)
     node.vote(3, NULLIFY, 1)
     assert node.certificates() == []
@@ -208,6 +225,8 @@ def test_heights_are_delivered_in_order_and_one_at_a_time():
         )
     for height in (1, 2, 3):
         assert [effect.height for effect in node.decided()] == [height]
+        node.wait(1)
+        assert not node.decided()  # the next only once this one is executed
         node.executed(hashes[height - 1], height=height)
 
 
