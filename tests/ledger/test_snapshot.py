@@ -259,6 +259,19 @@ def test_any_record_changed_dropped_doubled_moved_or_cut_is_refused(taken, data)
     refused(taken, joined(found))
 
 
+def test_a_flip_anywhere_in_a_block_or_its_results_is_refused(taken):
+    """Its header, too: what stands there is what the log says of it."""
+    found = records(taken.stream)
+    random_ = random.Random(3)
+    for index, (letter, payload) in enumerate(found):
+        if letter not in b"BR":
+            continue
+        for place in random_.sample(range(len(payload)), min(len(payload), 25)):
+            changed = bytearray(payload)
+            changed[place] ^= 1 << random_.randrange(8)
+            refused(taken, joined([*found[:index], (letter, bytes(changed)), *found[index + 1 :]]))
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_raw_bytes_cut_or_added_anywhere_are_refused(taken, data):
