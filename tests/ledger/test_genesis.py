@@ -148,7 +148,8 @@ def test_the_first_state_holds_what_the_document_says():
     assert validators.current == validators.next
     assert list(validators.current.validators) == list(document.validators)
     assert validators.current.in_force_from == 1
-    assert [n for _, n, _ in made.entries] == [0] * len(MEMBERS)  # the toy enters members only
+    # The toy enters members and keys only.
+    assert [n for _, n, _ in made.entries] == [0] * (len(MEMBERS) + len(document.keys))
     assert first_state(document) == made
 
 
