@@ -1,11 +1,13 @@
 """A stopped node takes exactly the recovery that is for it; a running one only says which it lacks."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from bridge.relayer_plan import Update
 from client import keys
@@ -13,7 +15,7 @@ from ledger import recovery
 from ledger.errors import ChiptraceError, Invalid, Malformed, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import RECOVERY_BYTES_MAX
-from node import signer
+from node import cli_recover, config, signer
 from node.config import ClientPortConfig, ConsensusPortConfig, NodeConfig, TlsConfig
 from node.recovery import (
     DIRECTORY,
@@ -41,7 +43,7 @@ from tests.bridge import recovered as bridge_recovered
 from tests.bridge.two_chains import World
 from tests.client.direct import DirectConnection, DirectStub, verified
 from tests.ledger import recovered
-from tests.ledger.chain_fixture import Chain, make_parameters
+from tests.ledger.chain_fixture import Chain, key_of, make_parameters
 from tests.ledger.recovered import approved, document_for
 
 MEMBERS = ("ada", "bob", "cyd", "dee")
@@ -231,6 +233,58 @@ def test_a_new_key_is_not_bound_by_what_the_old_one_did(node):
     validators = RecoveryDocument.FromString(document_for(CHAIN, salt="two")).validators
     validators[0].key = node.key
     apply(node.config, second(validators=validators, replaces=first))
+
+
+# ---- by command -----------------------------------------------------------------------------------------------------------
+
+
+def command(node, *words):
+    path = node.config.data_dir.parent / "node.toml"
+    if not path.exists():
+        config.write(path, node.config)
+    ended = CliRunner().invoke(cli_recover.recover, [*map(str, words), "--config", str(path), "--json"])
+    return ended.exit_code, json.loads(ended.output.splitlines()[-1])
+
+
+def test_status_tells_where_it_stands_and_what_may_be_final_above(node):
+    code, told = command(node, "status")
+    assert (code, told["height"], told["may_be_final"]) == (0, 3, [])
+    assert told["block_hash"] == CHAIN.info.block_hash.hex()
+    assert told["app_hash"] == CHAIN.info.app_hash.hex()
+    node.votes(3)
+    assert command(node, "status")[1]["may_be_final"] == []
+    node.votes(4)
+    assert command(node, "status")[1]["may_be_final"] == [bytes(32).hex()]
+    apply(node.config, GOOD)
+    assert command(node, "status")[1]["recoveries"] == [{"height": 3, "document": name_of(GOOD).hex()}]
+
+
+def test_propose_refuses_what_the_chain_would_refuse(node, tmp_path):
+    validators = RecoveryDocument.FromString(document_for(CHAIN)).validators
+    words = [word for item in validators for word in ("--validator", f"{item.member}={item.key.hex()}")]
+    out = tmp_path / "document"
+    rest = ("--reason", "fire", "-o", out)
+    code, told = command(node, "propose", *words, *rest)
+    assert (code, told["height"], told["members_needed"], told["reason"]) == (0, 3, 3, "fire")
+    signed = approved(CHAIN, out.read_bytes(), MEMBERS[:3])
+    assert apply(node.config, signed)[1] is Effect.NEXT
+    out.unlink()
+    for wrong, reason in (
+        ([*words[:6]], "BAD_VALIDATORS"),
+        ([*words[:7], f"dee={key_of('dee', 'validator').hex()}"], "BAD_CHANGE"),
+        ([*words[:7], "eve=" + words[7].partition("=")[2]], "UNKNOWN_MEMBER"),
+        ([*words[:7], "dee"], "MALFORMED"),
+        ([*words[:7], "dee=12"], "MALFORMED"),
+        ([*words, "--replaces", "12"], "MALFORMED"),
+    ):
+        code, told = command(node, "propose", *wrong, *rest)
+        assert (code, told["error"]["code"]) == (2, reason)
+        assert not out.exists()
+
+
+def test_an_empty_node_has_nothing_to_go_on_from(tmp_path):
+    node = Stopped(tmp_path, None)
+    assert command(node, "status")[1]["error"]["code"] == "NOT_FOUND"
 
 
 # ---- files --------------------------------------------------------------------------------------------------------------
