@@ -72,6 +72,13 @@ def test_whatever_a_validator_answers_it_moves_only_its_own_figure(asked, heard,
         assert abs(found.offset_ms) < 2**63  # it fits its field
 
 
+def test_a_time_that_no_clock_shows_is_no_answer():
+    world = World()
+    asked = world.clocks.probe(b"a").clock_probe.asked_ms
+    world.clocks.heard(b"a", ClockReply(asked_ms=asked, heard_ms=U64_MAX, told_ms=U64_MAX))
+    assert world.clocks.clock(b"a") is None
+
+
 def test_an_answer_that_was_not_asked_for_counts_nothing():
     world = World()
     world.clocks.heard(b"a", ClockReply(asked_ms=BEGIN_MS, heard_ms=BEGIN_MS, told_ms=BEGIN_MS))
@@ -112,10 +119,9 @@ def test_the_median_never_leaves_the_honest_ones_away_from_us(liars_max, ours, d
     world = World()
     count = 3 * liars_max
     liars = data.draw(st.integers(0, liars_max))
-    answering = data.draw(st.integers(0, count))
-    offsets = [
-        data.draw(st.integers(-(10**9), 10**9)) if index < liars else ours + index for index in range(count)
-    ][:answering]
+    answering = data.draw(st.one_of(st.integers(0, count), st.just(2 * liars_max)))
+    lie = data.draw(st.sampled_from([-(10**9), 10**9]))
+    offsets = [lie + index if index < liars else ours + index for index in range(count)][:answering]
     for index, offset in enumerate(offsets):
         world.exchange(bytes([index]), offset, 0, 0, 0)
     found = world.clocks.median_ms([bytes([index]) for index in range(count)], liars_max)
