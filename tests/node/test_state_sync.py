@@ -11,18 +11,21 @@ from ledger import snapshot
 from ledger.application import Application
 from ledger.errors import Invalid
 from ledger.leveldb import LevelKV
-from ledger.limits import SNAPSHOT_CHUNK_BYTES
+from ledger.limits import SNAPSHOT_CHUNK_BYTES, TRANSACTION_VALIDITY_MS_MAX
 from ledger.store import Store
 from node import snapshot_fetch, state_sync
 from node.config import SnapshotConfig
+from node.services import _history as stored_history
 from node.snapshot_fetch import Failed
 from node.state_sync import StateSync, candidates, clear, install, is_to_begin_anew
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import SnapshotManifest
-from proto.chiptrace.v1.node_pb2 import SnapshotListReply, SnapshotOffer, SnapshotReply
+from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
+from proto.chiptrace.v1.node_pb2 import HistoryRequest, SnapshotListReply, SnapshotOffer, SnapshotReply
 from tests.bridge.offered import Shown, taken, turn_set
 from tests.bridge.two_chains import BridgedChain, Clock, object_event, serial
-from tests.ledger.snapshot_fixture import manifest_of, rewritten
+from tests.ledger import toy_tables as toy
+from tests.ledger.chain_fixture import Chain
+from tests.ledger.snapshot_fixture import Taken, manifest_of, rewritten
 
 MEMBERS = "abcd"
 
@@ -394,6 +397,35 @@ def test_a_half_loaded_store_is_never_taken_for_one(chain, sync, tmp_path, monke
     assert sync(Quitter(chain)) is None
     assert left == [True] * len(left)
     assert left
+
+
+# ---- what such a node answers -------------------------------------------------------------------------------------
+
+
+def test_entries_come_with_their_transactions_or_with_the_reason_why_not():
+    """An audit without the transaction behind an entry would end in doubt; so it is sent to another node."""
+    whole = toy_chain()
+    whole.submit("ada", toy.put("old"))
+    whole.produce([], whole.info.time_ms + 2 * TRANSACTION_VALIDITY_MS_MAX)
+    whole.submit("ada", toy.put("new"))
+    whole.produce([])
+    store = Taken(whole).follower().app.store
+    for name in ("old", "new"):
+        request = HistoryRequest(subject=toy.value_key(name))
+        assert stored_history(store, request) == stored_history(whole.app.store, request)
+        request.with_transactions = True
+        ours = stored_history(whole.app.store, request)
+        assert all(item.transaction for item in ours.items)
+        if name == "new":
+            assert stored_history(store, request) == ours
+            continue
+        with pytest.raises(Invalid, match=f"base {store.base}") as error:
+            stored_history(store, request)
+        assert error.value.reason == Reason.PRUNED
+
+
+def toy_chain():
+    return Chain(operations=toy.OPERATIONS, changes=toy.CHANGES)
 
 
 # ---- behind what anyone keeps -------------------------------------------------------------------------------------
