@@ -8,6 +8,7 @@ import pytest
 from consensus.bodies import check_body
 from consensus.boundaries import Horizon
 from consensus.certificate import form, verify_certificate
+from consensus.effects import Received
 from consensus.messages import signed_vote
 from consensus.patience import Patience
 from consensus.quorum import quorum
@@ -16,9 +17,11 @@ from ledger.block import block_hash, recovery_mark
 from ledger.errors import Invalid
 from ledger.limits import VALIDATORS_MAX
 from ledger.merkle import EMPTY_ROOT
-from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, BoundaryReply, Vote
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, BoundaryReply, PeerMessage, Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import Block, Reason, Validator, ValidatorSet
 from tests.bridge.certified import CHAIN, Keys, make_header, signed_header
+from tests.consensus import chain
+from tests.consensus.lone import Lone
 
 HEIGHT = 40  # the first lost one
 LOST_BLOCK = b"\x01" * 32  # proposed by the old set, names the old set, never final
@@ -63,6 +66,31 @@ def test_with_fresh_keys_they_make_nothing():
     signatures = {index: notarize(seed) for index, seed in enumerate(survivors[:4])}
     with pytest.raises(Invalid):
         verify_certificate(CHAIN, validators, form(NOTARIZE, HEIGHT, 1, LOST_BLOCK, signatures, 4))
+
+
+def test_the_engine_of_the_new_set_hears_nothing_in_what_the_old_set_signed():
+    """Validators 0 to 3 are the recovery's. Keys 4 to 10 were the old set, and all of them had voted at this height:
+    notarized, nullified and even finalized. Whoever kept those votes and certificates shows them, in every disguise."""
+    lone = Lone(0, 4)
+    journal = list(lone.journal)
+    for kind, view in itertools.product((VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE), (1, 2)):
+        block_hash = b"" if kind == VoteKind.NULLIFY else LOST_BLOCK
+        signatures = {}
+        for place, key in enumerate(range(4, 11)):
+            vote = Vote(kind=kind, height=1, view=view, block_hash=block_hash, signer=place % 4)
+            vote.signature = chain.sign(key, signed_vote(chain.CHAIN_ID, vote))
+            signatures[place] = vote.signature
+            for sender in (chain.key(key), chain.key(place % 4)):
+                lone.step(Received(sender, PeerMessage(vote=vote)))
+        for count, size in ((5, 7), (3, 4), (4, 4)):
+            some = {index: signatures[index] for index in range(count)}
+            certificate = form(kind, 1, view, block_hash, some, size)
+            lone.step(Received(chain.key(1), PeerMessage(certificate=certificate)))
+    assert lone.journal == journal
+    assert (lone.engine.height, lone.engine.view, lone.engine.finalization) == (1, 1, None)
+    # It is not deaf: its own set's nullifications bring it to the next view.
+    lone.step(Received(chain.key(1), PeerMessage(certificate=lone.certificate(VoteKind.NULLIFY, 1, b""))))
+    assert lone.engine.view == 2
 
 
 def harms(old: int, survivors: int, new: int, kept: int, *, remembers: bool) -> set[str]:
