@@ -6,13 +6,13 @@ finalization. Nothing of an answer is believed: when a height opens, exactly its
 the block must hash to what that names. So set changes need no care here, every height keeps its own certificate,
 and what one peer sent wrongly is asked of another.
 
-No peer is asked for two things at once, so each can be in the way with one request only. A late answer frees its heights for
-others (patience.py); runs ahead of the open height are fetched meanwhile. Of those who may be asked, first who
-has failed least, then who was quickest by the height: a peer that answers at the last moment, or with one block
-where many were asked for, is asked last. Nobody is asked for what it has not shown to be decided there, unless
-each of those has failed.
+No peer is asked for two things at once, so each can be in the way with one request only. A late answer frees its
+heights for others (patience.py); the runs after it are fetched meanwhile. Of those who may be asked, first who has
+failed least, then who was quickest by the height: a peer that answers at the last moment, or with one block where many
+were asked for, is asked last. Nobody is asked for what it has not shown to be decided, unless all who have shown it
+have failed.
 
-Memory is bounded by the runs under way and FETCHED_BYTES_MAX.
+Memory is bounded: FETCHED_BYTES_MAX holds for what is at hand together with what the runs under way may bring.
 """
 
 from collections.abc import Sequence
@@ -68,9 +68,7 @@ class Catchup:
         self._run_max = max(1, min(settings.heights_per_request_max, HEIGHTS_PER_REQUEST_MAX))
         self._moment_ms = settings.block_request_ms
         self._patience = patience
-        self._shown: dict[
-            bytes, int
-        ] = {}  # the highest finalization each peer has ever shown, verified or not
+        self._shown: dict[bytes, int] = {}  # the highest height each peer has ever claimed, proven or not
         self._runs: dict[bytes, _Run] = {}  # by who was asked
         self._pace_us: dict[bytes, int] = {}  # what a height took in each peer's last answer
         self._fetched: dict[int, Fetched] = {}
@@ -134,9 +132,8 @@ class Catchup:
             if not run.late and now_ms >= self._patience.late_at_ms(run.asked_ms):
                 run.late = True
                 self._patience.failed(peer, now_ms)
-            run.given_up = now_ms >= self._patience.given_up_at_ms(
-                run.asked_ms
-            )  # taken, should it come after all
+            # Should it come after all, it is taken.
+            run.given_up = now_ms >= self._patience.given_up_at_ms(run.asked_ms)
 
     def _lowest_wanted(self, need: Need) -> int | None:
         waited_for = [run for run in self._runs.values() if not run.late]

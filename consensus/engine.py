@@ -34,11 +34,12 @@ finalization. The rules, by the numbers that the code cites:
     and never for a height it has not opened.
 
 The words of other heights: a message for a height below the open one is a straggler's and is answered (5); one for
-the next height is kept until that opens (early.py); a finalization further ahead sets catch-up going (11); anything
+the next height is kept until that opens (early.py); a finalization further ahead is a claim to be proven (11); anything
 else is dropped.
 
-Where we differ from design: nothing is looser. No notarize follows a nullify in one view (either is safe), and
-blocks are fetched one height at a time, each with its own finalization, so that every height keeps one.
+Where we differ from design: nothing is looser. No notarize follows a nullify in one view (either is safe). Fetched
+blocks are not checked backwards from one certificate: each comes with its own finalization, which exactly its set
+verifies, so that every height keeps one and a change of the set on the way needs no care.
 """
 
 from collections.abc import Iterable

@@ -44,8 +44,12 @@ class Patience:
         self._rests_until[peer] = now_ms + min(self._longest_ms, self._shortest_ms << min(failures, 16))
 
     def forgive(self, peer: bytes) -> None:
-        """It has served us well, or its line is up anew: what it failed before says nothing."""
+        """It has served us well: what it failed before says nothing."""
         self._failures.pop(peer, None)
+        self._rests_until.pop(peer, None)
+
+    def wake(self, peer: bytes) -> None:
+        """Its line is up anew: it may be asked at once. Its failures stand, or hanging up would undo them."""
         self._rests_until.pop(peer, None)
 
     def failures(self, peer: bytes) -> int:

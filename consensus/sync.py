@@ -39,7 +39,7 @@ class Sync:
 
     def connected(self, peer: bytes) -> None:
         """The line to a peer is up anew."""
-        self._patience.forgive(peer)
+        self._patience.wake(peer)
         self._horizon.connected(peer)
         self._catchup.connected(peer)
 

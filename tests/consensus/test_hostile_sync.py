@@ -2,7 +2,7 @@
 
 import pytest
 
-from consensus.effects import EngineSettings
+from consensus.effects import EngineSettings, PeerConnected
 from ledger.limits import BLOCK_BYTES_MAX
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Certificate, PeerMessage, Tip
 from proto.chiptrace.v1.ledger_pb2 import Block
@@ -264,6 +264,19 @@ def test_ten_silent_of_thirty_one_cost_one_request_each():
     took = serving.run()
     assert all(serving.asked[peer] <= 1 for peer in silent)
     assert took <= 600 + 3 * LATE_MS
+
+
+def test_one_that_hangs_up_and_comes_back_is_asked_last_all_the_same(ledger, unhindered):
+    serving = catching_up(ledger, empty_answers)
+
+    def flap():
+        serving.give(PeerConnected(chain.key(3)))
+        serving.after(20, flap)
+
+    serving.after(20, flap)
+    assert serving.run() <= unhindered + 100
+    heights = [request.to_height - request.from_height + 1 for request in blocks_asked(serving, 3)]
+    assert heights[4:] == [1] * len(heights[4:]) or len(heights) <= 7  # and for less and less
 
 
 def test_alone_with_liars_it_asks_each_ever_more_rarely(ledger):

@@ -103,7 +103,7 @@ def test_a_leader_that_a_quorum_outlived_is_passed_over_and_welcomed_back():
     while node.leader(node.engine.view + 1) != 2:
         silent_views(node, (1, 3), 1)
     node.vote(2, NULLIFY, node.engine.view)  # one word is enough, even where no quorum says any
-    node.hear(1, node.certificate(NULLIFY, node.engine.view))
+    node.hear(2, node.certificate(NULLIFY, node.engine.view))
     assert node.leader(node.engine.view) == 2
     assert (NULLIFY, node.engine.view, b"") not in node.all_votes()
 

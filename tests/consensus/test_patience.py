@@ -20,6 +20,16 @@ def test_a_good_answer_makes_good_for_all_failures():
     assert patience.rests_until_ms(b"peer") == 110
 
 
+def test_a_new_line_ends_the_rest_and_forgives_nothing():
+    patience = Patience(160)
+    for _ in range(3):
+        patience.failed(b"peer", 0)
+    patience.wake(b"peer")
+    assert (patience.failures(b"peer"), patience.rests_until_ms(b"peer")) == (3, 0)
+    patience.failed(b"peer", 0)
+    assert patience.rests_until_ms(b"peer") == 80
+
+
 def test_no_rest_is_too_short_to_tell_and_none_grows_for_ever():
     patience = Patience(1)
     for _ in range(2_000):
