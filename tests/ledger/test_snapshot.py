@@ -154,6 +154,22 @@ def test_a_key_registered_within_the_hour_counts_for_its_member_from_then_on_onl
     assert table(other, b"I") == table(chain, b"I")
 
 
+@pytest.mark.parametrize("later, kept", [(HOUR_MS - 1, True), (HOUR_MS, False)])
+def test_the_hour_is_kept_to_the_millisecond(later, kept):
+    """A key used at u is used up for blocks until u + 1 h; the next block is a millisecond after the tip at least."""
+    chain = Chain(operations=toy.OPERATIONS, changes=toy.CHANGES)
+    chain.produce([])
+    chain.produce([chain.transaction("ada", toy.put("a"), idempotency_key=b"1" * 16)])
+    used = chain.height
+    chain.produce([], chain.info.time_ms + later)
+    other = Taken(chain).follower()
+    again = chain.transaction("ada", toy.put("b"), idempotency_key=b"1" * 16)
+    assert told(other, again) == told(chain, again)
+    assert isinstance(told(other, again), bytes) is not kept
+    first = other.app.store._blocks_from
+    assert first == (used if kept else chain.height)
+
+
 # ---- the same bytes everywhere ---------------------------------------------------------------------------
 
 
