@@ -86,15 +86,18 @@ def test_a_header_at_which_nothing_changes_is_no_boundary(chain):
 
 def test_headers_of_other_heights_or_without_a_quorum_are_refused(chain):
     height = chain.height - 2
-    for last, head in (
-        (height, height),
-        (height, height + 2),
-        (height - 1, height + 1),
-        (height + 1, height),
+    for last, head, reason in (
+        (height, height, Reason.BAD_PARENT),
+        (height, height + 2, Reason.BAD_PARENT),
+        (height - 1, height + 1, Reason.BAD_PARENT),
+        (height + 1, height, Reason.NOT_NEWER),
     ):
         shown = Shown(chain, height)
         shown.last, shown.head = chain.header(last), chain.header(head)
-        refused(shown)
+        assert refused(shown) == reason
+    below = Shown(chain, 2)  # of the snapshot's height, and boundaries above it
+    below.boundaries = Shown(chain, height).boundaries
+    assert refused(below) == Reason.NOT_NEWER
     for name in ("last", "head"):
         shown = Shown(chain, height)
         certificate = getattr(shown, name).certificate

@@ -176,6 +176,9 @@ class Misdescriber(Honest):
             reply.opening.state_root = bytes(32)
         elif self.how == 4:
             raise Failed("no")
+        elif self.how == 5:  # well formed, and of other chunks
+            found = SnapshotManifest.FromString(reply.manifest)
+            reply.manifest = rewritten(reply.manifest, chunks=list(reversed(found.chunks)))
         else:
             reply.manifest = b"\xff" * 100
         return reply
@@ -331,12 +334,13 @@ def test_with_liars_alone_the_node_goes_on_with_ordinary_sync(chain, sync, tmp_p
         assert len(peer.chunks_asked) <= state_sync.ROUNDS_MAX
 
 
-@pytest.mark.parametrize("how", range(6))
+@pytest.mark.parametrize("how", range(7))
 def test_who_describes_it_wrongly_is_left_out(chain, sync, tmp_path, how):
     liar, honest = Misdescriber(chain, how=how, member="liar"), Honest(chain)
     assert check(chain, sync(liar, honest), tmp_path) == chain.height - 2
     assert liar.asked.count("describe") == 1
     assert liar.chunks_asked == []
+    assert sorted(honest.chunks_asked) == list(range(len(next(iter(honest.found.values()))[2])))
 
 
 def test_who_shows_wrong_boundaries_is_left_out(chain, sync, tmp_path):
