@@ -4,6 +4,7 @@
 2. Every acknowledged transaction is there exactly once, at the height and with the outcome that was told.
 3. No honest validator stands in evidence; those in `convicted` do.
 4. No signing record holds two votes that exclude each other.
+5. No node met an error that nobody foresaw.
 """
 
 from collections import Counter, defaultdict
@@ -35,16 +36,13 @@ class Told:
             self.leaves = _leaves(stub, height)
             self.blocks, self.results = {}, {}
             for at in range(1, height + 1):
-                try:
-                    reply = stub.GetBlock(BlockAtRequest(height=at), timeout=CALL_SECONDS)
-                except grpc.RpcError as error:
-                    # A node that began from a snapshot has no blocks before it, and says so.
-                    if error.code() != grpc.StatusCode.OUT_OF_RANGE or self.blocks:
-                        raise
-                    continue
-                header = decode_block(reply.block).header
-                self.blocks[at] = block_hash(net.chain.chain_id, header)
-                self.results[at] = list(reply.results)
+                reply = _unless_pruned(
+                    lambda at=at: stub.GetBlock(BlockAtRequest(height=at), timeout=CALL_SECONDS)
+                )
+                if reply is not None:
+                    header = decode_block(reply.block).header
+                    self.blocks[at] = block_hash(net.chain.chain_id, header)
+                    self.results[at] = list(reply.results)
             self.accused = {
                 other: [entry.kind for entry in _history(stub, state.member_key(other))].count(
                     EntryKind.EVIDENCE
@@ -59,9 +57,27 @@ def _leaves(stub, height):
     found = []
     for start in range(1, height + 1, LOG_LEAVES_MAX):
         wanted = list(range(start, min(start + LOG_LEAVES_MAX, height + 1)))
-        reply = stub.GetLogLeaves(LogLeavesRequest(heights=wanted, size=height), timeout=CALL_SECONDS)
-        found += [parse_log_leaf(item.leaf) for item in reply.leaves]
+        many = _unless_pruned(lambda wanted=wanted: _leaves_at(stub, wanted, height))
+        if many is None:  # some of them
+            each = (_unless_pruned(lambda at=at: _leaves_at(stub, [at], height)) for at in wanted)
+            many = [leaf for leaves in each for leaf in leaves or ()]
+        found += many
     return {leaf.height: leaf for leaf in found}
+
+
+def _leaves_at(stub, heights, size):
+    reply = stub.GetLogLeaves(LogLeavesRequest(heights=heights, size=size), timeout=CALL_SECONDS)
+    return [parse_log_leaf(item.leaf) for item in reply.leaves]
+
+
+def _unless_pruned(ask):
+    """The answer; None where the node began with a snapshot after what was asked for, and says so."""
+    try:
+        return ask()
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.OUT_OF_RANGE:
+            raise
+        return None
 
 
 def _history(stub, subject):
@@ -78,12 +94,16 @@ def one_chain(net, load, convicted=(), spared=()) -> dict:
     members = net.honest()
     height = min(net.heights(members).values())
     found = [Told(net, member, height) for member in members]
-    first = next(told for told in found if len(told.blocks) == height)
+    first = next((told for told in found if len(told.blocks) == len(told.leaves) == height), None)
+    if first is None:
+        raise Violation(f"no node has the whole chain: {[(told.member, len(told.blocks)) for told in found]}")
     for told in found:
+        if height not in told.leaves or height not in told.blocks:
+            raise Violation(f"{told.member} does not have height {height}, at which it says it is")
         for at in range(1, height + 1):
-            if told.leaves.get(at) != first.leaves[at]:
+            if at in told.leaves and told.leaves[at] != first.leaves[at]:
                 raise Violation(f"{told.member} and {first.member} differ at height {at}")
-            if at in told.blocks and told.blocks[at] != told.leaves[at].block_hash:
+            if at in told.blocks and told.blocks[at] != first.leaves[at].block_hash:
                 raise Violation(f"{told.member} gives another block than it logged at height {at}")
             if at in told.results and told.results[at] != first.results[at]:
                 raise Violation(f"{told.member} and {first.member} differ in the results of height {at}")
@@ -94,7 +114,8 @@ def one_chain(net, load, convicted=(), spared=()) -> dict:
                 raise Violation(f"{member} is honest and stands in evidence at {told.member}")
             if not count and member in convicted:
                 raise Violation(f"{member} lied and is not in evidence at {told.member}")
-    return {"heights": height, "acknowledged": len(load.acknowledged)}
+    snapshots = sum(len(told.blocks) < height for told in found)
+    return {"heights": height, "acknowledged": len(load.acknowledged), "began_with_snapshot": snapshots}
 
 
 def _check_transactions(told, load):
@@ -142,3 +163,12 @@ def no_double_sign(net) -> int:
             if both or max(kinds.values()) > 1:
                 raise Violation(f"{member} signed votes that exclude each other at {height}/{view}: {said}")
     return read
+
+
+def no_traceback(net) -> None:
+    """(5), by the logs of honest nodes."""
+    for member in net.members:
+        if member not in net.byzantine and (net.place(member) / "log.jsonl").exists():
+            for line in net.log(member):
+                if "traceback" in line or "Traceback" in line["message"]:
+                    raise Violation(f"{member} met an error that nobody foresaw: {str(line)[:600]}")

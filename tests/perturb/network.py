@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -63,6 +64,9 @@ class Net:
         self.offsets_ms: dict[str, int] = {}
         self.hold = 10.0  # seconds that what is done to the network lasts
         self._control = None
+        self._hands = (
+            threading.RLock()
+        )  # two perturbations at a time share the list of processes and the proxy
         self._start_proxy(seed)
 
     # ---- processes ------------------------------------------------------------------------------
@@ -79,6 +83,10 @@ class Net:
 
     def start(self, *members):
         for member in members:
+            self._launch(member)
+
+    def _launch(self, member):
+        with self._hands:
             self.expected.add(member)
             file = str(self.layout.config_file(self.name(member)))
             arguments, module = ["node", "run", "--config", file], "node.cli"
@@ -93,13 +101,15 @@ class Net:
 
     def kill(self, *members):
         for member in members:
-            self.expected.discard(member)
-            self.processes.kill(self.name(member))
+            with self._hands:
+                self.expected.discard(member)
+                self.processes.kill(self.name(member))
 
     def stop(self, *members) -> list[str]:
         """Asks them to end; those that had to be forced."""
-        self.expected -= set(members)
-        return self.processes.stop([self.name(member) for member in members])
+        with self._hands:
+            self.expected -= set(members)
+            return self.processes.stop([self.name(member) for member in members])
 
     def pause(self, member):
         os.kill(self.pid(member), signal.SIGSTOP)
@@ -154,10 +164,11 @@ class Net:
             config.write(file, change(config.read(file, NodeConfig)))
 
     def tell_proxy(self, message) -> dict:
-        file = self._control[1]
-        file.write(json.dumps(message) + "\n")
-        file.flush()
-        answer = json.loads(file.readline())
+        with self._hands:
+            file = self._control[1]
+            file.write(json.dumps(message) + "\n")
+            file.flush()
+            answer = json.loads(file.readline())
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer

@@ -262,3 +262,16 @@ ALL = (
 )
 # The chain has to go on without the one drawn, and governs meanwhile: nobody else may be missing.
 GOVERNED = (record_lost, record_restored, join_and_leave)
+# What can be done to two at the same time: no hands are needed that wait for the network meanwhile.
+TOGETHER = (
+    kill,
+    pause,
+    restart,
+    clock_offset,
+    disk_full,
+    disconnect,
+    partition,
+    slow_and_lossy,
+    clogged,
+    corrupted,
+)

@@ -11,8 +11,10 @@ import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from node.config import SnapshotConfig
 from proto.chiptrace.v1.node_pb2 import BlockAtRequest
 from tests.perturb import byzantine_node, invariants, perturbations
 from tests.perturb.load import MEMBER, Load
@@ -20,6 +22,7 @@ from tests.perturb.network import IN_STEP_SECONDS, Net, Violation, wait_for
 
 NETWORK_SECONDS = 150.0  # of perturbations, in one network
 GOES_ON_SECONDS = 20.0
+TWO_AT_ONCE = 0.25  # of the draws
 BETWEEN_SECONDS = (0.0, 3.0)
 WAN_HEARTBEAT_MS = 10_000  # a consortium's, not a test's
 
@@ -75,6 +78,7 @@ def network(run, validators, *, byzantine=(), **more):
         if set(stubborn) - {net.name(member) for member in net.byzantine}:
             run.violated(f"{stubborn} did not end on SIGTERM")
         run.figures["votes_read"] += invariants.no_double_sign(net)
+        invariants.no_traceback(net)
     except (Violation, TimeoutError) as error:
         run.violated(f"{type(error).__name__}: {error}")
     finally:
@@ -134,9 +138,14 @@ def perturb(run, seconds, seed, validators=None, hold=10.0):
 def one_network(run, draw, size, acts, ends, hold, kinds=None):
     """One network: perturbations until a moment, or each of `kinds` once; then the judgement."""
     late = draw.random() < 0.5 and size >= 4
-    say(f"network {run.networks + 1}: {size} validators, byzantine: {', '.join(acts) or 'none'}, {late=}")
+    every = draw.choice([0, 20, 200])
+    say(
+        f"network {run.networks + 1}: {size} validators, byzantine: {', '.join(acts) or 'none'}, "
+        f"{'one starts late, ' if late else ''}{f'a snapshot every {every} heights' if every else 'no snapshots'}"
+    )
     with network(run, size, seed=draw.randrange(2**32), joining=1, byzantine=acts) as net:
         net.hold = hold
+        net.configure(lambda own: dataclasses.replace(own, snapshots=SnapshotConfig(every_heights=every)))
         first = net.members[1:] if late else net.members
         net.start(*first)
         wait_for(lambda: all(net.statuses().values()), 30, "not all answer at first")
@@ -153,19 +162,32 @@ def one_network(run, draw, size, acts, ends, hold, kinds=None):
                 pool = [kind for kind in pool if kind not in perturbations.GOVERNED]
             queue = list(kinds or ())
             while queue if kinds else time.monotonic() < ends:
-                kind = queue.pop(0) if kinds else draw.choice(pool)
-                member = draw.choice([m for m in net.members[:size] if m not in net.byzantine])
+                honest = [m for m in net.members[:size] if m not in net.byzantine]
+                chosen = [queue.pop(0) if kinds else draw.choice(pool)]
+                if not kinds and size > 1 and draw.random() < TWO_AT_ONCE:
+                    chosen = draw.choices(perturbations.TOGETHER, k=2)
+                members = draw.sample(honest, len(chosen))
                 began = time.monotonic()
-                words = kind(net, member, draw)
-                run.done[kind.__name__] += 1
+                for kind, member, words in _do(net, chosen, members, draw):
+                    run.done[kind.__name__] += 1
+                    say(f"  {kind.__name__:15} {member:12} {words}")
                 took = whole_again(run, net, load)
-                say(
-                    f"  {kind.__name__:15} {member:12} {words}; in step after {took:.1f} s, {time.monotonic() - began:.1f} s in all"
-                )
+                say(f"{'':31}in step after {took:.1f} s, {time.monotonic() - began:.1f} s in all")
                 time.sleep(draw.uniform(*BETWEEN_SECONDS) * hold / 10)
         whole = net.in_step()
         found = judge(run, net, load)
         say(f"  judged after {whole:.1f} s: {found}, {load.unanswered} unanswered")
+
+
+def _do(net, kinds, members, draw):
+    """One perturbation, or two at the same time; what came of each."""
+    with ThreadPoolExecutor(len(kinds)) as hands:
+        at_work = [
+            hands.submit(kind, net, member, random.Random(draw.random()))
+            for kind, member in zip(kinds, members, strict=True)
+        ]
+        words = [work.result() for work in at_work]
+    return list(zip(kinds, members, words, strict=True))
 
 
 def kills(run, count, seed, validators=4):
