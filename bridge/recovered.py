@@ -7,7 +7,7 @@ governance of both chains gives it a new anchor (clients.py, `thaw_client`).
 """
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bridge.light_client import TrustedState, certified
 from consensus.certificate import signers
@@ -18,6 +18,14 @@ from ledger.limits import HEADER_AHEAD_MS_MAX
 from ledger.recovery import Opened
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A header that a set is said to have made final."""
+
+    validators: ValidatorSet
+    signed: SignedHeader
 
 
 def follow_recovery(
@@ -80,26 +88,22 @@ def follow_recovery(
     )
 
 
-def signed_on_both_sides(
-    before: TrustedState, old: SignedHeader, first: SignedHeader, opened: Opened
-) -> tuple[str, ...]:
-    """The members whose validators made two blocks final at the first lost height: `old` by the set that was believed to
-    be lost, and `first` by the recovery's. Their keys differ, for a recovery has fresh ones; their names do not.
+def signed_on_both_sides(chain_id: bytes, height: int, one: Final, other: Final) -> tuple[str, ...]:
+    """The members whose validators made two blocks final at one height: the first behind a recovery, by the set that was
+    believed to be lost and by the recovery's, or by the sets of two recoveries. Their keys differ, for a recovery has
+    fresh ones; their names do not.
 
     Raises Malformed, or Invalid: BAD_VALIDATORS or BAD_CERTIFICATE where one of them was not made final by its set,
     NOT_MISBEHAVIOUR where they are no two blocks of that height.
     """
-    one = certified(before.chain_id, before.validators, old)
-    other = certified(before.chain_id, opened.validators, first)
-    heights = {one.header.height, other.header.height}
-    if heights != {opened.height + 1} or one.block_hash == other.block_hash:
+    judged = [certified(chain_id, side.validators, side.signed) for side in (one, other)]
+    if {item.header.height for item in judged} != {height} or len({item.block_hash for item in judged}) == 1:
         raise Invalid(
-            f"these are not two blocks of height {opened.height + 1}: nothing contradicts the recovery",
-            Reason.NOT_MISBEHAVIOUR,
+            f"these are not two blocks of height {height}: there is no fork", Reason.NOT_MISBEHAVIOUR
         )
-    return tuple(sorted(_names(before.validators, old) & _names(opened.validators, first)))
+    return tuple(sorted(_names(one) & _names(other)))
 
 
-def _names(validators: ValidatorSet, signed: SignedHeader) -> set[str]:
-    indexes = signers(signed.certificate, len(validators.validators))
-    return {validators.validators[index].member for index in indexes}
+def _names(side: Final) -> set[str]:
+    members = side.validators.validators
+    return {members[index].member for index in signers(side.signed.certificate, len(members))}

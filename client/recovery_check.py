@@ -1,14 +1,15 @@
 """Whether a recovered chain is one chain: what each of its nodes holds at the first height behind a recovery.
 
-A node on which the old set went on holds another block there than those that were recovered, final by another quorum.
-Both are judged by the set that must have signed them, so that a node cannot make a fork up.
+A node on which the old set went on, or which was given another recovery, holds another block there, final by another
+quorum. Each is judged by the set that must have signed it, so that a node cannot make a fork up.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from bridge.light_client import TrustedState, certified, from_genesis, verify_header
-from bridge.recovered import follow_recovery, signed_on_both_sides
+from bridge.recovered import Final, follow_recovery, signed_on_both_sides
 from client.connection import Connection, NoAnswer, NodeRefused
 from ledger import genesis, recovery
 from ledger.block import decode_block, decode_header
@@ -18,14 +19,17 @@ from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Genesis, Reason, ValidatorSet
 from proto.chiptrace.v1.node_pb2 import BlockAtRequest, HeadersRequest, StatusRequest
 
+RECOVERED = "recovered"
+OLD = "the old set went on"
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one node holds at the first height behind the recovery."""
+    """What one node holds at the first height behind the recovery; `final` where a set really made it final."""
 
     endpoint: str
-    state: str  # recovered, old, below, no answer, or what is wrong with its answer
-    signed: SignedHeader | None = None
+    state: str  # in words
+    final: Final | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,11 @@ def check(nodes: Sequence[Connection], chain_id: bytes, opened: Opened, now_ms: 
     """Asks every node. Raises Invalid(NOT_FOUND) when none leads to the height of the recovery."""
     before = _before(nodes, chain_id, opened, now_ms)
     sides = tuple(_side(node, before, opened, now_ms) for node in nodes)
-    old = next((side.signed for side in sides if side.state == "old" and side.signed), None)
-    first = next((side.signed for side in sides if side.state == "recovered" and side.signed), None)
-    forked_by = None
-    if old is not None and first is not None:
-        forked_by = signed_on_both_sides(before, old, first, opened)
-    return Checked(opened, sides, forked_by)
+    blocks = {side.final.signed.header: side.final for side in sides if side.final is not None}
+    forked_by: set[str] | None = None
+    for one, other in combinations(blocks.values(), 2):
+        forked_by = (forked_by or set()) | set(signed_on_both_sides(chain_id, opened.height + 1, one, other))
+    return Checked(opened, sides, None if forked_by is None else tuple(sorted(forked_by)))
 
 
 def _before(nodes: Sequence[Connection], chain_id: bytes, opened: Opened, now_ms: int) -> TrustedState:
@@ -97,10 +100,13 @@ def _side(node: Connection, before: TrustedState, opened: Opened, now_ms: int) -
     try:
         content = decode_block(reply.block)
         signed = SignedHeader(header=content.header, certificate=reply.certificate, recovery=content.recovery)
-        if content.recovery:
-            follow_recovery(before, signed, (opened.hash,), now_ms)
-            return Side(node.endpoint, "recovered", signed)
-        certified(before.chain_id, before.validators, signed)
-        return Side(node.endpoint, "old", signed)
+        if not content.recovery:
+            certified(before.chain_id, before.validators, signed)
+            return Side(node.endpoint, OLD, Final(before.validators, signed))
+        there = recovery.decode(content.recovery)
+        # Whatever another document is worth, the blocks behind it are final by its own set.
+        follow_recovery(before, signed, (there.hash,), now_ms)
     except ChiptraceError as error:
         return Side(node.endpoint, f"a false answer: {error}")
+    state = RECOVERED if there.hash == opened.hash else f"another recovery, {there.hash.hex()}"
+    return Side(node.endpoint, state, Final(there.validators, signed))

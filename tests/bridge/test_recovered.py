@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.light_client import from_anchor, from_genesis, verify_header
-from bridge.recovered import follow_recovery, signed_on_both_sides
+from bridge.recovered import Final, follow_recovery, signed_on_both_sides
 from consensus.certificate import form
 from consensus.messages import signed_vote
 from ledger import codec, hashes
@@ -178,8 +178,14 @@ def test_members_that_signed_both_blocks_are_named():
     old = old_side()
     # Whoever follows headers alone believes the old set still: that is the fork.
     assert verify_header(believed(), old, NOW_MS, None).latest_height == HEIGHT + 1
-    assert signed_on_both_sides(believed(), old, few, OPENED) == ("abe", "amy")
-    assert signed_on_both_sides(believed(), old, FIRST, OPENED) == ("abe", "ada", "amy")
+    assert both(old, few) == ("abe", "amy")
+    assert both(old, FIRST) == ("abe", "ada", "amy")
+
+
+def both(old, first):
+    return signed_on_both_sides(
+        A.chain_id, HEIGHT + 1, Final(A.genesis_set, old), Final(OPENED.validators, first)
+    )
 
 
 def certified_by(header, indexes):
@@ -202,7 +208,7 @@ def test_nobody_is_accused_by_what_no_quorum_signed():
         (old_side(height=HEIGHT + 2), FIRST, Reason.NOT_MISBEHAVIOUR),
     ):
         with pytest.raises(ChiptraceError) as caught:
-            signed_on_both_sides(believed(), old, first, OPENED)
+            both(old, first)
         assert caught.value.reason == reason
 
 

@@ -78,10 +78,23 @@ def test_where_the_old_set_went_on_the_chain_is_forked_and_its_makers_are_named(
     opened = recover(chain)
     other.produce()
     found = judged(opened, Stub(chain), Stub(other))
-    assert [side.state for side in found.sides] == ["recovered", "old"]
+    assert [side.state for side in found.sides] == ["recovered", recovery_check.OLD]
     assert found.forked_by == ("abe", "ada", "amy", "ann")
     # A block that the old set did not sign makes no fork.
     assert judged(opened, Stub(chain), Liar(other)).forked_by is None
+
+
+def test_two_recoveries_of_one_height_are_a_fork_too(chain):
+    other = chain_of()
+    opened, second = recover(chain, "one"), recover(other, "two")
+    found = judged(opened, Stub(chain), Stub(other), Stub(chain))
+    assert [side.state for side in found.sides] == [
+        "recovered",
+        f"another recovery, {second.hash.hex()}",
+        "recovered",
+    ]
+    assert found.forked_by == ("abe", "ada", "amy", "ann")
+    assert judged(second, Stub(chain), Liar(other)).forked_by is None
 
 
 def test_behind_an_earlier_recovery(chain):

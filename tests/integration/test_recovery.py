@@ -123,6 +123,8 @@ def test_members_draw_up_sign_and_apply_it(group):
         admin = group.network.member_directory(CHAIN, member) / "admin.key"
         signed = group.done("recover", "sign", "document", "--key", admin, "-o", f"by.{member}")
         assert signed["document"] == group.document
+    shown = group.done("recover", "show", "document", *(f"by.{member}" for member in FOUR[:3]))
+    assert (shown["document"], len(shown["approvals"])) == (group.document, 3)
     # (5) Too few are refused by each node; (6) enough are kept.
     few = ("recover", "apply", "document", "by.siliconfab", "by.moduleworks", *source)
     assert group.refused(*few) == "NOT_ENOUGH_APPROVALS"
@@ -196,6 +198,7 @@ def test_a_node_without_it_stops_there_and_says_which_it_lacks(group):
     log = (group.place(member) / "log.jsonl").read_text()
     told = [json.loads(line) for line in log.splitlines() if "others went through a recovery" in line]
     assert told[0]["document"] == group.document
+    assert f"stands before the recovery {group.document}" in group.chiptrace("chain", "status", "--json").text
     # Its operator fetches the document, compares its hash, and applies it.
     group.stop(member)
     fetched = group.done("recover", "fetch", "--chain", CHAIN, "-o", "fetched")
