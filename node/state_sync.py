@@ -65,16 +65,16 @@ def candidates(
 
     Pure. One peer counts once for a snapshot, and not for two of one height.
     """
-    found: dict[bytes, Candidate] = {}
+    found: dict[tuple[bytes, int], Candidate] = {}
     for peer, reply in offers:
         heights: set[int] = set()
         for offer in reply.offers:
             if offer.height in heights or not above < offer.height < reply.height:
                 continue
             heights.add(offer.height)
-            candidate = found.setdefault(offer.id, Candidate(offer.id, offer.height))
-            if candidate.height == offer.height:
-                candidate.peers.append(peer)
+            # By both: one who lies about the height of a snapshot does not stand in the way of who do not.
+            candidate = found.setdefault((offer.id, offer.height), Candidate(offer.id, offer.height))
+            candidate.peers.append(peer)
     return sorted(
         found.values(),
         key=lambda item: (
@@ -239,15 +239,13 @@ class StateSync:
             reply = await peer.describe(candidate.id)
             if snapshot.manifest_id(self._chain_id, reply.manifest) != candidate.id:
                 raise Failed("it describes another snapshot")
-            manifest = snapshot.decode_manifest(self._chain_id, reply.manifest)
-            if manifest.height != candidate.height:
-                raise Failed("the snapshot is of another height than was said")
+            height = snapshot.decode_manifest(self._chain_id, reply.manifest).height
             walk = anchors.begin(self._genesis, self._chain_id, self._accepted)
-            await peer.pass_boundaries(walk, candidate.height)
+            await peer.pass_boundaries(walk, height)
             anchor = anchors.anchor(
                 walk, reply.last, reply.head, reply.opening, now_ms(), self._config.snapshots.checkpoint
             )
-            if anchor.height != candidate.height:
+            if anchor.height != height:
                 raise Failed("it shows headers of another height")
         except (Failed, ChiptraceError) as error:
             _LOG.warning("offer refused", extra={"peer": peer.member, "cause": str(error)})

@@ -176,6 +176,10 @@ class Misdescriber(Honest):
             reply.opening.state_root = bytes(32)
         elif self.how == 4:
             raise Failed("no")
+        elif self.how == 6:  # all of it right, of another height
+            shown = self.shown(reply_height(reply) - 1)
+            for name in ("last", "head", "opening"):
+                getattr(reply, name).CopyFrom(getattr(shown, name))
         elif self.how == 5:  # well formed, and of other chunks
             found = SnapshotManifest.FromString(reply.manifest)
             reply.manifest = rewritten(reply.manifest, chunks=list(reversed(found.chunks)))
@@ -265,10 +269,10 @@ def test_one_peer_counts_once_and_offers_nothing_above_what_it_has_decided():
     assert [(item.id, item.height, len(item.peers)) for item in found] == [(b"u", 99, 1), (b"x", 5, 1)]
 
 
-def test_an_id_at_two_heights_counts_at_one():
-    a, b = SimpleNamespace(member="a"), SimpleNamespace(member="b")
-    (found,) = candidates([(a, offers((b"x", 5))), (b, offers((b"x", 6)))], 0)
-    assert (found.height, found.peers) == (5, [a])
+def test_who_lies_about_a_height_stands_in_nobodys_way():
+    a, b, c = (SimpleNamespace(member=name) for name in "abc")
+    found = candidates([(a, offers((b"x", 9))), (b, offers((b"x", 6))), (c, offers((b"x", 6)))], 1)
+    assert [(item.height, item.peers) for item in found] == [(6, [b, c]), (9, [a])]
 
 
 # ---- honest peers -------------------------------------------------------------------------------------------
@@ -334,7 +338,7 @@ def test_with_liars_alone_the_node_goes_on_with_ordinary_sync(chain, sync, tmp_p
         assert len(peer.chunks_asked) <= state_sync.ROUNDS_MAX
 
 
-@pytest.mark.parametrize("how", range(7))
+@pytest.mark.parametrize("how", range(8))
 def test_who_describes_it_wrongly_is_left_out(chain, sync, tmp_path, how):
     liar, honest = Misdescriber(chain, how=how, member="liar"), Honest(chain)
     assert check(chain, sync(liar, honest), tmp_path) == chain.height - 2
