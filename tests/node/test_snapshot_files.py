@@ -119,6 +119,34 @@ def test_a_snapshot_removed_meanwhile_is_not_found(tmp_path):
     assert error.value.reason == Reason.NOT_FOUND
 
 
+def test_everything_is_synced_before_it_gets_its_name_and_the_name_after(tmp_path, monkeypatch):
+    """A process that is killed cannot show a missing sync; a power cut would."""
+    done = []
+    real_sync, real_rename = os.fsync, os.rename
+
+    def sync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real_sync(handle)
+
+    def rename(source, target):
+        done.append((str(source), str(target)))
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", rename)
+    writing = SnapshotFiles(tmp_path).begin(CHAIN, 10)
+    writing.write(CHUNKS[2])
+    writing.finish()
+    place = str(tmp_path / "unfinished")
+    assert done == [
+        f"{place}/stream",
+        f"{place}/manifest",
+        place,
+        (place, str(tmp_path / "10")),
+        str(tmp_path),
+    ]
+
+
 class Stopped(BaseException):
     """The process is gone."""
 
