@@ -73,14 +73,15 @@ class PeerClocks:
         if asked is None or reply.asked_ms != asked[0]:
             return
         now = self._monotonic()
-        waited_ms = int((now - asked[1]) * 1_000)
+        waited_ms = round((now - asked[1]) * 1_000)
         held_ms = reply.told_ms - reply.heard_ms
-        if not 0 <= held_ms <= waited_ms or reply.told_ms > TIME_MS_MAX:
+        # One millisecond more than we waited is what two clocks of whole milliseconds may show.
+        if not 0 <= held_ms <= waited_ms + 1 or reply.told_ms > TIME_MS_MAX:
             return
         back_ms = asked[0] + waited_ms
         offset_ms = (reply.heard_ms - asked[0] + reply.told_ms - back_ms) // 2
         kept = self._answers.setdefault(key, deque(maxlen=ANSWERS_KEPT))
-        kept.append(_Answer(PeerClock(offset_ms, waited_ms - held_ms), now))
+        kept.append(_Answer(PeerClock(offset_ms, max(0, waited_ms - held_ms)), now))
 
     def clock(self, key: bytes) -> PeerClock | None:
         """A validator's clock; None when it has not answered of late."""

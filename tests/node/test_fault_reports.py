@@ -52,6 +52,7 @@ class Ledger:
         if self.refusing:
             self.refusing -= 1
             raise Invalid("not in step", Reason.NOT_SYNCED)
+        await asyncio.sleep(fault_reports.TURN_SECONDS / 4)  # until it is final
         body = TransactionBody.FromString(Transaction.FromString(data).body)
         self.submitted.append(body.operations[0].evidence)
         self.recorded = True
