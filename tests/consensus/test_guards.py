@@ -3,7 +3,10 @@
 import pytest
 
 from consensus import journal
+from consensus.effects import EngineSettings
+from consensus.engine import Engine
 from ledger.errors import InvariantBroken
+from proto.chiptrace.v1.consensus_pb2 import Tip
 from tests.consensus import chain
 from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, Lone
 
@@ -60,3 +63,72 @@ def test_a_notarized_block_that_is_proposed_as_a_new_one_is_judged_all_the_same(
     assert node.votes() == []
     node.judge(block)
     assert node.votes() == [(NOTARIZE, 2, chain.hash_of(block))]
+
+
+def test_a_refusal_of_a_block_whose_view_is_over_gives_up_no_other_view():
+    node = Lone(0)
+    block = node.block()
+    node.propose(1, block)
+    node.hear(1, node.certificate(NULLIFY, 1))
+    assert node.engine.view == 2
+    node.judge(block, valid=False)
+    assert node.votes() == []
+
+
+def test_a_block_that_nobody_asked_for_is_not_proposed():
+    node = Lone(2)  # leader of view 1
+    node.built(node.block())
+    assert node.proposals() == []
+
+
+def decided(node, block):
+    node.propose(1, block)
+    node.judge(block)
+    node.hear(1, node.certificate(FINALIZE, 1, chain.hash_of(block)))
+    assert node.decided()
+    node.parent, node.parent_finalization = chain.hash_of(block), node.engine.finalization
+    return chain.hash_of(block)
+
+
+def test_a_block_built_for_the_height_before_is_not_proposed():
+    node = Lone(3)  # leader of view 1 at height 2
+    first = node.block()
+    node.executed(decided(node, first))
+    node.work()
+    assert [(asked.height, asked.view) for asked in node.asked_to_build()] == [(2, 1)]
+    node.built(first, view=1, height=1)
+    assert node.proposals() == []
+    node.built(node.block())
+    assert [proposal.height for proposal in node.proposals()] == [2]
+
+
+def test_after_a_change_of_the_set_the_new_one_vouches_for_what_lies_ahead():
+    """Nobody is asked for a proof of what the set in force here has signed."""
+    node = Lone(0)
+    following = chain.validators(4, start=2, first=3)
+    node.executed(decided(node, node.block()), validators=following)
+    ahead = chain.certificate(FINALIZE, range(3), 4, 9, 1, bytes(32))
+    ahead.signatures[:] = [chain.vote(FINALIZE, signer, 9, 1, bytes(32)).signature for signer in (3, 4, 5)]
+    node.hear(4, Tip(finalization=ahead))
+    assert node.engine.behind == 8
+    assert node.walks() == []
+
+
+def test_a_store_whose_last_block_has_another_finalization_or_none_does_not_open():
+    node = Lone(0)
+    for finalization in (None, node.certificate(FINALIZE, 1, bytes(32), height=1)):
+        with pytest.raises(InvariantBroken, match="the store ends at height 1"):
+            Engine(
+                chain.CHAIN_ID,
+                chain.key(0),
+                None,
+                chain.verify,
+                EngineSettings(),
+                1,
+                chain.GENESIS,
+                finalization,
+                node.set,
+                0,
+                (),
+                0,
+            )

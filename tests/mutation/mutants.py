@@ -498,13 +498,6 @@ VIEWS = [
         "rule 7: one lost proposal does not cost the view",
     ),
     Mutant(
-        "a notarized proposal is sent again",
-        "repair",
-        "proposal.view != voter.view or voter.held.notarization(proposal.view) is not None:",
-        "proposal.view != voter.view:",
-        "what is of no use is not sent",
-    ),
-    Mutant(
         "no finalize on a notarization",
         "voter",
         "        if certificate.kind == VoteKind.NOTARIZE:\n            self._finalize(certificate, now_ms)\n",
@@ -747,13 +740,6 @@ HEIGHTS = [
         "        if len(slots) >= _LIMITS[kind]:\n            slots.pop(next(iter(slots)))\n",
         "",
         "what is kept unverified is bounded",
-    ),
-    Mutant(
-        "verdicts of another height",
-        "engine",
-        "            case BlockJudged() if event.height == self.height:\n",
-        "            case BlockJudged():\n",
-        "what comes late is dropped",
     ),
     Mutant(
         "blocks built for another height",
