@@ -211,20 +211,27 @@ def _status_json(item: ProcessStatus) -> dict[str, object]:
             "time_ms": reply.time_ms,
             "pool_transactions": reply.pool_transactions,
             "peers_connected": sum(peer.connected for peer in reply.peers),
+            "not_voting": reply.not_voting,
+            "clock_offset_ms": reply.clock_offset_ms if reply.clock_known else None,
+            "peer_clocks": {
+                peer.member: {"offset_ms": peer.clock_offset_ms, "round_trip_ms": peer.round_trip_ms}
+                for peer in reply.peers
+                if peer.clock_known
+            },
         }
     return values
 
 
 def _print_status(found: list[ProcessStatus]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("process", "pid", "endpoint", "height", "view", "peers", "state"):
+    for heading in ("process", "pid", "endpoint", "height", "view", "peers", "clock", "state"):
         table.add_column(heading, no_wrap=True)
     for item in found:
         reply = item.reply
         state = "running" if item.pid else "[red]not running[/]"
         if item.pid and item.name != RELAY:
             state = (
-                "in step"
+                ("[yellow]in step, does not vote[/]" if reply.not_voting else "in step")
                 if reply and reply.synced
                 else "[yellow]out of step[/]"
                 if reply
@@ -237,6 +244,7 @@ def _print_status(found: list[ProcessStatus]) -> None:
             str(reply.height) if reply else "-",
             str(reply.view) if reply else "-",
             f"{sum(peer.connected for peer in reply.peers)}/{len(reply.peers)}" if reply else "-",
+            f"{-reply.clock_offset_ms:+} ms" if reply and reply.clock_known else "-",
             state,
         )
     OUT.print(table)
