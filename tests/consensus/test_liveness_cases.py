@@ -100,6 +100,7 @@ def test_a_leader_that_a_quorum_outlived_is_passed_over_and_welcomed_back():
     view = node.engine.view
     assert (NULLIFY, view, b"") in node.all_votes()  # at once
     node.vote(2, NULLIFY, view)
+    silent_views(node, (1, 3), 4)
     while node.leader(node.engine.view + 1) != 2:
         silent_views(node, (1, 3), 1)
     node.vote(2, NULLIFY, node.engine.view)  # one word is enough, even where no quorum says any
