@@ -18,7 +18,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client import keys
+from client import faults, keys
 from client.clock import now_ms
 from client.connection import Connection
 from client.verified import VerifiedChain
@@ -432,6 +432,13 @@ def test_two_votes_that_exclude_each_other_are_brought_before_the_chain(chain):
             return until(lambda: EntryKind.EVIDENCE in member_history(), 1.5, default=False)
 
         until(accused)
+    # Whoever believes the chain id alone finds it, judged from its two votes.
+    connection = Connection(chain.chain, chain.identity)
+    try:
+        found = until(lambda: faults.recorded(VerifiedChain(chain.chain, connection, now_ms)))
+    finally:
+        connection.close()
+    assert {(fault.member, fault.kind) for fault in found} == {(LAST, "notarize twice")}
 
 
 def test_a_key_without_its_signing_record_never_votes_again(chain):
