@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from bridge import anchor as anchors
 from bridge import machine
 from ledger import snapshot
 from ledger.application import Application
+from ledger.block import decode_header
 from ledger.errors import Invalid
 from ledger.leveldb import LevelKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES, TRANSACTION_VALIDITY_MS_MAX
@@ -18,11 +20,11 @@ from node.config import SnapshotConfig
 from node.services import _history as stored_history
 from node.snapshot_fetch import Failed
 from node.state_sync import StateSync, candidates, clear, install, is_to_begin_anew
-from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import HistoryRequest, SnapshotListReply, SnapshotOffer, SnapshotReply
 from tests.bridge.offered import Shown, taken, turn_set
-from tests.bridge.two_chains import BridgedChain, Clock, object_event, serial
+from tests.bridge.two_chains import BridgedChain, Clock, object_event, on_the_wire, serial
 from tests.ledger import toy_tables as toy
 from tests.ledger.chain_fixture import Chain
 from tests.ledger.snapshot_fixture import Taken, manifest_of, rewritten
@@ -300,6 +302,32 @@ def test_without_an_offer_it_goes_on_without(chain, sync, tmp_path):
 
 def test_one_peer_is_enough(chain, sync, tmp_path):
     assert check(chain, sync(Honest(chain)), tmp_path) == chain.height - 2
+
+
+def test_boundaries_are_asked_for_page_by_page_up_to_the_height(run, monkeypatch):
+    chain = BridgedChain("a", Clock())
+    turn_set(chain, 5)
+    for _ in range(3):
+        chain.produce()
+    pages = []
+
+    async def page(request, **_):
+        found = [on_the_wire(item) for item in chain.app.store.boundaries(request.from_height - 1, 2)]
+        pages.append([decode_header(item.header).height for item in found])
+        return BoundaryReply(headers=found)
+
+    monkeypatch.setattr(snapshot_fetch, "HEADERS_PER_REPLY_MAX", 2)
+    monkeypatch.setattr(snapshot_fetch, "now_ms", lambda: chain.info.time_ms)
+    peer = object.__new__(snapshot_fetch.Peer)
+    peer._stub, peer._hello = SimpleNamespace(Boundaries=page), None
+    turned = [item.height for item in chain.app.store.boundaries(0, 10)]
+    assert len(turned) == 5
+    for height in range(1, chain.height + 1):
+        pages.clear()
+        walk = anchors.begin(chain.genesis, chain.chain_id)
+        run(peer.pass_boundaries(walk, height))
+        assert [item.height for item in walk.boundaries] == [h for h in turned if h <= height]
+        assert len(pages) <= 3
 
 
 # ---- liars ----------------------------------------------------------------------------------------------------

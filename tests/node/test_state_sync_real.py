@@ -16,7 +16,17 @@ from client.session import open_chain
 from ledger.state import part_key
 from node import testnet_layout
 from node.testnet_plan import one_chain
-from proto.chiptrace.v1.node_pb2 import BlockAtRequest, FollowRequest, HistoryRequest, TransactionRequest
+from proto.chiptrace.v1.consensus_pb2 import BoundaryRequest
+from proto.chiptrace.v1.node_pb2 import (
+    BlockAtRequest,
+    FollowRequest,
+    HistoryRequest,
+    SnapshotChunkRequest,
+    SnapshotListRequest,
+    SnapshotRequest,
+    TransactionRequest,
+)
+from proto.chiptrace.v1.node_pb2_grpc import SnapshotsStub
 from tests.integration.testbed import commissioning, serial
 from tests.node.network import CHAIN, MEMBERS, RealChain, until
 
@@ -213,6 +223,25 @@ def test_another_begins_with_its_snapshot_and_a_damaged_file_is_passed_over(net)
     assert "chunk refused" in said(net, victim, since[victim])
     assert "a snapshot here is damaged" in said(net, MEMBERS[0], since[MEMBERS[0]])
     assert votes(net, victim)
+
+
+def test_only_pinned_validators_are_given_anything(net):
+    """Whoever else has a certificate of the consortium is refused, at each question."""
+    node = net.network.chains[0].nodes[0]
+    credentials = grpc.ssl_channel_credentials(
+        net.chain.ca.read_bytes(), net.identity.tls_key.read_bytes(), net.identity.certificate.read_bytes()
+    )
+    with grpc.secure_channel(node.validators, credentials) as channel:
+        stub = SnapshotsStub(channel)
+        for call, request in (
+            (stub.List, SnapshotListRequest()),
+            (stub.Describe, SnapshotRequest()),
+            (stub.Boundaries, BoundaryRequest()),
+            (stub.Load, SnapshotChunkRequest()),
+        ):
+            with pytest.raises(grpc.RpcError) as error:
+                call(request, timeout=5)
+            assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_a_node_that_is_to_keep_everything_fetches_every_block(net):
