@@ -81,6 +81,7 @@ def retire_and_create(directory: Path) -> tuple[bytes | None, bytes]:
             old = keys.public_key(path)
             aside = retired / old.hex()
             aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+            journal_file.sync_directory(retired)
             journal_file.sync_directory(directory)
             record = directory / RECORD_FILE
             # The key goes last: until then it is here, without its record, and does not vote.
