@@ -3,10 +3,10 @@
 import pytest
 
 from consensus import journal
-from consensus.effects import EngineSettings
+from consensus.effects import EngineSettings, Persist
 from consensus.engine import Engine
 from ledger.errors import InvariantBroken
-from proto.chiptrace.v1.consensus_pb2 import Tip
+from proto.chiptrace.v1.consensus_pb2 import Tip, Vote
 from tests.consensus import chain
 from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, Lone
 
@@ -132,3 +132,20 @@ def test_a_store_whose_last_block_has_another_finalization_or_none_does_not_open
                 (),
                 0,
             )
+
+
+def test_a_vote_beyond_the_quorum_makes_no_second_certificate():
+    node = Lone(0, n=7)
+    for sender in range(1, 6):
+        node.vote(sender, NULLIFY, 1)
+    assert node.certificates() == [(NULLIFY, 1)]
+    node.vote(6, NULLIFY, 1)
+    assert node.certificates() == []
+    assert node.of(Persist) == []
+
+
+def test_a_message_without_shape_is_dropped_before_anything_is_done_with_it():
+    node = Lone(0)
+    shapeless = Vote(kind=0, height=1, view=1, signer=1, signature=bytes(64))
+    assert node.hear(1, shapeless) == ()
+    assert node.verified == []

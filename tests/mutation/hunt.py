@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.mutation.mutants import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("proto", "ledger", "consensus", "bridge", "client", "node", "tests", "pyproject.toml")
 SECONDS_MAX = 900  # for one means; what never ends is caught, too
+BYTES_MAX = 4 << 30  # of memory, for what grows without end
 
 PYTEST = ("-m", "pytest", "-x", "-q", "--tb=no", "-rfE")
 MEANS: dict[str, tuple[str, ...]] = {
@@ -129,36 +131,40 @@ def search(tree: Path, name: str, seeds: int, means: tuple[str, ...]) -> Outcome
 
 def seek(tree: Path, seeds: int) -> tuple[int, str]:
     """How many seeds were run, and what the last of them showed."""
-    command = [sys.executable, "-B", "-m", "tests.mutation.seek", str(seeds)]
-    with subprocess.Popen(
-        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            return len(output.split()), "never ends"
+    code, output = execute(tree, "-m", "tests.mutation.seek", str(seeds))
     lines = output.splitlines()
     ran = 0
     while ran < len(lines) and lines[ran] == str(ran):
         ran += 1
-    return ran, short(lines[ran:]) if process.returncode else ""
+    if code is None:
+        return ran, "never ends"
+    return ran, short(lines[ran:]) if code else ""
 
 
 def run_tests(tree: Path, arguments: tuple[str, ...]) -> str:
     """The first test that fails."""
-    command = [sys.executable, "-B", *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=tree, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
-        )
-    except subprocess.TimeoutExpired:
+    code, output = execute(tree, *arguments)
+    if code is None:
         return "never ends"
-    if done.returncode == 0:
+    if code == 0:
         return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return f"`{failed[1]}`" if failed else short(done.stdout.splitlines() + done.stderr.splitlines())
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    return f"`{failed[1]}`" if failed else short(output.splitlines())
+
+
+def execute(tree: Path, *arguments: str) -> tuple[int | None, str]:
+    """Python with these arguments: exit code (None: it did not end) and all that it said."""
+    command = [sys.executable, "-B", *arguments]
+    with subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (BYTES_MAX, BYTES_MAX))
+        try:
+            output, _ = process.communicate(timeout=SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None, process.communicate()[0]
+        return process.returncode, output
 
 
 def short(lines: list[str]) -> str:

@@ -848,7 +848,7 @@ FETCHED = [
         "two requests to one peer",
         "catchup",
         "        return (run is None or run.given_up) and now_ms >= self._patience.rests_until_ms(peer)",
-        "        return now_ms >= self._patience.rests_until_ms(peer)",
+        "        return (run is None or run.late) and now_ms >= self._patience.rests_until_ms(peer)",
         "each peer is in the way with one request at most",
     ),
     Mutant(
@@ -917,8 +917,8 @@ FETCHED = [
     Mutant(
         "another next set than the header names",
         "boundaries",
-        "    if header.next_validators_hash != named or named == current:",
-        "    if named == current:",
+        "    if header.next_validators_hash != validators_hash(chain_id, following):",
+        "    if not header.next_validators_hash:",
         "each step leads to the set that was decided",
     ),
     Mutant(

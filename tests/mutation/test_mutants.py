@@ -45,7 +45,7 @@ def test_nothing_is_noticed_where_nothing_is_removed(tree):
 
 
 @pytest.mark.parametrize(
-    "name", ["sent before durable", "own votes not durable", "a certificate acted on again"]
+    "name", ["sent before durable", "own votes not durable", "voted body not durable"]
 )
 def test_a_mutant_is_caught_by_seeds_and_undone(tree, name):
     path = tree / "consensus" / f"{NAMED[name].file}.py"
