@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from consensus import effects
 from consensus.answers import decided_blocks
 from consensus.engine import Engine
+from ledger.limits import HEADERS_PER_REPLY_MAX
 from proto.chiptrace.v1.consensus_pb2 import (
     BoundaryReply,
     Certificate,
@@ -33,7 +34,6 @@ from tests.simulation.oracle import Oracle, Violation, hash_of
 from tests.simulation.world import World
 
 BATCH_MAX = 16  # inputs stepped before their effects are performed
-BOUNDARIES_PER_REPLY_MAX = 16
 
 Acknowledge = Callable[[int, int], None]  # (replica, height): final, and on disk there
 
@@ -276,7 +276,7 @@ class Replica:
                 found.append(
                     SignedHeader(header=data, certificate=stored.certificate, next_validators=following)
                 )
-        return BoundaryReply(headers=found[:BOUNDARIES_PER_REPLY_MAX])
+        return BoundaryReply(headers=found[:HEADERS_PER_REPLY_MAX])
 
     # ---- transactions -------------------------------------------------------------------------------
 
