@@ -322,7 +322,7 @@ def material(world):
 FIELDS = ("kind", "height", "view", "signer", "block_hash", "signature")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_forged_file_shows_an_honest_validator_guilty(world, material, tmp_path, data):
     """Any two votes there are, with fields of any others put into them, shown at any height, with headers left out,

@@ -70,7 +70,7 @@ EFFECTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(EFFECTS)
 def test_all_records_of_a_batch_are_durable_by_one_fsync_before_anything_is_sent(tmp_path_factory, effects):
     directory = tmp_path_factory.mktemp("keys")
