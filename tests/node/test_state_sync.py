@@ -464,6 +464,37 @@ def toy_chain():
     return Chain(operations=toy.OPERATIONS, changes=toy.CHANGES)
 
 
+def test_a_node_told_to_stop_while_it_loads_leaves_nothing_behind(chain, tmp_path, run, monkeypatch):
+    class Slow(Honest):
+        async def chunk(self, chunks, index):
+            if index:
+                waiting.set()
+                await asyncio.sleep(60)
+            return chunks[index]
+
+    waiting = asyncio.Event()
+
+    async def work():
+        monkeypatch.setattr(state_sync, "now_ms", lambda: chain.info.time_ms)
+        peer = Slow(chain)
+        config = SimpleNamespace(peers=(peer,), data_dir=tmp_path, snapshots=SnapshotConfig())
+        attempt = StateSync(config, chain.genesis, (), chain.chain_id, machine.side_tables())
+
+        async def reached():
+            return [peer]
+
+        attempt._reach = reached
+        task = asyncio.create_task(attempt.run())
+        await waiting.wait()
+        assert (tmp_path / "chain.loading").exists()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+    run(work())
+    assert not (tmp_path / "chain.loading").exists()
+
+
 # ---- behind what anyone keeps -------------------------------------------------------------------------------------
 
 
