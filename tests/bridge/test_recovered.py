@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.clients import thaw_message
 from bridge.light_client import from_anchor, from_genesis, verify_header
 from bridge.recovered import Final, follow_recovery, signed_on_both_sides
 from consensus.certificate import form
@@ -13,11 +14,21 @@ from consensus.messages import signed_vote
 from ledger import codec, hashes
 from ledger.block import block_hash, decode_header, recovery_mark, validators_hash
 from ledger.errors import ChiptraceError, Invalid
+from proto.chiptrace.v1.bridge_pb2 import UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader, Vote
-from proto.chiptrace.v1.ledger_pb2 import Change, Genesis, Reason, Recovery, RecoveryDocument, ThawClient
+from proto.chiptrace.v1.ledger_pb2 import (
+    Change,
+    Genesis,
+    Operation,
+    Reason,
+    Recovery,
+    RecoveryDocument,
+    Signature,
+    ThawClient,
+)
 from tests.bridge.recovered import recover
 from tests.bridge.two_chains import HOUR_MS, TRUSTING_MS, World
-from tests.ledger.chain_fixture import seed_of
+from tests.ledger.chain_fixture import key_of, seed_of
 from tests.ledger.recovered import approved
 
 WORLD = World("a", "b")
@@ -221,8 +232,6 @@ def world():
 
 
 def update(world, *headers):
-    from proto.chiptrace.v1.bridge_pb2 import UpdateClient
-    from proto.chiptrace.v1.ledger_pb2 import Operation
 
     message = codec.encode(UpdateClient(client="a-1", headers=headers))
     return world["b"].operate("bob", Operation(update_client=message), role="relayer")
@@ -240,9 +249,6 @@ def test_a_chain_does_not_follow_another_ones_recovery(world):
 
 
 def test_governance_of_both_thaws_it_once_it_has_expired(world):
-    from bridge.clients import thaw_message
-    from proto.chiptrace.v1.ledger_pb2 import Signature
-    from tests.ledger.chain_fixture import key_of, seed_of
 
     a, b = world["a"], world["b"]
     recover(a)

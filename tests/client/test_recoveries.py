@@ -5,13 +5,19 @@ import dataclasses
 import pytest
 
 from client import trust
+from client.audit import Audit
+from client.audit_keys import Vouching
+from client.audit_recoveries import approvers, tell_recoveries
 from client.audit_report import Verdict
 from client.trust import AcceptedRecovery
 from client.verified import NotVerifiable
 from ledger import state
 from ledger.errors import Malformed
+from ledger.recovery import decode
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
+    KeyRecord,
+    MemberRecord,
     PutMember,
     Reason,
     RecoveriesRecord,
@@ -19,10 +25,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Signature,
 )
 from tests.bridge.recovered import prepare, recover
-from tests.bridge.two_chains import World
+from tests.bridge.two_chains import BridgedChain, Clock, World
 from tests.client.corrupt import Forged
 from tests.client.direct import DirectStub, verified
 from tests.ledger.chain_fixture import key_of
+from tests.ledger.recovered import approved
 
 
 @pytest.fixture
@@ -38,7 +45,6 @@ def listed(chain, *opened, stub=None):
 
 
 def audited(world, part, accepted=(), stub=None):
-    from client.audit import Audit
 
     views = [listed(world["a"], *accepted, stub=stub), verified(world["b"])]
     chains = {view.trust.chain_id: view for view in views}
@@ -91,7 +97,6 @@ def test_another_recovery_of_the_height_is_not_the_accepted_one(world):
 
 
 def test_a_chain_recovered_before_its_first_block(world):
-    from tests.bridge.two_chains import BridgedChain, Clock
 
     chain = BridgedChain("a", Clock())
     opened = recover(chain)
@@ -103,7 +108,6 @@ def test_history_made_by_a_recovery_is_complete_without_a_transaction(world):
     opened = recover(world["a"])
     view = listed(world["a"], opened)
     key = opened.validators.validators[0].key
-    from proto.chiptrace.v1.ledger_pb2 import KeyRecord, MemberRecord
 
     record = view.record(state.signer_key(key), KeyRecord)
     assert len(view.history(state.signer_key(key), record.history)) == 1
@@ -122,8 +126,6 @@ def test_approvals_count_by_the_keys_of_that_height(world):
     opened = recover(world["a"], approvers=("abe", "amy"))
     view = listed(world["a"], opened)
     view.snapshot()
-    from client.audit_keys import Vouching
-    from client.audit_recoveries import approvers
 
     assert approvers(view, Vouching(view), opened) == ["abe", "amy"]
     assert [f.code for f in audited(world, part, [opened]).findings] == ["RECOVERED"]
@@ -138,8 +140,6 @@ def test_approvals_count_by_the_keys_of_that_height(world):
 
 
 def recovered_by(chain, opened, *members):
-    from ledger.recovery import decode
-    from tests.ledger.recovered import approved
 
     return decode(approved(chain, opened.document_bytes, members))
 
@@ -153,7 +153,6 @@ def test_a_recovery_that_no_member_vouches_for_is_called_so(world):
     view.snapshot()
     view.recoveries[opened.height] = unsigned
     found = []
-    from client.audit_recoveries import tell_recoveries
 
     tell_recoveries(view, lambda *args: found.append(args[2]))
     assert found == ["RECOVERED", "RECOVERY_NOT_APPROVED"]

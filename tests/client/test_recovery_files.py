@@ -13,8 +13,8 @@ from ledger import codec
 from ledger.errors import Malformed
 from ledger.hashes import Purpose
 from ledger.limits import RECOVERY_BYTES_MAX
-from ledger.recovery import decode
-from proto.chiptrace.v1.ledger_pb2 import RecoveryDocument
+from ledger.recovery import Standing, decode
+from proto.chiptrace.v1.ledger_pb2 import Recovery, RecoveryDocument
 from tests.ledger.chain_fixture import Chain
 from tests.ledger.recovered import approval, document_for
 
@@ -45,8 +45,6 @@ def test_signed_offline_and_shown(document, tmp_path):
 
 
 def decode_name():
-    from proto.chiptrace.v1.ledger_pb2 import Recovery
-
     return decode(codec.encode(Recovery(document=DATA))).hash.hex()
 
 
@@ -112,8 +110,6 @@ def test_a_flipped_byte_makes_another_document_or_none(tmp_path_factory, place, 
 
 def test_two_documents_are_never_the_same():
     info = CHAIN.info
-    from ledger.recovery import Standing
-
     here = Standing(info.chain_id, info.height, info.time_ms, info.block_hash, info.app_hash)
     validators = RecoveryDocument.FromString(DATA).validators
     first, second = (recovery_files.draw_up(here, validators, "why", 5) for _ in range(2))

@@ -7,14 +7,17 @@ import dataclasses
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from client import keys
 from client.session import open_chain
-from node import config, testnet_layout
+from ledger import codec
+from node import config
+from proto.chiptrace.v1.ledger_pb2 import RecoveryDocument
 from tests.integration.test_membership import CHAIN, FOUR, Consortium
-from tests.integration.testbed import Signer, commissioning, serial, settle
+from tests.integration.testbed import Signer, commissioning, serial
 from tests.node.network import until
 
 pytestmark = pytest.mark.processes
@@ -33,11 +36,8 @@ class Lost(Consortium):
         part = serial("9521001", 1)
         seed = keys.read_seed(self.network.member_directory(CHAIN, FOUR[0]) / "operator.key")
         with open_chain(self.network.trust_file, CHAIN, FOUR[0]) as session:
-            outcome = Signer(session, seed).do(commissioning(part))
-            settle(session, outcome.height) if self.settles else None
+            Signer(session, seed).do(commissioning(part))
         return part
-
-    settles = True
 
     def audit(self, part: str):
         return self.chiptrace("audit", part, "--chain", CHAIN, "--trust", self.network.trust_file, "--json")
@@ -129,7 +129,10 @@ def test_members_draw_up_sign_and_apply_it(group):
     few = ("recover", "apply", "document", "by.siliconfab", "by.moduleworks", *source)
     assert group.refused(*few) == "NOT_ENOUGH_APPROVALS"
     whole = ("recover", "apply", "document", *(f"by.{member}" for member in FOUR[:3]), "--config")
-    told = {member: group.done(*whole, group.config_file(member)) for member in FOUR}
+    with ThreadPoolExecutor(len(FOUR)) as people:
+        told = dict(
+            zip(FOUR, people.map(lambda one: group.done(*whole, group.config_file(one)), FOUR), strict=True)
+        )
     assert {member: found["this_node_votes"][:3] for member, found in told.items()} == {
         first: "yes",
         second: "no,",
@@ -146,7 +149,6 @@ def test_the_chain_goes_on_from_there(group):
     head = group.status(LEFT[1])
     assert head.index == -1  # its old key does not vote
     assert "not in the validator set" in head.not_voting
-    group.settles = False
     group.parts.append(group.commission())
     # The observer takes its new key, and votes with it: three of four were enough until now.
     second = LEFT[1]
@@ -159,13 +161,12 @@ def test_the_chain_goes_on_from_there(group):
 
 
 def test_an_audit_says_so_or_says_nothing(group):
-    for part in group.parts:
-        found = group.audit(part)
-        assert found.code == 2, found
-        assert found.json["problem_code"] == "RECOVERED"
-        assert group.document in found.json["problem"]
+    found = group.audit(group.parts[0])
+    assert found.code == 2, found
+    assert found.json["problem_code"] == "RECOVERED"
+    assert group.document in found.json["problem"]
     group.accept()
-    for part in group.parts:  # what was acknowledged before is there, and what came after
+    for part in group.parts[-2:]:  # the last that was acknowledged before is there, and what came after
         found = group.audit(part)
         assert found.code == 1, found
         assert [finding["code"] for finding in found.json["findings"]] == ["RECOVERED"]
@@ -213,9 +214,6 @@ def test_no_other_decision_is_taken_for_that_height(group):
     member = LEFT[0]
     group.stop(member)
     data = (group.home / "document").read_bytes()
-    from ledger import codec
-    from proto.chiptrace.v1.ledger_pb2 import RecoveryDocument
-
     other = RecoveryDocument.FromString(data)
     other.reason = "another reason"
     (group.home / "other").write_bytes(codec.encode(other))
@@ -227,4 +225,3 @@ def test_no_other_decision_is_taken_for_that_height(group):
     group.start(member)
     group.in_step(*FOUR)
     group.grows()
-    assert testnet_layout.read(group.directory).chains[0].name == CHAIN

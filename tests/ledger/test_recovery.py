@@ -22,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     MemberRecord,
     Operation,
     PutKey,
+    PutMember,
     Reason,
     RecoveriesRecord,
     Recovery,
@@ -203,8 +204,6 @@ def test_a_key_that_is_no_admin_key_of_the_state_at_the_height(chain):
 
 
 def test_an_admin_key_that_was_replaced_before_the_height(chain):
-    from proto.chiptrace.v1.ledger_pb2 import PutMember
-
     replaced = Change(put_member=PutMember(id="ada", name="Ada Ltd", admin_keys=[key_of("ada", "admin two")]))
     assert chain.submit("bob", chain.govern(replaced)).ok
     refused(chain, Reason.UNKNOWN_KEY, approved(chain, document_for(chain)))
