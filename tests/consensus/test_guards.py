@@ -2,13 +2,19 @@
 
 import pytest
 
-from consensus import journal
+from consensus import evidence, journal
+from consensus.catchup import Catchup, Need
 from consensus.effects import EngineSettings, Persist
 from consensus.engine import Engine
-from ledger.errors import InvariantBroken
+from consensus.patience import Patience
+from ledger import state
+from ledger.errors import InvariantBroken, Refused
+from ledger.state import MappingReader, Overlay
 from proto.chiptrace.v1.consensus_pb2 import Tip, Vote
+from proto.chiptrace.v1.ledger_pb2 import MemberRecord
 from tests.consensus import chain
 from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, Lone
+from tests.consensus.test_evidence import SET, A, context, members, shown, vote
 
 
 def record_of(signer, index=0):
@@ -149,3 +155,29 @@ def test_a_message_without_shape_is_dropped_before_anything_is_done_with_it():
     shapeless = Vote(kind=0, height=1, view=1, signer=1, signature=bytes(64))
     assert node.hear(1, shapeless) == ()
     assert node.verified == []
+
+
+def test_where_all_who_have_shown_a_height_failed_the_validators_are_asked_for_it():
+    keys = [chain.key(index) for index in range(6)]
+    catchup = Catchup(keys[0], EngineSettings(heights_per_request_max=1), Patience(100))
+    catchup.shown(keys[5], 9)
+    wanted = Need(8, 9, keys[:4])
+    assert [peer for peer, _ in catchup.requests(wanted, 0)] == [keys[5]]
+    asked = [peer for peer, _ in catchup.requests(wanted, 100)]
+    assert asked
+    assert set(asked) < set(keys[1:4])
+
+
+@pytest.mark.parametrize(("height", "now"), [(10, 9), (2**63, 9), (10, 10)])
+def test_evidence_of_a_height_to_come_is_refused_though_its_set_is_known(height, now):
+    """The second one in the set that is in force from height 7 on is m2."""
+    overlay = Overlay(MappingReader({}))
+    state.save(overlay, state.member_key("m2"), MemberRecord(id="m2"))
+    context(overlay, 0).schedule_validators(list(SET.validators))
+    context(overlay, 5).schedule_validators(list(members(0, 2, 3, 4).validators))
+    votes = [vote(NULLIFY, 1, height=height, seed=2), vote(FINALIZE, 1, A, height=height, seed=2)]
+    if height <= now:
+        evidence.record(context(overlay, now), shown(*votes, height=height))
+        return
+    with pytest.raises(Refused, match="is not known here"):
+        evidence.record(context(overlay, now), shown(*votes, height=height))
