@@ -44,9 +44,7 @@ def test_nothing_is_noticed_where_nothing_is_removed(tree):
     assert (outcome.caught_by, outcome.seeds) == ("", 3)
 
 
-@pytest.mark.parametrize(
-    "name", ["sent before durable", "own votes not durable", "voted body not durable"]
-)
+@pytest.mark.parametrize("name", ["sent before durable", "own votes not durable", "voted body not durable"])
 def test_a_mutant_is_caught_by_seeds_and_undone(tree, name):
     path = tree / "consensus" / f"{NAMED[name].file}.py"
     before = path.read_text()
