@@ -21,7 +21,7 @@ HEALING_MS_MAX = 30_000
 # be dishonest. Among the first 1,000 seeds none took more than 7.
 HEALING_VIEWS_MAX = 12
 HEALING_VIEWS_PER_LIAR = 2
-EVENTS_MAX = 150_000
+EVENTS_MAX = 150_000  # for ten replicas; more of them say more, by the square
 
 Bend = Callable[[Scenario], Scenario]
 
@@ -80,6 +80,7 @@ class Run:
             else:
                 self.honest[index] = Replica(setting, index, scenario.skews[index])
         self.client = Client(self.world, self.oracle, list(self.honest.values()), self.lasting)
+        self.events_max = EVENTS_MAX * max(100, scenario.size**2) // 100
         self.faults = True
         self.gone: set[int] = set()  # who has lost a disk or a record
         self.numbers = 0
@@ -142,7 +143,7 @@ class Run:
             world.schedule(at, lambda data=data: self.client.give(data))
         if scenario.crash_all:
             world.schedule(world.random.randint(0, scenario.faults_ms), self.crash_all)
-        world.run(scenario.faults_ms, lambda: self.highest() >= scenario.heights_max, EVENTS_MAX)
+        world.run(scenario.faults_ms, lambda: self.highest() >= scenario.heights_max, self.events_max)
 
     def recover(self) -> None:
         """Faults stop, the crashed come back but for the broken; the dishonest stop or go on."""
@@ -178,7 +179,7 @@ class Run:
                 and all(self.rotated(self.honest[index]) for index, _ in scenario.lost)
             )
 
-        if not world.run(begun + HEALING_MS_MAX, done, world.events + EVENTS_MAX):
+        if not world.run(begun + HEALING_MS_MAX, done, world.events + self.events_max):
             heights = {replica.index: replica.height for replica in live}
             waiting = f"{len(self.client.open)} transactions wait" if self.client.open else "none waits"
             raise Violation(

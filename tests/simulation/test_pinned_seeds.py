@@ -14,6 +14,10 @@ PINNED = [
     (227, "the same, under load"),
     (263, "the same, with flooding"),
     (322, "the same, five validators that never got under way"),
+    (
+        1000032,
+        "31 validators said more than the simulator had the patience for; they were neither stuck nor slow",
+    ),
     (100864, "a re-proposal with a garbled bitmap in a notarization that nobody looked at stopped the node"),
 ]
 
