@@ -8,15 +8,15 @@ from bridge.packet import (
     ERROR,
     SUCCESS,
     acknowledgement_commitment,
+    is_client_id,
     packet_commitment,
     received_row,
     received_row_key,
-    sent_key,
     sent_row,
     sent_row_key,
 )
 from ledger import codec, rows
-from ledger.errors import Invalid
+from ledger.errors import Invalid, Malformed
 from ledger.kv import Snapshot
 from ledger.limits import PACKET_VALUE_BYTES_MAX
 from ledger.state import Kind, parse_state_key
@@ -25,6 +25,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PacketItem
 
 _PACKET_BYTES_MAX: Final = PACKET_VALUE_BYTES_MAX + 4_096
+_SEQUENCE_BYTES: Final = 8
 _ANSWERS: Final = {acknowledgement_commitment(answer): answer for answer in (SUCCESS, ERROR)}
 
 
@@ -47,7 +48,8 @@ class PacketTables:
         kind = key[0]
         if kind == Kind.COMMITMENT:
             packet = codec.decode(Packet, attached, _PACKET_BYTES_MAX)
-            if sent_key(packet) != key or packet_commitment(packet) != value:
+            named = packet.source_client, packet.sequence
+            if named != _place(key) or packet_commitment(packet) != value:
                 raise Invalid(
                     f"the packet attached to {key.hex()} is not the one committed to", Reason.BAD_PROOF
                 )
@@ -64,5 +66,11 @@ class PacketTables:
 
 
 def _place(key: bytes) -> tuple[str, int]:
-    _, (client, sequence) = parse_state_key(key)
-    return client.decode(), int.from_bytes(sequence, "big")
+    """Client and sequence in the key of a packet's row, which nothing has proven yet. Raises Malformed."""
+    _, components = parse_state_key(key)
+    if len(components) != 2 or len(components[1]) != _SEQUENCE_BYTES:
+        raise Malformed(f"state row {key.hex()} is no packet's")
+    client = components[0].decode(errors="replace")
+    if not is_client_id(client):
+        raise Malformed(f"state row {key.hex()} is of no client")
+    return client, int.from_bytes(components[1], "big")

@@ -221,6 +221,8 @@ class SnapshotLoader:
 
     def _take_entry(self, payload: bytes) -> None:
         subject, entry = snapshot.split_keyed(payload)
+        if not subject:
+            raise _refuse("an entry is of no subject")
         if subject != self._subject:
             self._end_history()
             if (len(subject), subject) <= (len(self._subject), self._subject):
@@ -250,9 +252,12 @@ class SnapshotLoader:
         content = block.decode_block(payload)
         if block.block_hash(chain_id, content.header) != leaf.block_hash:
             raise _refuse(f"the block of height {self._height} is another than was decided")
+        header = block.decode_header(content.header)
         found = [block.parse_transaction(chain_id, data) for data in content.transactions]
-        if block.transactions_root(chain_id, found) != block.decode_header(content.header).transactions_root:
+        if block.transactions_root(chain_id, found) != header.transactions_root:
             raise _refuse(f"the block of height {self._height} holds other transactions than were decided")
+        if block.recovery_mark(chain_id, content.recovery) != header.recovery:
+            raise _refuse(f"the block of height {self._height} holds another recovery than was decided")
         owners = [self._owner(transaction.body.signer) for transaction in found]
         self._put(rows.block_row(self._height), payload)
         self._batch.extend(rows.transaction_rows(self._height, leaf.time_ms, found, owners))

@@ -2,12 +2,19 @@
 
 import pytest
 
-from bridge.packet import received_row_key, sent_key, sent_row_key
+from bridge.packet import (
+    SUCCESS,
+    acknowledgement_commitment,
+    packet_commitment,
+    received_row_key,
+    sent_key,
+    sent_row_key,
+)
 from ledger import codec, rows
 from ledger.errors import Invalid, Malformed, StoreError
 from ledger.kv import MemoryKV
 from ledger.snapshot import take
-from ledger.state import acknowledgement_key, member_key
+from ledger.state import Kind, acknowledgement_key, member_key, state_key
 from tests.bridge.offered import TABLES, begun, taken
 from tests.bridge.two_chains import World, row
 from tests.ledger.snapshot_fixture import records
@@ -83,6 +90,33 @@ def test_only_the_packet_committed_to_is_taken(world):
         with pytest.raises(Invalid):
             TABLES.restore(other, b"x", attached, 9)
         assert TABLES.restore(other, b"x", b"", 9) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.COMMITMENT, Kind.ACKNOWLEDGEMENT])
+@pytest.mark.parametrize(
+    "components",
+    [
+        (),
+        (b"b-1",),
+        (b"b-1", bytes(7)),
+        (b"b-1", bytes(9)),
+        (b"b-1", bytes(8), b""),
+        (b"\xff", bytes(8)),
+        (b"B", bytes(8)),
+    ],
+)
+def test_keys_that_no_packet_has_are_refused_before_anything_is_proven(kind, components):
+    key = state_key(kind, *components)
+    with pytest.raises(Malformed):
+        TABLES.restore(key, acknowledgement_commitment(SUCCESS), b"", 9)
+
+
+def test_a_packet_of_a_client_too_long_for_a_key_is_refused(world):
+    packet = world["a"].sent("b-1", 2)
+    key, value = sent_key(packet), packet_commitment(packet)
+    packet.source_client = "b" * 70_000
+    with pytest.raises(Invalid):
+        TABLES.restore(key, value, codec.encode(packet), 9)
 
 
 def test_attached_are_the_packets_alone(world):

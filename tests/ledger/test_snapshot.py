@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import block, hashes, limits, rows, snapshot, state
+from ledger import block, codec, hashes, limits, rows, snapshot, state
 from ledger.errors import Invalid, Malformed, StoreError
 from ledger.kv import MemoryKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES
@@ -296,6 +296,24 @@ def test_raw_bytes_cut_or_added_anywhere_are_refused(taken, data):
     more = data.draw(st.binary(min_size=1, max_size=40))
     refused(taken, stream[:place] + stream[place + len(more) :])
     refused(taken, stream[:place] + more + stream[place:])
+
+
+def test_a_block_with_a_recovery_that_its_header_does_not_name_is_refused(taken):
+    """The header's hash does not cover it: such a store could never be opened."""
+    found = records(taken.stream)
+    index = max(place for place, (letter, _) in enumerate(found) if letter == b"B")
+    content = block.decode_block(found[index][1])
+    content.recovery = b"any"
+    changed = codec.encode(content)
+    refused(taken, joined([*found[:index], (b"B", changed), *found[index + 1 :]]), "another recovery")
+
+
+def test_entries_of_no_subject_are_refused(taken):
+    """No record counts them."""
+    found = records(taken.stream)
+    index = min(place for place, (letter, _) in enumerate(found) if letter == b"E")
+    more = (b"E", snapshot.keyed(b"", b"any"))
+    refused(taken, joined([*found[:index], more, *found[index:]]), "no subject")
 
 
 def test_a_snapshot_of_another_chain_or_height_is_refused(taken):
