@@ -12,6 +12,8 @@ from bridge.light_client import TrustedState, from_genesis, verify_header
 from bridge.recovered import follow_recovery
 from ledger import block, codec
 from ledger.errors import Invalid
+from ledger.recovery import Opened
+from ledger.recovery import decode as decode_recovery
 from ledger.rows import BoundaryHeader
 from ledger.snapshot_load import Anchor
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
@@ -120,6 +122,22 @@ def anchor(
         boundaries=walk.boundaries,
         checkpoint=checkpoint,
     )
+
+
+def check_recoveries(anchor: Anchor, given: Iterable[Opened]) -> None:
+    """Returns only if the chain of the anchor went through each recovery given for a height below it.
+
+    A set that was believed to be lost may have gone on: what it signs leads from the genesis as well, and a store made of
+    it could never be used by a node that was given the recovery. Raises Invalid(RECOVERY_CONFLICT).
+    """
+    passed = {decode_recovery(item.recovery).hash for item in anchor.boundaries if item.recovery}
+    for opened in given:
+        if opened.height < anchor.height and opened.hash not in passed:
+            raise Invalid(
+                f"its headers go past height {opened.height} without the recovery {opened.hash.hex()} that was applied here: "
+                "the chain is forked; ask the members",
+                Reason.RECOVERY_CONFLICT,
+            )
 
 
 def _ends_or_begins(boundary: BoundaryHeader) -> bool:

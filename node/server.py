@@ -181,9 +181,9 @@ class Node:
         return await self._host.start(self._genesis)
 
     def _state_sync(self, chain_id: bytes, above: int = 0) -> StateSync:
-        accepted = [decode_recovery(data).hash for data in self._recoveries]
+        recoveries = [decode_recovery(data) for data in self._recoveries]
         tables, hello = machine.side_tables(), _hello(chain_id)
-        return StateSync(self._config, self._genesis, hello, chain_id, tables, accepted, above)
+        return StateSync(self._config, self._genesis, hello, chain_id, tables, recoveries, above)
 
     def _give_snapshots(self, chain_id: bytes) -> None:
         """Take them and serve them, on the consensus port."""

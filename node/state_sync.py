@@ -27,6 +27,7 @@ from client.clock import now_ms
 from ledger import snapshot
 from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.genesis import decode_genesis
+from ledger.recovery import Opened
 from ledger.snapshot import SideTables
 from ledger.snapshot_load import Anchor
 from node.config import NodeConfig, PeerConfig
@@ -97,7 +98,7 @@ class StateSync:
         hello: Sequence[tuple[str, str]],
         chain_id: bytes,
         tables: SideTables,
-        accepted: Sequence[bytes] = (),
+        recoveries: Sequence[Opened] = (),
         above: int = 0,
     ) -> None:
         self._config = config
@@ -105,7 +106,7 @@ class StateSync:
         self._hello = grpc.aio.Metadata(*hello)
         self._chain_id = chain_id
         self._tables = tables
-        self._accepted = accepted
+        self._recoveries = recoveries  # applied by the operator of this node
         self._above = above
         self._liars_max = len(config.peers) // 3
         self._loading = config.data_dir / _SIDE
@@ -240,13 +241,15 @@ class StateSync:
             if snapshot.manifest_id(self._chain_id, reply.manifest) != candidate.id:
                 raise Failed("it describes another snapshot")
             height = snapshot.decode_manifest(self._chain_id, reply.manifest).height
-            walk = anchors.begin(self._genesis, self._chain_id, self._accepted)
+            accepted = [opened.hash for opened in self._recoveries]
+            walk = anchors.begin(self._genesis, self._chain_id, accepted)
             await peer.pass_boundaries(walk, height)
             anchor = anchors.anchor(
                 walk, reply.last, reply.head, reply.opening, now_ms(), self._config.snapshots.checkpoint
             )
             if anchor.height != height:
                 raise Failed("it shows headers of another height")
+            anchors.check_recoveries(anchor, self._recoveries)
         except (Failed, ChiptraceError) as error:
             _LOG.warning("offer refused", extra={"peer": peer.member, "cause": str(error)})
             peers.remove(peer)

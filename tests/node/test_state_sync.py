@@ -24,6 +24,7 @@ from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import HistoryRequest, SnapshotListReply, SnapshotOffer, SnapshotReply
 from tests.bridge.offered import Shown, taken, turn_set
+from tests.bridge.recovered import recover
 from tests.bridge.two_chains import BridgedChain, Clock, object_event, on_the_wire, serial
 from tests.ledger import toy_tables as toy
 from tests.ledger.chain_fixture import Chain
@@ -384,6 +385,41 @@ def test_the_checkpoint_of_the_configuration_must_be_in_the_log(chain, sync, tmp
     assert sync(Honest(chain), checkpoint=(3, bytes(32))) is None
     assert sync(Honest(chain), checkpoint=(chain.height, right)) is None
     assert check(chain, sync(Honest(chain), checkpoint=(3, right)), tmp_path) == chain.height - 2
+
+
+def test_who_shows_the_old_set_going_on_past_a_recovery_applied_here_is_left_out(
+    tmp_path, run, monkeypatch, caplog
+):
+    """The headers are good; but the store made of them could not be opened beside the recovery."""
+    old, recovered = BridgedChain("a", Clock()), BridgedChain("a", Clock())
+    opened = recover(recovered)
+    for chain in (old, recovered):
+        for _ in range(6):
+            chain.produce()
+    monkeypatch.setattr(state_sync, "now_ms", lambda: max(old.info.time_ms, recovered.info.time_ms))
+
+    def began(*peers, recoveries=(opened,)):
+        config = SimpleNamespace(peers=peers, data_dir=tmp_path, snapshots=SnapshotConfig())
+        arguments = (config, old.genesis, (), old.chain_id, machine.side_tables(), recoveries)
+
+        async def work():
+            attempt = StateSync(*arguments)
+
+            async def reached():
+                return list(peers)
+
+            attempt._reach = reached
+            return await attempt.run()
+
+        made = run(work())
+        clear(tmp_path)
+        return made is not None
+
+    assert opened.height < old.height - 2
+    assert not began(Honest(old))
+    assert "without the recovery" in caplog.records[0].cause
+    assert began(Honest(old), recoveries=())
+    assert began(Honest(old), Honest(old), Honest(recovered))
 
 
 def test_too_little_room_is_said_and_nothing_is_written(chain, sync, tmp_path, monkeypatch, caplog):
