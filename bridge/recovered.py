@@ -6,8 +6,9 @@ publish it, and goes on here. The client that a chain keeps of another one never
 governance of both chains gives it a new anchor (clients.py, `thaw_client`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from bridge.light_client import TrustedState, certified
 from consensus.certificate import signers
@@ -86,6 +87,34 @@ def follow_recovery(
         ),
         opened,
     )
+
+
+class Accepted(Protocol):
+    """A recovery that somebody has decided to follow."""
+
+    @property
+    def height(self) -> int:
+        """The last height before it."""
+
+    @property
+    def document(self) -> bytes:
+        """Its hash."""
+
+
+def check_passed(accepted: Iterable[Accepted], passed: Collection[int], height: int) -> None:
+    """Returns only if headers that lead to this height went through every recovery accepted for a height below it; `passed`
+    are the heights of those they went through. Raises Invalid(RECOVERY_CONFLICT).
+
+    A set that was believed to be lost may have gone on, and what it signs leads from the genesis as well.
+    """
+    for item in accepted:
+        if item.height < height and item.height not in passed:
+            raise Invalid(
+                f"the node shows headers up to height {height} that never went through the recovery "
+                f"{item.document.hex()}, which is accepted after height {item.height}. Either the entry is wrong, or the "
+                "validators from before went on and the chain is forked: see `chiptrace recover check`, and tell the members",
+                Reason.RECOVERY_CONFLICT,
+            )
 
 
 def signed_on_both_sides(chain_id: bytes, height: int, one: Final, other: Final) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from bridge.light_client import TrustedState, from_genesis, verify_header
-from bridge.recovered import follow_recovery
+from bridge.recovered import check_passed, follow_recovery
 from client.connection import Connection
 from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
@@ -167,7 +167,7 @@ class VerifiedChain:
         try:
             yield
         except (Malformed, Invalid, Refused) as error:
-            if error.reason == Reason.RECOVERED:
+            if error.reason in (Reason.RECOVERED, Reason.RECOVERY_CONFLICT):
                 raise NotVerifiable(f"chain {self.trust.name}: {error}", error.reason) from error
             raise NotVerifiable(
                 f"chain {self.trust.name}: node {self.connection.endpoint} gave a false or broken answer for {what}: "
@@ -212,10 +212,12 @@ class VerifiedChain:
         self.tally.certificates += 1
         self.tally.signatures += len(signed.certificate.signatures)
         if not signed.recovery or block_hash(trusted.chain_id, signed.header) == trusted.latest_block_hash:
-            return verify_header(trusted, signed, self._now_ms(), None)
-        accepted = [item.document for item in self.trust.recoveries]
-        believed, opened = follow_recovery(trusted, signed, accepted, self._now_ms())
-        self.recoveries[opened.height] = opened
+            believed = verify_header(trusted, signed, self._now_ms(), None)
+        else:
+            accepted = [item.document for item in self.trust.recoveries]
+            believed, opened = follow_recovery(trusted, signed, accepted, self._now_ms())
+            self.recoveries[opened.height] = opened
+        check_passed(self.trust.recoveries, self.recoveries, believed.latest_height)
         return believed
 
     def stale_by_ms(self, time_ms: int) -> int:

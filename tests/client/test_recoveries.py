@@ -96,6 +96,33 @@ def test_another_recovery_of_the_height_is_not_the_accepted_one(world):
     assert shown.hash.hex() in report.problem
 
 
+def test_the_old_set_going_on_past_an_accepted_recovery_is_a_fork_and_not_verified(world):
+    """Enough of those who were believed to be lost came back; what they sign is as good as it ever was."""
+    part = world.commission("a", "ada")
+    other = World("a", "b")
+    other.commission("a", "ada")
+    accepted = recover(other["a"])
+    for _ in range(3):
+        world["a"].produce()
+    assert audited(world, part).verdict is Verdict.VERIFIED  # by who knows of no recovery
+    report = audited(world, part, [accepted])
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert report.problem_code == "RECOVERY_CONFLICT"
+    assert accepted.hash.hex() in report.problem
+    assert "forked" in report.problem
+
+
+def test_an_accepted_recovery_of_another_height_than_its_document_has_is_told(world):
+    opened = recover(world["a"])
+    for height in (opened.height - 1, opened.height + 1):
+        view = verified(world["a"])
+        entry = AcceptedRecovery(height, opened.hash)
+        view.trust = dataclasses.replace(view.trust, recoveries=(entry,))
+        with pytest.raises(NotVerifiable) as caught:
+            view.advance()
+        assert caught.value.reason == Reason.RECOVERY_CONFLICT
+
+
 def test_a_chain_recovered_before_its_first_block(world):
 
     chain = BridgedChain("a", Clock())
