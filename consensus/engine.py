@@ -6,9 +6,9 @@ height, view and block hash; a quorum of one kind is a certificate: N(v) notariz
 finalization. The rules, by the numbers that the code cites:
 
  1. Propose. The leader takes the highest u < v whose N(u) it holds and proposes that block again, else a new block
-    with u = 0. It attaches N(u), Z(w) for every u < w < v, and F of height H - 1. Voters judge only what is
-    carried: any complete proof is good, even where they hold a notarization above u. What is missing is waited
-    for; it is never held against the leader.
+    with u = 0. It attaches N(u), Z(w) for every u < w < v (of thousands the newest), and F of height H - 1. Any
+    complete proof is good, even where voters hold a notarization above u. What is missing is waited for; it is
+    never held against the leader.
  2. Judge once. Only a new block goes to the application. A block proposed again was judged by honest validators;
     it must be at hand and durable, no more.
  3. On N(v) of the open height, any v: make it durable, send it on once, vote finalize(v) unless nullified v, enter

@@ -60,6 +60,7 @@ class OpenHeight:
             return False
         self.voter.start(now_ms)
         self.voter.count(vote, now_ms)
+        self._consider(now_ms)  # what the proposal lacked may be complete now
         return standing is Standing.NEW
 
     def receive_late_vote(self, sender: bytes, vote: Vote, now_ms: int) -> None:
@@ -83,6 +84,7 @@ class OpenHeight:
         if certificate.kind != VoteKind.FINALIZE:
             self.voter.start(now_ms)
         self.voter.hold(certificate, now_ms, teller=teller, pass_on=pass_on)
+        self._consider(now_ms)  # what the proposal lacked may be complete now
         return True
 
     def receive_proposal(self, sender: bytes, proposal: Proposal, now_ms: int) -> None:

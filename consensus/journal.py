@@ -5,8 +5,10 @@ first record of another kind, so that an idle height costs no write. What stands
 the store holds for good, and may be dropped.
 
 Recorded are: every own vote; every notarization and nullification held (a vote may rest on any of them); every
-block notarized, with its body; own proposals whole. Votes of others are not: they are sent again. A finalization
-is not: the finalize votes it is made of are in their signers' journals, and the store keeps it with the block.
+block notarized, with its body; own proposals. A body is written once, and the proof of a proposal certificate by
+certificate, so that what a view adds does not grow with the views before it. Votes of others are not recorded: they
+are sent again. Nor is a finalization: the finalize votes it is made of are in their signers' journals, and the store
+keeps it with the block.
 """
 
 from collections.abc import Iterable
@@ -42,7 +44,7 @@ def of_certificate(certificate: Certificate) -> JournalRecord:
 
 
 def of_proposal(proposal: Proposal) -> JournalRecord:
-    """An own proposal as sent, or what was notarized of another's: block, leader's vote, views."""
+    """What an own proposal or one that was voted for says itself: leader's vote, views, and the body if it is new."""
     return JournalRecord(proposal=proposal)
 
 

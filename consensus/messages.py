@@ -21,8 +21,8 @@ from proto.chiptrace.v1.consensus_pb2 import (
     VoteKind,
 )
 
-# What an honest leader carries takes more bytes than a message has, long before; a liar's must not cost time.
-NULLIFICATIONS_MAX: Final = 16_384
+# More than an honest leader carries (proposals.py) where there is anyone to read it; a liar's must not cost time.
+NULLIFICATIONS_MAX: Final = 8_192
 # One request for decided heights, and so the answer to it, is of at most so many.
 HEIGHTS_PER_REQUEST_MAX: Final = 64
 

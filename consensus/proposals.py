@@ -1,14 +1,23 @@
 """What a proposal carries, and whether it is enough: any complete proof is good (rule 1)."""
 
+from typing import Final
+
 from consensus.tally import Held
 from proto.chiptrace.v1.consensus_pb2 import Certificate, Proposal, Vote
+
+# Hundreds of views of the largest set, thousands of a small one; with the largest block it fits into a message.
+NULLIFICATIONS_BYTES_MAX: Final = 1_048_576
 
 
 def make(
     vote: Vote, from_view: int, body: bytes, held: Held, parent_finalization: Certificate | None
 ) -> Proposal:
-    """The proposal of the leader's notarize `vote`, with the whole proof: N(u), each Z(w) with u < w < v, and F
-    of the parent. The body always goes along: who lacks it need not ask."""
+    """The proposal of the leader's notarize `vote`, with its proof: N(u), each Z(w) with u < w < v, and F of the
+    parent. The body always goes along: who lacks it need not ask.
+
+    After a standstill of days there may be more Z(w) than fit. Then the newest are carried, which bring everyone to
+    the view; the older ones have been sent when they formed, and are sent again to who lacks them (rule 7).
+    """
     return Proposal(
         height=vote.height,
         view=vote.view,
@@ -16,9 +25,19 @@ def make(
         block=body,
         vote=vote,
         notarization=held.notarization(from_view),
-        nullifications=held.nullifications(after=from_view, before=vote.view),
+        nullifications=_newest(held.nullifications(after=from_view, before=vote.view)),
         parent_finalization=parent_finalization,
     )
+
+
+def _newest(nullifications: list[Certificate]) -> list[Certificate]:
+    """As many as fit, of the highest views."""
+    left = NULLIFICATIONS_BYTES_MAX
+    for index in range(len(nullifications) - 1, -1, -1):
+        left -= nullifications[index].ByteSize()
+        if left < 0:
+            return nullifications[index + 1 :]
+    return nullifications
 
 
 def carried(proposal: Proposal, held: Held) -> list[Certificate]:

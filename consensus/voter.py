@@ -206,13 +206,18 @@ class Voter:
         if vote is None:
             return
         if not self.bodies.durable(block_hash):
-            # The proof is in the journal certificate by certificate; the body is not yet.
-            kept = Proposal(height=proposal.height, view=proposal.view, from_view=proposal.from_view)
-            kept.block = body
-            kept.vote.CopyFrom(proposal.vote)
+            kept = self._kept(proposal.vote, proposal.from_view, body)
             self._keep(journal.of_proposal(kept))
             self.bodies.put(block_hash, body, durable=True)
         self._cast(vote, now_ms)
+
+    def _kept(self, vote: Vote, from_view: int, body: bytes) -> Proposal:
+        """What the journal needs of a proposal. The proof is there certificate by certificate, a body goes there once;
+        else a height of many views would fill the disk."""
+        kept = Proposal(height=vote.height, view=vote.view, from_view=from_view, vote=vote)
+        if not self.bodies.durable(vote.block_hash):
+            kept.block = body
+        return kept
 
     # ---- proposing ------------------------------------------------------------------------------------
 
@@ -261,7 +266,7 @@ class Voter:
             return
         proposal = proposals.make(vote, from_view, body, self.held, self.opening.parent_finalization)
         self.own_proposal = proposal
-        self._keep(journal.of_proposal(proposal))
+        self._keep(journal.of_proposal(self._kept(vote, from_view, body)))
         self.bodies.put(block_hash, body, durable=True)
         self._cast(vote, now_ms, proposal)
 
@@ -275,14 +280,21 @@ class Voter:
         self._begun = replay.begun
         for certificate in replay.certificates:
             self.held.add(certificate)
+        cast = {vote.signature for vote in replay.votes}
+        newest: Proposal | None = None
         for proposal in replay.proposals:
-            block_hash = proposal.vote.block_hash
-            self.bodies.put(block_hash, proposal.block, judged=proposal.from_view == 0, durable=True)
+            if proposal.block:
+                judged = proposal.from_view == 0
+                self.bodies.put(proposal.vote.block_hash, proposal.block, judged=judged, durable=True)
             # One whose vote did not reach the journal was never sent.
-            if proposal.vote in replay.votes:
-                self.own_proposal = proposal
+            if proposal.vote.signature in cast:
+                newest = proposal
         for vote in replay.votes:
             self._restore_vote(vote)
+        body = None if newest is None else self.bodies.get(newest.vote.block_hash)
+        if newest is not None and body is not None:
+            parent = self.opening.parent_finalization
+            self.own_proposal = proposals.make(newest.vote, newest.from_view, body, self.held, parent)
 
     def _restore_vote(self, vote: Vote) -> None:
         key = self.identity.own_key

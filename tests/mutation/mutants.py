@@ -124,7 +124,7 @@ DURABLE = [
     Mutant(
         "own proposal not durable",
         "voter",
-        "        self._keep(journal.of_proposal(proposal))\n",
+        "        self._keep(journal.of_proposal(self._kept(vote, from_view, body)))\n",
         "",
         "rule 6: a leader proposes the very same after a restart",
     ),
@@ -185,7 +185,7 @@ DURABLE = [
     Mutant(
         "a proposal never sent counts as sent",
         "voter",
-        "            if proposal.vote in replay.votes:\n",
+        "            if proposal.vote.signature in cast:\n",
         "            if proposal:\n",
         "a torn write: the proposal is there, its vote is not",
     ),
@@ -983,7 +983,7 @@ SHAPES = [
     Mutant(
         "nullifications not carried",
         "proposals",
-        "        nullifications=held.nullifications(after=from_view, before=vote.view),\n",
+        "        nullifications=_newest(held.nullifications(after=from_view, before=vote.view)),\n",
         "",
         "rule 1: the proof travels in the proposal",
     ),
