@@ -24,10 +24,13 @@ from client.faults import Fault
 from client.session import open_all
 from client.tree_view import time_text
 from client.trust import ChainTrust, Trust
-from ledger.errors import Malformed
+from ledger.errors import Invalid, Malformed
+from ledger.limits import TIME_PRECISION_MS
+from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PeerStatus, StatusReply, StatusRequest
 
 STATUS_SECONDS = 3.0
+OFFSET_MS_SAID = TIME_PRECISION_MS // 2  # beyond it a node warns of its clock, too
 chain = typer.Typer(no_args_is_help=True, help="Where validators stand, and what they did wrong.")
 ChainsOption = Annotated[
     str, typer.Option("--chain", help="Name of the chain in the trust file; left out: every chain there.")
@@ -75,9 +78,12 @@ def evidence(
                 by_chain[session.trust.name] = faults.recorded(session.verified)
     some = [found for found in by_chain.values() if found]
     if out is not None:
-        if len(some) != 1:
-            count = "no chain has" if not some else f"{len(some)} chains have"
-            raise Malformed(f"{count} recorded faults; a file holds those of one chain: name it with --chain")
+        if not some:
+            raise Invalid(f"no chain has recorded faults; {out} is not written", Reason.NOTHING_TO_DO)
+        if len(some) > 1:
+            raise Malformed(
+                f"{len(some)} chains have recorded faults; a file holds those of one chain: name it with --chain"
+            )
         faults.write(out, some[0])
     _tell(by_chain, out, as_json=as_json)
     if some:
@@ -98,7 +104,7 @@ def _tell(by_chain: dict[str, list[Fault]], file: Path | None, *, as_json: bool)
         return
     for name, found in by_chain.items():
         OUT.print(
-            f"{plain(name)}: {len(found)} faults, each proven by its two votes"
+            f"{plain(name)}: {len(found)} {'fault' if len(found) == 1 else 'faults'}, proven by two votes each"
             if found
             else f"{plain(name)}: no faults"
         )
@@ -177,6 +183,9 @@ def _troubles(reply: StatusReply | str) -> Iterator[str]:
         yield reply.not_admitting
     if reply.recovery_lacked:
         yield f"stands before the recovery {reply.recovery_lacked.hex()}, which it was not given (docs/recovery.md)"
+    if reply.clock_known and abs(reply.clock_offset_ms) > OFFSET_MS_SAID:
+        side = "behind" if reply.clock_offset_ms > 0 else "ahead of"
+        yield f"its clock is {abs(reply.clock_offset_ms)} ms {side} the others' (median)"
     for peer in reply.peers:
         if not peer.connected:
             yield f"no line to {peer.member}"

@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from ledger.errors import ChiptraceError
+from proto.chiptrace.v1.ledger_pb2 import Reason
 
 EXIT_PROBLEM = 2
 EXIT_INTERRUPTED = 130
+_NO_CODE = Reason.Name(Reason.REASON_UNSPECIFIED)  # says nothing to people; in JSON it stands as it is
 P = ParamSpec("P")
 
 PIPE_COLUMNS = 200  # of a line where no terminal says how wide it is
@@ -69,8 +71,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value))
 
 
-def without_traceback(command: Callable[P, None]) -> Callable[P, None]:
-    """A command whose errors are told in words (or JSON) with their code, exit 2; never as a traceback.
+def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -> Callable[P, None]:
+    """A command whose errors are told in words (or JSON) with their code, exit `problem`; never as a traceback.
 
     An error that is our own mistake says so and names the file that holds the details.
     """
@@ -82,7 +84,7 @@ def without_traceback(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except ChiptraceError as error:
             _tell(error.code, str(error), as_json=as_json)
-            raise typer.Exit(EXIT_PROBLEM) from None
+            raise typer.Exit(problem) from None
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
@@ -92,14 +94,14 @@ def without_traceback(command: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError:
             # Who read our output has gone; nothing more can be said there, also not at exit.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-            raise typer.Exit(EXIT_PROBLEM) from None
+            raise typer.Exit(problem) from None
         except OSError as error:
             text = f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use"
             _tell("FILE", text, as_json=as_json)
-            raise typer.Exit(EXIT_PROBLEM) from None
+            raise typer.Exit(problem) from None
         except Exception as error:
             _tell("INTERNAL", _own_mistake(error), as_json=as_json)
-            raise typer.Exit(EXIT_PROBLEM) from None
+            raise typer.Exit(problem) from None
 
     return run
 
@@ -118,5 +120,6 @@ def _tell(code: str, message: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"error": {"code": code, "message": message}})
     else:
-        ERR.print(f"[bold red]error[/] [bold]{plain(code)}[/] {plain(message)}")
+        shown = "" if code == _NO_CODE else f"[bold]{plain(code)}[/] "
+        ERR.print(f"[bold red]error[/] {shown}{plain(message)}")
         sys.stderr.flush()

@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ from ledger.errors import Malformed
 
 AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
+NAME_BYTES_MAX: Final = 64  # of a common name, by X.520
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _BACKDATED: Final = dt.timedelta(minutes=10)  # for a reader whose clock is behind
 
 
@@ -48,6 +51,8 @@ def issue(authority: Path, target: Path, name: str, hosts: Sequence[str], now_ms
     """
     signer = _read_key(authority / "ca-key.pem")
     issuer = read_certificate(authority / "ca.pem")
+    subject = _name(name)
+    names = [_general_name(host) for host in hosts] or [x509.DNSName(_host_label(name))]
     key_path = target.with_name(f"{target.stem}-key.pem")
     if key_path.exists():
         key = _read_key(key_path)
@@ -55,9 +60,8 @@ def issue(authority: Path, target: Path, name: str, hosts: Sequence[str], now_ms
         key = ec.generate_private_key(ec.SECP256R1())
         _write_key(key_path, key)
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])
-    names = [_general_name(host) for host in hosts] or [x509.DNSName(_host_label(name))]
     certificate = (
-        _builder(_name(name), issuer.subject, key.public_key(), now_ms, CERTIFICATE_DAYS)
+        _builder(subject, issuer.subject, key.public_key(), now_ms, CERTIFICATE_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -114,6 +118,10 @@ def expires_ms(path: Path) -> int:
 
 
 def _name(common_name: str) -> x509.Name:
+    if not 0 < len(common_name.encode()) <= NAME_BYTES_MAX:
+        raise Malformed(
+            f"the name {common_name[:NAME_BYTES_MAX]!r} must have 1 to {NAME_BYTES_MAX} bytes; give a shorter one"
+        )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
@@ -125,6 +133,10 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            raise Malformed(
+                f"{host!r} is neither an address nor a DNS name; give the name without a port"
+            ) from None
         return x509.DNSName(host)
 
 

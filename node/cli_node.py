@@ -1,14 +1,16 @@
 """`chiptrace node …`: run a node, make its key and certificates, check its configuration."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from client.clock import now_ms
+from client.console import JsonOption, without_traceback
 from ledger import codec, genesis
-from ledger.errors import ChiptraceError
+from ledger.errors import ChiptraceError, Malformed
 from node import certificates, join_proof, server, sign_state_report, signer
 from node.config import NodeConfig, read
 
@@ -17,7 +19,7 @@ node = typer.Typer(
 )
 sign_state = typer.Typer(no_args_is_help=True, help="What the node's validator key has signed.")
 node.add_typer(sign_state, name="sign-state")
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+in_words = partial(without_traceback, problem=server.EXIT_FAILED)
 
 
 @node.command("run")
@@ -28,13 +30,17 @@ def run(config: Annotated[Path, typer.Option("--config", help="The node's config
     """
     try:
         code = server.run(config)
-    except ChiptraceError as error:
-        typer.echo(f"error: {error.code}: {error}", err=True)
+    except (
+        ChiptraceError,
+        OSError,
+    ) as error:  # anything else is our own mistake: its traceback belongs into the log
+        typer.echo(f"error {error}", err=True)
         code = server.EXIT_FAILED
     raise typer.Exit(code)
 
 
 @node.command("key")
+@in_words
 def key(
     directory: Annotated[Path, typer.Argument(help="The node's key_dir; must not hold a key yet.")],
     as_json: JsonOption = False,
@@ -46,11 +52,12 @@ def key(
     try:
         public = signer.create(directory).hex()
     except FileExistsError as error:
-        _fail(f"{error.filename} exists and is never overwritten; name another directory", as_json=as_json)
+        raise Malformed(f"{error.filename} exists and is never overwritten; name another directory") from None
     _tell({"key": public}, public, as_json=as_json)
 
 
 @node.command("authority")
+@in_words
 def authority(
     directory: Annotated[Path, typer.Argument(help="Where ca.pem and ca-key.pem are made; keep it offline.")],
     name: Annotated[str, typer.Option("--name", help="Name of the consortium.")],
@@ -61,7 +68,7 @@ def authority(
     Example: chiptrace node authority ca --name chipmaker
     """
     if (directory / "ca-key.pem").exists():
-        _fail(f"{directory / 'ca-key.pem'} exists and is never overwritten", as_json=as_json)
+        raise Malformed(f"{directory / 'ca-key.pem'} exists and is never overwritten; name another directory")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificates.create_authority(directory, name, now_ms())
     made = str(directory / "ca.pem")
@@ -69,6 +76,7 @@ def authority(
 
 
 @node.command("certificate")
+@in_words
 def certificate(
     target: Annotated[Path, typer.Argument(help="The certificate to make: FILE.pem, its key FILE-key.pem.")],
     authority_directory: Annotated[Path, typer.Option("--authority", help="Directory of the authority.")],
@@ -83,14 +91,12 @@ def certificate(
     Example: chiptrace node certificate tls/node.pem --authority ca --name fab --host node.fab.example
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        pin = certificates.issue(authority_directory, target, name, host or [], now_ms())
-    except ChiptraceError as error:
-        _fail(str(error), error.code, as_json=as_json)
+    pin = certificates.issue(authority_directory, target, name, host or [], now_ms())
     _tell({"certificate": str(target), "pin": pin}, pin, as_json=as_json)
 
 
 @node.command("check")
+@in_words
 def check(
     config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")],
     as_json: JsonOption = False,
@@ -99,28 +105,23 @@ def check(
 
     Example: chiptrace node check --config .chiptrace/nodes/chipmaker-siliconfab/node.toml
     """
-    try:
-        found = dict(server.describe(config))
-    except ChiptraceError as error:
-        _fail(str(error), error.code, as_json=as_json)
+    found = dict(server.describe(config))
     text = "\n".join(f"{name:<12} {value}" for name, value in found.items())
     _tell(found, text, as_json=as_json)
 
 
 @sign_state.command("show")
+@without_traceback
 def show_sign_state(
     config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")],
     as_json: JsonOption = False,
 ) -> None:
     """Show what the key has signed, and whether it may vote. Read only; works while the node runs.
 
-    Exit 1: the key must not vote. What only the running node knows (whether its database is behind the record, whether
+    Exit 1: the key must not vote; 2: it cannot be told. What only the running node knows (whether its database is behind the record, whether
     the key is in the set) stands in `chiptrace chain status`. Example: chiptrace node sign-state show --config node.toml
     """
-    try:
-        state = signer.inspect(read(config, NodeConfig).key_dir)
-    except ChiptraceError as error:
-        _fail(str(error), error.code, as_json=as_json)
+    state = signer.inspect(read(config, NodeConfig).key_dir)
     found = sign_state_report.fields(state)
     _tell(found, sign_state_report.text(found), as_json=as_json)
     if state.trouble:
@@ -128,6 +129,7 @@ def show_sign_state(
 
 
 @node.command("rotate-key")
+@in_words
 def rotate_key(
     config: Annotated[Path, typer.Option("--config", help="The configuration of the stopped node (TOML).")],
     as_json: JsonOption = False,
@@ -138,20 +140,16 @@ def rotate_key(
     again. The new one votes once governance has put it in the old one's place; until then the node follows and serves.
     Example: chiptrace node rotate-key --config node.toml
     """
-    try:
-        found = read(config, NodeConfig)
-        document = genesis.decode_genesis(found.genesis.read_bytes())  # read first: nothing is half done
-        old, new = signer.retire_and_create(found.key_dir)
-    except ChiptraceError as error:
-        _fail(str(error), error.code, as_json=as_json)
-    except OSError as error:
-        _fail(f"{error.filename} cannot be read or written: {error.strerror}", as_json=as_json)
+    found = read(config, NodeConfig)
+    document = genesis.decode_genesis(found.genesis.read_bytes())  # read first: nothing is half done
+    old, new = signer.retire_and_create(found.key_dir)
     steps = sign_state_report.steps(document, config, old, new)
     told = {"old": old.hex() if old else "", "key": new.hex(), "steps": steps}
     _tell(told, "\n\n".join([f"new validator key {new.hex()}", *steps]), as_json=as_json)
 
 
 @node.command("join-proof")
+@in_words
 def join_proof_command(
     config: Annotated[Path, typer.Option("--config", help="The configuration of the running node (TOML).")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the proof is written.")],
@@ -162,13 +160,8 @@ def join_proof_command(
     It is good for half an hour; give it to whoever submits the proposal (`chiptrace govern submit --join-proof`).
     Exit 1: the node is not in step, or its key need not join. Example: chiptrace node join-proof --config node.toml -o join
     """
-    try:
-        proof = join_proof.asked(read(config, NodeConfig))
-        out.write_bytes(codec.encode(proof))
-    except ChiptraceError as error:
-        _fail(str(error), error.code, as_json=as_json)
-    except OSError as error:
-        _fail(f"{out} cannot be written: {error.strerror}", as_json=as_json)
+    proof = join_proof.asked(read(config, NodeConfig))
+    out.write_bytes(codec.encode(proof))
     _tell(
         {"proof": str(out), "key": proof.key.hex(), "height": proof.height},
         f"{out}: the node of {proof.key.hex()} is in step at height {proof.height}",
@@ -178,14 +171,6 @@ def join_proof_command(
 
 def _tell(value: dict[str, Any], text: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(value) if as_json else text)
-
-
-def _fail(message: str, code: str = "", *, as_json: bool) -> NoReturn:
-    if as_json:
-        typer.echo(json.dumps({"error": {"code": code, "message": message}}))
-    else:
-        typer.echo(f"error: {code}: {message}" if code else f"error: {message}", err=True)
-    raise typer.Exit(1) from None
 
 
 def register(app: typer.Typer) -> None:

@@ -20,14 +20,14 @@ def _relay() -> None:
 def run(
     config: Annotated[Path, typer.Option("--config", help="The relayer's configuration (TOML).")],
 ) -> None:
-    """Carry between two chains until SIGTERM; logs are JSON, one object per line.
+    """Carry between two chains until SIGTERM; logs are JSON, one object per line. Exit 1: it could not start or go on.
 
     Example: chiptrace relay run --config .chiptrace/relay/relay.toml
     """
     try:
         code = relayer.run(config)
-    except ChiptraceError as error:
-        typer.echo(f"error: {error.code}: {error}", err=True)
+    except (ChiptraceError, OSError) as error:
+        typer.echo(f"error {error}", err=True)
         code = 1
     raise typer.Exit(code)
 

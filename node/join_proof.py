@@ -11,6 +11,7 @@ from typing import Final
 import grpc
 
 from client import keys
+from client.tree_view import time_text
 from client.verified import STALE_HEARTBEATS
 from ledger import genesis, joining
 from ledger.application import Info
@@ -89,7 +90,7 @@ def _why_none(status: StatusReply) -> Invalid:
         return Invalid(f"the node's key cannot join now: {status.not_voting}", Reason.KEY_NOT_VALID)
     return Invalid(
         "the node's key is in the newest validator set; or the node was started without it (restart it then); or the "
-        f"chain stands still: its newest block here is of {status.time_ms} ms",
+        f"chain stands still: its newest block here is of {time_text(status.time_ms)}",
         Reason.NOTHING_TO_DO,
     )
 

@@ -81,6 +81,38 @@ def test_a_configuration_that_is_not_there_is_named(words, tmp_path):
     assert (code, "nowhere.toml" in text) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("key", "file/keys"),
+        ("authority", "file/ca", "--name", "x"),
+        ("authority", "ca", "--name", "x" * 65),
+        ("certificate", "file/x.pem", "--authority", "ca", "--name", "x"),
+        ("certificate", "x.pem", "--authority", "nowhere", "--name", "x"),
+        ("certificate", "x.pem", "--authority", "given", "--name", ""),
+        ("certificate", "x.pem", "--authority", "given", "--name", "x", "--host", "localhost:9000"),
+        ("check", "--config", "file"),
+        ("rotate-key", "--config", "file"),
+        ("join-proof", "--config", "file", "-o", "proof"),
+    ],
+)
+def test_mistakes_are_told_with_their_place_and_leave_nothing(words, tmp_path):
+    (tmp_path / "file").touch()
+    assert chiptrace("node", "authority", "given", "--name", "x", directory=tmp_path)[0] == 0
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    code, text = chiptrace("node", *words, "--json", directory=tmp_path)
+    error = json.loads(text)["error"]
+    assert (code, error["code"] in ("MALFORMED", "FILE")) == (1, True)
+    assert error["message"]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
+def test_a_signing_state_that_cannot_be_told_is_not_one_that_must_not_vote(tmp_path):
+    words = ("node", "sign-state", "show", "--config", "nowhere.toml")
+    code, text = chiptrace(*words, directory=tmp_path)
+    assert (code, "nowhere.toml" in text) == (2, True)
+
+
 # ---- the key and what it has signed -------------------------------------------------------------------------
 
 
