@@ -1,10 +1,11 @@
-"""What waits for the engine is bounded for each validator, by count and by bytes, and nobody waits for another."""
+"""What waits for the engine is bounded for each validator, by count and by bytes, and nobody waits for another, neither
+to be read nor to be heard."""
 
 import asyncio
 
 import pytest
 
-from consensus.effects import Received, TimerFired
+from consensus.effects import BlockJudged, Received, TimerFired
 from node.inbox import BYTES_PER_PEER_MAX, MESSAGES_PER_PEER_MAX, Inbox
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, Proposal, Vote
 
@@ -59,22 +60,42 @@ def test_a_validator_that_sends_faster_than_we_work_waits_and_no_other_does(mess
     asyncio.run(scenario())
 
 
-def test_events_come_out_in_the_order_in_which_they_happened():
+def test_of_each_sender_the_oldest_comes_first():
     async def scenario():
         inbox = Inbox()
-        expected = []
+        expected = {A: [], B: [], None: []}
         for view in range(1, 40):
-            await inbox.receive(A, vote(view))
-            expected.append(Received(A, vote(view)))
-            if view % 3 == 0:
-                inbox.put(TimerFired())
-                expected.append(TimerFired())
-        taken = []
-        while len(taken) < len(expected):
-            some = await inbox.take(7)
+            sender = A if view % 3 else B
+            await inbox.receive(sender, vote(view))
+            expected[sender].append(Received(sender, vote(view)))
+            if view % 5 == 0:
+                inbox.put(BlockJudged(view, A, True))
+                expected[None].append(BlockJudged(view, A, True))
+        taken = {A: [], B: [], None: []}
+        while taken != expected:
+            some = await asyncio.wait_for(inbox.take(7), 1)
             assert 0 < len(some) <= 7
-            taken += some
-        assert taken == expected
+            for event in some:
+                taken[getattr(event, "sender", None)].append(event)
+
+    asyncio.run(scenario())
+
+
+def test_a_flood_holds_up_nobody_but_its_sender():
+    async def scenario():
+        inbox = Inbox()
+        for view in range(1, MESSAGES_PER_PEER_MAX):
+            await inbox.receive(A, vote(view))
+        await inbox.receive(B, vote())
+        inbox.put(TimerFired())
+        await inbox.receive(B, vote(2))
+        assert await inbox.take(5) == [
+            Received(A, vote(1)),
+            Received(B, vote(1)),
+            TimerFired(),
+            Received(A, vote(2)),
+            Received(B, vote(2)),
+        ]
 
     asyncio.run(scenario())
 
