@@ -9,9 +9,10 @@ Giving and taking share nothing but the format (snapshot.py). Where snapshots li
 nothing here knows of files.
 """
 
+import contextlib
 from typing import Protocol
 
-from ledger.errors import Invalid
+from ledger.errors import Invalid, Malformed
 from ledger.kv import KeyValue
 from ledger.snapshot import SideTables, check_chunk, decode_manifest, manifest_id
 from ledger.snapshot_load import Anchor, SnapshotLoader
@@ -41,11 +42,15 @@ class SnapshotConnection:
     # ---- giving ---------------------------------------------------------------------------------------------
 
     def list_snapshots(self) -> list[tuple[bytes, bytes]]:
-        """(id, manifest) of every snapshot that can be loaded here, newest first."""
-        found = [(manifest_id(self._chain_id, data), data) for data in self._archive.manifests()]
-        self._known = {
-            id_: self._known.get(id_) or decode_manifest(self._chain_id, data) for id_, data in found
-        }
+        """(id, manifest) of every snapshot that can be loaded here, newest first. A damaged manifest, or one of another
+        chain, is none."""
+        found, known = [], {}
+        for data in self._archive.manifests():
+            id_ = manifest_id(self._chain_id, data)
+            with contextlib.suppress(Malformed, Invalid):
+                known[id_] = self._known.get(id_) or decode_manifest(self._chain_id, data)
+                found.append((id_, data))
+        self._known = known
         return found
 
     def load_snapshot_chunk(self, id_: bytes, index: int) -> bytes:

@@ -80,7 +80,6 @@ class Node:
         config = self._config
         config.data_dir.mkdir(parents=True, exist_ok=True)
         info = await self._open_chain()
-        self._signer.compare(await self._host.read(lambda store: store.note()))
         settings = EngineSettings(**dataclasses.asdict(config.consensus))
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
         watch = RecoveryWatch(self._host, self._driver.receive)
@@ -168,8 +167,10 @@ class Node:
         """The store; an empty one begins with a snapshot of the others, where there is one."""
         config = self._config
         state_sync.clear(config.data_dir)
-        anew = state_sync.is_to_begin_anew(config.data_dir)
         info = await self._host.start(self._genesis)
+        # Before another store takes the place of the one that saw the signing record last: a snapshot knows nothing of it.
+        self._signer.compare(await self._host.read(lambda store: store.note()))
+        anew = state_sync.is_to_begin_anew(config.data_dir, info.height)
         if (info.height and not anew) or not config.peers or not config.snapshots.begin_with:
             return info
         made = await self._state_sync(info.chain_id, info.height).run()

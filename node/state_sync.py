@@ -25,7 +25,7 @@ import grpc
 from bridge import anchor as anchors
 from client.clock import now_ms
 from ledger import snapshot
-from ledger.errors import ChiptraceError, Invalid, Malformed
+from ledger.errors import ChiptraceError, Invalid, Malformed, StoreError
 from ledger.genesis import decode_genesis
 from ledger.recovery import Opened
 from ledger.snapshot import SideTables
@@ -45,7 +45,7 @@ PATIENCE_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 0.5
 STORE: Final = "chain"
 _SIDE: Final = "chain.loading"
-_ANEW: Final = "begin-anew"  # an empty file
+_ANEW: Final = "begin-anew"  # a file with the height above which nobody keeps blocks
 STUCK_SECONDS: Final = 20  # behind the others at one height, before they are asked whether they keep the next
 
 
@@ -226,6 +226,14 @@ class StateSync:
             await loading.abandon()
             _LOG.warning("a snapshot was given up", extra=extra | {"cause": str(error)})
             return False
+        except (StoreError, OSError):
+            await loading.abandon()
+            raise
+        except Exception:
+            # It went into a directory of its own, so that contents which upset us are only refused, whoever made them.
+            await loading.abandon()
+            _LOG.exception("a snapshot was refused: loading it failed", extra=extra)
+            return False
         except BaseException:
             await loading.abandon()
             raise
@@ -275,9 +283,13 @@ def clear(data_dir: Path) -> None:
     shutil.rmtree(data_dir / _SIDE, ignore_errors=True)
 
 
-def is_to_begin_anew(data_dir: Path) -> bool:
-    """Whether this node has found that it can go on only with a snapshot, though its store is not empty."""
-    return (data_dir / _ANEW).exists()
+def is_to_begin_anew(data_dir: Path, height: int) -> bool:
+    """Whether this node has found that it can go on from this height only with a snapshot. One that has gone on since
+    keeps its store."""
+    try:
+        return (data_dir / _ANEW).read_text(encoding="ascii", errors="replace") == str(height)
+    except FileNotFoundError:
+        return False
 
 
 async def watch(
@@ -295,7 +307,7 @@ async def watch(
         if seconds < STUCK_SECONDS or not behind:
             continue
         if await attempt().lost(seen + 1) and height() == seen:
-            (data_dir / _ANEW).touch()
+            (data_dir / _ANEW).write_text(str(seen), encoding="ascii")
             raise Invalid(
                 f"no validator keeps block {seen + 1} any more; started again, this node begins with a snapshot",
                 Reason.PRUNED,

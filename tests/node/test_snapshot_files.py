@@ -95,6 +95,20 @@ def test_a_damaged_chunk_does_not_leave_and_is_said(tmp_path):
         giver.load_snapshot_chunk(id_, 0)
 
 
+def test_a_damaged_manifest_stands_in_the_way_of_no_other_snapshot(tmp_path):
+    files = SnapshotFiles(tmp_path)
+    for height in (10, 20):
+        write(files, height)
+    (tmp_path / "20" / "manifest").write_bytes(b"damaged")
+    giver = connection(files)
+    ((id_, manifest),) = giver.list_snapshots()
+    assert SnapshotManifest.FromString(manifest).height == 10
+    assert giver.load_snapshot_chunk(id_, 0) == CHUNKS[0]
+    foreign = snapshot.encode_manifest(bytes(32), 20, 8, [bytes(32)])
+    (tmp_path / "20" / "manifest").write_bytes(foreign)
+    assert [data for _, data in giver.list_snapshots()] == [manifest]
+
+
 @pytest.mark.parametrize("index", [-1, 3, 2**32 - 1])
 def test_a_chunk_that_there_is_not_is_not_found(tmp_path, index):
     files = SnapshotFiles(tmp_path)

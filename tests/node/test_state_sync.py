@@ -8,18 +8,20 @@ import pytest
 
 from bridge import anchor as anchors
 from bridge import machine
-from ledger import snapshot
+from ledger import rows, snapshot
 from ledger.application import Application
 from ledger.block import decode_header
-from ledger.errors import Invalid
+from ledger.errors import Invalid, StoreError
 from ledger.leveldb import LevelKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES, TRANSACTION_VALIDITY_MS_MAX
+from ledger.snapshot_load import SnapshotLoader
 from ledger.store import Store
-from node import snapshot_fetch, state_sync
-from node.config import SnapshotConfig
+from node import server, snapshot_fetch, state_sync, testnet_layout
+from node.config import NodeConfig, SnapshotConfig, read
 from node.services import _history as stored_history
 from node.snapshot_fetch import Failed
 from node.state_sync import StateSync, candidates, clear, install, is_to_begin_anew
+from node.testnet_plan import one_chain
 from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import HistoryRequest, SnapshotListReply, SnapshotOffer, SnapshotReply
@@ -422,6 +424,59 @@ def test_who_shows_the_old_set_going_on_past_a_recovery_applied_here_is_left_out
     assert began(Honest(old), Honest(old), Honest(recovered))
 
 
+def test_contents_that_upset_the_loader_cost_the_snapshot_and_not_the_node(
+    chain, sync, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(SnapshotLoader, "_take_entry", lambda *_: {}["unforeseen"])
+    assert sync(Honest(chain)) is None
+    assert list(tmp_path.iterdir()) == [tmp_path / "snapshots"]
+
+
+def test_a_disk_that_fails_while_loading_is_no_fault_of_the_snapshot(chain, sync, monkeypatch):
+    def failing(*_):
+        raise StoreError("no room")
+
+    monkeypatch.setattr(SnapshotLoader, "_flush", failing)
+    with pytest.raises(StoreError):
+        sync(Honest(chain))
+
+
+def test_an_old_signing_record_is_refused_by_the_store_that_a_snapshot_replaces(tmp_path, run):
+    """The store that saw the record last is asked before it goes: the snapshot's knows nothing of it."""
+    testnet_layout.create(tmp_path / "net", 0, (), one_chain(4))
+    path = next((tmp_path / "net").glob("nodes/*/node.toml"))
+
+    async def work():
+        node = server.Node(path)
+        config = node._config
+        made = config.data_dir / "chain.loading"
+
+        class Attempt:
+            async def run(self):
+                store_of(made, b"")
+                return made
+
+        node._state_sync = lambda *_: Attempt()
+        store_of(config.data_dir / "chain", node._signer.key + (10**6).to_bytes(8, "big"))
+        try:
+            await node._open_chain()
+            assert not made.exists()
+            assert "older than the database" in node._signer.trouble
+        finally:
+            await node._host.stop()
+            node._signer.close()
+
+    def store_of(directory, note):
+        directory.parent.mkdir(exist_ok=True)
+        kv = LevelKV(directory)
+        genesis = read(path, NodeConfig).genesis.read_bytes()
+        Application(kv, machine.operations(), machine.changes()).init_chain(genesis)
+        kv.write([rows.sealed(rows.NOTE, note)] if note else [])
+        kv.close()
+
+    run(work())
+
+
 def test_too_little_room_is_said_and_nothing_is_written(chain, sync, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(state_sync.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     assert sync(Honest(chain)) is None
@@ -607,18 +662,19 @@ def test_a_node_that_stands_still_behind_what_is_kept_says_so_and_begins_anew(tm
     assert not watched(tmp_path, run, monkeypatch, range(30))
     assert not watched(tmp_path, run, monkeypatch, [7] * 30, behind=False)
     assert not watched(tmp_path, run, monkeypatch, [7] * 30, gone=False)
-    assert not is_to_begin_anew(tmp_path)
+    assert not is_to_begin_anew(tmp_path, 7)
     assert watched(tmp_path, run, monkeypatch, [7] * 30)
-    assert is_to_begin_anew(tmp_path)
+    assert is_to_begin_anew(tmp_path, 7)
+    assert not is_to_begin_anew(tmp_path, 8)  # somebody had the block after all
 
 
 def test_an_old_store_stays_beside_the_new_one(chain, sync, tmp_path):
     (tmp_path / "chain").mkdir()
     (tmp_path / "chain" / "old").touch()
-    (tmp_path / "begin-anew").touch()
+    (tmp_path / "begin-anew").write_text("17")
     install(tmp_path, sync(Honest(chain)), 17)
     assert (tmp_path / "chain-until-17" / "old").exists()
-    assert not is_to_begin_anew(tmp_path)
+    assert not is_to_begin_anew(tmp_path, 17)
     kv = LevelKV(tmp_path / "chain")
     assert Store(kv).tip.height == chain.height - 2
     kv.close()
