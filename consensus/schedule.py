@@ -4,12 +4,14 @@ Times are milliseconds of the driver's clock, which must not go backwards.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from consensus.effects import EngineSettings
 from consensus.quorum import VIEW_FIRST
 
 # 1.5^32 is far above any factor allowed; beyond it the power need not be computed.
 _EXPONENT_MAX = 32
+CERTIFYING_WAIT_MS_MAX: Final = 250
 
 
 def view_timeout_ms(settings: EngineSettings, view: int) -> int:
@@ -63,6 +65,12 @@ class Schedule:
             return None
         since = self.started_ms if self.view == VIEW_FIRST else self.entered_ms
         return since + view_timeout_ms(self.settings, self.view)
+
+    def certifying_wait_ms(self, now_ms: int) -> int:
+        """How long a next block that has nothing to do but certify this height is held back: as long as this height
+        took, so that what comes meanwhile goes into it and need not wait for the one after."""
+        took = 0 if self.started_ms is None else now_ms - self.started_ms
+        return min(took, CERTIFYING_WAIT_MS_MAX)
 
     def resend_due(self, now_ms: int) -> bool:
         """Whether the height has stood still for so long that others may lack something (rule 7)."""

@@ -67,8 +67,8 @@ class ConsensusConfig:
 
     base_timeout_ms: Annotated[int, "How long the first view waits before it is given up."] = 1_000
     grace_ms: Annotated[int, "How long a leader waits for a finalization that is forming."] = 200
-    resend_ms: Annotated[int, "Standing still this long resends the latest votes and proofs."] = 200
-    leader_dead_ms: Annotated[int, "A leader unheard for this long is skipped quickly."] = 3_000
+    resend_ms: Annotated[int, "Standing still this long resends the latest votes and proofs."] = 150
+    leader_dead_ms: Annotated[int, "A leader unheard for this long is skipped quickly."] = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

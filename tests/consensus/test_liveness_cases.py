@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from consensus.effects import BuildBlock
-from consensus.schedule import view_timeout_ms
+from consensus.schedule import CERTIFYING_WAIT_MS_MAX, view_timeout_ms
+from proto.chiptrace.v1.consensus_pb2 import PeerMessage
 from proto.chiptrace.v1.ledger_pb2 import Block
 from tests.consensus import chain
 from tests.consensus.cluster import Cluster
@@ -139,6 +140,39 @@ def test_no_empty_block_beside_certification_and_heartbeat():
     carried = [len(Block.FromString(data).transactions) for data, _ in cluster.nodes[0].ledger.blocks]
     assert carried == [0, 1, 0, 0, 0]  # the first, the transaction, what certifies it, two heartbeats
     assert not any(node.faults for node in cluster.nodes)
+
+
+def decided_after(node, ms):
+    """Height 1 began with a transaction and was decided so much later; what certifies it is due at once."""
+    block = node.block()
+    node.work()
+    node.built(block)
+    node.wait(ms)
+    node.hear(0, PeerMessage(certificate=node.certificate(FINALIZE, 1, chain.hash_of(block))))
+    node.executed(chain.hash_of(block), due_ms=0)
+
+
+@pytest.mark.parametrize(("took", "waits"), [(100, 100), (700, CERTIFYING_WAIT_MS_MAX)])
+def test_a_block_that_only_certifies_is_held_back_as_long_as_the_height_took(took, waits):
+    node = Lone(2)
+    decided_after(node, took)
+    begun = node.now
+    assert node.timer() == begun + waits
+    node.wait(waits - 1)
+    assert node.engine.height == 2
+    assert node.engine.view == 1
+    assert not [vote for vote in node.all_votes() if vote[0] != NOTARIZE]
+    assert node.engine._open.voter.schedule.started_ms is None
+    node.wait(1)
+    assert node.engine._open.voter.schedule.started_ms == begun + waits
+
+
+def test_a_transaction_does_not_wait_for_what_is_held_back():
+    node = Lone(2)
+    decided_after(node, 200)
+    node.wait(10)
+    node.work()
+    assert node.engine._open.voter.schedule.started_ms == node.now
 
 
 @pytest.mark.parametrize("told", [[0], [0, 1], [0, 1, 3]])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.effects import EngineSettings
-from consensus.schedule import Schedule, grace_ms, view_timeout_ms
+from consensus.schedule import CERTIFYING_WAIT_MS_MAX, Schedule, grace_ms, view_timeout_ms
 
 
 @given(st.integers(1, 100_000), st.integers(1, 100), st.integers(1, 10_000))
@@ -68,3 +68,11 @@ def test_entering_a_view_starts_the_clock():
     made.enter(3, 700, 0)
     assert made.started_ms == 700
     assert made.propose_at_ms is None
+
+
+@given(st.integers(0, 10_000))
+def test_what_only_certifies_waits_as_long_as_the_height_took_and_no_longer_than_that(took):
+    made = schedule()
+    assert made.certifying_wait_ms(made.due_ms) == 0  # never begun here: it was fetched
+    made.start(5_000)
+    assert made.certifying_wait_ms(5_000 + took) == min(took, CERTIFYING_WAIT_MS_MAX)

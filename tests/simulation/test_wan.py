@@ -8,11 +8,12 @@ DEAD_IS_KNOWN_MS = 5_000
 
 
 def test_final_within_a_second():
-    """Some seeds, as one has only a few transactions in the first seconds, or none."""
-    figures = measure(range(3), HEIGHTS)
-    assert figures.heights >= 3 * HEIGHTS
-    assert figures.p99_ms < P99_MS_MAX
-    assert figures.p50_ms < 400
+    """In each chain, the first seconds included, in which nobody knows yet that the dead one is dead."""
+    for seed in range(3):
+        figures = measure([seed], HEIGHTS)
+        assert figures.heights >= HEIGHTS
+        assert figures.p99_ms < P99_MS_MAX
+        assert figures.p50_ms < 400
 
 
 def test_without_loss_every_hop_is_paid_once():
