@@ -41,6 +41,8 @@ from proto.chiptrace.v1.node_pb2_grpc import SnapshotsStub
 
 _LOG: Final = logging.getLogger("chiptrace.state_sync")
 ANSWER_SECONDS: Final = 10.0  # for one answer; a chunk has 1 MiB
+# Made up rows may take 15 times their size; whoever makes them up must not fill the disk of a node that would start.
+ROOM_LEFT_BYTES_MIN: Final = 268_435_456
 CHUNKS_AHEAD_MAX: Final = 8  # fetched and not yet applied, or on their way
 T = TypeVar("T")
 
@@ -126,8 +128,10 @@ class Loading:
         snapshot.check_chunk(self._chain_id, self.manifest, index, chunk)
 
     async def apply(self, index: int, chunk: bytes) -> None:
-        """The next chunk. Raises Malformed, Invalid when the snapshot is refused."""
+        """The next chunk. Raises Malformed, Invalid when the snapshot is refused, Failed when it takes too much room."""
         connection = self._connection
+        if shutil.disk_usage(self._directory).free < ROOM_LEFT_BYTES_MIN:
+            raise Failed(f"less than {ROOM_LEFT_BYTES_MIN} bytes of room are left")
         if connection is not None:
             await self._run(lambda: connection.apply_snapshot_chunk(index, chunk))
 
