@@ -488,11 +488,12 @@ def test_too_little_room_is_said_and_nothing_is_written(chain, sync, tmp_path, m
 def test_a_snapshot_that_takes_more_room_than_it_said_is_given_up(chain, sync, tmp_path, monkeypatch):
     """Before the disk is full, which would end the node."""
     least = snapshot_fetch.ROOM_LEFT_BYTES_MIN
-    free = [10**12, 10**12, least, least - 1]
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free.pop(0)))
+    free = [10**12, 10**12, least]
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(free=free.pop(0) if free else least - 1)
+    )
     monkeypatch.setattr(state_sync, "ROUNDS_MAX", 1)
-    peer = Honest(chain)
-    assert sync(peer) is None
+    assert sync(Honest(chain)) is None
     assert free == []
     assert list(tmp_path.iterdir()) == [tmp_path / "snapshots"]
 
