@@ -33,6 +33,7 @@ from consensus.effects import (
     WorkPending,
 )
 from consensus.engine import Engine
+from consensus.messages import check_shape
 from ledger import hashes
 from ledger.errors import InvariantBroken
 from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
@@ -105,7 +106,9 @@ class Driver:
     # ---- what comes in ----------------------------------------------------------------------------------
 
     async def receive(self, sender: bytes, message: PeerMessage) -> None:
-        """A validator's message. Waits while too many of the same sender are not handled yet."""
+        """A validator's message. Waits while too many of the same sender are not handled yet. Raises Malformed, at
+        once: what has no shape is not kept, as it may take far more memory than it has bytes."""
+        check_shape(message)
         kind = message.WhichOneof("kind")
         if kind == "transactions":
             self._ready(self._admission).offer(message.transactions.transactions)
@@ -117,7 +120,7 @@ class Driver:
                 self._ready(self._peers).send(sender, answer)
         elif kind == "clock_reply":
             self.clocks.heard(sender, message.clock_reply)
-        elif kind is not None:
+        else:
             if kind == "vote":
                 self.seen[sender] = Seen(message.vote.height, message.vote.view)
             await self._inbox.receive(sender, message)

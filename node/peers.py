@@ -7,7 +7,7 @@ validator. Frames are attributed to the validator whose pin matched, never to wh
 names chain and state version, so that a node of another chain or version is refused at once.
 
 Queues are bounded and drop their oldest; consensus frames overtake transactions. Whatever a frame holds, the worst
-it does is end its own stream.
+it does is end its own stream, and keep its sender away for many times as long as it took to see what it is.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ from proto.chiptrace.v1.node_pb2 import PeerFrame
 _LOG: Final = logging.getLogger("chiptrace.peers")
 TRANSACTION_FRAME_BYTES_MAX: Final = 1_048_576
 STREAMS_PER_VALIDATOR_MAX: Final = 6  # two, and those whose end is not noticed yet
+# What no validator sends may take long to read (8 MiB can hold millions of parts): its sender waits so many times that.
+AWAY_TIMES: Final = 20
 _TWICE: Final = frozenset({"vote", "proposal", "certificate"})
 _SERVER_OPTIONS: Final = (
     *OPTIONS,
@@ -57,6 +59,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         self._hello = hello
         self._receive = receive
         self._streams: Counter[bytes] = Counter()
+        self._away_until: dict[bytes, float] = {}  # by key, on the loop's clock
 
     def admit(self, peers: Sequence[PeerConfig]) -> None:
         """Let these in from now on; the streams of others end with their next frame."""
@@ -68,6 +71,10 @@ class _Door(node_pb2_grpc.PeerServicer):
         context: grpc.aio.ServicerContext[PeerFrame, PeerFrame],
     ) -> None:
         shown, key = await self.caller(context)
+        if self._away(key):
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "this validator sent what none sends; wait"
+            )
         if self._streams[key] >= STREAMS_PER_VALIDATOR_MAX:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this validator holds too many streams")
         self._streams[key] += 1
@@ -77,12 +84,26 @@ class _Door(node_pb2_grpc.PeerServicer):
             async for frame in request_iterator:
                 if self._keys.get(shown) != key:
                     raise Malformed("this node knows the caller as a validator no longer")
-                await self._receive(key, codec.decode(PeerMessage, frame.message, PEER_MESSAGE_BYTES_MAX))
+                if self._away(key):
+                    raise Malformed("another stream of this validator brought what none sends")
+                await self._take(key, frame.message)
         except Malformed as error:
             _LOG.warning("frame refused", extra={"peer": key.hex(), "cause": str(error)})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             self._streams[key] -= 1
+
+    async def _take(self, key: bytes, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await self._receive(key, codec.decode(PeerMessage, data, PEER_MESSAGE_BYTES_MAX))
+        except Malformed:
+            self._away_until[key] = loop.time() + AWAY_TIMES * (loop.time() - begun)
+            raise
+
+    def _away(self, key: bytes) -> bool:
+        return asyncio.get_running_loop().time() < self._away_until.get(key, 0.0)
 
     async def caller(self, context: Context) -> tuple[str, bytes]:
         """Pin and key of the validator that calls; ends the call of anyone else."""

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
-from ledger.errors import InvariantBroken, StoreError
+from ledger.errors import InvariantBroken, Malformed, StoreError
 from node import signer
 from node.driver import Driver
 from node.signer import Signer
 from proto.chiptrace.v1.consensus_pb2 import (
     NOTARIZE,
+    BlockReply,
     Certificate,
     ClockProbe,
     ClockReply,
@@ -182,5 +183,21 @@ def test_clocks_are_asked_and_answered_beside_the_engine(tmp_path):
         events = await driver._inbox.take(9)
         assert [type(event).__name__ for event in events] == ["PeerConnected", "Received"]
         assert events[1] == Received(KEY, PeerMessage(tip=Tip()))
+
+    asyncio.run(scenario())
+
+
+def test_a_message_without_shape_is_refused_before_it_waits_for_the_engine(tmp_path):
+    """A reply of 8 MiB may hold four million empty parts, which take hundreds of megabytes while they wait."""
+
+    async def scenario():
+        driver = driver_of(Signer(tmp_path), [])
+        reply = PeerMessage(block_reply=BlockReply(blocks=[b"block"], earlier=[Certificate()] * 1_000))
+        for message in (reply, PeerMessage(vote=Vote(view=1)), PeerMessage()):
+            with pytest.raises(Malformed):
+                await driver.receive(KEY, message)
+        await driver.receive(KEY, PeerMessage(tip=Tip()))
+        assert await driver._inbox.take(9) == [Received(KEY, PeerMessage(tip=Tip()))]
+        assert set(driver.seen) == set()
 
     asyncio.run(scenario())

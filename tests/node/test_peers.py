@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import socket
 import ssl
+import time
 
 import grpc
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.clock import now_ms
-from node import certificates
+from ledger import codec
+from node import certificates, peers
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.peer_line import TWICE_BYTES_MAX, Line
 from node.peer_outbox import Outbox
@@ -306,6 +308,49 @@ def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage
                     assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
             await until(lambda: b.inbox)
             assert b.inbox == [(key("a"), vote())]
+
+    run(scenario())
+
+
+def test_who_sends_what_takes_long_to_refuse_stays_away_many_times_as_long(consortium, run, monkeypatch):
+    seconds = 0.02
+
+    def slow(kind, data, bytes_max):
+        if data.startswith(b"\xff"):
+            time.sleep(seconds)
+        return decode(kind, data, bytes_max)
+
+    decode = codec.decode
+    monkeypatch.setattr(peers.codec, "decode", slow)
+
+    async def scenario():
+        b = consortium.node("b", "ac")
+        async with running(b), contextlib.AsyncExitStack() as stack:
+            stubs = {}
+            for name in "ac":
+                tls = consortium.tls(name)
+                credentials = grpc.ssl_channel_credentials(
+                    tls.ca.read_bytes(), tls.private_key.read_bytes(), tls.certificate.read_bytes()
+                )
+                address = f"127.0.0.1:{consortium.ports['b']}"
+                channel = await stack.enter_async_context(grpc.aio.secure_channel(address, credentials))
+                stubs[name] = node_pb2_grpc.PeerStub(channel)
+
+            async def send(name, frame):
+                call = stubs[name].Exchange(metadata=grpc.aio.Metadata(*HELLO))
+                await call.write(PeerFrame(message=frame))
+                await call.done_writing()
+                return await call.code()
+
+            good = vote().SerializeToString(deterministic=True)
+            began = asyncio.get_running_loop().time()
+            assert await send("a", b"\xff" * 40) == grpc.StatusCode.INVALID_ARGUMENT
+            assert await send("a", good) == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await send("c", good) == grpc.StatusCode.OK
+            while await send("a", good) != grpc.StatusCode.OK:  # noqa: ASYNC110 (it is the door that lets us in)
+                await asyncio.sleep(0.01)
+            assert asyncio.get_running_loop().time() - began > seconds * peers.AWAY_TIMES
+            assert b.inbox == [(key("c"), vote()), (key("a"), vote())]
 
     run(scenario())
 
