@@ -121,8 +121,13 @@ def kill(
 
     Example: chiptrace testnet kill chipmaker-testlab
     """
-    Testnet(directory).kill(node)
-    _tell({"killed": node}, f"{node} killed; `chiptrace testnet start {node}` brings it back", as_json)
+    killed = Testnet(directory).kill(node)
+    text = "killed" if killed else "did not run"
+    _tell(
+        {"killed": node if killed else None},
+        f"{node} {text}; `chiptrace testnet start {node}` brings it back",
+        as_json,
+    )
 
 
 @testnet.command("start")
@@ -134,8 +139,9 @@ def start(
 
     Example: chiptrace testnet start chipmaker-testlab
     """
-    Testnet(directory).start(node)
-    _tell({"started": node}, f"{node} started; see `chiptrace testnet status`", as_json)
+    started = Testnet(directory).start(node)
+    text = "started; see `chiptrace testnet status`" if started else "runs already"
+    _tell({"started": node if started else None}, f"{node} {text}", as_json)
 
 
 def register(app: typer.Typer) -> None:

@@ -84,17 +84,22 @@ class Testnet:
             self._start(network, RELAY)
         return network
 
-    def start(self, name: str) -> None:
-        """Start one process of the network, if it does not run. Raises Malformed for an unknown name."""
+    def start(self, name: str) -> bool:
+        """Start one process of the network; false: it runs already. Raises Malformed for an unknown name."""
         network = testnet_layout.read(self._directory)
-        self._start(network, self._known(network, name))
+        return self._start(network, self._known(network, name))
 
-    def kill(self, name: str) -> None:
-        """End one process at once, as a crash would. Raises Malformed for an unknown name."""
-        self._processes.kill(self._known(testnet_layout.read(self._directory), name))
+    def kill(self, name: str) -> bool:
+        """End one process at once, as a crash would; false: it did not run. Raises Malformed for an unknown name."""
+        known = self._known(testnet_layout.read(self._directory), name)
+        runs = known in self._processes.running()
+        self._processes.kill(known)
+        return runs
 
     def down(self) -> list[str]:
-        """End all processes of the network, the relayer first; the names of those that ran."""
+        """End all processes of the network, the relayer first; the names of those that ran. Raises Malformed if there
+        is no network."""
+        testnet_layout.read(self._directory)
         running = list(self._processes.running())
         self._processes.stop([RELAY])
         self._processes.stop([name for name in running if name != RELAY])
@@ -128,12 +133,13 @@ class Testnet:
             raise Malformed(f"there is no process '{name}'; there are: {', '.join(names)}")
         return name
 
-    def _start(self, network: Network, name: str) -> None:
+    def _start(self, network: Network, name: str) -> bool:
         if name in self._processes.running():
-            return
+            return False
         kind = "relay" if name == RELAY else "node"
         arguments = [kind, "run", "--config", str(network.config_file(name))]
         self._processes.start(name, arguments, network.node_directory(name) / LOG)
+        return True
 
     def _wait(self, network: Network) -> None:
         """Until every node is in step and has a block. Raises NotRunning."""

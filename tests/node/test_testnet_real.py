@@ -46,7 +46,9 @@ def test_status_is_of_every_process(chain, command):
 
 def test_up_again_changes_nothing_but_starts_what_does_not_run(chain, command, testnet):
     before = {name: item.pid for name, item in chain.processes.running().items()}
-    assert command("testnet", "kill", "chipmaker-testlab")[0] == 0
+    assert command("testnet", "kill", "chipmaker-testlab") == (0, {"killed": "chipmaker-testlab"})
+    assert command("testnet", "kill", "chipmaker-testlab") == (0, {"killed": None})
+    assert command("testnet", "start", "chipmaker-siliconfab") == (0, {"started": None})
     assert command("testnet", "status")[0] == 1
     code, printed = command("testnet", "up")
     after = {name: item.pid for name, item in chain.processes.running().items()}
@@ -134,8 +136,9 @@ def test_grants_for_documents_are_taken_from_their_namespaces(tmp_path):
 
 def test_reset_leaves_alone_what_is_no_test_network(command, tmp_path):
     (tmp_path / "mine").write_text("precious")
-    code, printed = command("testnet", "reset", "--dir", str(tmp_path))
-    assert (code, "no test network" in printed["error"]["message"]) == (2, True)
+    for word in ("reset", "down"):
+        code, printed = command("testnet", word, "--dir", str(tmp_path))
+        assert (code, "no test network" in printed["error"]["message"]) == (2, True)
     code, printed = command("testnet", "up", "--dir", str(tmp_path))
     assert (code, "not empty" in printed["error"]["message"]) == (2, True)
     assert (tmp_path / "mine").read_text() == "precious"
