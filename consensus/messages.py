@@ -22,7 +22,7 @@ from proto.chiptrace.v1.consensus_pb2 import (
 )
 
 # More than an honest leader carries (proposals.py) where there is anyone to read it; a liar's must not cost time.
-NULLIFICATIONS_MAX: Final = 8_192
+NULLIFICATIONS_MAX: Final = 2_048
 # One request for decided heights, and so the answer to it, is of at most so many.
 HEIGHTS_PER_REQUEST_MAX: Final = 64
 

@@ -5,8 +5,8 @@ from typing import Final
 from consensus.tally import Held
 from proto.chiptrace.v1.consensus_pb2 import Certificate, Proposal, Vote
 
-# Hundreds of views of the largest set, thousands of a small one; with the largest block it fits into a message.
-NULLIFICATIONS_BYTES_MAX: Final = 1_048_576
+# More than a hundred views of the largest set, a thousand of a small one; with the largest block it fits into a message.
+NULLIFICATIONS_BYTES_MAX: Final = 262_144
 
 
 def make(

@@ -16,6 +16,7 @@ from proto.chiptrace.v1.consensus_pb2 import PeerMessage
 
 MESSAGES_PER_PEER_MAX: Final = 256  # waiting; then the peer's streams are not read
 BYTES_PER_PEER_MAX: Final = 16_777_216  # and one message more of each stream, which is how it is noticed
+BATCH_BYTES_MAX: Final = 131_072  # taken at once, and what the last one has more
 _WITHIN: Final = b""
 
 
@@ -40,16 +41,19 @@ class Inbox:
             await self._room.wait()
 
     async def take(self, count_max: int) -> list[Input]:
-        """At most so many, one of each sender in turn and the oldest of each first; waits for one."""
+        """At most so many, one of each sender in turn and the oldest of each first; waits for one. Ends with what is
+        large: it takes long, and who comes meanwhile shall not wait for more of its kind."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
         taken: list[Input] = []
-        while self._waiting and len(taken) < count_max:
+        taken_bytes = 0
+        while self._waiting and len(taken) < count_max and taken_bytes < BATCH_BYTES_MAX:
             sender = next(iter(self._waiting))
             events = self._waiting.pop(sender)
             event, size = events.popleft()
             self._bytes[sender] -= size
+            taken_bytes += size
             if events:
                 self._waiting[sender] = events  # behind all others
             taken.append(event)

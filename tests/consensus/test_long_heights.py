@@ -35,7 +35,7 @@ def test_a_proposal_always_fits_into_a_message(validators):
     # The newest are carried: they bring who lags behind to the view.
     carried = [z.view for z in proposal.nullifications]
     assert carried == list(range(VIEWS - len(carried), VIEWS))
-    assert 500 < len(carried) <= NULLIFICATIONS_MAX
+    assert 100 < len(carried) <= NULLIFICATIONS_MAX
 
 
 @pytest.mark.parametrize("by_votes", [False, True])

@@ -6,7 +6,7 @@ import asyncio
 import pytest
 
 from consensus.effects import BlockJudged, Received, TimerFired
-from node.inbox import BYTES_PER_PEER_MAX, MESSAGES_PER_PEER_MAX, Inbox
+from node.inbox import BATCH_BYTES_MAX, BYTES_PER_PEER_MAX, MESSAGES_PER_PEER_MAX, Inbox
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, Proposal, Vote
 
 A, B = b"a" * 32, b"b" * 32
@@ -96,6 +96,19 @@ def test_a_flood_holds_up_nobody_but_its_sender():
             Received(A, vote(2)),
             Received(B, vote(2)),
         ]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_large_ends_a_batch_so_that_who_comes_next_waits_for_no_other_of_its_kind():
+    async def scenario():
+        inbox = Inbox()
+        for _ in range(3):
+            await inbox.receive(A, large(BATCH_BYTES_MAX))
+        assert len(await inbox.take(16)) == 1
+        await inbox.receive(B, vote())
+        assert [event.sender for event in await inbox.take(16)] == [A]
+        assert [event.sender for event in await inbox.take(16)] == [B, A]
 
     asyncio.run(scenario())
 
