@@ -1,6 +1,8 @@
 """`chiptrace recover …`, what needs no node of one's own: look at a recovery, sign it offline, fetch one that was."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,9 +97,14 @@ def fetch(
     with open_chain(trust, chain) as session:
         chosen = _chosen([session.connection], session.trust.chain_id, chain, height)
     if out is not None:
-        write_new(out, chosen.document_bytes)
+        files = {out: chosen.document_bytes}
         for number, approval in enumerate(chosen.approvals, start=1):
-            write_new(out.with_name(f"{out.name}.approval-{number}"), codec.encode(approval))
+            files[out.with_name(f"{out.name}.approval-{number}")] = codec.encode(approval)
+        for path in files:
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        for path, data in files.items():
+            write_new(path, data)
     tell(chosen, as_json=as_json)
 
 

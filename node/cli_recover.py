@@ -13,6 +13,7 @@ from client.tree_view import time_text
 from ledger import codec, recovery
 from ledger.errors import Invalid, Malformed
 from ledger.hashes import HASH_BYTES, KEY_BYTES
+from node import signer
 from node.config import NodeConfig, read
 from node.recovery import Stopped, apply, opened_node, read_all, standing
 from proto.chiptrace.v1.consensus_pb2 import Vote, VoteKind
@@ -44,7 +45,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     with opened_node(settings) as node:
         if node.info is None:
             raise Invalid(f"{settings.data_dir} holds no chain yet", Reason.NOT_FOUND)
-        voted = _finalized_above(node)
+        voted = _finalized_above(settings, node)
         found: dict[str, Any] = {
             "chain_id": node.chain_id.hex(),
             "height": node.info.height,
@@ -67,11 +68,13 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
         ERR.print(f"[bold red]block {block}[/] {plain(MAY_BE_FINAL)}")
 
 
-def _finalized_above(node: Stopped) -> list[Vote]:
-    """Own votes that may have made a block final above what is stored here."""
+def _finalized_above(settings: NodeConfig, node: Stopped) -> list[Vote]:
+    """Own votes that may have made a block final above what is stored here; also those of keys retired since."""
     height = 0 if node.info is None else node.info.height
     blocks: dict[bytes, Vote] = {}
-    for vote in node.signing.votes:
+    retired = (settings.key_dir / signer.RETIRED_DIRECTORY / name for name in node.signing.retired)
+    votes = [*node.signing.votes, *(vote for place in retired for vote in signer.inspect(place).votes)]
+    for vote in votes:
         if vote.kind == VoteKind.FINALIZE and vote.height > height:
             blocks.setdefault(vote.block_hash, vote)
     return list(blocks.values())
@@ -110,7 +113,7 @@ def propose(
         # Whatever the chain's own rules refuse, but for approvals, is told before anybody signs it.
         opened = recovery.decode(codec.encode(Recovery(document=data)))
         threshold = recovery.preview(node.application.store, here, opened).governance_threshold
-        voted = _finalized_above(node)
+        voted = _finalized_above(settings, node)
     write_new(out, data)
     tell(opened, as_json=as_json, members_needed=threshold)
     for vote in voted:

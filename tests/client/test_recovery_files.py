@@ -1,13 +1,15 @@
 """What members pass from hand to hand is checked when it is read, and says which file is wrong."""
 
+import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from client import keys, recovery_files
+from client import cli_recover, keys, recovery_files
 from client.cli_recover import recover
 from ledger import codec
 from ledger.errors import Malformed
@@ -54,6 +56,23 @@ def test_nothing_is_written_over(document, tmp_path):
     code, told = command("sign", document, "--key", tmp_path / "admin.key", "-o", tmp_path / "by.ada")
     assert (code, told["error"]["code"]) == (2, "FILE")
     assert (tmp_path / "by.ada").read_bytes() == b"something else"
+
+
+def test_fetch_writes_all_its_files_or_none(document, tmp_path, monkeypatch):
+    approvals = [approval(DATA, member, CHAIN.chain_id) for member in CHAIN.members]
+    opened = decode(codec.encode(Recovery(document=document.read_bytes(), approvals=approvals)))
+    session = SimpleNamespace(connection=None, trust=SimpleNamespace(chain_id=CHAIN.chain_id))
+    monkeypatch.setattr(cli_recover, "open_chain", lambda *_: contextlib.nullcontext(session))
+    monkeypatch.setattr(cli_recover, "_chosen", lambda *_: opened)
+    out = tmp_path / "fetched"
+    in_the_way = tmp_path / "fetched.approval-2"
+    in_the_way.touch()
+    assert command("fetch", "--chain", "a", "-o", out)[0] == 2
+    assert sorted(path.name for path in tmp_path.glob("fetched*")) == [in_the_way.name]
+    in_the_way.unlink()
+    assert command("fetch", "--chain", "a", "-o", out)[0] == 0
+    assert out.read_bytes() == document.read_bytes()
+    assert len(list(tmp_path.glob("fetched.approval-*"))) == len(approvals)
 
 
 @pytest.mark.parametrize("wrong", ["other", "proposal", "flipped", "none", "large", "twice"])

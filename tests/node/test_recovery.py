@@ -259,6 +259,13 @@ def test_status_tells_where_it_stands_and_what_may_be_final_above(node):
     assert command(node, "status")[1]["recoveries"] == [{"height": 3, "document": name_of(GOOD).hex()}]
 
 
+def test_what_may_be_final_is_told_of_keys_retired_since(node):
+    """docs/recovery.md rotates keys before the document is drawn up."""
+    node.votes(4)
+    signer.retire_and_create(node.config.key_dir)
+    assert command(node, "status")[1]["may_be_final"] == [bytes(32).hex()]
+
+
 def test_propose_refuses_what_the_chain_would_refuse(node, tmp_path):
     validators = RecoveryDocument.FromString(document_for(CHAIN)).validators
     words = [word for item in validators for word in ("--validator", f"{item.member}={item.key.hex()}")]
