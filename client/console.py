@@ -95,6 +95,10 @@ def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -
             # Who read our output has gone; nothing more can be said there, also not at exit.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
             raise typer.Exit(problem) from None
+        except FileExistsError as error:
+            text = f"{error.filename} exists and is never overwritten; name another"
+            _tell("FILE", text, as_json=as_json)
+            raise typer.Exit(problem) from None
         except OSError as error:
             text = f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use"
             _tell("FILE", text, as_json=as_json)

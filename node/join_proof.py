@@ -88,6 +88,10 @@ def _why_none(status: StatusReply) -> Invalid:
         )
     if status.not_voting:
         return Invalid(f"the node's key cannot join now: {status.not_voting}", Reason.KEY_NOT_VALID)
+    if status.index >= 0:
+        return Invalid(
+            "the node's key is in the validator set and votes; it needs no proof", Reason.NOTHING_TO_DO
+        )
     return Invalid(
         "the node's key is in the newest validator set; or the node was started without it (restart it then); or the "
         f"chain stands still: its newest block here is of {time_text(status.time_ms)}",

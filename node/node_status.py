@@ -115,6 +115,8 @@ class NodeStatus:
                 # A validator that may not vote says that it only observes.
                 reply.index = index if self._driver.voting else -1
                 continue
+            if validator.key in self._signer.retired:
+                continue  # nobody is there any more
             last = seen.get(validator.key, Seen())
             clock = self._driver.clocks.clock(validator.key)
             peer = PeerStatus(

@@ -247,7 +247,8 @@ class Node:
     def _warn_of_unknown_validators(self) -> None:
         """Said once for each: a validator that governance added is not reached before its peer entry is there."""
         for validator in self._host.info.validators.validators:
-            known = validator.key == self._signer.key or self._peers.knows(validator.key)
+            own = validator.key == self._signer.key or validator.key in self._signer.retired
+            known = own or self._peers.knows(validator.key)
             if not known and validator.key not in self._unknown:
                 self._unknown.add(validator.key)
                 _LOG.warning(
@@ -305,11 +306,12 @@ def describe(path: Path) -> list[tuple[str, str]]:
     key = state.key
     members = {validator.key: validator.member for validator in document.validators}
     peer_keys = {bytes.fromhex(peer.key) for peer in config.peers}
-    missing = [member for own, member in members.items() if own not in peer_keys and own != key]
+    own_keys = {key, *map(bytes.fromhex, state.retired)}
+    missing = [member for other, member in members.items() if other not in peer_keys | own_keys]
     role = "observer, no key"
     if key is not None:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
-        role += f", but it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
+        role += f"; it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
     certificate = certificates.read_certificate(config.tls.certificate)
     return [
         ("node", config.name),

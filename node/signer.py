@@ -115,6 +115,13 @@ def _locked(path: Path) -> int:
     return handle
 
 
+def retired_keys(directory: Path) -> list[str]:
+    """The public keys (hexadecimal) that were put aside here."""
+    aside = directory / RETIRED_DIRECTORY
+    names = sorted(item.name for item in aside.iterdir()) if aside.is_dir() else []
+    return [name for name in names if len(name) == 64 and not set(name) - set("0123456789abcdef")]
+
+
 def trouble_of(directory: Path, key: bytes) -> str:
     """Why this key must not vote, as far as files beside it tell; empty: nothing is known against it."""
     if (directory / RETIRED_DIRECTORY / key.hex()).exists():
@@ -141,6 +148,9 @@ class Signer:
         self._records: list[JournalRecord] = []
         self._last_height = 0  # the highest height of which the record speaks
         self._last_vote: Vote | None = None
+        self.retired = frozenset(
+            map(bytes.fromhex, retired_keys(directory))
+        )  # this node's keys before this one
         path = directory / KEY_FILE
         if not path.exists():
             _LOG.info("no validator key: this node only follows", extra={"file": str(path)})
@@ -274,8 +284,7 @@ class SignState:
 
 def inspect(directory: Path) -> SignState:
     """The signing state in a key directory; nothing is changed. Raises Malformed for an unusable key file."""
-    kept = directory / RETIRED_DIRECTORY
-    retired = sorted(item.name for item in kept.iterdir()) if kept.is_dir() else []
+    retired = retired_keys(directory)
     path = directory / RECORD_FILE
     torn = journal_file.torn_tails(path)
     if not (directory / KEY_FILE).exists():

@@ -163,7 +163,9 @@ def test_why_there_is_no_proof(config, monkeypatch, own):
     with pytest.raises(ChiptraceError, match="cannot join now: lost"):
         asked(config, monkeypatch, own, proof=None, not_voting="lost")
     with pytest.raises(ChiptraceError, match="in the newest validator set"):
-        asked(config, monkeypatch, own, proof=None)
+        asked(config, monkeypatch, own, proof=None, index=-1)
+    with pytest.raises(ChiptraceError, match="it needs no proof"):
+        asked(config, monkeypatch, own, proof=None, index=0)
     with pytest.raises(ChiptraceError, match="chiptrace node key"):
         join_proof.asked(replace(config, key_dir=config.key_dir / "none"))
     with pytest.raises(ChiptraceError, match="cannot be read"):

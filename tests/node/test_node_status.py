@@ -27,7 +27,7 @@ def status_of(own, keys=tuple(KEYS), height=0):
 
 
 def quiet(key):
-    return SimpleNamespace(key=key, trouble="", votes_at=lambda _: True)
+    return SimpleNamespace(key=key, trouble="", votes_at=lambda _: True, retired=frozenset())
 
 
 def test_asked_before_its_engine_is_made_a_node_is_out_of_step_and_goes_on():
@@ -69,6 +69,18 @@ def test_a_node_says_why_it_does_not_vote(tmp_path, case, said):
         text = status.not_voting
         assert said in text
         assert bool(text) == bool(said)
+        own.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_own_key_that_was_put_aside_is_no_peer(tmp_path):
+    async def scenario():
+        signer.create(tmp_path)
+        old, _ = signer.retire_and_create(tmp_path)
+        own = Signer(tmp_path)
+        status, _ = status_of(own, [*KEYS[1:], old])
+        assert [peer.key for peer in (await status.reply()).peers] == KEYS[1:]
         own.close()
 
     asyncio.run(scenario())
