@@ -14,7 +14,7 @@ finalization. The rules, by the numbers that the code cites:
  3. On N(v) of the open height, any v: make it durable, send it on once, vote finalize(v) unless nullified v, enter
     max(view, v + 1). The body is not needed for that. A leader that entered by notarization waits a short grace for
     the finalization to form. View timers always run above view 1.
- 4. Nullify the current view only: on timeout, refused block, or leader known dead. Having notarized it is no
+ 4. Nullify the current view only: on timeout, refused block (in early views), or leader known dead. Having notarized it is no
     obstacle and no fault. On Z(v): send it on, enter v + 1; what pends on N(v) goes on.
  5. F of any view decides the height. Finalize votes of old views keep counting. Messages for a decided height are
     answered with its finalization, also when idle.
@@ -67,7 +67,7 @@ from consensus.journal import replay
 from consensus.messages import check_shape
 from consensus.outbox import Outbox
 from consensus.presence import Presence
-from consensus.repair import Resender, backlog, own_proposal
+from consensus.repair import Resender, backlog, message_of, own_proposal
 from consensus.sync import Sync
 from consensus.voter import Identity, Opening, Voter
 from ledger.errors import InvariantBroken, Malformed
@@ -309,8 +309,8 @@ class Engine:
 
     def _resend(self, now_ms: int) -> None:
         self._open.voter.schedule.progress_ms = now_ms
-        for message in self._resender.next(backlog(self._open.voter, self._finalization)):
-            self._out.send(None, message)
+        for part in self._resender.next(backlog(self._open.voter, self._finalization)):
+            self._out.send(None, message_of(part))
 
     def _set_timer(self, sync_ms: int | None) -> None:
         moments = [sync_ms]

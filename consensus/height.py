@@ -3,6 +3,8 @@
 Here it is decided what may be believed and in which order it is looked at; what follows from it is `Voter`'s.
 """
 
+from typing import Final
+
 from consensus import bodies, proposals
 from consensus.certificate import signers, verify_certificate
 from consensus.effects import JudgeBlock, ReportFault
@@ -13,6 +15,10 @@ from consensus.tally import Standing
 from consensus.voter import Voter
 from ledger.errors import Invalid, Malformed
 from proto.chiptrace.v1.consensus_pb2 import Certificate, Proposal, Vote, VoteKind
+
+# Up to this view a refused block costs its view at once. Where whole quorums refuse (their clocks are wrong), views
+# would else be left as fast as messages travel, for as long as that lasts, and every one costs disk and memory.
+AT_ONCE_VIEWS_MAX: Final = 64
 
 
 class OpenHeight:
@@ -219,7 +225,9 @@ class OpenHeight:
             self.voter.notarize(waiting, now_ms)
 
     def _refuse(self, block_hash: bytes, now_ms: int) -> None:
-        # Rule 4: a refused block costs the view at once, if it is still that view's.
+        # Rule 4: a refused block costs the view at once, if it is still that view's, while the height is young.
         waiting = self._waiting()
+        if self.voter.view > AT_ONCE_VIEWS_MAX:
+            return
         if waiting is not None and waiting.from_view == 0 and waiting.vote.block_hash == block_hash:
             self.voter.nullify(now_ms)

@@ -1,22 +1,32 @@
 """Repair (rule 7): what is sent again when the height stands still, and what stragglers are answered."""
 
 from consensus.voter import Voter
-from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip, VoteKind
+from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip, Vote, VoteKind
+
+Part = Tip | Certificate | Vote
 
 
-def backlog(voter: Voter, tip: Certificate | None) -> list[PeerMessage]:
-    """What others may lack to go on: tip finalization, N(u) of the highest u, Z above u, own votes from u on."""
-    messages: list[PeerMessage] = []
+def backlog(voter: Voter, tip: Certificate | None) -> list[Part]:
+    """What others may lack to go on: tip finalization, N(u) of the highest u, Z above u, own votes from u on. It may be
+    of thousands of views, so nothing is made of it that is not sent."""
+    parts: list[Part] = []
     if tip is not None:
-        messages.append(PeerMessage(tip=Tip(finalization=tip)))
+        parts.append(Tip(finalization=tip))
     notarization = voter.held.highest_notarization()
     from_view = 0
     if notarization is not None:
         from_view = notarization.view
-        messages.append(PeerMessage(certificate=notarization))
-    messages.extend(PeerMessage(certificate=z) for z in voter.held.nullifications(after=from_view))
-    messages.extend(PeerMessage(vote=vote) for vote in voter.own_votes if vote.view >= from_view)
-    return messages
+        parts.append(notarization)
+    parts.extend(voter.held.nullifications(after=from_view))
+    parts.extend(vote for vote in voter.own_votes if vote.view >= from_view)
+    return parts
+
+
+def message_of(part: Part) -> PeerMessage:
+    """A part of the backlog as it is sent."""
+    if isinstance(part, Tip):
+        return PeerMessage(tip=part)
+    return PeerMessage(vote=part) if isinstance(part, Vote) else PeerMessage(certificate=part)
 
 
 def own_proposal(voter: Voter, bytes_max: int) -> list[tuple[bytes, PeerMessage]]:
@@ -39,21 +49,21 @@ class Resender:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._sent = 0  # messages sent so far, over all rounds
+        self._sent = 0  # parts sent so far, over all rounds
 
-    def next(self, messages: list[PeerMessage]) -> list[PeerMessage]:
-        """The next part of the backlog: at least one message, each at most once."""
-        part: list[PeerMessage] = []
+    def next(self, parts: list[Part]) -> list[Part]:
+        """What is next of the backlog: at least one part, each at most once."""
+        chosen: list[Part] = []
         left = self._bytes_max
         start = self._sent
-        while messages and len(part) < len(messages):
-            message = messages[(start + len(part)) % len(messages)]
-            left -= message.ByteSize()
-            if part and left < 0:
+        while parts and len(chosen) < len(parts):
+            part = parts[(start + len(chosen)) % len(parts)]
+            left -= part.ByteSize()
+            if chosen and left < 0:
                 break
-            part.append(message)
-        self._sent += len(part)
-        return part
+            chosen.append(part)
+        self._sent += len(chosen)
+        return chosen
 
 
 class RateLimit:

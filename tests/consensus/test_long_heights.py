@@ -1,15 +1,18 @@
 """A height of thousands of views: a quorum that talked and could not decide for days, as with clocks that were wrong.
 Nothing of it may grow until the height cannot be decided any more."""
 
+from dataclasses import replace
+
 import pytest
 
-from consensus import proposals
+from consensus import engine, proposals
 from consensus.messages import NULLIFICATIONS_MAX, check_shape
+from consensus.repair import message_of
 from consensus.tally import Held
 from ledger.limits import BLOCK_BYTES_MAX, PEER_MESSAGE_BYTES_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage
 from tests.consensus import chain
-from tests.consensus.lone import NOTARIZE, NULLIFY, Lone
+from tests.consensus.lone import NOTARIZE, NULLIFY, SETTINGS, Lone
 
 VIEWS = 9_000
 
@@ -78,3 +81,27 @@ def test_an_own_proposal_takes_no_more_of_the_journal_than_its_block():
     assert node.journal[-2].proposal.ByteSize() < 200
     back = Lone(0, journal=node.journal)
     assert back.proposals() == [again]
+
+
+def test_what_is_sent_again_of_a_long_height_is_made_only_when_it_is_sent(monkeypatch):
+    made = []
+    monkeypatch.setattr(engine, "message_of", lambda part: made.append(part) or message_of(part))
+    node = Lone(0, settings=replace(SETTINGS, resend_bytes_max=10_000))
+    for view in range(1, 500):
+        node.hear(1, node.certificate(NULLIFY, view))
+    node.wait(1_000)
+    assert 0 < len(made) < 60
+    assert sum(part.ByteSize() for part in made) <= 10_000
+
+
+@pytest.mark.parametrize(("view", "at_once"), [(64, True), (65, False)])
+def test_views_are_not_left_as_fast_as_messages_travel_where_all_refuse(view, at_once):
+    node = Lone(3)
+    for earlier in range(1, view):
+        node.hear(1, node.certificate(NULLIFY, earlier))
+    block = node.block()
+    node.propose(view, block, nullified=range(1, view))
+    node.judge(block, valid=False)
+    assert node.votes() == ([(NULLIFY, view, b"")] if at_once else [])
+    node.wait(8_000)
+    assert (NULLIFY, view, b"") in node.all_votes()
