@@ -1,7 +1,7 @@
 """Fetching a snapshot: whom to ask, the chunks of one snapshot from all who offer it, and the side directory.
 
 One chunk at a time is asked of each peer, and few are kept that cannot be applied yet. Every chunk is checked as it
-comes; who sends another, or none in time, is not asked again.
+comes; who sends another, or none in time, is not asked again. A chunk for which all others wait is asked of another, too.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ _LOG: Final = logging.getLogger("chiptrace.state_sync")
 ANSWER_SECONDS: Final = 10.0  # for one answer; a chunk has 1 MiB
 # Made up rows may take 15 times their size; whoever makes them up must not fill the disk of a node that would start.
 ROOM_LEFT_BYTES_MIN: Final = 268_435_456
+PATIENCE_SECONDS: Final = 1.0  # with one for whom all wait, before another is asked too
 CHUNKS_AHEAD_MAX: Final = 8  # fetched and not yet applied, or on their way
 T = TypeVar("T")
 
@@ -182,7 +183,12 @@ class Fetching:
                 if not self._tasks and self._applied not in self._fetched:
                     raise Failed("nobody is left who gives it")
                 if self._tasks and self._applied not in self._fetched:
-                    done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                    done, _ = await asyncio.wait(
+                        self._tasks, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    # All wait for one answer: who is slow on purpose must not set the pace.
+                    if not done and self._peers and self._awaited().count(self._applied) == 1:
+                        self._ask_for(self._applied)
                     for task in done:
                         self._took(task)
                 chunk = self._fetched.pop(self._applied, None)
@@ -195,16 +201,23 @@ class Fetching:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ask(self, count: int) -> None:
-        while self._peers and len(self._tasks) + len(self._fetched) < CHUNKS_AHEAD_MAX:
+        while self._peers and len(self._awaited()) + len(self._fetched) < CHUNKS_AHEAD_MAX:
             if self._missing:
                 index = self._missing.pop(0)
             elif self._asked < count:
                 index = self._asked
                 self._asked += 1
             else:
-                return
-            peer = self._peers.pop(0)
-            self._tasks[asyncio.create_task(peer.load(self._id, index))] = (index, peer)
+                break
+            self._ask_for(index)
+
+    def _awaited(self) -> list[int]:
+        """Chunks on their way that are still of use."""
+        return [index for index, _ in self._tasks.values() if index >= self._applied]
+
+    def _ask_for(self, index: int) -> None:
+        peer = self._peers.pop(0)
+        self._tasks[asyncio.create_task(peer.load(self._id, index))] = (index, peer)
 
     def _took(self, task: asyncio.Task[bytes]) -> None:
         """A chunk that is the manifest's is kept, and its sender asked again; anyone else is not."""
@@ -214,7 +227,9 @@ class Fetching:
             self._loading.check(index, chunk)
         except (Failed, Invalid) as error:
             _LOG.warning("chunk refused", extra={"peer": peer.member, "chunk": index, "cause": str(error)})
-            self._missing.append(index)
+            if index >= self._applied and index not in self._fetched and index not in self._awaited():
+                self._missing.append(index)
             return
-        self._fetched[index] = chunk
+        if index >= self._applied:
+            self._fetched[index] = chunk
         self._peers.append(peer)

@@ -498,6 +498,26 @@ def test_a_snapshot_that_takes_more_room_than_it_said_is_given_up(chain, sync, t
     assert list(tmp_path.iterdir()) == [tmp_path / "snapshots"]
 
 
+class Slow(Honest):
+    """Gives every chunk, each at the last moment."""
+
+    async def chunk(self, chunks, index):
+        await asyncio.sleep(3_600)
+        return chunks[index]
+
+
+@pytest.mark.parametrize("ahead", [2, 3, 1_000])
+def test_who_is_slow_does_not_set_the_pace(chain, sync, tmp_path, monkeypatch, ahead):
+    """What all wait for is asked of somebody else, as soon as there is somebody."""
+    monkeypatch.setattr(snapshot_fetch, "CHUNKS_AHEAD_MAX", ahead)
+    monkeypatch.setattr(snapshot_fetch, "PATIENCE_SECONDS", 0.01)
+    slow, honest = Slow(chain), Honest(chain)
+    assert check(chain, sync(slow, honest), tmp_path) == chain.height - 2
+    count = len(next(iter(honest.found.values()))[2])
+    assert count > 2 * 3
+    assert (slow.chunks_asked, sorted(honest.chunks_asked)) == ([0], list(range(count)))
+
+
 def test_any_mixture_with_one_honest_peer_gets_there(chain, sync, tmp_path):
     random_ = random.Random(5)
     kinds = [Flipper, Empty, Mixer, Refuser, Quitter, Forger, Misdescriber, Boundless]
