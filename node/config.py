@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_typ
 from ledger.errors import Malformed
 
 _FILE_BYTES_MAX: Final = 1_048_576
+CONSENSUS_MS_MAX: Final = 60_000  # views grow to eight times that
 Section = TypeVar("Section")
 
 
@@ -70,6 +71,11 @@ class ConsensusConfig:
     resend_ms: Annotated[int, "Standing still this long resends the latest votes and proofs."] = 150
     leader_dead_ms: Annotated[int, "A leader unheard for this long is skipped quickly."] = 1_000
 
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            if getattr(self, item.name) > CONSENSUS_MS_MAX:
+                raise Malformed(f"{item.name} of [consensus] is more than {CONSENSUS_MS_MAX} ms; choose less")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotConfig:
@@ -113,7 +119,8 @@ class NodeConfig:
     name: Annotated[str, "Name of the node, for logs."]
     genesis: Annotated[Path, "The chain's genesis (bytes of the Genesis message); its hash is the chain id."]
     data_dir: Annotated[
-        Path, "Directory of the database. May be deleted: the node then fetches the chain again."
+        Path,
+        "Directory of the database. May be deleted, but for `recoveries` in it: the node then fetches the chain again.",
     ]
     key_dir: Annotated[
         Path,
@@ -241,7 +248,7 @@ def _value(hint: Any, value: object, place: str, name: str, home: Path) -> objec
     if isinstance(hint, types.GenericAlias) or type(value) is not wanted:
         raise Malformed(f"{place} must be {_TYPE_NAMES[wanted]}")
     if hint is int and isinstance(value, int) and (value < 0 or (value == 0 and name not in _MAY_BE_ZERO)):
-        raise Malformed(f"{place} must be above zero")
+        raise Malformed(f"{place} must {'not be below' if name in _MAY_BE_ZERO else 'be above'} zero")
     return home / value if hint is Path and isinstance(value, str) else value
 
 
