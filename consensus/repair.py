@@ -49,20 +49,20 @@ class Resender:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._sent = 0  # parts sent so far, over all rounds
+        self._next = 0  # the place in the backlog; one that grows meanwhile must not throw it back
 
     def next(self, parts: list[Part]) -> list[Part]:
         """What is next of the backlog: at least one part, each at most once."""
         chosen: list[Part] = []
         left = self._bytes_max
-        start = self._sent
+        start = self._next if self._next < len(parts) else 0
         while parts and len(chosen) < len(parts):
             part = parts[(start + len(chosen)) % len(parts)]
             left -= part.ByteSize()
             if chosen and left < 0:
                 break
             chosen.append(part)
-        self._sent += len(chosen)
+        self._next = start + len(chosen)
         return chosen
 
 

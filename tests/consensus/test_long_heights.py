@@ -12,6 +12,8 @@ from consensus.tally import Held
 from ledger.limits import BLOCK_BYTES_MAX, PEER_MESSAGE_BYTES_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage
 from tests.consensus import chain
+from tests.consensus.cluster import SETTINGS as CLUSTER_SETTINGS
+from tests.consensus.cluster import Cluster
 from tests.consensus.lone import NOTARIZE, NULLIFY, SETTINGS, Lone
 
 VIEWS = 9_000
@@ -105,3 +107,22 @@ def test_views_are_not_left_as_fast_as_messages_travel_where_all_refuse(view, at
     assert node.votes() == ([(NULLIFY, view, b"")] if at_once else [])
     node.wait(8_000)
     assert (NULLIFY, view, b"") in node.all_votes()
+
+
+@pytest.mark.parametrize("away", [1, 2])
+def test_who_slept_through_a_long_height_is_brought_to_it_though_no_proposal_carries_it_all(
+    monkeypatch, away
+):
+    """Three of four refuse all for 150 views, the fourth hears nothing; then one of the three is gone, and all is well."""
+    monkeypatch.setattr(proposals, "NULLIFICATIONS_BYTES_MAX", 1_000)
+    cluster = Cluster(4, replace(CLUSTER_SETTINGS, resend_bytes_max=2_000))
+    lawful, cut = False, away
+    cluster.judge = lambda _index, _effect: lawful
+    cluster.deliver = lambda sender, to, _message: cut not in (sender, to)
+    cluster.start()
+    for node in cluster.nodes:
+        node.submit(chain.transaction(1))
+    cluster.run_until(lambda: cluster.nodes[0].engine.view > 150, 1_000_000)
+    lawful, cut = True, 3
+    back = [node for node in cluster.nodes if node.index != 3]
+    cluster.run_until(lambda: all(node.ledger.height for node in back), 20_000)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from consensus.effects import Send
 from consensus.repair import RateLimit, Resender
-from proto.chiptrace.v1.consensus_pb2 import PeerMessage, Tip, TransactionFrame
+from proto.chiptrace.v1.consensus_pb2 import Certificate, PeerMessage, Tip, TransactionFrame
 from tests.consensus import chain
 from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, SETTINGS, Lone
 
@@ -29,6 +29,20 @@ def test_everything_comes_round_within_the_budget(sizes, budget):
         rounds += 1
     assert rounds <= len(messages)
     assert Resender(budget).next([]) == []
+
+
+@given(st.integers(1, 40), st.integers(0, 4), st.integers(5, 9), st.integers(0, 9_999))
+def test_everything_comes_round_though_the_backlog_grows(length, growth, sent, rounds_before):
+    parts = [Tip(finalization=Certificate(view=view + 1)) for view in range(length)]
+    assert {part.ByteSize() for part in parts} == {4}
+    resender = Resender(sent * 4)
+    for _ in range(rounds_before % 100):
+        resender.next(parts)
+    seen = set()
+    for _ in range(2 * length + 2):
+        seen |= {part.finalization.view for part in resender.next(parts)}
+        parts = parts + [parts[0]] * growth
+    assert seen == set(range(1, length + 1))
 
 
 def test_answers_are_limited_by_peer():

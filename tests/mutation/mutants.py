@@ -629,7 +629,7 @@ VIEWS = [
     Mutant(
         "always the same part is sent again",
         "repair",
-        "        start = self._sent",
+        "        start = self._next if self._next < len(parts) else 0",
         "        start = 0",
         "rule 7: the budget goes round the backlog",
     ),
