@@ -8,7 +8,6 @@ from bridge.packet import (
     ERROR,
     SUCCESS,
     acknowledgement_commitment,
-    is_client_id,
     packet_commitment,
     received_row,
     received_row_key,
@@ -70,7 +69,8 @@ def _place(key: bytes) -> tuple[str, int]:
     _, components = parse_state_key(key)
     if len(components) != 2 or len(components[1]) != _SEQUENCE_BYTES:
         raise Malformed(f"state row {key.hex()} is no packet's")
-    client = components[0].decode(errors="replace")
-    if not is_client_id(client):
-        raise Malformed(f"state row {key.hex()} is of no client")
+    try:
+        client = components[0].decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"state row {key.hex()} is of no client") from error
     return client, int.from_bytes(components[1], "big")

@@ -150,6 +150,8 @@ def transaction_vectors() -> dict[str, Any]:
 
 def chain_vectors() -> dict[str, Any]:
     genesis_message, header = sample(ledger_pb2.Genesis), sample(ledger_pb2.Header)
+    plain = sample(ledger_pb2.Header)  # nearly every header: behind no recovery
+    plain.ClearField("recovery")
     validators, opening = sample(ledger_pb2.ValidatorSet), sample(ledger_pb2.AppHashOpening)
     parts = [hashes.sha256(b"vectors: part %d" % number) for number in range(3)]
     leaf = block.log_leaf(7, 1_790_000_000_000, *parts)
@@ -163,6 +165,7 @@ def chain_vectors() -> dict[str, Any]:
         "header": {
             "fields": messages.to_plain(header),
             "block_hash": block.block_hash(CHAIN, codec.encode(header)).hex(),
+            "block_hash_without_recovery": block.block_hash(CHAIN, codec.encode(plain)).hex(),
         },
         "validators": {
             "fields": messages.to_plain(validators),

@@ -102,7 +102,6 @@ def test_only_the_packet_committed_to_is_taken(world):
         (b"b-1", bytes(9)),
         (b"b-1", bytes(8), b""),
         (b"\xff", bytes(8)),
-        (b"B", bytes(8)),
     ],
 )
 def test_keys_that_no_packet_has_are_refused_before_anything_is_proven(kind, components):
