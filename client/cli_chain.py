@@ -108,13 +108,17 @@ def _tell(by_chain: dict[str, list[Fault]], file: Path | None, *, as_json: bool)
             if found
             else f"{plain(name)}: no faults"
         )
+        key = b""
         for fault in found:
+            if fault.key != key:
+                key = fault.key
+                OUT.print(f"  with key {key.hex()}")
             when = ""
             if fault.recorded_at:
                 when = f", recorded at height {fault.recorded_at} ({time_text(fault.recorded_ms)})"
             OUT.print(
-                f"  [red]{plain(fault.member)}[/] signed {fault.kind} at height {fault.first.height}, view "
-                f"{fault.first.view}{when}\n    with key {fault.key.hex()}"
+                f"    [red]{plain(fault.member)}[/] signed {fault.kind} at height {fault.first.height}, view "
+                f"{fault.first.view}{when}"
             )
     if file is not None:
         OUT.print(f"file {plain(file)}")
