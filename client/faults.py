@@ -270,6 +270,9 @@ def read(path: Path, trust: Trust, now_ms: int) -> tuple[str, list[Fault]]:
     found = [_read_fault(path, way, item) for item in _list(path, document, "faults")]
     if not found:
         raise Malformed(f"{path} names no fault")
+    # As on chain: one fault for each validator, height and view, so that nobody looks worse than it was.
+    if len({(fault.key, fault.first.height, fault.first.view) for fault in found}) < len(found):
+        raise Invalid(f"{path} names a fault more than once", Reason.NOT_EVIDENCE)
     return chain.name, found
 
 

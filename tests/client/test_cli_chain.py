@@ -103,6 +103,12 @@ def test_a_file_is_written_and_judged_without_any_node(home, monkeypatch):
     code, told = run("evidence", "--verify", "faults.json")
     assert (code, told["chains"][0]["chain"], told["chains"][0]["faults"][0]["member"]) == (0, "a", "amy")
     document = json.loads((home / "faults.json").read_text())
+    once = document["faults"]
+    swapped = {**once[0], "first": once[0]["second"], "second": once[0]["first"]}
+    for again in (once[0], swapped):
+        (home / "faults.json").write_text(json.dumps({**document, "faults": [*once, again]}))
+        code, told = run("evidence", "--verify", "faults.json")
+        assert (code, told["error"]["code"]) == (2, "NOT_EVIDENCE")
     document["faults"][0]["second"] = document["faults"][0]["first"]
     (home / "faults.json").write_text(json.dumps(document))
     code, told = run("evidence", "--verify", "faults.json")
