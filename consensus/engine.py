@@ -27,7 +27,8 @@ finalization. The rules, by the numbers that the code cites:
     the height, or when a block is due. Before that view 1 does not time out. Once it runs, the leader may propose an
     empty block. One that only certifies the height before is held back for as long as that took, a quarter of a
     second at most: what comes meanwhile goes into it, and need not wait behind it.
- 9. Evidence. Conflicting notarizes, conflicting finalizes, or nullify and finalize of one view are reported.
+ 9. Evidence. Conflicting notarizes, conflicting finalizes, or nullify and finalize of one view are reported, one
+    fault of each signer and height.
 10. Validator changes. Only the set in force at H signs for H; `Executed` brings the set of the next height.
 11. Sync is always on and no mode: sync.py. A finalization above the open height is believed by proof: by the set in
     force here, or by the boundary headers that lead to the set which signed it. Blocks up to there are fetched, and

@@ -32,7 +32,8 @@ class OpenHeight:
         self._out = out
         self._pending: Proposal | None = None  # proven; waits for a verdict or a body
         self._judging: dict[bytes, bytes] = {}  # asked about: body by block hash
-        self._reported: set[tuple[int, int]] = set()  # (view, signer) of faults told
+        self._reported: set[tuple[int, int]] = set()  # (view, signer) of faults seen
+        self._convicted: set[int] = set()  # signers of whom one was told
 
     @property
     def decision(self) -> Certificate | None:
@@ -61,7 +62,10 @@ class OpenHeight:
         # 5. Rule 9: two votes that no honest validator signs together.
         if earlier is not None:
             self._reported.add((vote.view, vote.signer))
-            self._out.result(ReportFault(self.height, sender, earlier, vote))
+            # One convicts it of this height; each more would be a transaction that it makes others pay for.
+            if vote.signer not in self._convicted:
+                self._convicted.add(vote.signer)
+                self._out.result(ReportFault(self.height, sender, earlier, vote))
         if self.decision is not None:
             return False
         self.voter.start(now_ms)

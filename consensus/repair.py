@@ -62,7 +62,7 @@ class Resender:
             if chosen and left < 0:
                 break
             chosen.append(part)
-        self._next = start + len(chosen)
+        self._next = (start + len(chosen)) % max(1, len(parts))
         return chosen
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consensus.effects import ReportFault
 from proto.chiptrace.v1.consensus_pb2 import BlockReply
 from proto.chiptrace.v1.ledger_pb2 import Block
 from tests.consensus import chain
@@ -108,6 +109,16 @@ def test_a_fault_is_reported_once_and_its_votes_not_verified_again():
     node.vote(3, FINALIZE, 1, bytes(31) + b"\1")
     assert not node.faults()
     assert len(node.verified) == verified
+
+
+def test_of_each_signer_one_fault_of_a_height_is_reported():
+    node = Lone(0)
+    for view in range(1, 18):
+        for signer in (1, 3):
+            for kind, block_hash in ((FINALIZE, bytes(32)), (FINALIZE, bytes(31) + b"\1"), (NULLIFY, b"")):
+                node.vote(signer, kind, view, block_hash)
+    faults = node.of(ReportFault, node.all)
+    assert [fault.signer for fault in faults] == [chain.key(1), chain.key(3)]
 
 
 def test_a_fault_needs_a_valid_signature():

@@ -259,7 +259,7 @@ BELIEVED = [
     Mutant(
         "faults not reported",
         "height",
-        "            self._out.result(ReportFault(self.height, sender, earlier, vote))\n",
+        "                self._out.result(ReportFault(self.height, sender, earlier, vote))\n",
         "",
         "rule 9",
     ),
