@@ -32,6 +32,7 @@ class OpenHeight:
         self._out = out
         self._pending: Proposal | None = None  # proven; waits for a verdict or a body
         self._judging: dict[bytes, bytes] = {}  # asked about: body by block hash
+        self._refused_view = 0  # the newest view whose new block was refused
         self._reported: set[tuple[int, int]] = set()  # (view, signer) of faults seen
         self._convicted: set[int] = set()  # signers of whom one was told
 
@@ -135,6 +136,8 @@ class OpenHeight:
 
     def _take_new_block(self, proposal: Proposal, now_ms: int) -> None:
         block_hash = proposal.vote.block_hash
+        if self._refused_view == proposal.view:
+            return  # sent again
         try:
             identified = bodies.identify(self._identity.chain_id, proposal.block)
             header = identified.header
@@ -231,7 +234,7 @@ class OpenHeight:
     def _refuse(self, block_hash: bytes, now_ms: int) -> None:
         # Rule 4: a refused block costs the view at once, if it is still that view's, while the height is young.
         waiting = self._waiting()
-        if self.voter.view > AT_ONCE_VIEWS_MAX:
-            return
         if waiting is not None and waiting.from_view == 0 and waiting.vote.block_hash == block_hash:
-            self.voter.nullify(now_ms)
+            self._refused_view = waiting.view
+            if waiting.view <= AT_ONCE_VIEWS_MAX:
+                self.voter.nullify(now_ms)

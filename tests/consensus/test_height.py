@@ -111,6 +111,22 @@ def test_a_fault_is_reported_once_and_its_votes_not_verified_again():
     assert len(node.verified) == verified
 
 
+@pytest.mark.parametrize("node", [Lone(0, own=False), Lone(0)])
+def test_a_refused_block_is_not_judged_again_in_its_view(node):
+    block = node.block()
+    for view in range(1, 65):
+        node.hear(1, node.certificate(NULLIFY, view))
+    proposal = node.proposal(65, block, nullified=range(1, 65))
+    node.hear(node.leader(65), proposal)
+    assert len(node.asked_to_judge()) == 1
+    node.judge(block, valid=False)
+    node.hear(node.leader(65), proposal)  # its leader sends it again, as it lacks our vote
+    assert not node.asked_to_judge()
+    node.hear(1, node.certificate(NULLIFY, 65))
+    node.hear(node.leader(66), node.proposal(66, node.block(salt=1), nullified=range(1, 66)))
+    assert len(node.asked_to_judge()) == 1
+
+
 def test_of_each_signer_one_fault_of_a_height_is_reported():
     node = Lone(0)
     for view in range(1, 18):
