@@ -3,7 +3,8 @@
 Every few seconds each validator is asked for its time over the line between us, as NTP does: asked at a, heard there at
 b, told there at c, back here after d. Its clock is then (b - a + c - (a + d)) / 2 ahead of ours, wrong by at most half
 of what the way took, d - (c - b); so of the last few answers the one with the shortest way counts. Our own waiting is
-measured by the monotonic clock, and nothing depends on a clock that jumps between two answers for long.
+measured by the monotonic clock. Answers that cannot all be right tell that a clock was set in between: then only the
+newer ones count.
 
 A validator can say what it likes. That moves its own figure; what is said of our clock is the median of all, which
 fewer liars than agreement bears cannot move past the honest ones. None of this is ever used by agreement.
@@ -23,6 +24,7 @@ ANSWERS_KEPT: Final = 8
 ANSWER_SECONDS_MAX: Final = 60.0  # older ones count no more
 ANSWER_EVERY_SECONDS: Final = 0.5  # one validator's probes are answered no more often
 OFFSET_MS_WARNED: Final = TIME_PRECISION_MS // 2
+DRIFT_MS_MAX: Final = 50  # of two honest clocks while answers are kept, and of rounding
 TIME_MS_MAX: Final = 2**53  # of any clock; no honest one comes near
 
 
@@ -80,8 +82,11 @@ class PeerClocks:
             return
         back_ms = asked[0] + waited_ms
         offset_ms = (reply.heard_ms - asked[0] + reply.told_ms - back_ms) // 2
+        clock = PeerClock(offset_ms, max(0, waited_ms - held_ms))
         kept = self._answers.setdefault(key, deque(maxlen=ANSWERS_KEPT))
-        kept.append(_Answer(PeerClock(offset_ms, max(0, waited_ms - held_ms)), now))
+        if any(_was_set_between(earlier.clock, clock) for earlier in kept):
+            kept.clear()
+        kept.append(_Answer(clock, now))
 
     def clock(self, key: bytes) -> PeerClock | None:
         """A validator's clock; None when it has not answered of late."""
@@ -100,6 +105,12 @@ class PeerClocks:
             return None
         middle = offsets[(len(offsets) - 1) // 2 : len(offsets) // 2 + 1]
         return 0 if middle[0] < 0 < middle[-1] else min(middle, key=abs)
+
+
+def _was_set_between(earlier: PeerClock, later: PeerClock) -> bool:
+    """Whether two answers are further apart than their ways, and the drift of clocks, explain."""
+    explained = (earlier.round_trip_ms + later.round_trip_ms) // 2 + DRIFT_MS_MAX
+    return abs(earlier.offset_ms - later.offset_ms) > explained
 
 
 def warning(offset_ms: int | None) -> str:

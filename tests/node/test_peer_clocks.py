@@ -53,6 +53,16 @@ def test_an_offset_is_right_to_half_of_the_shortest_way(ours, theirs, ways):
     assert abs(found.offset_ms - (theirs - ours)) <= shortest / 2 + 2
 
 
+@pytest.mark.parametrize("set_by", [-3_600_000, -300, 300, 3_600_000])
+def test_a_clock_that_was_set_is_seen_by_the_next_answer_however_long_its_way(set_by):
+    world = World()
+    world.exchange(b"a", 0, 1, 0, 1)
+    world.exchange(b"a", set_by, 100, 0, 100)
+    assert world.clocks.clock(b"a").offset_ms == set_by
+    world.exchange(b"a", set_by, 150, 0, 150)
+    assert world.clocks.clock(b"a").round_trip_ms == 200
+
+
 @given(st.integers(0, U64_MAX), st.integers(0, U64_MAX), st.integers(0, U64_MAX), st.booleans())
 def test_whatever_a_validator_answers_it_moves_only_its_own_figure(asked, heard, told, honest_echo):
     world = World()
