@@ -21,7 +21,7 @@ HEALING_MS_MAX = 30_000
 # be dishonest. Among the first 1,000 seeds none took more than 7.
 HEALING_VIEWS_MAX = 12
 HEALING_VIEWS_PER_LIAR = 2
-EVENTS_MAX = 150_000  # for ten replicas; more of them say more, by the square
+EVENTS_MAX = 250_000  # for ten replicas; more of them say more, by the square
 
 Bend = Callable[[Scenario], Scenario]
 

@@ -18,6 +18,7 @@ PINNED = [
         1000032,
         "31 validators said more than the simulator had the patience for; they were neither stuck nor slow",
     ),
+    (700093, "the same, nine validators"),
     (100864, "a re-proposal with a garbled bitmap in a notarization that nobody looked at stopped the node"),
 ]
 
