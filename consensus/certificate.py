@@ -7,7 +7,7 @@ from consensus.messages import check_vote_shape, signed_vote
 from consensus.quorum import quorum
 from ledger.errors import Invalid, Malformed
 from ledger.hashes import SIGNATURE_BYTES, verify_raw
-from proto.chiptrace.v1.consensus_pb2 import Certificate, VoteKind
+from proto.chiptrace.v1.consensus_pb2 import Certificate, Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet
 
 
@@ -29,6 +29,21 @@ def signers(certificate: Certificate, validators: int) -> tuple[int, ...]:
     if indexes and indexes[-1] >= validators:
         raise _bad(certificate, f"its bitmap names signer {indexes[-1]} of {validators}")
     return indexes
+
+
+def votes(certificate: Certificate, validators: int) -> list[Vote]:
+    """The votes that a verified certificate is made of, by ascending signer."""
+    return [
+        Vote(
+            kind=certificate.kind,
+            height=certificate.height,
+            view=certificate.view,
+            block_hash=certificate.block_hash,
+            signer=index,
+            signature=signature,
+        )
+        for index, signature in zip(signers(certificate, validators), certificate.signatures, strict=True)
+    ]
 
 
 def form(

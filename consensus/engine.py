@@ -238,12 +238,13 @@ class Engine:
 
     def _straggler(self, sender: bytes, height: int, message: PeerMessage, now_ms: int) -> None:
         """A message for a decided height is answered with the newest finalization (rule 5)."""
+        vote = message.proposal.vote if message.HasField("proposal") else message.vote
+        for decided in (self._open, self._last):
+            if not message.HasField("certificate") and decided is not None and decided.height == height:
+                decided.receive_late_vote(sender, vote, now_ms)
         if message.HasField("proposal") and height == self.height:
             self._late_proposal(message.proposal, now_ms)
             return
-        for decided in (self._open, self._last):
-            if message.HasField("vote") and decided is not None and decided.height == height:
-                decided.receive_late_vote(sender, message.vote, now_ms)
         knows = message.HasField("certificate") and message.certificate.kind == VoteKind.FINALIZE
         if not knows or height < self._decided_height():
             self._answers.behind(sender, self.finalization, now_ms)

@@ -6,7 +6,7 @@ Here it is decided what may be believed and in which order it is looked at; what
 from typing import Final
 
 from consensus import bodies, proposals
-from consensus.certificate import signers, verify_certificate
+from consensus import certificate as certificates
 from consensus.effects import JudgeBlock, ReportFault
 from consensus.messages import signed_vote
 from consensus.outbox import Outbox
@@ -62,17 +62,20 @@ class OpenHeight:
             return False
         # 5. Rule 9: two votes that no honest validator signs together.
         if earlier is not None:
-            self._reported.add((vote.view, vote.signer))
-            # One convicts it of this height; each more would be a transaction that it makes others pay for.
-            if vote.signer not in self._convicted:
-                self._convicted.add(vote.signer)
-                self._out.result(ReportFault(self.height, sender, earlier, vote))
+            self._convict(earlier, vote)
         if self.decision is not None:
             return False
         self.voter.start(now_ms)
         self.voter.count(vote, now_ms)
         self._consider(now_ms)  # what the proposal lacked may be complete now
         return standing is Standing.NEW
+
+    def _convict(self, earlier: Vote, vote: Vote) -> None:
+        self._reported.add((vote.view, vote.signer))
+        # One convicts it of this height; each more would be a transaction that it makes others pay for.
+        if vote.signer not in self._convicted:
+            self._convicted.add(vote.signer)
+            self._out.result(ReportFault(self.height, self._members[vote.signer].key, earlier, vote))
 
     def receive_late_vote(self, sender: bytes, vote: Vote, now_ms: int) -> None:
         """Takes a vote of the height once it is decided: it counts no more, but may convict its signer."""
@@ -89,14 +92,28 @@ class OpenHeight:
             return True
         validators = self.voter.opening.validators
         try:
-            verify_certificate(self._identity.chain_id, validators, certificate, self._identity.verify)
+            certificates.verify_certificate(
+                self._identity.chain_id, validators, certificate, self._identity.verify
+            )
         except Invalid:
             return False
+        self._witness(certificate)
         if certificate.kind != VoteKind.FINALIZE:
             self.voter.start(now_ms)
         self.voter.hold(certificate, now_ms, teller=teller, pass_on=pass_on)
         self._consider(now_ms)  # what the proposal lacked may be complete now
         return True
+
+    def _witness(self, certificate: Certificate) -> None:
+        """Rule 9: what a certificate is made of may be the other half of a fault, now or when its signer's vote to us
+        comes. It is verified; our own votes are ours to count."""
+        for vote in certificates.votes(certificate, len(self._members)):
+            if self._members[vote.signer].key == self._identity.own_key:
+                continue
+            _, earlier = self.voter.tally.standing(vote)
+            if earlier is not None:
+                self._convict(earlier, vote)
+            self.voter.tally.add(vote)  # a quorum stands already: nothing new comes of it
 
     def receive_proposal(self, sender: bytes, proposal: Proposal, now_ms: int) -> None:
         """Takes a proposal of this height (rule 1)."""
@@ -216,7 +233,7 @@ class OpenHeight:
         if certificate is None or self.voter.bodies.get(certificate.block_hash) is not None:
             return None
         # Who notarized has the body durably (rule 6); who finalized need not have it.
-        indexes = signers(certificate, len(self._members))
+        indexes = certificates.signers(certificate, len(self._members))
         return certificate.block_hash, [self._members[index].key for index in indexes]
 
     # ---- within -------------------------------------------------------------------------------------

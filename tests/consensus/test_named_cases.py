@@ -175,3 +175,52 @@ def test_split_views_no_lockup_after_certificates_meet():
     assert first.engine.view == second.engine.view == 2
     for node in (first, second):
         assert (FINALIZE, 1, block_hash) in node.all_votes()
+
+
+# ---- faults seen through certificates and late proposals (commonware#2107, #2177) ---------------------------
+
+
+def test_a_certificate_convicts_a_signer_that_told_us_something_else():
+    node = Lone(0)
+    block, other = node.block(1), node.block(2)
+    node.vote(3, NOTARIZE, 1, chain.hash_of(other))
+    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block), signers=(1, 2, 3)))
+    assert [fault.signer for fault in node.faults()] == [chain.key(3)]
+
+
+def test_a_vote_convicts_a_signer_of_a_certificate_for_something_else():
+    node = Lone(0)
+    block, other = node.block(1), node.block(2)
+    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block), signers=(1, 2, 3)))
+    assert not node.faults()
+    node.vote(3, NOTARIZE, 1, chain.hash_of(other))
+    assert [fault.signer for fault in node.faults()] == [chain.key(3)]
+    node.vote(2, NULLIFY, 1)
+    assert not node.faults()  # notarize, then nullify: no fault
+
+
+def test_a_nullification_convicts_who_told_us_finalize():
+    node = Lone(0)
+    block = node.block(1)
+    node.vote(3, FINALIZE, 1, chain.hash_of(block))
+    node.hear(1, node.certificate(NULLIFY, 1, signers=(1, 2, 3)))
+    assert [fault.signer for fault in node.faults()] == [chain.key(3)]
+
+
+def test_what_others_claim_of_our_own_vote_is_not_counted_for_us():
+    """A certificate with a vote of our key that is not in our journal: our own vote still counts once it is cast."""
+    node = Lone(0)
+    block = node.block(1)
+    node.hear(1, node.certificate(NOTARIZE, 1, chain.hash_of(block), signers=(0, 1, 2)))
+    own = node.engine._open.voter.tally.signers(1, NOTARIZE)
+    assert own == {1, 2}
+
+
+def test_a_second_proposal_after_the_decision_still_convicts():
+    node = Lone(0)
+    block, other = node.block(1), node.block(2)
+    node.propose(1, block)
+    node.judge(block)
+    node.hear(1, node.certificate(FINALIZE, 1, chain.hash_of(block), signers=(0, 1, 3)))
+    node.hear(2, node.proposal(1, other))
+    assert [fault.signer for fault in node.faults()] == [chain.key(2)]

@@ -259,16 +259,32 @@ BELIEVED = [
     Mutant(
         "faults not reported",
         "height",
-        "                self._out.result(ReportFault(self.height, sender, earlier, vote))\n",
+        "            self._out.result(ReportFault(self.height, self._members[vote.signer].key, earlier, vote))\n",
         "",
         "rule 9",
     ),
     Mutant(
         "certificates not verified",
         "height",
-        "            verify_certificate(self._identity.chain_id, validators, certificate, self._identity.verify)\n",
+        "            certificates.verify_certificate(\n"
+        "                self._identity.chain_id, validators, certificate, self._identity.verify\n"
+        "            )\n",
         "            del validators\n",
         "a certificate is a quorum's",
+    ),
+    Mutant(
+        "certificates no witness",
+        "height",
+        "        self._witness(certificate)\n",
+        "",
+        "a fault seen only through a certificate is told",
+    ),
+    Mutant(
+        "own votes from certificates",
+        "height",
+        "            if self._members[vote.signer].key == self._identity.own_key:\n                continue\n",
+        "",
+        "our own votes are ours to count",
     ),
     Mutant(
         "proposals of anyone",
