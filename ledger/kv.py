@@ -23,7 +23,8 @@ class Snapshot(Protocol):
 
 
 class KeyValue(Protocol):
-    """A store of ordered keys. Every method raises StoreError, after which the store refuses everything."""
+    """A store of ordered keys of at least one byte (LevelDB's own iterators do not find an empty one backwards). Every
+    method raises StoreError, after which the store refuses everything."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""

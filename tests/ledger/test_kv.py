@@ -12,7 +12,7 @@ from ledger.kv import MemoryKV
 from ledger.leveldb import LevelKV
 from tests.ledger.faulty_kv import Disk, Failure, FaultyKV
 
-keys = st.binary(max_size=3)
+keys = st.binary(min_size=1, max_size=3)
 changes = st.lists(st.tuples(keys, st.none() | st.binary(max_size=4)), max_size=8)
 steps = st.lists(
     st.tuples(st.just("write"), changes)
