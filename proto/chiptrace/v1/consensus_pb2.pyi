@@ -261,7 +261,7 @@ class JournalRecord(_message.Message):
     def certificate(self) -> Global___Certificate: ...
     @_builtins.property
     def proposal(self) -> Global___Proposal:
-        """accepted (or own) proposal with its body and proof"""
+        """own, or voted for: its vote, views and body (if new), without the proof"""
 
     def __init__(
         self,
