@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tests.simulation.application import rotation, transaction
+from tests.simulation.application import TRANSACTIONS_PER_BLOCK, rotation, transaction
 from tests.simulation.client import Client
 from tests.simulation.keys import RealKeys, SimulatedKeys
 from tests.simulation.network import CALM, Network
@@ -17,6 +17,7 @@ from tests.simulation.world import World
 
 HEIGHTS_AFTER = 3
 HEALING_MS_MAX = 30_000
+BACKLOG_HEIGHT_MS = 1_500  # and so long for each height that what waits already will fill
 # Views that a height may take once the faults have stopped, beyond those already left, and for each validator that may
 # be dishonest. Among the first 1,000 seeds none took more than 7.
 HEALING_VIEWS_MAX = 12
@@ -179,11 +180,13 @@ class Run:
                 and all(self.rotated(self.honest[index]) for index, _ in scenario.lost)
             )
 
-        if not world.run(begun + HEALING_MS_MAX, done, world.events + self.events_max):
+        waiting = max((len(replica.application.pool) for replica in live), default=0)
+        patience = HEALING_MS_MAX + BACKLOG_HEIGHT_MS * (waiting // TRANSACTIONS_PER_BLOCK)
+        if not world.run(begun + patience, done, world.events + self.events_max):
             heights = {replica.index: replica.height for replica in live}
-            waiting = f"{len(self.client.open)} transactions wait" if self.client.open else "none waits"
+            asked = f"{len(self.client.open)} transactions wait" if self.client.open else "none waits"
             raise Violation(
-                f"stuck {world.now_ms - begun} ms after healing above {newest}: {heights}, {waiting}"
+                f"stuck {world.now_ms - begun} ms after healing above {newest}: {heights}, {asked}"
             )
         self.healing_ms = world.now_ms - begun
         for replica in live:

@@ -19,6 +19,10 @@ PINNED = [
         "31 validators said more than the simulator had the patience for; they were neither stuck nor slow",
     ),
     (700093, "the same, nine validators"),
+    (
+        8948,
+        "sixty transactions waited before the one that healing was measured by: heights went on, nobody was stuck",
+    ),
     (100864, "a re-proposal with a garbled bitmap in a notarization that nobody looked at stopped the node"),
 ]
 
