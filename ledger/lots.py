@@ -6,6 +6,7 @@ transforming take from it. So the sum over all places never exceeds what was dec
 """
 
 from ledger import decimals, state
+from ledger.delegations import draw_amount
 from ledger.errors import Refused
 from ledger.event import Quantity
 from ledger.grants import holds_grant, require_grant
@@ -118,13 +119,13 @@ def _new_lot(recording: Recording, quantity: Quantity, adopted: bool) -> LotReco
 
 
 def commission_amount(recording: Recording, quantity: Quantity) -> LotRecord:
-    """Adds a declared amount to the member's, under its grant; an adopted lot stays marked as such.
+    """Adds a declared amount to the member's, under its grant or a delegation; an adopted lot stays marked as such.
 
-    Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, QUANTITY_INVALID, EVENT_REPEATED. The caller enters the event.
+    Raises Refused: QUANTITY_INVALID, EVENT_REPEATED, and what `draw_amount` raises. The caller enters the event.
     """
     context = recording.context
-    require_grant(context, quantity.of)
     amount = require_amount(quantity)
+    draw_amount(recording, quantity, amount)
     recording.mark_moved()
     record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
     if record is None:

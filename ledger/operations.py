@@ -8,6 +8,7 @@ from typing import Final
 from ledger.attestations import attest, revoke_attestation
 from ledger.capture import capture
 from ledger.context import ChangeTable, OperationTable
+from ledger.delegations import delegate, revoke_delegation
 from ledger.governance import govern, set_parameters, set_validators
 from ledger.grants import put_grant, revoke_grant
 from ledger.members import put_key, put_member, revoke_key
@@ -19,6 +20,8 @@ OPERATIONS: Final[OperationTable] = {
     "revoke_attestation": revoke_attestation,
     "return_offer": return_offer,
     "govern": govern,
+    "delegate": delegate,
+    "revoke_delegation": revoke_delegation,
 }
 
 CHANGES: Final[ChangeTable] = {

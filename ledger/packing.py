@@ -10,9 +10,9 @@ from ledger import lots, state
 from ledger.commissioning import commission_output
 from ledger.containers import Filling, free, open_generation
 from ledger.custody import check_free, check_possession, find_or_adopt, find_part
+from ledger.delegations import may_commission
 from ledger.errors import InvariantBroken, Refused
 from ledger.event import Quantity
-from ledger.grants import holds_grant
 from ledger.identifiers import Identifier
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -100,10 +100,10 @@ def _find_container(recording: Recording, parent: Identifier, installed: bool) -
         # A device does not begin with what is installed in it.
         return find_or_adopt(recording, parent)
     if record is None:
-        if not holds_grant(recording.context, parent):
+        if not may_commission(recording.context, parent):
             raise Refused(
-                f"{parent.text} was never commissioned on this chain, and member {recording.member} holds no grant "
-                "under which packing would commission it",
+                f"{parent.text} was never commissioned on this chain, and member {recording.member} holds no grant or "
+                "delegation under which packing would commission it",
                 Reason.UNKNOWN_PART,
             )
         return commission_output(recording, parent)

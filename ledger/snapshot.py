@@ -30,6 +30,7 @@ from ledger.state import Kind
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
+    DelegationRecord,
     GrantRecord,
     History,
     KeyRecord,
@@ -59,6 +60,7 @@ _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.LOT: LotRecord,
     Kind.TRANSFORMATION: TransformationRecord,
     Kind.ATTESTATION: AttestationRecord,
+    Kind.DELEGATION: DelegationRecord,
     Kind.CLIENT: ClientRecord,
 }
 

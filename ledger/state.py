@@ -47,6 +47,10 @@ class Kind(IntEnum):
     RECEIPT = 18
     ACKNOWLEDGEMENT = 19
     RECOVERY = 20
+    SERIAL_CLASS = 21
+    INTERVAL = 22
+    STARTS = 23
+    DELEGATION = 24
 
 
 # ---- keys -------------------------------------------------------------------------------------------
@@ -131,6 +135,11 @@ def grant_key(prefix: str) -> bytes:
     return state_key(Kind.GRANT, prefix)
 
 
+def delegation_key(member: str, prefix: str) -> bytes:
+    """Key of the DelegationRecord of a prefix to a member, the delegate."""
+    return state_key(Kind.DELEGATION, member, prefix)
+
+
 def part_key(canonical: str) -> bytes:
     """Key of a PartRecord."""
     return state_key(Kind.PART, canonical)
@@ -144,6 +153,21 @@ def lot_key(canonical: str) -> bytes:
 def balance_key(lot: str, place: str, unit: str) -> bytes:
     """Key of a BalanceRecord: how much of a lot in one unit is in one place."""
     return state_key(Kind.BALANCE, lot, place, unit)
+
+
+def serial_class_key(item_class: str) -> bytes:
+    """Key of the SerialClassRecord of a class."""
+    return state_key(Kind.SERIAL_CLASS, item_class)
+
+
+def interval_key(name: str, start: int) -> bytes:
+    """Key of the IntervalRecord of what begins at a place: of a lot, or of a row of serials of a class."""
+    return state_key(Kind.INTERVAL, name, start)
+
+
+def starts_key(name: str, level: int, above: int) -> bytes:
+    """Key of a node (32 bytes) of the set of places where something begins (ledger/starts.py)."""
+    return state_key(Kind.STARTS, name, level, above)
 
 
 def generation_key(container: str, generation: int) -> bytes:

@@ -221,6 +221,7 @@ def subject_vectors() -> dict[str, Any]:
         (state.Kind.COMMITMENT, ["client-1", 2**64 - 1]),
         (state.Kind.VALIDATORS, []),
         (state.Kind.VALIDATORS, [3]),
+        (state.Kind.DELEGATION, ["packager", "gs1:401234512345"]),
     ]
     return {
         "chain_id": CHAIN.hex(),

@@ -126,6 +126,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PRUNED: _Reason.ValueType  # 124
     SHUTTING_DOWN: _Reason.ValueType  # 125
     DISK_NEARLY_FULL: _Reason.ValueType  # 128
+    DELEGATION_EXCEEDED: _Reason.ValueType  # 155
+    """Delegations."""
+    DELEGATION_NOT_VALID: _Reason.ValueType  # 156
+    """before or after its time"""
+    DELEGATION_REVOKED: _Reason.ValueType  # 157
+    """itself, or the grant under which it was made"""
+    NOT_DELEGATED: _Reason.ValueType  # 158
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -134,6 +141,16 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PARTY_NOT_A_MEMBER: _Reason.ValueType  # 144
     SEEN_AFTER_END: _Reason.ValueType  # 145
     """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+    SERIALS_INVALID: _Reason.ValueType  # 150
+    """Lots of serials.
+    what a lot's serials are cannot be read, or an interval reaches beyond them
+    """
+    SERIALS_OVERLAP: _Reason.ValueType  # 151
+    """a serial would be in two lots, or in a lot and a part of its own"""
+    INTERVAL_SPLIT: _Reason.ValueType  # 152
+    """the serials of an interval do not all lie within one recorded interval"""
+    INTERVAL_STAYS: _Reason.ValueType  # 153
+    """an interval does not cross the bridge"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -235,6 +252,13 @@ NOT_FOUND: Reason.ValueType  # 123
 PRUNED: Reason.ValueType  # 124
 SHUTTING_DOWN: Reason.ValueType  # 125
 DISK_NEARLY_FULL: Reason.ValueType  # 128
+DELEGATION_EXCEEDED: Reason.ValueType  # 155
+"""Delegations."""
+DELEGATION_NOT_VALID: Reason.ValueType  # 156
+"""before or after its time"""
+DELEGATION_REVOKED: Reason.ValueType  # 157
+"""itself, or the grant under which it was made"""
+NOT_DELEGATED: Reason.ValueType  # 158
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
@@ -243,6 +267,16 @@ LATE_RECORD: Reason.ValueType  # 143
 PARTY_NOT_A_MEMBER: Reason.ValueType  # 144
 SEEN_AFTER_END: Reason.ValueType  # 145
 """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+SERIALS_INVALID: Reason.ValueType  # 150
+"""Lots of serials.
+what a lot's serials are cannot be read, or an interval reaches beyond them
+"""
+SERIALS_OVERLAP: Reason.ValueType  # 151
+"""a serial would be in two lots, or in a lot and a part of its own"""
+INTERVAL_SPLIT: Reason.ValueType  # 152
+"""the serials of an interval do not all lie within one recorded interval"""
+INTERVAL_STAYS: Reason.ValueType  # 153
+"""an interval does not cross the bridge"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:
@@ -299,6 +333,10 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     EVIDENCE: _EntryKind.ValueType  # 14
     RECOVERY: _EntryKind.ValueType  # 15
     """the member approved a recovery of the chain"""
+    DELEGATED: _EntryKind.ValueType  # 18
+    """a delegation was made or revoked"""
+    DRAWN: _EntryKind.ValueType  # 19
+    """an event was recorded under a delegation and took from what is left of it"""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
 
@@ -325,6 +363,10 @@ CLIENT: EntryKind.ValueType  # 13
 EVIDENCE: EntryKind.ValueType  # 14
 RECOVERY: EntryKind.ValueType  # 15
 """the member approved a recovery of the chain"""
+DELEGATED: EntryKind.ValueType  # 18
+"""a delegation was made or revoked"""
+DRAWN: EntryKind.ValueType  # 19
+"""an event was recorded under a delegation and took from what is left of it"""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _PartStatus:
@@ -343,6 +385,8 @@ class _PartStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartStatus
     """live on another chain"""
     CONSUMED: _PartStatus.ValueType  # 5
     DESTROYED: _PartStatus.ValueType  # 6
+    SPLIT: _PartStatus.ValueType  # 7
+    """an interval of a lot that smaller ones stand for now"""
 
 class PartStatus(_PartStatus, metaclass=_PartStatusEnumTypeWrapper): ...
 
@@ -356,6 +400,8 @@ DEPARTED: PartStatus.ValueType  # 4
 """live on another chain"""
 CONSUMED: PartStatus.ValueType  # 5
 DESTROYED: PartStatus.ValueType  # 6
+SPLIT: PartStatus.ValueType  # 7
+"""an interval of a lot that smaller ones stand for now"""
 Global___PartStatus: _TypeAlias = PartStatus  # noqa: Y015
 
 class _ClosedBy:
@@ -847,6 +893,8 @@ class Operation(_message.Message):
     RETURN_OFFER_FIELD_NUMBER: _builtins.int
     GOVERN_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    DELEGATE_FIELD_NUMBER: _builtins.int
+    REVOKE_DELEGATION_FIELD_NUMBER: _builtins.int
     UPDATE_CLIENT_FIELD_NUMBER: _builtins.int
     SUBMIT_MISBEHAVIOUR_FIELD_NUMBER: _builtins.int
     SEND_PART_FIELD_NUMBER: _builtins.int
@@ -882,6 +930,10 @@ class Operation(_message.Message):
     def govern(self) -> Global___Govern: ...
     @_builtins.property
     def evidence(self) -> Global___Evidence: ...
+    @_builtins.property
+    def delegate(self) -> Global___Delegate: ...
+    @_builtins.property
+    def revoke_delegation(self) -> Global___RevokeDelegation: ...
     def __init__(
         self,
         *,
@@ -891,6 +943,8 @@ class Operation(_message.Message):
         return_offer: Global___ReturnOffer | None = ...,
         govern: Global___Govern | None = ...,
         evidence: Global___Evidence | None = ...,
+        delegate: Global___Delegate | None = ...,
+        revoke_delegation: Global___RevokeDelegation | None = ...,
         update_client: _builtins.bytes = ...,
         submit_misbehaviour: _builtins.bytes = ...,
         send_part: _builtins.bytes = ...,
@@ -899,11 +953,11 @@ class Operation(_message.Message):
         timeout_packet: _builtins.bytes = ...,
         return_part: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1033,6 +1087,100 @@ class ReturnOffer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReturnOffer: _TypeAlias = ReturnOffer  # noqa: Y015
+
+@_typing.final
+class Delegate(_message.Message):
+    """The holder of a grant lets another member commission under it, or under a part of it, so much and no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    VALID_FROM_MS_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """the grant's or a narrower one, spelled as a grant's"""
+    member: _builtins.str
+    """the delegate"""
+    serials: _builtins.int
+    """how many parts"""
+    valid_from_ms: _builtins.int
+    valid_until_ms: _builtins.int
+    """the last header time at which it is valid; 0: no end"""
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """of lots, all together; ascending by unit"""
+
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+        serials: _builtins.int = ...,
+        amounts: _abc.Iterable[Global___UnitAmount] | None = ...,
+        valid_from_ms: _builtins.int = ...,
+        valid_until_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "member", b"member", "prefix", b"prefix", "serials", b"serials", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delegate: _TypeAlias = Delegate  # noqa: Y015
+
+@_typing.final
+class RevokeDelegation(_message.Message):
+    """Ends a delegation at once; what was commissioned under it stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    member: _builtins.str
+    """the delegate"""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeDelegation: _TypeAlias = RevokeDelegation  # noqa: Y015
+
+@_typing.final
+class UnitAmount(_message.Message):
+    """An amount in one unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """UN/CEFACT code, empty: pieces"""
+    @_builtins.property
+    def amount(self) -> Global___Decimal: ...
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        amount: Global___Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitAmount: _TypeAlias = UnitAmount  # noqa: Y015
 
 @_typing.final
 class Govern(_message.Message):
@@ -1817,6 +1965,95 @@ class GrantRecord(_message.Message):
 Global___GrantRecord: _TypeAlias = GrantRecord  # noqa: Y015
 
 @_typing.final
+class DelegationRecord(_message.Message):
+    """What a member may still commission under another's grant; key DELEGATION/<member>/<prefix>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    GRANT_N_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    SERIALS_LEFT_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_LEFT_FIELD_NUMBER: _builtins.int
+    VALID_FROM_MS_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    member: _builtins.str
+    """the delegate"""
+    holder: _builtins.str
+    """of the grant, who made it"""
+    grant: _builtins.str
+    """prefix of that grant"""
+    grant_n: _builtins.int
+    """entries of the grant's history then: any more, and the grant has ended since"""
+    serials: _builtins.int
+    serials_left: _builtins.int
+    valid_from_ms: _builtins.int
+    valid_until_ms: _builtins.int
+    revoked: _builtins.bool
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """ascending by unit"""
+
+    @_builtins.property
+    def amounts_left(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """the same units"""
+
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        grant: _builtins.str = ...,
+        grant_n: _builtins.int = ...,
+        serials: _builtins.int = ...,
+        serials_left: _builtins.int = ...,
+        amounts: _abc.Iterable[Global___UnitAmount] | None = ...,
+        amounts_left: _abc.Iterable[Global___UnitAmount] | None = ...,
+        valid_from_ms: _builtins.int = ...,
+        valid_until_ms: _builtins.int = ...,
+        revoked: _builtins.bool = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "amounts_left", b"amounts_left", "grant", b"grant", "grant_n", b"grant_n", "history", b"history", "holder", b"holder", "member", b"member", "prefix", b"prefix", "revoked", b"revoked", "serials", b"serials", "serials_left", b"serials_left", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegationRecord: _TypeAlias = DelegationRecord  # noqa: Y015
+
+@_typing.final
+class DelegationsBelowRecord(_message.Message):
+    """How many delegations to a member, not revoked, lie below a prefix; key DELEGATION/<member>/<prefix>/below."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELEGATIONS_FIELD_NUMBER: _builtins.int
+    delegations: _builtins.int
+    def __init__(
+        self,
+        *,
+        delegations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegations", b"delegations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegationsBelowRecord: _TypeAlias = DelegationsBelowRecord  # noqa: Y015
+
+@_typing.final
 class GrantsBelowRecord(_message.Message):
     """How many grants in force lie below a prefix; key GRANT/<prefix>/below."""
 
@@ -1885,6 +2122,11 @@ class PartRecord(_message.Message):
     SHIPPER_FIELD_NUMBER: _builtins.int
     LAST_EVENT_FIELD_NUMBER: _builtins.int
     CONTENTS_FOLLOW_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARVED_FROM_FIELD_NUMBER: _builtins.int
+    CARVED_N_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -1921,6 +2163,14 @@ class PartRecord(_message.Message):
     """digest of the newest event entered, so that the same event is not entered again"""
     contents_follow: _builtins.bool
     """Ownership moved with the contents of the open generation: they follow this part's owner."""
+    lot: _builtins.str
+    """Of an interval of a lot of serials, and of a serial that was in one: the lot, and which of its serials."""
+    start: _builtins.int
+    end: _builtins.int
+    """exclusive"""
+    carved_from: _builtins.str
+    """Where its history begins: with the first carved_n entries of this interval. Empty: with its own."""
+    carved_n: _builtins.int
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -1948,14 +2198,110 @@ class PartRecord(_message.Message):
         shipper: _builtins.str = ...,
         last_event: _builtins.bytes = ...,
         contents_follow: _builtins.bool = ...,
+        lot: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carved_from: _builtins.str = ...,
+        carved_n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartRecord: _TypeAlias = PartRecord  # noqa: Y015
+
+@_typing.final
+class Serials(_message.Message):
+    """The serials of a lot: `count` in a row, of the class, each the prefix and a number of `width` digits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_CLASS_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    item_class: _builtins.str
+    """canonical"""
+    prefix: _builtins.str
+    """empty, or its last character is no digit"""
+    width: _builtins.int
+    first: _builtins.int
+    """number of the lot's serial 0"""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        item_class: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        width: _builtins.int = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "item_class", b"item_class", "prefix", b"prefix", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Serials: _TypeAlias = Serials  # noqa: Y015
+
+@_typing.final
+class IntervalRecord(_message.Message):
+    """What begins at a place: an interval of a lot, or a lot's range among the serials of its class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    end: _builtins.int
+    """exclusive"""
+    lot: _builtins.str
+    """only among the serials of a class"""
+    def __init__(
+        self,
+        *,
+        end: _builtins.int = ...,
+        lot: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "lot", b"lot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntervalRecord: _TypeAlias = IntervalRecord  # noqa: Y015
+
+@_typing.final
+class SerialClassRecord(_message.Message):
+    """What is commissioned of a class: how many ranges, and between which serials those lie that are in no range, by
+    length, then by text. Both empty: there are none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    ranges: _builtins.int
+    lowest: _builtins.str
+    highest: _builtins.str
+    def __init__(
+        self,
+        *,
+        ranges: _builtins.int = ...,
+        lowest: _builtins.str = ...,
+        highest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SerialClassRecord: _TypeAlias = SerialClassRecord  # noqa: Y015
 
 @_typing.final
 class GenerationRecord(_message.Message):
@@ -2082,6 +2428,7 @@ class LotRecord(_message.Message):
     ADOPTED_FIELD_NUMBER: _builtins.int
     COMMISSIONER_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical class identifier"""
     origin_chain: _builtins.bytes
@@ -2089,6 +2436,10 @@ class LotRecord(_message.Message):
     commissioner: _builtins.str
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def serials(self) -> Global___Serials:
+        """absent for a lot of amounts"""
+
     def __init__(
         self,
         *,
@@ -2097,10 +2448,11 @@ class LotRecord(_message.Message):
         adopted: _builtins.bool = ...,
         commissioner: _builtins.str = ...,
         history: Global___History | None = ...,
+        serials: Global___Serials | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "history", b"history", "id", b"id", "origin_chain", b"origin_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "history", b"history", "id", b"id", "origin_chain", b"origin_chain", "serials", b"serials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
