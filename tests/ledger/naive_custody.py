@@ -5,6 +5,8 @@ ledger keeps intervals of a container's history, this model writes every event i
 Methods return the name of the refusal, or None after doing what was asked.
 """
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -25,8 +27,22 @@ class Thing:
 class NaiveCustody:
     def __init__(self) -> None:
         self.things: dict[str, Thing] = {}
-        self.amounts: dict[str, int] = {}  # by place
+        self.amounts: dict[str, int] = {}  # of the lot, by place
+        self.dies: dict[str, int] = {}  # of what is made of the lot, by place
+        self.declared = 0  # of the lot, ever
+        self.ended = 0  # of the lot: consumed or destroyed
+        self.lot_log: list[int] = []
         self.seen = 0  # height of the event, for logs
+
+    def all_or_nothing(self, acts: list[Callable[[], str | None]]) -> str | None:
+        """One after the other, and none of them where one is refused."""
+        before = copy.deepcopy(vars(self))
+        for act in acts:
+            reason = act()
+            if reason is not None:
+                vars(self).update(before)
+                return reason
+        return None
 
     # ---- looking
 
@@ -55,6 +71,63 @@ class NaiveCustody:
     def free(self, name: str, member: str, inside: str = "INSIDE_CONTAINER") -> str | None:
         return self.possession(name, member) or (inside if self.things[name].inside else None)
 
+    # ---- amounts
+
+    def move(self, source: str, target: str, amount: int) -> None:
+        if amount:
+            self.stock(source, -amount)
+            self.stock(target, amount)
+            self.lot_log.append(self.seen)
+
+    def declare(self, member: str, amount: int) -> str | None:
+        if member != "ada":
+            return "NOT_GRANTED"
+        self.stock(member, amount)
+        self.declared += amount
+        self.lot_log.append(self.seen)
+        return None
+
+    def ship_amount(self, member: str, receiver: str, amount: int) -> str | None:
+        if amount > self.amounts.get(member, 0):
+            return "QUANTITY_EXCEEDED"
+        self.move(member, f"{member}>{receiver}", amount)
+        return None
+
+    def receive_amount(self, sender: str, member: str, amount: int) -> str | None:
+        """More than is on offer brings no more into being."""
+        offered = self.amounts.get(f"{sender}>{member}", 0)
+        if not offered:
+            return "NOT_OFFERED_TO_YOU"
+        self.move(f"{sender}>{member}", member, min(amount, offered))
+        return None
+
+    def return_amount(self, sender: str, receiver: str, member: str) -> str | None:
+        place = f"{sender}>{receiver}"
+        if not self.amounts.get(place):
+            return "NOTHING_TO_DO"
+        if member not in (sender, receiver):
+            return "NOT_OFFERED_TO_YOU"
+        self.move(place, sender, self.amounts[place])
+        return None
+
+    def end_amount(self, member: str, amount: int) -> str | None:
+        if amount > self.amounts.get(member, 0):
+            return "QUANTITY_EXCEEDED"
+        self.stock(member, -amount)
+        self.ended += amount
+        self.lot_log.append(self.seen)
+        return None
+
+    def dice(self, member: str, used: int, made: int) -> str | None:
+        """Some of the lot becomes dies."""
+        if used > self.amounts.get(member, 0):
+            return "QUANTITY_EXCEEDED"
+        if member != "ada":
+            return "NOT_GRANTED"
+        self.end_amount(member, used)
+        self.dies[member] = self.dies.get(member, 0) + made
+        return None
+
     # ---- doing
 
     def write(self, name: str, skip: set[str] = frozenset()) -> None:
@@ -64,8 +137,14 @@ class NaiveCustody:
                 self.things[each].log.append(self.seen)
 
     def commission(self, name: str, member: str) -> str | None:
+        """Under ada's grant; to commission once more is worth an entry and nothing else."""
+        if member != "ada":
+            return "ALREADY_COMMISSIONED" if name in self.things else "NOT_GRANTED"
         if name in self.things:
-            return "FLAGGED"
+            # What was destroyed with it has its peace.
+            over = self.things[name].status == "DESTROYED"
+            self.write(name, set(self.deep(name)) if over else frozenset())
+            return None
         self.things[name] = Thing(member, member)
         self.write(name)
         return None
@@ -108,8 +187,7 @@ class NaiveCustody:
             # Its own entry; the container's for this event is not its.
             for each in [child, *self.deep(child)]:
                 self.things[each].log.append(self.seen)
-        self.stock(member, -amount)
-        self.stock(box, amount)
+        self.move(member, box, amount)
         return None
 
     def unpack(self, box: str, children: list[str], amount: int, member: str, installed: bool) -> str | None:
@@ -136,8 +214,7 @@ class NaiveCustody:
             thing.inside = ""
             # Sold with the box: then what is inside the child was sold too.
             thing.sold = thing.sold or thing.owner != thing.packed_owner
-        self.stock(box, -amount)
-        self.stock(member, amount)
+        self.move(box, member, amount)
         return None
 
     def ship(self, name: str, member: str, receiver: str, sells: bool) -> str | None:
@@ -160,28 +237,36 @@ class NaiveCustody:
         self.write(name)
         return None
 
-    def receive(self, name: str, member: str) -> str | None:
-        thing = self.things.get(name)
-        if thing is None:
-            return "UNKNOWN_PART"
-        if thing.status == "OFFERED" and not thing.inside and thing.offered_to == member:
-            sold = thing.sells
-            self._end_offer(name)
-            thing.sold = thing.sold or (sold and self.filled(name))
-            for each in [name, *self.deep(name)]:
-                self.things[each].holder = member
-                self.things[each].owner = member if sold else self.things[each].owner
-            self.write(name)
-            return None
-        if self.possession(name, member) is None:
-            self.write(name)
-            return None
-        outer = thing
-        while outer.inside:
-            outer = self.things[outer.inside]
-        return (
-            "INSIDE_CONTAINER" if outer is not thing and outer.offered_to == member else "NOT_OFFERED_TO_YOU"
-        )
+    def receive(self, names: list[str], member: str) -> str | None:
+        """What is on offer is accepted, what she has is seen; what is neither is over, beside something accepted."""
+        mine = [name for name in names if self._is_offered(name, member)]
+        for name in mine:
+            self._accept(name, member)
+        rest = [name for name in names if name not in mine]
+        over = [name for name in rest if self.possession(name, member) is not None]
+        if over and not mine:
+            outer = thing = self.things[over[0]]
+            while outer.inside:
+                outer = self.things[outer.inside]
+            inside = outer is not thing and outer.offered_to == member
+            return "INSIDE_CONTAINER" if inside else "NOT_OFFERED_TO_YOU"
+        for name in names:
+            if name not in over:
+                self.write(name)
+        return None
+
+    def _is_offered(self, name: str, member: str) -> bool:
+        thing = self.things[name]
+        return thing.status == "OFFERED" and not thing.inside and thing.offered_to == member
+
+    def _accept(self, name: str, member: str) -> None:
+        thing = self.things[name]
+        sold = thing.sells
+        self._end_offer(name)
+        thing.sold = thing.sold or (sold and self.filled(name))
+        for each in [name, *self.deep(name)]:
+            self.things[each].holder = member
+            self.things[each].owner = member if sold else self.things[each].owner
 
     def give_back(self, name: str, member: str) -> str | None:
         thing = self.things.get(name)

@@ -211,7 +211,8 @@ class World:
         made = document or make_genesis(members, grants=grants, parameters=make_parameters(**parameters))
         self.chain_id = genesis.chain_id(codec.encode(made))
         first = genesis.genesis_state(self.chain_id, made, CHANGES)
-        self.overlay = Overlay(MappingReader(first.changes))
+        self.first = first.changes
+        self.overlay = Overlay(MappingReader(self.first))
         self.entries: dict[bytes, list[bytes]] = {}
         self.keep(first.entries)
         self.height, self.time_ms, self.seed = 0, START_MS, 0
