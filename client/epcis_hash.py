@@ -51,6 +51,7 @@ _ORDER: Final = {
     ),
 }  # fmt: skip
 _NOT_HASHED: Final = frozenset(("type", "@context", "eventID", "recordTime", "errorDeclaration"))
+_LEFT_OUT: Final = {Profile.REF: _NOT_HASHED, Profile.SPEC: _NOT_HASHED | {"certificationInfo"}}
 _COMMENTS: Final = frozenset(("comment", "rdfs:comment", "{http://www.w3.org/2000/01/rdf-schema#}comment"))
 _METADATA: Final = (
     "time", "startTime", "endTime", "deviceID", "deviceMetadata", "rawData", "dataProcessingMethod", "bizRules",
@@ -111,7 +112,7 @@ class Hasher:
         self._cbv = self._prefixes["cbv"]
         self._gs1 = self._prefixes["gs1"]
         self._order = _ORDER[profile]
-        self._ordered = frozenset(self._order) | _NOT_HASHED
+        self._ordered = frozenset(self._order) | _LEFT_OUT[profile]
         self._ignored = ignored
         self._full: dict[str, str] = {}
 

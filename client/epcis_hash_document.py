@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
-from client import epcis_check, epcis_context
+from client import epcis_check, epcis_context, epcis_json
 from client.epcis_context import Namespaces
 from client.epcis_findings import ERROR, WARNING, Code, Finding
-from client.epcis_hash import Hasher, Profile
+from client.epcis_hash import Hasher, Profile, claims
 from client.epcis_json import Json
 from ledger.errors import Malformed
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+# The index of each event that has a hash, with it; and what there is to say.
+Hashes = tuple[list[tuple[int, str]], list[Finding]]
 
 
 def ignored_fields(part: Mapping[str, Json], namespaces: Namespaces) -> frozenset[str]:
@@ -30,13 +34,23 @@ def ignored_fields(part: Mapping[str, Json], namespaces: Namespaces) -> frozense
     return frozenset(found)
 
 
-def hash_document(document: Json, profile: Profile, file: str = "") -> tuple[list[str], list[Finding]]:
-    """The hashes of the events of a parsed document, query document, bare event or list of these, in their order.
+def hash_file(data: bytes, profile: Profile, file: str) -> Hashes:
+    """`hash_document` of the bytes of a document. Raises nothing: faults are findings."""
+    try:
+        document = epcis_json.parse(data)
+    except Malformed as error:
+        code = Code.OVER_LIMIT if error.reason == Reason.OVERSIZE else Code.NOT_JSON
+        return [], [Finding(file, None, "", code, str(error), ERROR)]
+    return hash_document(document, profile, file)
+
+
+def hash_document(document: Json, profile: Profile, file: str = "") -> Hashes:
+    """The hashes of the events of a parsed document, query document, bare event or list of these, with their indices.
 
     An event that cannot be hashed is a finding instead. A prefix that no context at hand declares, where another
     context is named that is not, is a warning: the hash holds only if that context does not declare it.
     """
-    hashes: list[str] = []
+    hashes: list[tuple[int, str]] = []
     findings: list[Finding] = []
     index = 0
     for part in document if isinstance(document, list) else [document]:
@@ -54,7 +68,8 @@ def hash_document(document: Json, profile: Profile, file: str = "") -> tuple[lis
                     raise Malformed("event: an object is needed")
                 own = event.get(epcis_context.FIELD)
                 holds = whole if own is None else epcis_context.namespaces(outer, own)
-                hashes.append((shared if own is None else Hasher(holds, profile, ignored)).uri(event))
+                hasher = shared if own is None else Hasher(holds, profile, ignored)
+                hashes.append((index, hasher.uri(event)))
             except Malformed as error:
                 path, _, message = str(error).partition(": ")
                 findings.append(Finding(file, index, path, Code.NOT_HASHABLE, message, ERROR))
@@ -62,6 +77,18 @@ def hash_document(document: Json, profile: Profile, file: str = "") -> tuple[lis
                 findings.extend(_unknown_prefixes(event, holds, file, index))
             index += 1
     return hashes, findings
+
+
+def differs(event: Mapping[str, Json], namespaces: Namespaces, ignored: frozenset[str] = frozenset()) -> str:
+    """Why an eventID that claims to be the event's hash is not it, by no profile; empty where there is nothing to say."""
+    claimed = event.get("eventID")
+    if not claims(claimed):
+        return ""
+    try:
+        right = [Hasher(namespaces, profile, ignored).uri(event) for profile in Profile]
+    except Malformed as error:
+        return f"claims to be the event's hash, and the event has none: {error}"
+    return "" if claimed in right else f"claims to be the event's hash, which is {right[0]}"
 
 
 def _unknown_prefixes(

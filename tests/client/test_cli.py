@@ -35,6 +35,7 @@ COMMANDS = {
     ("attest",): (PART, "--kind", "certificate", "--id", "https://ada.example/1", *AS),
     ("resume",): AS,
     ("epcis", "check"): ("DOCUMENT",),
+    ("epcis", "hash"): ("DOCUMENT",),
     ("epcis", "convert"): ("DOCUMENT",),
 }
 ONLINE = [command for command in COMMANDS if command[0] != "epcis"]
