@@ -6,9 +6,10 @@ For each subject (client/verified.py has checked all that is read here):
 2. Its history is complete; each entry's transaction is the one named and carries its signer's signature.
 3. Each operation has the digest its entry carries and speaks of the subject in the way the entry says; its
    signer's key was valid, of a fitting role and of the member that is credited, at the header time of the height.
-4. It came to be by right: commissioned (or made) by a holder of a grant for its identifier on its home chain,
-   or it arrived over the bridge, in which case the source chain is asked the same questions and must show the
-   same packet sent to this chain, the same history up to the send, and the part gone from there.
+4. It came to be by right: commissioned (or made) by who held the grant for its identifier at that height, on its
+   home chain, or by a delegate within what was left of the delegation (client/audit_rights.py); or it arrived over
+   the bridge, in which case the source chain is asked the same questions and must show the same packet sent to this
+   chain, the same history up to the send, and the part gone from there.
 5. Custody told again from the entries alone leads to what the record says; while it was inside a container, the
    container's entries of that interval are its own.
 6. What it was made of, and what is installed in it, is audited likewise, and says the same of it.
@@ -255,8 +256,8 @@ class Audit:
             self._wrong(
                 chain, record.id, readings[0], "NO_ORIGIN", "its history does not begin with an amount of it"
             )
-        for making in {reading.step.member: reading for reading in makings}.values():
-            self._reader(chain).check_grant(record.id, making)
+        for making in makings:
+            self._reader(chain).check_right(record.id, making)
         if makings:
             self._made.append((chain, record.id))
         self._related(chain, subject, readings, None)
@@ -293,7 +294,7 @@ class Audit:
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
         elif first.entry.kind != EntryKind.ARRIVED:
-            self._reader(chain).check_grant(record.id, first)
+            self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
             if record.origin_chain != chain.trust.chain_id:
                 self._wrong(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from client.audit_keys import Vouching
 from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch
 from client.audit_report import CODES, Step
+from client.audit_rights import Rights
 from client.records import name_of
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
-from ledger.identifiers import canonical, grant_prefixes
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -19,7 +19,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Entry,
     EntryKind,
     Event,
-    GrantRecord,
     KeyRecord,
     Operation,
     Reason,
@@ -85,6 +84,7 @@ class EntryReader:
         self._chain = chain
         self._find = find
         self._vouching = Vouching(chain)
+        self._rights = Rights(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
@@ -195,25 +195,9 @@ class EntryReader:
         elif 0 < record.valid_until_ms < now_ms:
             self._finding(name, proven, "EXPIRED_ATTESTATION", what)
 
-    def check_grant(self, name: str, making: Reading) -> None:
-        """Step 4: whoever made it holds the grant for its identifier, and its home is this chain."""
-        keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
-        self._chain.values(keys)
-        grants = [grant for key in keys if (grant := self._chain.record(key, GrantRecord)) is not None]
-        # One grant in force at most; of those that ended, one of the maker's explains more than another's.
-        held = sorted(
-            (grant for grant in grants if grant.holder == making.step.member), key=lambda grant: grant.revoked
-        )
-        member, transactions = making.step.member, (making.entry.transaction,)
-        if not held:
-            text = f"{member} made {name} and holds no grant for it"
-            self._find(self._chain, name, "NOT_GRANTED", text, transactions)
-        elif held[0].home_chain:
-            text = f"{name} was made here, but its home is another chain"
-            self._find(self._chain, name, "NOT_HOME_CHAIN", text, transactions)
-        elif held[0].revoked:
-            text = f"the grant under which {member} made {name} is revoked now"
-            self._find(self._chain, name, "GRANT_REVOKED", text, transactions)
+    def check_right(self, name: str, making: Reading) -> None:
+        """Step 4: whoever made it might make it then, as holder of its grant on its home chain or as delegate."""
+        self._rights.check(name, making.step.member, making.entry)
 
     def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
         where = f"{name}, entry {proven.n} at height {proven.entry.height}"

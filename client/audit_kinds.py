@@ -57,6 +57,8 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "attest": _CLAIMING,
     "revoke_attestation": _CLAIMING,
     "return_offer": frozenset(Role.values()),
+    "delegate": frozenset((Role.OPERATOR,)),
+    "revoke_delegation": frozenset((Role.OPERATOR,)),
     "send_part": frozenset((Role.OPERATOR, Role.DEVICE)),
     "return_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
     "receive_packet": _CARRYING,
