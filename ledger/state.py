@@ -51,6 +51,7 @@ class Kind(IntEnum):
     INTERVAL = 22
     STARTS = 23
     DELEGATION = 24
+    CORRECTION = 26
 
 
 # ---- keys -------------------------------------------------------------------------------------------
@@ -178,6 +179,11 @@ def generation_key(container: str, generation: int) -> bytes:
 def transformation_key(transformation: str) -> bytes:
     """Key of a TransformationRecord."""
     return state_key(Kind.TRANSFORMATION, transformation)
+
+
+def correction_key(original: bytes) -> bytes:
+    """Key of the CorrectionRecord of an event by its digest (32 bytes)."""
+    return state_key(Kind.CORRECTION, original)
 
 
 def attestation_key(attestation: str) -> bytes:

@@ -151,6 +151,15 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """the serials of an interval do not all lie within one recorded interval"""
     INTERVAL_STAYS: _Reason.ValueType  # 153
     """an interval does not cross the bridge"""
+    CONTESTED: _Reason.ValueType  # 160
+    """Corrections and runs (the first two are findings).
+    declared wrong, and not undone: something it touched is over, or on another chain
+    """
+    CORRECTION_PENDING: _Reason.ValueType  # 161
+    """declared wrong, and undone once those concerned have declared it too"""
+    YIELD_EXCEEDED: _Reason.ValueType  # 162
+    YIELD_INVALID: _Reason.ValueType  # 163
+    RUN_CLOSED: _Reason.ValueType  # 164
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -277,6 +286,15 @@ INTERVAL_SPLIT: Reason.ValueType  # 152
 """the serials of an interval do not all lie within one recorded interval"""
 INTERVAL_STAYS: Reason.ValueType  # 153
 """an interval does not cross the bridge"""
+CONTESTED: Reason.ValueType  # 160
+"""Corrections and runs (the first two are findings).
+declared wrong, and not undone: something it touched is over, or on another chain
+"""
+CORRECTION_PENDING: Reason.ValueType  # 161
+"""declared wrong, and undone once those concerned have declared it too"""
+YIELD_EXCEEDED: Reason.ValueType  # 162
+YIELD_INVALID: Reason.ValueType  # 163
+RUN_CLOSED: Reason.ValueType  # 164
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:
@@ -337,6 +355,8 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """a delegation was made or revoked"""
     DRAWN: _EntryKind.ValueType  # 19
     """an event was recorded under a delegation and took from what is left of it"""
+    UNDONE: _EntryKind.ValueType  # 20
+    """an event declared wrong was undone: what it did to the subject is taken back"""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
 
@@ -367,6 +387,8 @@ DELEGATED: EntryKind.ValueType  # 18
 """a delegation was made or revoked"""
 DRAWN: EntryKind.ValueType  # 19
 """an event was recorded under a delegation and took from what is left of it"""
+UNDONE: EntryKind.ValueType  # 20
+"""an event declared wrong was undone: what it did to the subject is taken back"""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _PartStatus:
@@ -387,6 +409,8 @@ class _PartStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartStatus
     DESTROYED: _PartStatus.ValueType  # 6
     SPLIT: _PartStatus.ValueType  # 7
     """an interval of a lot that smaller ones stand for now"""
+    VOID: _PartStatus.ValueType  # 8
+    """commissioned or made by an event that was declared wrong and undone; its serial stays burnt"""
 
 class PartStatus(_PartStatus, metaclass=_PartStatusEnumTypeWrapper): ...
 
@@ -402,6 +426,8 @@ CONSUMED: PartStatus.ValueType  # 5
 DESTROYED: PartStatus.ValueType  # 6
 SPLIT: PartStatus.ValueType  # 7
 """an interval of a lot that smaller ones stand for now"""
+VOID: PartStatus.ValueType  # 8
+"""commissioned or made by an event that was declared wrong and undone; its serial stays burnt"""
 Global___PartStatus: _TypeAlias = PartStatus  # noqa: Y015
 
 class _ClosedBy:
@@ -428,6 +454,39 @@ EXPORT: ClosedBy.ValueType  # 3
 EMPTIED: ClosedBy.ValueType  # 4
 """its last child was taken out"""
 Global___ClosedBy: _TypeAlias = ClosedBy  # noqa: Y015
+
+class _CorrectionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CorrectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CorrectionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CORRECTION_STATE_UNSPECIFIED: _CorrectionState.ValueType  # 0
+    NOTED: _CorrectionState.ValueType  # 1
+    """it stands in histories, and there is nothing to undo"""
+    WAITING: _CorrectionState.ValueType  # 2
+    """for others to declare the same"""
+    TAKEN_BACK: _CorrectionState.ValueType  # 3
+    """undone"""
+    DISPUTED: _CorrectionState.ValueType  # 4
+    """something it touched is over, or on another chain"""
+    WITHOUT_EFFECT: _CorrectionState.ValueType  # 5
+    """the event was flagged when it was recorded, so there is nothing to undo"""
+
+class CorrectionState(_CorrectionState, metaclass=_CorrectionStateEnumTypeWrapper): ...
+
+CORRECTION_STATE_UNSPECIFIED: CorrectionState.ValueType  # 0
+NOTED: CorrectionState.ValueType  # 1
+"""it stands in histories, and there is nothing to undo"""
+WAITING: CorrectionState.ValueType  # 2
+"""for others to declare the same"""
+TAKEN_BACK: CorrectionState.ValueType  # 3
+"""undone"""
+DISPUTED: CorrectionState.ValueType  # 4
+"""something it touched is over, or on another chain"""
+WITHOUT_EFFECT: CorrectionState.ValueType  # 5
+"""the event was flagged when it was recorded, so there is nothing to undo"""
+Global___CorrectionState: _TypeAlias = CorrectionState  # noqa: Y015
 
 @_typing.final
 class Decimal(_message.Message):
@@ -2507,21 +2566,64 @@ class MovedRecord(_message.Message):
 
     HEIGHT_FIELD_NUMBER: _builtins.int
     TRANSACTION_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     height: _builtins.int
     transaction: _builtins.bytes
+    member: _builtins.str
+    """whose amounts"""
     def __init__(
         self,
         *,
         height: _builtins.int = ...,
         transaction: _builtins.bytes = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "member", b"member", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MovedRecord: _TypeAlias = MovedRecord  # noqa: Y015
+
+@_typing.final
+class CorrectionRecord(_message.Message):
+    """What was said of an event that was declared wrong; key CORRECTION/<digest of the event>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGINAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    DECLARED_AT_MS_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    original: _builtins.bytes
+    """digest of the event"""
+    state: Global___CorrectionState.ValueType
+    declared_at_ms: _builtins.int
+    """by the first of them"""
+    height: _builtins.int
+    """of the newest declaration"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that declared it wrong, in order"""
+
+    def __init__(
+        self,
+        *,
+        original: _builtins.bytes = ...,
+        state: Global___CorrectionState.ValueType = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        declared_at_ms: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_at_ms", b"declared_at_ms", "height", b"height", "members", b"members", "original", b"original", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectionRecord: _TypeAlias = CorrectionRecord  # noqa: Y015
 
 @_typing.final
 class TransformationRecord(_message.Message):
@@ -2530,24 +2632,71 @@ class TransformationRecord(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    BALANCES_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     member: _builtins.str
+    closed: _builtins.bool
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunBalance]:
+        """by unit, ascending; none where no yield was declared"""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         member: _builtins.str = ...,
         history: Global___History | None = ...,
+        balances: _abc.Iterable[Global___RunBalance] | None = ...,
+        closed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "id", b"id", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "closed", b"closed", "history", b"history", "id", b"id", "member", b"member"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformationRecord: _TypeAlias = TransformationRecord  # noqa: Y015
+
+@_typing.final
+class RunBalance(_message.Message):
+    """What a run may put out in one unit, and what came of it: declared >= made + scrap + samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    SCRAP_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """UN/CEFACT code, empty: pieces"""
+    @_builtins.property
+    def declared(self) -> Global___Decimal: ...
+    @_builtins.property
+    def made(self) -> Global___Decimal: ...
+    @_builtins.property
+    def scrap(self) -> Global___Decimal: ...
+    @_builtins.property
+    def samples(self) -> Global___Decimal: ...
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        declared: Global___Decimal | None = ...,
+        made: Global___Decimal | None = ...,
+        scrap: Global___Decimal | None = ...,
+        samples: Global___Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declared", b"declared", "made", b"made", "samples", b"samples", "scrap", b"scrap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared", b"declared", "made", b"made", "samples", b"samples", "scrap", b"scrap", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunBalance: _TypeAlias = RunBalance  # noqa: Y015
 
 @_typing.final
 class AttestationRecord(_message.Message):
