@@ -169,11 +169,17 @@ class EntryReader:
         late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
         if time_ms < record.valid_from_ms or late:
             self._finding(
-                name, proven, "KEY_NOT_VALID", f"the key of {record.member} was not valid at that time"
+                name,
+                proven,
+                "KEY_NOT_VALID",
+                f"key {key.hex()} of {record.member}, which signed it, was not valid at that time",
             )
         if 0 < record.compromised_since_ms <= time_ms:
             self._finding(
-                name, proven, "KEY_COMPROMISED", f"the key of {record.member} was compromised by then"
+                name,
+                proven,
+                "KEY_COMPROMISED",
+                f"key {key.hex()} of {record.member}, which signed it, was compromised by then",
             )
         return record.member
 

@@ -303,6 +303,14 @@ def test_a_proposal_is_not_entered_again_later(world, lie):
     broken(world, lie, "not valid at that time")
 
 
+def test_an_entry_of_another_kind_in_the_history_of_a_grant(world, lie):
+    made = governed(lie, revoke(), put("abe"))
+    made[1].kind = EVENT
+    granted(lie, "abe", real(lie, state.grant_key(PREFIX)) + made)
+    commissioned(lie, "abe")
+    broken(world, lie, "no change of its proposal")
+
+
 def test_something_else_in_the_history_of_a_grant(world, lie):
     signed = lie.signed("ada", object_event("OBSERVE", "inspecting", serial(1)))
     entry = lie.entry("", signed, GOVERNED, key=state.grant_key(PREFIX))

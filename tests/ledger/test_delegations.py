@@ -163,6 +163,16 @@ def test_a_flagged_repetition_draws_nothing(world):
     assert (left(world)[0], story(world)) == (10, ["DELEGATED"])
 
 
+def test_a_repetition_beside_what_is_nobodys_to_make_is_refused(world):
+    world.event("bob", add([part(1, "bob")]))
+    with refused(Reason.NOT_GRANTED):
+        world.event("bob", add([part(1, "bob"), part(2)]))
+    world.act("ada", delegating())
+    world.act("ada", ending())
+    with refused(Reason.DELEGATION_REVOKED):
+        world.event("bob", add([part(1, "bob"), part(2)]))
+
+
 # ---- time, revocation, prefix -------------------------------------------------------------------------------
 
 
