@@ -90,6 +90,7 @@ def unescape(value: str, where: str) -> str:
 
 
 def characters(text: str, allowed: frozenset[str], length_max: int, where: str) -> str:
+    """The text, if it has 1 to `length_max` of the allowed characters. Raises Refused otherwise."""
     if not 1 <= len(text) <= length_max:
         raise refused(f"{where}: 1 to {length_max} characters are allowed, {len(text)} given")
     if not allowed.issuperset(text):
@@ -98,6 +99,7 @@ def characters(text: str, allowed: frozenset[str], length_max: int, where: str) 
 
 
 def numeric(text: str, length: int, where: str) -> str:
+    """The text, if it is so many digits. Raises Refused otherwise."""
     if len(text) != length or not DIGITS.issuperset(text):
         raise refused(f"{where}: {length} digits are needed, {text!r} given")
     return text
