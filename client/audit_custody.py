@@ -128,6 +128,8 @@ class Custody:
         elif kind in (EntryKind.ATTESTED, EntryKind.CORRECTED, EntryKind.FLAG):
             if self.status in _GONE:
                 self._impossible(reading)
+        elif kind == EntryKind.UNDONE:
+            self._undo(reading)
         elif kind == EntryKind.EVENT:
             self._event(reading)
         elif kind in (EntryKind.PACKED, EntryKind.UNPACKED):
@@ -208,6 +210,20 @@ class Custody:
                 self._possess(reading, free=True)
                 self.status, self.offered_to = PartStatus.OFFERED, receiver
                 self.offered_at_ms = reading.step.time_ms
+
+    def _undo(self, reading: Reading) -> None:
+        """An event declared wrong was taken back: what began with it is void, what it consumed lives again."""
+        view = reading.view
+        if view is not None and view.type in ("AggregationEvent", "AssociationEvent"):
+            self._possess(reading, free=True)
+        elif view is not None and is_among(self._part, view.inputs):
+            if self.status != PartStatus.CONSUMED:
+                self._impossible(reading)
+            self.status = PartStatus.LIVE
+        else:
+            if self.status != PartStatus.LIVE or self.container:
+                self._impossible(reading)
+            self.status = PartStatus.VOID
 
     def _fill(self, reading: Reading) -> None:
         entry = reading.entry

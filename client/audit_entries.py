@@ -4,18 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from client.audit_keys import Vouching
-from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch
+from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, undoes_filling
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
 from client.records import name_of
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import codec, hashes, state
+from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
+    CorrectionRecord,
+    CorrectionState,
     Entry,
     EntryKind,
     Event,
@@ -66,6 +69,10 @@ class Reading:
         view = self.view
         if view is None or view.parent is None or view.parent.text != name:
             return "", [], []
+        if self.entry.kind == EntryKind.UNDONE:
+            relation = "installed" if view.type == "AssociationEvent" else "contains"
+            back = [item.text for item in view.children] + [item.of.text for item in view.child_quantities]
+            return (relation, [], back) if undoes_filling(view) == "ADD" else (relation, back, [])
         if not is_filling(view) or self.entry.kind not in _HAPPENED:
             return "", [], []
         relation = "installed" if view.type == "AssociationEvent" else "contains"
@@ -114,8 +121,10 @@ class EntryReader:
             self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
             self._attestation(name, proven, operation, member)
-        elif entry.kind == EntryKind.CORRECTED:
-            self._finding(name, proven, "ERROR_DECLARED", f"{member} declares an event to have been wrong")
+        elif (
+            view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
+        ):
+            self._correction(name, proven, operation, view, member)
         step = Step(
             chain=self._chain.trust.name,
             height=entry.height,
@@ -205,6 +214,26 @@ class EntryReader:
         """Step 4: whoever made it might make it then, as holder of its grant on its home chain or as delegate."""
         self._rights.check(name, making.step.member, making.entry)
 
+    def _correction(
+        self, name: str, proven: ProvenEntry, operation: Operation, view: EventView, member: str
+    ) -> None:
+        """An error declaration: what became of the event it is about, by the proven record of that."""
+        original = original_of(self._chain.trust.chain_id, operation.capture.event)
+        record = self._chain.record(state.correction_key(original), CorrectionRecord)
+        if record is None or member not in record.members:
+            if proven.entry.kind == EntryKind.UNDONE:
+                raise self._broken(name, proven, "it was undone, and the chain proves nobody's word for it")
+            record = CorrectionRecord(original=original, members=[member])  # nobody joined it in time
+        if proven.entry.kind == EntryKind.UNDONE and record.state != CorrectionState.TAKEN_BACK:
+            raise self._broken(name, proven, "it was undone, and the chain's record of that says otherwise")
+        became = name_of(CorrectionState, record.state or CorrectionState.NOTED).lower().replace("_", " ")
+        said = [f"{member} declares event {original.hex()[:16]} to have been wrong ({became})"]
+        if len(record.members) > 1:
+            said.append(f"declared so by {', '.join(record.members)}")
+        if view.error_declaration is not None and view.error_declaration.corrective_event_ids:
+            said.append(f"corrected by {', '.join(view.error_declaration.corrective_event_ids)}")
+        self._finding(name, proven, "ERROR_DECLARED", "; ".join(said))
+
     def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
         where = f"{name}, entry {proven.n} at height {proven.entry.height}"
         self._find(self._chain, name, code, f"{where}: {message}", (proven.entry.transaction,))
@@ -224,6 +253,7 @@ def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
             EntryKind.ADOPTED_EVENT: "adopted by ",
             EntryKind.FLAG: "flagged: ",
             EntryKind.CORRECTED: "error: ",
+            EntryKind.UNDONE: "undone: ",
         }
         return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
     kind = operation.WhichOneof("kind") or ""

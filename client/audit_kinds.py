@@ -36,6 +36,7 @@ _EVENT_KINDS: Final = frozenset(
         EntryKind.CORRECTED,
         EntryKind.FLAG,
         EntryKind.RETURNED,
+        EntryKind.UNDONE,
     )
 )
 # Which kinds of entry an operation can make in the history of a part or a lot, and with keys of which role.
@@ -174,10 +175,17 @@ def _adopted(name: str, _entry: Entry, view: EventView) -> bool:
 def _packed(name: str, entry: Entry, view: EventView) -> bool:
     parent = view.parent is not None and view.parent.text == entry.container
     inside = is_among(name, view.children, view.child_quantities)
+    if view.error_declaration is not None:
+        return undoes_filling(view) == "DELETE" and parent and inside
     return is_filling(view) and view.action == "ADD" and parent and inside
 
 
 def _unpacked(name: str, entry: Entry, view: EventView) -> bool:
+    if view.error_declaration is not None:
+        put_in = view.parent is not None and view.parent.text == entry.container
+        return (
+            undoes_filling(view) == "ADD" and put_in and is_among(name, view.children, view.child_quantities)
+        )
     parent = view.parent is not None and view.parent.text == entry.container
     # With nothing listed all comes out, which is entered for amounts only; a part's container answers for it.
     everything = not view.children and not view.child_quantities
@@ -187,6 +195,25 @@ def _unpacked(name: str, entry: Entry, view: EventView) -> bool:
 
 def _corrected(name: str, _entry: Entry, view: EventView) -> bool:
     return view.error_declaration is not None and names(name, view)
+
+
+def undoes_filling(view: EventView) -> str:
+    """The action of the packing or taking out that an error declaration is about; empty for any other event."""
+    filling = view.type in ("AggregationEvent", "AssociationEvent") and view.error_declaration is not None
+    return view.action if filling and view.parent is not None else ""
+
+
+def _undone(name: str, _entry: Entry, view: EventView) -> bool:
+    """What began is void, what was consumed lives again, what was filled gives it back."""
+    if view.error_declaration is None:
+        return False
+    begun = view.type == "ObjectEvent" and view.action == "ADD" and is_among(name, view.epcs, view.quantities)
+    flows = (view.inputs, view.outputs, view.input_quantities, view.output_quantities)
+    made = view.type == "TransformationEvent" and is_among(name, *flows)
+    filled = (
+        undoes_filling(view) in ("ADD", "DELETE") and view.parent is not None and view.parent.text == name
+    )
+    return begun or made or filled
 
 
 def _flagged(name: str, entry: Entry, view: EventView) -> bool:
@@ -208,6 +235,7 @@ _EVENT_RULES: Final[Mapping[int, Callable[[str, Entry, EventView], bool]]] = {
     EntryKind.PACKED: _packed,
     EntryKind.UNPACKED: _unpacked,
     EntryKind.CORRECTED: _corrected,
+    EntryKind.UNDONE: _undone,
     EntryKind.FLAG: _flagged,
     EntryKind.RETURNED: _offer_taken_back,
 }

@@ -34,6 +34,8 @@ CODES: Final[Mapping[str, str]] = {
     "DUPLICATE_EVENT": "the same event stands in its history twice",
     "OFFER_EXPIRED": "it was shipped and not received within the time that the chain allows",
     "ERROR_DECLARED": "an event of its history was declared wrong",
+    "CONTESTED": "an event declared wrong could not be undone: something it touched is over, or on another chain",
+    "CORRECTION_PENDING": "an event was declared wrong, and others had yet to say so before it was undone",
     "RECALLED": "a recall is in force",
     "REVOKED_ATTESTATION": "a claim about it was revoked",
     "EXPIRED_ATTESTATION": "a claim about it has ended",

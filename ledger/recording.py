@@ -57,7 +57,9 @@ class Recording:
             raise Refused(
                 f"this event moved its amounts at height {moved.height} already", Reason.EVENT_REPEATED
             )
-        record = MovedRecord(height=self.context.height, transaction=self.context.transaction_id)
+        record = MovedRecord(
+            height=self.context.height, transaction=self.context.transaction_id, member=self.member
+        )
         state.save(self.context.overlay, key, record)
         self.entered.add(key)
 

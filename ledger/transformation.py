@@ -12,6 +12,7 @@ from ledger import lots, state
 from ledger.commissioning import commission_output
 from ledger.custody import check_empty, check_free, find_or_adopt
 from ledger.errors import Refused
+from ledger.event import EventView
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import EntryKind, PartRecord, PartStatus, Reason, TransformationRecord
 
@@ -55,6 +56,18 @@ def transform(recording: Recording) -> None:
         recording.enter_lot(lots.commission_amount(recording, quantity))
 
 
+def run_name(view: EventView, digest: bytes) -> str:
+    """The run that an event with this digest belongs to."""
+    return view.transformation_id or EVENT_URN + digest.hex()
+
+
+def enter_correction(recording: Recording, run: TransformationRecord) -> None:
+    """Notes in the run's history that an event of it was undone."""
+    key = state.transformation_key(run.id)
+    recording.context.enter(key, run.history, EntryKind.UNDONE, recording.digest)
+    state.save(recording.context.overlay, key, run)
+
+
 def _consume(record: PartRecord) -> None:
     check_empty(record)
     record.status = PartStatus.CONSUMED
@@ -68,7 +81,7 @@ def _enter_run(recording: Recording) -> None:
         raise Refused(
             f"transformationID: {EVENT_URN} is for runs that name none; choose another", Reason.EVENT_INVALID
         )
-    run = recording.view.transformation_id or EVENT_URN + recording.digest.hex()
+    run = run_name(recording.view, recording.digest)
     key = state.transformation_key(run)
     record = state.load(context.overlay, key, TransformationRecord)
     if record is None:
