@@ -31,6 +31,7 @@ from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, Finding, Report, Subject, Verdict
 from client.connection import NodeRefused
 from client.records import name_of
+from client.serials import as_recorded, find_part, histories, membership, take_out
 from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
 from ledger.errors import ChiptraceError, InvariantBroken
@@ -209,7 +210,7 @@ class Audit:
             chain.values(keys)
 
     def _read(self, chain: VerifiedChain, subject: Subject) -> None:
-        part = chain.record(state.part_key(subject.id), PartRecord)
+        part = find_part(chain, subject.id)
         if part is not None:
             self._part(chain, subject, part)
             return
@@ -232,12 +233,18 @@ class Audit:
                 f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger"
             )
             self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
-        entries = chain.history(state.part_key(record.id), record.history)
-        readings = self._reader(chain).read_all(record.id, entries)
+        readings: list[Reading] = []
+        for name, entries in histories(chain, record):
+            readings += self._reader(chain).read_all(name, entries)
         self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
         subject.steps.extend(with_containers(readings, self._inside(chain).steps))
-        self._custody(chain, record, readings)
+        if record.status != PartStatus.SPLIT:
+            self._custody(chain, record, readings)
         self._origin(chain, subject, record, readings)
+        if record.lot:
+            subject.related.append(("of lot", self._refer(chain, record.lot)))
+            if why := membership(chain, record):
+                self._find(chain, record.id, "CONTRADICTION", f"{record.id}: {why}")
         self._related(chain, subject, readings, record)
 
     def _lot(self, chain: VerifiedChain, subject: Subject, record: LotRecord) -> None:
@@ -332,8 +339,9 @@ class Audit:
                 inside.clear()
             else:
                 for name in removed:
-                    inside.pop(name, None)
+                    take_out(chain, inside, name)
             inside.update(dict.fromkeys(added, relation))
+        inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
         if record is not None:

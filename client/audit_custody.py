@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from client.audit_entries import Reading
-from client.audit_kinds import carried, is_among
+from client.audit_kinds import carried, is_among, is_whole
 from client.records import name_of
 from ledger.event import EventView
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -169,7 +169,7 @@ class Custody:
             self._adopted = True
             if view.error_declaration is None:
                 self._happen(reading, view)
-        elif kind != EntryKind.EVENT or view is None or not begins(self._part, view):
+        elif kind != EntryKind.EVENT or view is None or not begins(reading.name, view):
             self._wrong(reading, "NO_ORIGIN", "its history begins with this, and not with a commissioning")
 
     # ---- events ---------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Custody:
                 self._wrong(reading, "CONTRADICTION", "it was commissioned when it existed already")
             self._adopted = False
             return
-        if is_among(self._part, view.outputs) and not is_among(self._part, view.inputs):
+        if is_among(reading.name, view.outputs) and not is_among(reading.name, view.inputs):
             self._wrong(reading, "CONTRADICTION", "it was made when it existed already")
             return
         self._possess(reading, free=view.type == "TransformationEvent" or _is_moving(view))
@@ -199,7 +199,7 @@ class Custody:
         ends = view.biz_step in ("destroying", "decommissioning")
         if view.type == "ObjectEvent" and (view.action == "DELETE" or ends):
             self.status = PartStatus.DESTROYED
-        elif is_among(self._part, view.inputs) and not is_among(self._part, view.outputs):
+        elif is_among(reading.name, view.inputs) and not is_among(reading.name, view.outputs):
             self.status = PartStatus.CONSUMED
         elif _is(view, "ObjectEvent", "OBSERVE", "shipping"):
             to = view.destination("possessing_party")
@@ -284,7 +284,9 @@ class Custody:
 def begins(part: str, view: EventView) -> bool:
     """Whether a plain event brings a part into being: it is commissioned, made, or a box that is filled first."""
     if view.type == "ObjectEvent":
-        return view.action == "ADD" and is_among(part, view.epcs)
+        return view.action == "ADD" and (is_among(part, view.epcs) or is_whole(part, view))
+    if view.type == "TransformationEvent" and is_whole(part, view):
+        return True
     if view.type == "TransformationEvent":
         return is_among(part, view.outputs) and not is_among(part, view.inputs)
     filled = view.type in ("AggregationEvent", "AssociationEvent") and view.action == "ADD"

@@ -41,6 +41,7 @@ class Reading:
     operation: Operation
     view: EventView | None
     step: Step
+    name: str  # whose entry it is: the subject, or an interval that it was carved out of
 
     def step_inside(self, container: str) -> Step:
         """The step as one of a subject that was in this container."""
@@ -134,7 +135,7 @@ class EntryReader:
             detail=_detail(entry, operation, view),
             transaction=entry.transaction,
         )
-        return Reading(proven.n, entry, operation, view, step)
+        return Reading(proven.n, entry, operation, view, step, name)
 
     def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from bridge.packet import packet_commitment
 from client.records import name_of
-from ledger import codec
+from ledger import codec, decimals
 from ledger.event import EventView, Quantity
 from ledger.identifiers import Identifier
 from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
@@ -141,8 +141,21 @@ def is_among(name: str, *lists: Iterable[Identifier | Quantity]) -> bool:
     )
 
 
+def is_whole(name: str, view: EventView) -> bool:
+    """Whether a name is the interval of all serials of a lot that the event commissions."""
+    if view.serials is None:
+        return False
+    begun = (*view.quantities, *view.output_quantities)
+    return any(
+        item.amount is not None and name == f"{item.of.text}?interval=0-{decimals.to_text(item.amount)}"
+        for item in begun
+    )
+
+
 def names(name: str, view: EventView) -> bool:
     """Whether an event names a part or a lot at all."""
+    if is_whole(name, view):
+        return True
     parent = () if view.parent is None else (view.parent,)
     return is_among(
         name,

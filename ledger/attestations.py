@@ -18,6 +18,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     EntryKind,
     LotRecord,
+    PartStatus,
     Reason,
     RevokeAttestation,
     Role,
@@ -114,3 +115,5 @@ def _enter_subject(context: Context, subject: str) -> bool:
         context.enter(state.lot_key(subject), lot.history, EntryKind.ATTESTED)
         state.save(context.overlay, state.lot_key(subject), lot)
     return part is not None or lot is not None
+    if part is not None and part.status == PartStatus.SPLIT:
+        raise Refused(f"{part.id} is SPLIT; name the intervals that stand for it now", Reason.INTERVAL_SPLIT)

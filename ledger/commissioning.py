@@ -34,6 +34,11 @@ def commission(recording: Recording) -> None:
     QUANTITY_INVALID, EVENT_REPEATED, and what the rights of `delegations` raise.
     """
     view = recording.view
+    if view.serials is not None:
+        if view.epcs:
+            raise Refused("epcList: a lot's serials are commissioned alone", Reason.EVENT_INVALID)
+        lots.commission_serials(recording, view.quantities)
+        return
     # (1) Rights over everything first.
     found: list[tuple[Identifier, PartRecord | None]] = []
     for identifier in view.epcs:
@@ -63,6 +68,9 @@ def commission(recording: Recording) -> None:
 
 
 def _check_right(recording: Recording, identifier: Identifier, record: PartRecord | None) -> None:
+    if record is not None and record.lot:
+        # The range says for good whose serial it is: nothing is entered, for whoever asks.
+        raise Refused(f"{identifier.text} is of lot {record.lot} already", Reason.ALREADY_COMMISSIONED)
     if record is None:
         require_right(recording.context, identifier)
         return

@@ -24,6 +24,10 @@ TRANSACTION_TYPE: Final = ("urn:epcglobal:cbv:btt:", "BTT-")
 ERROR_REASON: Final = ("urn:epcglobal:cbv:er:", "ER-")
 
 
+# The namespace of what this ledger adds to an event.
+OURS: Final = "urn:chiptrace:epcis:"
+
+
 def invalid(name: str, message: str) -> Refused:
     """The refusal of a field, to be raised by the caller."""
     return Refused(f"{name}: {message}", Reason.EVENT_INVALID)
@@ -108,3 +112,54 @@ def texts_in(members: Mapping[str, Value], member: str, place: str) -> list[str]
     if value is None:
         return []
     return [text_of(item, f"{place}[{i}]") for i, item in enumerate(list_of(value, place))]
+
+
+# ---- namespaces ---------------------------------------------------------------------------------------------
+
+
+def context_items(context: Value | None) -> Sequence[Value]:
+    """What an event's `@context` lists; one alone is a list of one."""
+    if context is None:
+        return ()
+    return context.list.items if context.WhichOneof("kind") == "list" else (context,)
+
+
+def cbv_namespace(context: Value | None) -> str:
+    """What `cbv:` stands for here: the event's own declaration, or the standard's; empty if unknowable."""
+    namespace = CBV
+    for item in context_items(context):
+        if item.WhichOneof("kind") != "object":
+            # A context that is not the pinned one may mean anything by `cbv:`.
+            namespace = ""
+            continue
+        for field in item.object.fields:
+            if field.name == "cbv":
+                namespace = field.value.text
+    return namespace
+
+
+def serials(fields: Mapping[str, Value]) -> tuple[str, str] | None:
+    """First and last serial that an event's `ilmd` gives a lot, in our namespace; None where it gives none.
+
+    Raises Refused(EVENT_INVALID) where one stands alone, is no text, or stands there twice.
+    """
+    ilmd = fields.get("ilmd")
+    if ilmd is None or ilmd.WhichOneof("kind") != "object":
+        return None
+    members = {field.name: field.value for field in ilmd.object.fields}
+    first, last = (_our_text(members, fields.get("@context"), word) for word in ("firstSerial", "lastSerial"))
+    if bool(first) != bool(last):
+        raise invalid("ilmd", "firstSerial and lastSerial go together")
+    return (first, last) if first else None
+
+
+def _our_text(members: Mapping[str, Value], context: Value | None, word: str) -> str:
+    prefixes: dict[str, str] = {}
+    for item in context_items(context):
+        if item.WhichOneof("kind") == "object":
+            prefixes |= {field.name: field.value.text for field in item.object.fields}
+    names = [OURS + word, *(f"{prefix}:{word}" for prefix, stands in prefixes.items() if stands == OURS)]
+    found = [name for name in names if name in members]
+    if len(found) > 1:
+        raise invalid(f"ilmd.{found[0]}", "stands there twice, under two prefixes")
+    return text_in(members, found[0], "ilmd") if found else ""

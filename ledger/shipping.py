@@ -185,11 +185,11 @@ def receive(recording: Recording) -> None:
             others.append(identifier)
             continue
         _accept(record, recording.member)
-        save_part(context.overlay, record)
+        recording.settle(record)
         accepted.append(record)
     # (2) The rest she possesses, or it is over.
     possessed: list[PartRecord] = []
-    over: list[Identifier] = []
+    over: list[tuple[Identifier, PartRecord | None]] = []
     for identifier in others:
         record = find_part(recording, identifier)
         if record is None and may_adopt(recording, identifier):
@@ -197,9 +197,9 @@ def receive(recording: Recording) -> None:
         if record is not None and _possesses(context, record):
             possessed.append(record)
         else:
-            over.append(identifier)
+            over.append((identifier, record))
     if over and not accepted:
-        raise _not_offered(context, over[0])
+        raise _not_offered(context, *over[0])
     # (3) Entries.
     finding = Reason.OVER_RECEIPT if over else Reason.REASON_UNSPECIFIED
     for record in accepted:
@@ -231,8 +231,8 @@ def _possesses(context: Context, record: PartRecord) -> bool:
     return where.status == PartStatus.LIVE and where.holder == context.member
 
 
-def _not_offered(context: Context, identifier: Identifier) -> Refused:
-    record = require_part(context.overlay, identifier.text)
+def _not_offered(context: Context, identifier: Identifier, found: PartRecord | None) -> Refused:
+    record = found or require_part(context.overlay, identifier.text)
     where = standing(context.overlay, record)
     outer = load_part(context.overlay, where.outermost) if where.outermost else None
     if outer is not None and outer.id != record.id and outer.offered_to == context.member:

@@ -52,6 +52,9 @@ def transform(recording: Recording) -> None:
     for identifier in view.outputs:
         if identifier.text not in inputs:
             recording.enter_part(commission_output(recording, identifier, owner))
+    if view.serials is not None:
+        lots.commission_serials(recording, view.output_quantities, owner)
+        return
     for quantity in view.output_quantities:
         recording.enter_lot(lots.commission_amount(recording, quantity))
 

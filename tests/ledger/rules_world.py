@@ -22,6 +22,7 @@ from ledger.block import LogLeaf
 from ledger.containers import Filling
 from ledger.context import Context
 from ledger.errors import ChiptraceError
+from ledger.event_values import OURS
 from ledger.execute import check_signer, rotate_validators
 from ledger.identifiers import canonical
 from ledger.operations import CHANGES, OPERATIONS
@@ -127,6 +128,12 @@ def party(who: str) -> str:
 
 def add(epcs: list[str] = (), amounts: list = (), **more: Any) -> dict:
     return object_event("ADD", epcs, "commissioning", amounts, **more)
+
+
+def serials_of(lot: str, first: str, last: str, count: int, **more: Any) -> dict:
+    """The commissioning of a lot of serials."""
+    given = {"ours:firstSerial": first, "ours:lastSerial": last}
+    return add([], [quantity(lot, count)], ilmd=given, **{"@context": [{"ours": OURS}]}, **more)
 
 
 def seen(epcs: list[str] = (), amounts: list = (), **more: Any) -> dict:

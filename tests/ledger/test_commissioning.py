@@ -1,6 +1,7 @@
 import pytest
 
 from ledger import state
+from ledger.identifiers import canonical
 from proto.chiptrace.v1.ledger_pb2 import Change, ClosedBy, PutGrant, Reason, RevokeGrant
 from tests.ledger.rules_world import (
     World,
@@ -41,7 +42,12 @@ def test_a_part_begins_with_its_grant_holder(world):
     assert record.hop == 0
     assert world.status(part(1)) == "LIVE"
     assert world.story(part(1)) == ["EVENT"] == world.story(part(2))
-    assert world.touched == {state.part_key(part(1)), state.part_key(part(2))}
+    of_class = canonical(part(1)).class_text
+    assert world.touched == {
+        state.part_key(part(1)),
+        state.part_key(part(2)),
+        state.serial_class_key(of_class),
+    }
 
 
 def test_any_add_commissions(world):
