@@ -33,7 +33,7 @@ from tests.ledger.test_custody_model import MEMBERS
 
 LOTS = {
     canonical(f"urn:epc:class:lgtin:4012345.012345.{name}").text: (first, count)
-    for name, first, count in (("A", 0, 14), ("B", 14, 9))
+    for name, first, count in (("A", 0, 14), ("B", 50, 9))
 }
 BOXES = [box(1), box(2)]
 Told = tuple[str, Entry]  # the subject whose entry it is
