@@ -26,6 +26,7 @@ from ledger.history import history_root
 from ledger.identifiers import canonical
 from ledger.limits import HOP_MAX, PACKET_VALUE_BYTES_MAX
 from ledger.members import load_member
+from ledger.policies import Leaving, check_part
 from ledger.ranges import note_single
 from ledger.state import part_key
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Packet, ReturnPart, SendPart
@@ -58,8 +59,8 @@ _MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 def send_part(ctx: Context, message: SendPart) -> None:
     """Operation: sends a part that the signer's member holds to a member of another chain.
 
-    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME, and
-    what `send_packet` raises.
+    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME,
+    UNKNOWN_MEMBER, LICENCE_MISSING, and what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE)
     # (1) Live here, in the hands of the signer's member, in nothing and with nothing in it: containers cross with a
@@ -80,7 +81,10 @@ def send_part(ctx: Context, message: SendPart) -> None:
     # (3) To somebody; whether there is such a member is the other chain's to say.
     if _MEMBER_ID.fullmatch(message.receiver) is None:
         raise Refused(f"{message.receiver[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
-    # (4) On its way.
+    # (4) Under every licence that a policy here asks for.
+    to = f"{message.client}/{message.receiver}"
+    check_part(ctx, canonical(part.id), Leaving(to, "", True, tuple(message.licences)))
+    # (5) On its way.
     part.shipper = ""
     part.offers_ownership = part.owner == ctx.member
     _depart(ctx, part, message.client, message.receiver, message.timeout_ms)

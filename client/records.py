@@ -20,6 +20,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LotRecord,
     MemberRecord,
     PartRecord,
+    PolicyRecord,
     Reason,
 )
 
@@ -35,6 +36,8 @@ def own_key(record: Message) -> bytes | None:
             return state.signer_key(record.key)
         case GrantRecord():
             return state.grant_key(record.prefix)
+        case PolicyRecord():
+            return state.policy_key(record.policy.id)
         case DelegationRecord():
             return state.delegation_key(record.member, record.prefix)
         case AttestationRecord():

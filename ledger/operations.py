@@ -12,6 +12,7 @@ from ledger.delegations import delegate, revoke_delegation
 from ledger.governance import govern, set_parameters, set_validators
 from ledger.grants import put_grant, revoke_grant
 from ledger.members import put_key, put_member, revoke_key
+from ledger.policies import put_policy, revoke_policy
 from ledger.shipping import return_offer
 
 OPERATIONS: Final[OperationTable] = {
@@ -32,4 +33,6 @@ CHANGES: Final[ChangeTable] = {
     "revoke_grant": revoke_grant,
     "set_validators": set_validators,
     "set_parameters": set_parameters,
+    "put_policy": put_policy,
+    "revoke_policy": revoke_policy,
 }

@@ -26,6 +26,7 @@ from ledger.errors import Refused
 from ledger.event import Quantity
 from ledger.identifiers import Identifier
 from ledger.members import member_for
+from ledger.policies import check_shipping
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     BalanceRecord,
@@ -52,10 +53,11 @@ def ship(recording: Recording) -> None:
     it. A destination that is no member moves nothing and is a finding; the shipper's own moves nothing.
 
     Raises Refused: UNKNOWN_PART, NOT_LIVE, NOT_IN_CUSTODY, INSIDE_CONTAINER, ALREADY_OFFERED, NOT_OWNER,
-    UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED, LICENCE_MISSING.
     """
     destination = recording.view.destination(_POSSESSING)
     receiver = _party(recording, destination)
+    check_shipping(recording, receiver, destination)
     if receiver is None or receiver == recording.member:
         outside = destination is not None and receiver is None
         observe(recording, Reason.PARTY_NOT_A_MEMBER if outside else Reason.REASON_UNSPECIFIED)

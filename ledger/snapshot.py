@@ -37,6 +37,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LotRecord,
     MemberRecord,
     PartRecord,
+    PolicyRecord,
     Reason,
     SnapshotManifest,
     TransformationRecord,
@@ -61,6 +62,7 @@ _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.TRANSFORMATION: TransformationRecord,
     Kind.ATTESTATION: AttestationRecord,
     Kind.DELEGATION: DelegationRecord,
+    Kind.POLICY: PolicyRecord,
     Kind.CLIENT: ClientRecord,
 }
 

@@ -51,6 +51,7 @@ class Kind(IntEnum):
     INTERVAL = 22
     STARTS = 23
     DELEGATION = 24
+    POLICY = 25
     CORRECTION = 26
 
 
@@ -139,6 +140,16 @@ def grant_key(prefix: str) -> bytes:
 def delegation_key(member: str, prefix: str) -> bytes:
     """Key of the DelegationRecord of a prefix to a member, the delegate."""
     return state_key(Kind.DELEGATION, member, prefix)
+
+
+def policy_key(policy: str) -> bytes:
+    """Key of a PolicyRecord."""
+    return state_key(Kind.POLICY, policy)
+
+
+def policies_key(prefix: str) -> bytes:
+    """Key of the PoliciesRecord of a prefix."""
+    return state_key(Kind.POLICY, prefix, "at")
 
 
 def part_key(canonical: str) -> bytes:

@@ -133,6 +133,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     DELEGATION_REVOKED: _Reason.ValueType  # 157
     """itself, or the grant under which it was made"""
     NOT_DELEGATED: _Reason.ValueType  # 158
+    LICENCE_MISSING: _Reason.ValueType  # 159
+    """a policy asks for a licence that nothing named fits"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -268,6 +270,8 @@ DELEGATION_NOT_VALID: Reason.ValueType  # 156
 DELEGATION_REVOKED: Reason.ValueType  # 157
 """itself, or the grant under which it was made"""
 NOT_DELEGATED: Reason.ValueType  # 158
+LICENCE_MISSING: Reason.ValueType  # 159
+"""a policy asks for a licence that nothing named fits"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
@@ -321,6 +325,31 @@ AUDITOR: Role.ValueType  # 4
 REGULATOR: Role.ValueType  # 5
 RELAYER: Role.ValueType  # 6
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _Trigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIGGER_UNSPECIFIED: _Trigger.ValueType  # 0
+    ANY_SHIPPING: _Trigger.ValueType  # 1
+    """whoever else it goes to"""
+    SHIPPING_OUTSIDE: _Trigger.ValueType  # 2
+    """it goes to none of the policy's members"""
+    OVER_BRIDGE: _Trigger.ValueType  # 3
+    """it goes to another chain"""
+
+class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper): ...
+
+TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
+ANY_SHIPPING: Trigger.ValueType  # 1
+"""whoever else it goes to"""
+SHIPPING_OUTSIDE: Trigger.ValueType  # 2
+"""it goes to none of the policy's members"""
+OVER_BRIDGE: Trigger.ValueType  # 3
+"""it goes to another chain"""
+Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 class _EntryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -1058,6 +1087,7 @@ class Attest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     DOCUMENT_NAME_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """URI, unique on the chain"""
     subject: _builtins.str
@@ -1071,6 +1101,10 @@ class Attest(_message.Message):
     document_sha256: _builtins.bytes
     """32 bytes or empty"""
     document_name: _builtins.str
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of a licence: to whom. Members; `client/member` over the bridge. None: anyone"""
+
     def __init__(
         self,
         *,
@@ -1082,10 +1116,11 @@ class Attest(_message.Message):
         scope: _builtins.str = ...,
         document_sha256: _builtins.bytes = ...,
         document_name: _builtins.str = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_name", b"document_name", "document_sha256", b"document_sha256", "id", b"id", "kind", b"kind", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "id", b"id", "kind", b"kind", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1353,6 +1388,8 @@ class Change(_message.Message):
     CREATE_CLIENT_FIELD_NUMBER: _builtins.int
     SET_PARAMETERS_FIELD_NUMBER: _builtins.int
     THAW_CLIENT_FIELD_NUMBER: _builtins.int
+    PUT_POLICY_FIELD_NUMBER: _builtins.int
+    REVOKE_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def put_member(self) -> Global___PutMember: ...
     @_builtins.property
@@ -1371,6 +1408,10 @@ class Change(_message.Message):
     def set_parameters(self) -> Global___SetParameters: ...
     @_builtins.property
     def thaw_client(self) -> Global___ThawClient: ...
+    @_builtins.property
+    def put_policy(self) -> Global___PutPolicy: ...
+    @_builtins.property
+    def revoke_policy(self) -> Global___RevokePolicy: ...
     def __init__(
         self,
         *,
@@ -1383,12 +1424,14 @@ class Change(_message.Message):
         create_client: Global___CreateClient | None = ...,
         set_parameters: Global___SetParameters | None = ...,
         thaw_client: Global___ThawClient | None = ...,
+        put_policy: Global___PutPolicy | None = ...,
+        revoke_policy: Global___RevokePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client", "put_policy", "revoke_policy"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1532,6 +1575,70 @@ class RevokeGrant(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeGrant: _TypeAlias = RevokeGrant  # noqa: Y015
+
+@_typing.final
+class PutPolicy(_message.Message):
+    """What is of a class leaves its possessor only under a licence. A policy never changes; another one replaces it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """[a-z0-9-]{1,32}, never reused"""
+    prefix: _builtins.str
+    """of the class, spelled as a grant's"""
+    trigger: Global___Trigger.ValueType
+    kind: _builtins.str
+    """of the attestation that is a licence"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """among whom no licence is needed; for SHIPPING_OUTSIDE"""
+
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members whose attestation is one"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        trigger: Global___Trigger.ValueType = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        kind: _builtins.str = ...,
+        issuers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "issuers", b"issuers", "kind", b"kind", "members", b"members", "prefix", b"prefix", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPolicy: _TypeAlias = PutPolicy  # noqa: Y015
+
+@_typing.final
+class RevokePolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePolicy: _TypeAlias = RevokePolicy  # noqa: Y015
 
 @_typing.final
 class SetValidators(_message.Message):
@@ -2713,6 +2820,7 @@ class AttestationRecord(_message.Message):
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     DOCUMENT_NAME_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     issuer: _builtins.str
     """member"""
@@ -2726,6 +2834,8 @@ class AttestationRecord(_message.Message):
     document_name: _builtins.str
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -2740,14 +2850,79 @@ class AttestationRecord(_message.Message):
         document_sha256: _builtins.bytes = ...,
         document_name: _builtins.str = ...,
         history: Global___History | None = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttestationRecord: _TypeAlias = AttestationRecord  # noqa: Y015
+
+@_typing.final
+class PolicyRecord(_message.Message):
+    """Key POLICY/<id>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PUT_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    put_at: _builtins.int
+    """height"""
+    revoked_at: _builtins.int
+    """height; 0: in force"""
+    @_builtins.property
+    def policy(self) -> Global___PutPolicy: ...
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___PutPolicy | None = ...,
+        put_at: _builtins.int = ...,
+        revoked_at: _builtins.int = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "policy", b"policy", "put_at", b"put_at", "revoked_at", b"revoked_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRecord: _TypeAlias = PolicyRecord  # noqa: Y015
+
+@_typing.final
+class PoliciesRecord(_message.Message):
+    """The policies about one prefix; key POLICY/<prefix>/at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def in_force(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids, ascending"""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """in the order in which they ended"""
+
+    def __init__(
+        self,
+        *,
+        in_force: _abc.Iterable[_builtins.str] | None = ...,
+        ended: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "in_force", b"in_force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoliciesRecord: _TypeAlias = PoliciesRecord  # noqa: Y015
 
 @_typing.final
 class ValidatorsRecord(_message.Message):
