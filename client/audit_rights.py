@@ -23,6 +23,7 @@ from ledger.event import EventView, Quantity, event_digest, read_event
 from ledger.grants import outer_prefixes
 from ledger.identifiers import Identifier, canonical, grant_prefixes, matches_grant
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from ledger.ranges import read_range
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     Decimal,
@@ -336,7 +337,9 @@ def commissioned(view: EventView, prefix: str) -> tuple[int, list[Quantity]]:
     elif view.type == "AggregationEvent" and view.parent is not None:
         # A box that packing brings into being; into one that is there nothing is drawn, and no entry is made.
         things = [view.parent]
-    return (
-        sum(matches_grant(item, prefix) for item in things),
-        [quantity for quantity in quantities if matches_grant(quantity.of, prefix)],
-    )
+    serials = sum(matches_grant(item, prefix) for item in things)
+    amounts = [quantity for quantity in quantities if matches_grant(quantity.of, prefix)]
+    if view.serials is not None:
+        # Of a lot of serials each is drawn as one, not its amount.
+        return serials + sum(read_range(item.of, *view.serials).count for item in amounts), []
+    return serials, amounts

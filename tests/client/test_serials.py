@@ -11,7 +11,7 @@ from client.serials import find_part, histories, membership, take_out
 from client.verified import NotVerifiable
 from ledger import intervals, state
 from ledger.identifiers import canonical, interval_text
-from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import Delegate, LotRecord, Operation, PartRecord, PartStatus
 from tests.bridge import two_chains
 from tests.client.direct import verified
 from tests.client.test_audit_honest import Recorded
@@ -105,6 +105,17 @@ def test_an_interval_that_was_carved_and_what_never_was(chain):
     assert [finding.code for finding in above.findings] == ["UNKNOWN_PART"]
     no_serial = audited(chain, f"{canonical(LOT).class_text}/21/0014")
     assert [finding.code for finding in no_serial.findings] == ["UNKNOWN_PART"]
+
+
+def test_a_delegates_lot_is_counted_serial_by_serial(monkeypatch):
+    world = Recorded()
+    world.act("ada", Operation(delegate=Delegate(prefix="gs1:4012345", member="bob", serials=15)))
+    world.event("bob", serials_of(LOT, "0000", "0013", 14))
+    world.event("bob", rules_world.add([f"{canonical(LOT).class_text}/21/77777"]))
+    chain = certified(monkeypatch, world.done, world.time_ms)
+    for name in (LOT, serial_name(LOT, 3), interval_text(LOT, 0, 14)):
+        report = audited(chain, name)
+        assert (report.problem, report.findings) == ("", [])
 
 
 def test_a_box_of_serials_shows_what_stands_for_them_now(chain):

@@ -7,6 +7,7 @@ from ledger.identifiers import canonical, interval_text
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     Change,
+    Delegate,
     LotRecord,
     Operation,
     PutGrant,
@@ -391,6 +392,23 @@ def test_bytes_of_state_for_a_lot(world):
         if key[0] in (5, 6, 21, 22, 23)
     )
     assert size < 2_500
+
+
+def delegating(serials: int) -> Operation:
+    return Operation(delegate=Delegate(prefix="gs1:4012345", member="bob", serials=serials))
+
+
+def test_a_delegate_draws_each_serial_of_a_lot():
+    world = World()
+    with refused(Reason.NOT_GRANTED):
+        world.event("bob", serials_of(LOT, "000", "009", 10))
+    world.act("ada", delegating(15))
+    world.event("bob", serials_of(LOT, "000", "009", 10))
+    with refused(Reason.DELEGATION_EXCEEDED):
+        world.event("bob", serials_of(lot_of("W2"), "010", "015", 6))
+    world.event("bob", serials_of(lot_of("W2"), "010", "014", 5))
+    record = world.part(some(0, 10))
+    assert (record.holder, record.commissioner) == ("bob", "bob")
 
 
 def test_a_later_holder_of_the_grant_cannot_commission_over_a_lot(world):
