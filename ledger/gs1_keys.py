@@ -59,7 +59,7 @@ def refused(message: str) -> Refused:
 
 def check_digit(digits: str) -> str:
     """The GS1 check digit (modulo 10, weights 3 and 1 from the right) for `digits` without one."""
-    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    total = 3 * sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2]))
     return str(-total % 10)
 
 
@@ -76,11 +76,15 @@ def check_characters(text: str) -> str:
 
 def escape(value: str) -> str:
     """The one percent-encoding of a decoded value: everything but letters, digits and -._~' is escaped."""
+    if _UNESCAPED.issuperset(value):
+        return value
     return "".join(c if c in _UNESCAPED else "".join(f"%{b:02X}" for b in c.encode()) for c in value)
 
 
 def unescape(value: str, where: str) -> str:
     """Decode percent-encoding exactly once. Raises Refused for stray percent signs or non-ASCII bytes."""
+    if "%" not in value and value.isascii():
+        return value
     if _ESCAPE.search(value):
         raise refused(f"{where}: a percent sign is not followed by two hexadecimal digits")
     decoded = unquote_to_bytes(value)

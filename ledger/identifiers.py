@@ -29,6 +29,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 GS1_PREFIX_DIGITS_MIN: Final = 4
 GS1_PREFIX_DIGITS_MAX: Final = 12
 
+_PRINTABLE: Final = re.compile(r"[!-~]+\Z")
 _COMPANY_PREFIX: Final = re.compile(r"[0-9]{4,12}\Z")
 _WEB: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.IGNORECASE)
 _HOST: Final = re.compile(
@@ -90,7 +91,7 @@ def canonical(text: str) -> Identifier:
     # 1. Bounds and characters, before any parsing.
     if not text or len(text) > IDENTIFIER_BYTES_MAX:
         raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
-    if not text.isascii() or any(not "!" <= character <= "~" for character in text):
+    if _PRINTABLE.match(text) is None:
         raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
     # 2. GS1 keys, in either spelling.
     epc = _EPC.match(text)
