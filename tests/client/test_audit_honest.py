@@ -17,7 +17,7 @@ from tests.ledger import rules_world, test_custody_model
 EXPECTED = {"OFFER_EXPIRED", "OVER_RECEIPT", "PARTY_NOT_A_MEMBER", "UNKNOWN_PART"}
 
 # What the walks of the custody model do on purpose.
-MAY_BE_SAID = {"REPEATED_COMMISSIONING", "OVER_RECEIPT"}
+MAY_BE_SAID = {"REPEATED_COMMISSIONING", "OVER_RECEIPT", "ERROR_DECLARED", "CORRECTION_PENDING", "CONTESTED"}
 
 
 def audited(chains, name, part):

@@ -21,6 +21,7 @@ class Thing:
     packed_owner: str = ""  # whose it was when it was packed
     offered_to: str = ""
     sells: bool = False
+    last: int = 0  # height of the newest event that named it
     log: list[int] = field(default_factory=list)
 
 
@@ -132,18 +133,22 @@ class NaiveCustody:
 
     def write(self, name: str, skip: set[str] = frozenset()) -> None:
         """The event happens to a thing and everything inside it."""
+        self.things[name].last = self.seen
         for each in [name, *self.deep(name)]:
             if each not in skip:
                 self.things[each].log.append(self.seen)
+
+    def _write_of(self, name: str) -> None:
+        """Of a thing that may be over: what was destroyed with it has its peace, if it was the outermost."""
+        over = self.things[name].status == "DESTROYED" and not self.things[name].inside
+        self.write(name, set(self.deep(name)) if over else frozenset())
 
     def commission(self, name: str, member: str) -> str | None:
         """Under ada's grant; to commission once more is worth an entry and nothing else."""
         if member != "ada":
             return "ALREADY_COMMISSIONED" if name in self.things else "NOT_GRANTED"
         if name in self.things:
-            # What was destroyed with it has its peace.
-            over = self.things[name].status == "DESTROYED"
-            self.write(name, set(self.deep(name)) if over else frozenset())
+            self._write_of(name)
             return None
         self.things[name] = Thing(member, member)
         self.write(name)
@@ -180,15 +185,19 @@ class NaiveCustody:
         if amount > self.amounts.get(member, 0):
             return "QUANTITY_EXCEEDED"
         container.installed = installed
+        self._put_in(box, children)
+        self.move(member, box, amount)
+        return None
+
+    def _put_in(self, box: str, children: list[str]) -> None:
         self.write(box)
         for child in children:
             self.things[child].inside = box
             self.things[child].packed_owner = self.things[child].owner
+            self.things[child].last = self.seen
             # Its own entry; the container's for this event is not its.
             for each in [child, *self.deep(child)]:
                 self.things[each].log.append(self.seen)
-        self.move(member, box, amount)
-        return None
 
     def unpack(self, box: str, children: list[str], amount: int, member: str, installed: bool) -> str | None:
         reason = self.free(box, member, "NOT_FREE_STANDING")
@@ -208,14 +217,18 @@ class NaiveCustody:
                 return "NOT_INSIDE"
         if amount > self.amounts.get(box, 0):
             return "QUANTITY_EXCEEDED"
+        self._take_out(box, children, listed=not everything)
+        self.move(box, member, amount)
+        return None
+
+    def _take_out(self, box: str, children: list[str], listed: bool = True) -> None:
         self.write(box)
         for child in children:
             thing = self.things[child]
             thing.inside = ""
+            thing.last = self.seen if listed else thing.last
             # Sold with the box: then what is inside the child was sold too.
             thing.sold = thing.sold or thing.owner != thing.packed_owner
-        self.move(box, member, amount)
-        return None
 
     def ship(self, name: str, member: str, receiver: str, sells: bool) -> str | None:
         thing = self.things.get(name)
@@ -277,7 +290,9 @@ class NaiveCustody:
         if member not in (thing.holder, thing.offered_to):
             return "NOT_OFFERED_TO_YOU"
         self._end_offer(name)
+        last = thing.last
         self.write(name)
+        thing.last = last
         return None
 
     def _end_offer(self, name: str) -> None:
@@ -301,3 +316,76 @@ class NaiveCustody:
             self.write(name)
             self.things[name].status = "CONSUMED"
         return reason
+
+    # ---- saying that an event was wrong
+
+    def correct(self, event: "Recorded", member: str) -> str | None:
+        if event.undone:
+            return "CORRECTION_NOT_APPLICABLE"
+        # Ada commissioned everything, lot and parts.
+        mine = [name for name in event.named if member in ("ada", self.things[name].holder)]
+        lot = event.amount > 0 and (member == "ada" or self.amounts.get(member, 0) > 0)
+        if not mine and not lot:
+            return "CORRECTION_NOT_APPLICABLE"
+        needed = self._inverse(event)
+        latest = all(self.things[name].last == event.height for name in event.named)
+        agreed = {*event.agreed, member}
+        if needed and member in needed and needed <= agreed and (latest or len(agreed) > 1):
+            event.undone = True
+            self._undo(event)
+            return None
+        if member in event.agreed:
+            return "EVENT_REPEATED"
+        event.agreed.append(member)
+        for name in mine:
+            last = self.things[name].last
+            self._write_of(name)
+            self.things[name].last = last
+        if lot:
+            self.lot_log.append(self.seen)
+        return None
+
+    def _inverse(self, event: "Recorded") -> set[str]:
+        """Who must agree that it is undone; nobody where it cannot be."""
+        thing = self.things[event.named[0]]
+        if thing.status != "LIVE" or thing.inside:
+            return set()
+        if event.kind == "commission":
+            return set() if self.filled(event.named[0]) else {"ada", thing.holder, thing.owner}
+        box, children = event.named[0], event.named[1:]
+        if not self.filled(box) or thing.installed != event.installed:
+            return set()
+        if event.kind == "pack":
+            here = all(self.things[child].inside == box for child in children)
+            return {thing.holder} if here and self.amounts.get(box, 0) >= event.amount else set()
+        free = all(
+            self.things[child].status == "LIVE" and not self.things[child].inside for child in children
+        )
+        latest = all(self.things[name].last == event.height for name in event.named)
+        enough = self.amounts.get(thing.holder, 0) >= event.amount
+        return {thing.holder} if free and latest and enough else set()
+
+    def _undo(self, event: "Recorded") -> None:
+        box, children = event.named[0], event.named[1:]
+        if event.kind == "commission":
+            self.things[box].status = "VOID"
+            self.write(box)
+        elif event.kind == "pack":
+            self._take_out(box, children)
+            self.move(box, self.things[box].holder, event.amount)
+        else:
+            self._put_in(box, children)
+            self.move(self.things[box].holder, box, event.amount)
+
+
+@dataclass
+class Recorded:
+    """An event that was recorded, for who may say later that it was wrong. named: the container first."""
+
+    kind: str  # commission, pack, unpack (of what is listed)
+    height: int
+    named: list[str]
+    amount: int = 0
+    installed: bool = False
+    agreed: list[str] = field(default_factory=list)
+    undone: bool = False
