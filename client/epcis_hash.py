@@ -314,7 +314,7 @@ class Hasher:
 
     def _text(self, value: Json, path: str) -> str:
         if isinstance(value, str):
-            return epcis_hash_values.literal(self._expanded(value))
+            return epcis_hash_values.literal(self._expanded(value) if ":" in value else value)
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, Decimal):
@@ -327,7 +327,7 @@ class Hasher:
     def _expanded(self, text: str) -> str:
         """A CURIE with its prefix written out."""
         prefix, colon, local = text.partition(":")
-        if not colon or prefix == "urn" or prefix not in self._prefixes or local.startswith("//"):
+        if prefix == "urn" or not colon or prefix not in self._prefixes or local.startswith("//"):
             return text
         return text if any(map(str.isspace, local)) else self._prefixes[prefix] + local
 
@@ -351,7 +351,9 @@ class Hasher:
 
 def _list(value: Json) -> list[Json]:
     """A list without its nulls; a single value is a list of one."""
-    return [item for item in value if item is not None] if isinstance(value, list) else [value]
+    if not isinstance(value, list):
+        return [value]
+    return [item for item in value if item is not None] if None in value else value
 
 
 def _object(value: Json, path: str) -> Mapping[str, Json]:

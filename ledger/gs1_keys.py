@@ -11,9 +11,8 @@ Sources: GS1 EPC Tag Data Standard (URN forms), GS1 Digital Link URI syntax, GS1
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ledger.errors import Refused
@@ -34,8 +33,7 @@ _UNESCAPED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One GS1 key in canonical form.
 
     text: the Digital Link. digits: the key's leading decimal digits from the company prefix on, without the
