@@ -237,7 +237,8 @@ class Audit:
         for name, entries in histories(chain, record):
             readings += self._reader(chain).read_all(name, entries)
         self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
-        subject.steps.extend(with_containers(readings, self._inside(chain).steps))
+        steps = with_containers(readings, self._inside(chain).steps)
+        subject.steps.extend(self._reader(chain).licences.shown(record.id, record.lot, steps))
         if record.status != PartStatus.SPLIT:
             self._custody(chain, record, readings)
         self._origin(chain, subject, record, readings)
@@ -255,7 +256,8 @@ class Audit:
         entries = chain.history(state.lot_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
         self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
-        subject.steps.extend(reading.step for reading in readings)
+        steps = [reading.step for reading in readings]
+        subject.steps.extend(self._reader(chain).licences.shown(record.id, "", steps))
         makings = [reading for reading in readings if reading.adds_to(record.id)]
         if not readings:
             self._find(chain, record.id, "GAP", f"lot {record.id} has a record but no history")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from client.audit_keys import Vouching
 from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, undoes_filling
+from client.audit_policies import Licences
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
 from client.records import name_of
@@ -14,6 +15,8 @@ from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from ledger.members import member_for
+from ledger.policies import Leaving
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
@@ -93,6 +96,7 @@ class EntryReader:
         self._find = find
         self._vouching = Vouching(chain)
         self._rights = Rights(chain, find, self._vouching, self._signer)
+        self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
@@ -122,9 +126,7 @@ class EntryReader:
             self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
             self._attestation(name, proven, operation, member)
-        elif (
-            view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
-        ):
+        elif view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT:
             self._correction(name, proven, operation, view, member)
         step = Step(
             chain=self._chain.trust.name,
@@ -134,6 +136,7 @@ class EntryReader:
             what=_what(entry, operation, view),
             detail=_detail(entry, operation, view),
             transaction=entry.transaction,
+            leaving=self._leaving(operation, view, member),
         )
         return Reading(proven.n, entry, operation, view, step, name)
 
@@ -193,14 +196,29 @@ class EntryReader:
             )
         return record.member
 
+    def _leaving(self, operation: Operation, view: EventView | None, member: str) -> Leaving | None:
+        """Where a shipping to others goes, as policies see it (ledger/policies.py)."""
+        if operation.WhichOneof("kind") == "send_part":
+            sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
+            return Leaving(f"{sent.client}/{sent.receiver}", "", True, tuple(sent.licences))
+        if view is None or (view.type, view.action, view.biz_step) != ("ObjectEvent", "OBSERVE", "shipping"):
+            return None
+        to = view.destination("possessing_party")
+        receiver = None if to is None else member_for(self._chain, to.text)
+        if receiver == member or view.error_declaration is not None:
+            return None
+        said = receiver or ("" if to is None else to.text)
+        return Leaving(said, receiver or "", False, tuple(text for _, text in view.biz_transactions))
+
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id
         record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
         if record is None or record.subject != name:
             raise self._broken(name, proven, f"attestation {identifier} has no record about it")
         claim = operation.attest
-        said = (record.issuer, record.kind, record.valid_until_ms, record.scope)
-        if claim.id and said != (member, claim.kind, claim.valid_until_ms, claim.scope):
+        said = (record.issuer, record.kind, record.valid_until_ms, record.scope, list(record.destinations))
+        told = (member, claim.kind, claim.valid_until_ms, claim.scope, list(claim.destinations))
+        if claim.id and said != told:
             raise self._broken(name, proven, f"attestation {identifier} is not what {member} signed")
         what = f"{record.kind} {identifier} by {record.issuer}"
         now_ms = self._chain.snapshot().time_ms

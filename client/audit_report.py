@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from ledger.policies import Leaving
+
 LIMITS_OF_KNOWLEDGE = (
     "A ledger cannot know that the body in your hand is the body recorded, that what its members signed is true of "
     "the world, or what nobody recorded. It shows who said what, when, in which order, and that nothing recorded "
@@ -37,6 +39,8 @@ CODES: Final[Mapping[str, str]] = {
     "CONTESTED": "an event declared wrong could not be undone: something it touched is over, or on another chain",
     "CORRECTION_PENDING": "an event was declared wrong, and others had yet to say so before it was undone",
     "RECALLED": "a recall is in force",
+    "LICENCE_MISSING": "it left without the licence that a policy asks for",
+    "POLICY_NOT_APPROVED": "not enough members' admin keys vouch for a policy",
     "REVOKED_ATTESTATION": "a claim about it was revoked",
     "EXPIRED_ATTESTATION": "a claim about it has ended",
     "REPEATED_COMMISSIONING": "its serial was commissioned once more: two bodies may bear its name",
@@ -94,6 +98,7 @@ class Step:
     detail: str
     transaction: bytes
     inside: str = ""  # the container whose entry this is, when the subject was within it
+    leaving: Leaving | None = None  # where it went, for a shipping to others
 
 
 @dataclass

@@ -24,6 +24,7 @@ from ledger.context import Context
 from ledger.custody import load_part
 from ledger.errors import Refused
 from ledger.identifiers import Identifier, canonical
+from ledger.intervals import lot_of
 from ledger.limits import LICENCES_NAMED_MAX, POLICIES_PER_PREFIX_MAX, POLICY_NAMES_MAX
 from ledger.members import load_member
 from ledger.recording import Recording
@@ -85,12 +86,12 @@ def check_shipping(recording: Recording, receiver: str | None, destination: Iden
 def check_part(context: Context, identifier: Identifier, leaving: Leaving) -> None:
     """Returns only if every policy about a part, and about what is inside it, is satisfied. Refused(LICENCE_MISSING)."""
     record = load_part(context.overlay, identifier.text)
-    _check(context, items_of(identifier, "" if record is None else record.lot), leaving)
+    _check(context, items_of(identifier, lot_of(context.overlay, identifier)), leaving)
     generation = None if record is None else open_generation(context.overlay, record)
     for row in () if generation is None else generation.manifest:
         inside = row.item_class or row.lot
         if inside:
-            _check(context, items_of(canonical(inside)), leaving)
+            _check(context, items_of(canonical(inside), row.lot), leaving)
 
 
 def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
@@ -123,7 +124,8 @@ def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:
     """Whether a policy asks for a licence here."""
     if policy.trigger == Trigger.OVER_BRIDGE:
         return leaving.over_bridge
-    return policy.trigger == Trigger.ANY_SHIPPING or leaving.receiver not in policy.members
+    # ANY_SHIPPING has no members, so nobody is among them.
+    return leaving.receiver not in policy.members
 
 
 def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) -> None:
