@@ -323,7 +323,35 @@ loose_measurements = document(
         sensorElementList={"sensorMetadata": {"time": "2026-05-02 00:00:00Z"}, "sensorReport": [{"type": "gs1:Temperature", "value": "26.0", "uom": "CEL"}]},
     ),
 )  # fmt: skip
+device_passport = document(
+    {
+        **event(
+            "TransformationEvent", "2026-06-01T09:15:00.000Z", action="ADD", bizStep="urn:epcglobal:cbv:bizstep:assembling",
+            inputEPCList=CHIPS[2:3], inputQuantityList=[{"epcClass": DIE_LOT, "quantity": 16, "uom": "EA"}],
+            outputEPCList=["https://id.gs1.org/8004/9521000DEVICE-1"],
+            ilmd={"gs1:hasBatchLotNumber": "D1", "gs1:productionDate": "2026-06-01"},
+        ),
+        "_comment": "how this came to be",
+    },
+    event(
+        "ObjectEvent", "2026-06-02T09:15:00.000Z", action="OBSERVE", epcList=["https://id.gs1.org/8004/9521000DEVICE-1"],
+        bizStep="urn:epcglobal:cbv:bizstep:inspecting", persistentDisposition={"set": ["active"], "unset": ["in_transit"]},
+        bizTransactionList=[{"type": "urn:epcglobal:cbv:btt:updnotification", "bizTransaction": "https://parts.example/update/1"}],
+        sourceList=[{"type": "urn:epcglobal:cbv:sdt:owning_party", "source": party(1)}],
+        sensorElementList=[{
+            "sensorMetadata": {"time": "2026-06-02T09:15:00.000Z", "_comment": "first test"},
+            "sensorReport": [{"type": "dpp:stateOfHealth", "value": 97.5, "uom": "P1"}],
+        }],
+        **{
+            "dpp:update": {"type": "dpp:Update", "schema:operatingSystem": "x", "list": [{"id": "gs1:A", "type": "B"}]},
+            "gs1:masterDataAvailableFor": [{"id": CHIPS[0], "type": "Product", "about": [{"act": "EU 2023/1542"}]}],
+        },
+    ),
+    context=[GS1, "https://dpp.example/core-context.jsonld", "https://dpp.example/electronics-context.jsonld"],
+    _comment_architecture=["text", "", "more text"],
+)  # fmt: skip
 LENIENT: dict[str, Any] = {
+    "device passport": device_passport,
     "words spelled out": words_spelled_out,
     "repair whose output is an input": repair,
     "loose measurements": loose_measurements,
