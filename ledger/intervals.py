@@ -61,6 +61,14 @@ def place_of(reader: Reader, identifier: Identifier) -> tuple[LotRecord, int, in
     return record, start, end
 
 
+def lot_of(reader: Reader, identifier: Identifier) -> str:
+    """The lot of serials that an identifier names serials of, or would; empty for anything else."""
+    if identifier.interval is not None:
+        return identifier.lot_text
+    found = find_range(reader, identifier)
+    return "" if found is None else found[0]
+
+
 def covering(reader: Reader, lot: LotRecord, place: int) -> PartRecord:
     """The record, as stored, of what holds the serial at a place: an interval, or the serial's own."""
     start = starts.at_or_below(reader, lot.id, lot.serials.count, place)
@@ -108,16 +116,18 @@ def find_piece(recording: Recording, identifier: Identifier) -> PartRecord | Non
     """As `untouched`; entering the event for the record found carves it, unless others hold the interval."""
     piece = untouched(recording.context.overlay, identifier)
     if piece is not None:
-        recording.carving[state.part_key(piece.id)] = lambda: _carve(
-            recording, piece.lot, piece.start, piece.end
-        )
+        name, lot, start, end = piece.id, piece.lot, piece.start, piece.end
+        recording.carving[state.part_key(name)] = lambda: _carve(recording, name, lot, start, end)
     return piece
 
 
-def _carve(recording: Recording, name: str, start: int, end: int) -> None:
+def _carve(recording: Recording, piece_id: str, name: str, start: int, end: int) -> None:
     overlay = recording.context.overlay
     lot = _load_lot(overlay, name)
     held = covering(overlay, lot, start)
+    if held.id == piece_id:
+        # The event carved its neighbour, and this is what was left.
+        return
     # (1) Nothing that the event itself names is carved by it, and nothing across an edge it made.
     if state.part_key(held.id) in recording.named or held.end < end or not is_interval(held):
         raise Refused(f"the event names serials {start} to {end} of {name} twice", Reason.EVENT_INVALID)
@@ -128,7 +138,6 @@ def _carve(recording: Recording, name: str, start: int, end: int) -> None:
             f"recorded an event on them; until then name {held.id}",
             Reason.NOT_IN_CUSTODY,
         )
-    recording.check_new(held)
     # (3) What is left on both sides; what is carved out, the caller enters and saves.
     sides = [(low, high) for low, high in ((held.start, start), (end, held.end)) if low < high]
     for low, high in sides:

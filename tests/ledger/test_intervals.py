@@ -11,8 +11,10 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LotRecord,
     Operation,
     PutGrant,
+    PutPolicy,
     Reason,
     RevokeGrant,
+    Trigger,
 )
 from tests.ledger.rules_world import (
     World,
@@ -153,6 +155,9 @@ def test_split_then_touch_the_same_serial_from_both_sides(world):
     with refused(Reason.INTERVAL_SPLIT):
         world.event("ada", seen([], [quantity(some(0, 1_000))]))
     world.event("ada", seen([die(500)]))
+    # What nothing happened to leaves no record behind, and is no step of anybody's history.
+    assert world.overlay.get(state.part_key(some(500, 1_000))) is None
+    assert world.part(some(501, 1_000)).carved_from == some(0, 1_000)
     assert world.part(die(499)).holder == "bob"
     assert world.part(die(500)).holder == "ada"
     assert edges(world) == [(0, 499), (499, 500), (500, 501), (501, 1_000)]
@@ -170,6 +175,30 @@ def test_touch_a_serial_twice_in_one_event(world):
             world.event("ada", event)
         assert caught.value.code in ("EVENT_INVALID", "INTERVAL_SPLIT")
         assert edges(world) == [(0, 1_000)]
+
+
+def test_take_out_and_receive_serials_twice_in_one_event(world):
+    """Where all that is listed is carved before anything is entered."""
+    world.event("ada", packing(box(1), [], [quantity(some(0, 500))]))
+    world.event("ada", shipping([], "bob", [quantity(some(500, 1_000))]))
+    twice = [quantity(some(0, 10)), quantity(some(3, 5))]
+    with refused(Reason.EVENT_INVALID, "twice"):
+        world.event("ada", unpacking(box(1), [], twice))
+    with refused(Reason.EVENT_INVALID, "twice"):
+        world.event("bob", receiving([], [quantity(some(500, 510)), quantity(some(503, 505))]))
+    assert edges(world) == [(0, 500), (500, 1_000)]
+
+
+def test_neighbours_in_one_event(world):
+    both = [quantity(some(0, 600)), quantity(some(600, 1_000))]
+    world.event("ada", packing(box(1), [], both))
+    assert edges(world) == [(0, 600), (600, 1_000)]
+    assert world.generation(box(1)).count == 2
+    rest = [quantity(some(601, 602)), quantity(some(603, 1_000))]
+    world.event("ada", unpacking(box(1), [die(600), die(602)], rest))
+    assert world.generation(box(1)).count == 1
+    assert world.story(die(600)) == world.story(some(601, 602)) == ["UNPACKED"]
+    assert edges(world)[1:] == [(600, 601), (601, 602), (602, 603), (603, 1_000)]
 
 
 def test_consume_a_range_with_carved_serials(world):
@@ -409,6 +438,21 @@ def test_a_delegate_draws_each_serial_of_a_lot():
     world.event("bob", serials_of(lot_of("W2"), "010", "014", 5))
     record = world.part(some(0, 10))
     assert (record.holder, record.commissioner) == ("bob", "bob")
+
+
+def test_a_policy_on_a_lot_holds_for_each_of_its_serials(world):
+    terms = {"id": "chips", "kind": "export_licence", "issuers": ["cyd"]}
+    world.change(Change(put_policy=PutPolicy(prefix="gs1:4012345", trigger=Trigger.ANY_SHIPPING, **terms)))
+    claim = Attest(id="https://cyd.example/1", kind="export_licence", subject=LOT)
+    world.act("cyd", Operation(attest=claim))
+    licensed = {"bizTransactionList": [{"type": "cert", "bizTransaction": claim.id}]}
+    world.event("ada", packing(box(1), [], [quantity(some(900, 950))]))
+    world.event("ada", seen([die(7)]))
+    ways = [([die(5)], []), ([die(7)], []), ([], [quantity(some(10, 20))]), ([box(1)], [])]
+    for epcs, amounts in ways:
+        with refused(Reason.LICENCE_MISSING):
+            world.event("ada", shipping(epcs, "bob", amounts))
+        world.event("ada", shipping(epcs, "bob", amounts, **licensed))
 
 
 def test_a_later_holder_of_the_grant_cannot_commission_over_a_lot(world):
