@@ -103,6 +103,7 @@ class EventView:
     dispositions_unset: tuple[str, ...]
     error_declaration: ErrorDeclaration | None
     serials: tuple[str, str] | None  # first and last serial of the lot that is commissioned
+    run: event_values.RunClaim
 
     def source(self, role: str) -> Identifier | None:
         """Who the event comes from in a role; None where it does not say."""
@@ -251,7 +252,6 @@ class _EventReader:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
         parent = self._text("parentID")
         run = self._text("transformationID")
-        dispositions = self._object("persistentDisposition")
         return EventView(
             type=kind,
             action=action,
@@ -272,10 +272,11 @@ class _EventReader:
             sources=self._parties("sourceList", "source"),
             destinations=self._parties("destinationList", "destination"),
             biz_transactions=self._biz_transactions(),
-            dispositions_set=self._dispositions(dispositions, "set"),
-            dispositions_unset=self._dispositions(dispositions, "unset"),
+            dispositions_set=self._dispositions("set"),
+            dispositions_unset=self._dispositions("unset"),
             error_declaration=self._error_declaration(),
             serials=event_values.serials(self._fields),
+            run=event_values.run_claim(self._fields),
         )
 
     def _text(self, name: str) -> str:
@@ -374,17 +375,15 @@ class _EventReader:
             found.append((kind, self._bounded(event_values.text_in(members, "bizTransaction", place), place)))
         return tuple(found)
 
-    def _dispositions(self, members: dict[str, Value], name: str) -> tuple[str, ...]:
-        place = f"persistentDisposition.{name}"
-        return tuple(
-            self._word(text, event_values.DISPOSITION) for text in event_values.texts_in(members, name, place)
-        )
+    def _dispositions(self, name: str) -> tuple[str, ...]:
+        members, place = self._object("persistentDisposition"), f"persistentDisposition.{name}"
+        texts = event_values.texts_in(members, name, place)
+        return tuple(self._word(text, event_values.DISPOSITION) for text in texts)
 
     def _error_declaration(self) -> ErrorDeclaration | None:
         if "errorDeclaration" not in self._fields:
             return None
-        members = self._object("errorDeclaration")
-        place = "errorDeclaration"
+        members, place = self._object("errorDeclaration"), "errorDeclaration"
         return ErrorDeclaration(
             declared_ms=event_values.parse_time(
                 event_values.text_in(members, "declarationTime", place), f"{place}.declarationTime"

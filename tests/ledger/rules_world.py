@@ -94,6 +94,8 @@ def to_value(item: Any) -> Value:
         return Value(object=Object(fields=to_fields(item)))
     if isinstance(item, list):
         return Value(list=ValueList(items=[to_value(one) for one in item]))
+    if isinstance(item, bool):
+        return Value(truth=item)
     return Value(number=item)
 
 

@@ -1,7 +1,14 @@
 import pytest
 
-from ledger import codec, corrections, state
-from proto.chiptrace.v1.ledger_pb2 import CorrectionRecord, CorrectionState, Event, Operation, Reason
+from ledger import codec, corrections, decimals, state
+from proto.chiptrace.v1.ledger_pb2 import (
+    CorrectionRecord,
+    CorrectionState,
+    Event,
+    Operation,
+    Reason,
+    TransformationRecord,
+)
 from tests.ledger.rules_world import (
     World,
     add,
@@ -271,6 +278,23 @@ def test_inputs_live_again_only_without_what_was_made_of_them(world, spoil):
     assert world.amount(LOT, "ada") == "7"
     assert world.story(part(1))[-1] == "CORRECTED!CONTESTED"
     assert state_of(world, made) == "DISPUTED"
+
+
+def test_a_run_forgets_what_an_undone_event_declared_and_made(world):
+    declared = {"ilmd": {"urn:chiptrace:epcis:yield": decimals.from_int(30)}}
+    event = making(
+        [part(1)], used=[quantity(LOT, 3)], made=[quantity(DIES, 30)], run="urn:test:run", **declared
+    )
+    made = recorded(world, "ada", event)
+    with refused(Reason.YIELD_EXCEEDED):
+        world.event("ada", making([], [part(11)], run="urn:test:run"))
+    world.act("ada", wrong(made))
+    run = world.record(state.transformation_key("urn:test:run"), TransformationRecord)
+    (balance,) = run.balances
+    assert not balance.declared.coefficient
+    assert not balance.made.coefficient
+    with refused(Reason.YIELD_EXCEEDED):
+        world.event("ada", making([], [part(11)], run="urn:test:run"))
 
 
 def test_inputs_live_again_when_who_has_what_was_made_of_them_agrees(world):
