@@ -52,7 +52,7 @@ def histories(chain: VerifiedChain, record: PartRecord) -> Histories:
         if origin is None or not within or not ended or origin.lot != record.lot:
             raise _broken(chain, f"{record.id} was not carved out of {record.carved_from}, which it names")
         # (2) in whose history nothing was entered afterwards: all of it is the beginning of this one.
-        if not is_interval(origin) or origin.history.n != record.carved_n:
+        if origin.history.n != record.carved_n:
             raise _broken(chain, f"{origin.id} goes on after {record.id} was carved out of it")
         found = _own(chain, origin) + found
         record, carved = origin, True

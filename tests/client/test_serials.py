@@ -161,7 +161,6 @@ def test_a_carving_is_checked(chain):
         {"end": 10},
         {"lot": "urn:other"},
         {"status": PartStatus.LIVE},
-        {"id": "urn:x"},
     ):
         lied = PartRecord()
         lied.CopyFrom(view.record(key, PartRecord))
@@ -176,6 +175,13 @@ def test_a_carving_is_checked(chain):
         lied.CopyFrom(honest)
         lied.carved_n = n
         with pytest.raises(NotVerifiable, match="goes on after"):
+            histories(view, lied)
+    for change in ({"lot": "urn:other"}, {"start": 8}, {"end": 15}, {"start": 2, "end": 9}):
+        lied = PartRecord()
+        lied.CopyFrom(honest)
+        for field, value in change.items():
+            setattr(lied, field, value)
+        with pytest.raises(NotVerifiable, match="not carved"):
             histories(view, lied)
     view.said = {key: None}
     with pytest.raises(NotVerifiable, match="not carved"):

@@ -39,7 +39,17 @@ def test_a_range_is_read_in_one_way(first, last, prefix, width, number, count):
 
 @pytest.mark.parametrize(
     ("first", "last"),
-    [("9", "10"), ("A1", "B2"), ("A", "B"), ("5", "4"), ("0" * 20, "1" * 20), ("1", "A1"), ("A1B1", "A2B2")],
+    [
+        ("9", "10"),
+        ("1", "10"),
+        ("10", "9"),
+        ("A1", "B2"),
+        ("A", "B"),
+        ("5", "4"),
+        ("0" * 20, "1" * 20),
+        ("1", "A1"),
+        ("A1B1", "A2B2"),
+    ],
 )
 def test_what_is_no_range(first, last):
     with refused(Reason.SERIALS_INVALID):
