@@ -78,7 +78,6 @@ _WORDS: Final[dict[str, Vocabulary]] = {
 _FULL_WORDS: Final = {
     name: {word: vocabulary.web + word for word in vocabulary.words} for name, vocabulary in _WORDS.items()
 }
-_WEB_VOCABULARY: Final = frozenset(("type", "exception"))
 
 
 def event_hash(
@@ -308,8 +307,6 @@ class Hasher:
         full = _FULL_WORDS[name].get(bare)
         if full is not None:
             return full
-        if name in _WEB_VOCABULARY and text and ":" not in text:
-            return _WORDS[name].web + text  # a word that the Web Vocabulary gained since
         return self._text(text, path)
 
     def _text(self, value: Json, path: str) -> str:

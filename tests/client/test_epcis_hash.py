@@ -206,13 +206,17 @@ def test_texts_are_written_in_their_one_spelling(text, written):
         ({"persistentDisposition": {"unset": ["recalled"], "set": ["expired", "damaged"]}},
          "set=https://ref.gs1.org/cbv/Disp-damagedset=https://ref.gs1.org/cbv/Disp-expiredunset=https://ref.gs1.org"),
         ({"sensorElementList": [{"sensorReport": [{"type": "NewKind", "booleanValue": False}]}]},
-         "sensorReporttype=https://gs1.org/voc/NewKindbooleanValue=false"),
+         "sensorReporttype=NewKindbooleanValue=false"),
         ({"quantityList": [{"epcClass": "urn:x1:b"}, {"epcClass": "urn:x1:a", "quantity": 1.50, "uom": "KGM"}]},
          "quantityListquantityElementepcClass=urn:x1:aquantity=1.5uom=KGMquantityElementepcClass=urn:x1:b"),
     ],
 )  # fmt: skip
 def test_what_stands_in_the_string(members, written):
     assert written in prehash({"ex": "https://ns.example.com/"}, **members)
+
+
+def test_no_context_changes_what_urn_means():
+    assert prehash({"urn": "https://a.example/"}, bizStep="urn:x1:own") == prehash(bizStep="urn:x1:own")
 
 
 def test_what_is_not_hashed():
@@ -225,11 +229,13 @@ def test_what_is_not_hashed():
     document = {
         "@context": [GS1_CONTEXT, {"r": "https://repository.example/"}],
         "type": "EPCISDocument",
-        "r:ignoreFields": ["r:a", "epcList", "action", 7],
+        "r:ignoreFields": ["r:a", "epcList", "action", "plain", 7],
         "epcisBody": {"eventList": [{**BARE, "r:a": "x"}, BARE, {**BARE, "r:b": "x"}]},
     }
     first, second, third = only(document)
     assert first == second != third
+    document["epcisBody"] = {"eventList": [BARE, {**BARE, "plain": "x"}]}
+    assert len({first, *only(document)}) == 2
     assert "epcList" in prehash()
 
 
