@@ -6,5 +6,5 @@ epcis_hash_document, epcis_normalise, epcis_read, epcis_write, epcis_grants,
 clock, keys, trust, connection, records, verified, serials, locate, audit_report, audit_kinds, audit_keys, audit_rights, audit_policies, audit_entries, audit_recoveries,
 audit_custody, audit_inside, audit_crossing, audit_chains, audit, reasons, submit,
 faults, capture, governance_file, governance, recovery_files, recovery_check, session, console, tree_view, cli_epcis,
-cli_parts, cli_govern, cli_recover, cli_audit, cli_chain.
+cli_parts, cli_rights, cli_govern, cli_recover, cli_audit, cli_chain.
 """

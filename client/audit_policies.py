@@ -81,7 +81,9 @@ class Licences:
                     self._chain, name, "REVOKED_ATTESTATION", f"{text}which was revoked since", transactions
                 )
             return f"policy {policy.id}: {licence.kind} {identifier} by {licence.issuer}"
-        text = f"{name} left at height {step.height}, and policy {policy.id} asks for {policy.kind} of "
+        text = (
+            f"{name} left at height {step.height}, and policy {policy.id} asks for {policy.attestation} of "
+        )
         wanted = f"{' or '.join(policy.issuers)}; {'; '.join(why) or 'none is named'}"
         self._find(self._chain, name, "LICENCE_MISSING", text + wanted, transactions)
         return f"policy {policy.id}: no licence"

@@ -143,7 +143,7 @@ _REQUIRED: Final = {
     "RevokeKey": ("key",),
     "PutGrant": ("prefix", "holder"),
     "RevokeGrant": ("prefix",),
-    "PutPolicy": ("id", "prefix", "trigger", "kind", "issuers"),
+    "PutPolicy": ("id", "prefix", "trigger", "attestation", "issuers"),
     "RevokePolicy": ("id",),
     "SetValidators": ("validators",),
     "Validator": ("key", "member"),

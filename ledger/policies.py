@@ -140,7 +140,7 @@ def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: L
         why.append(f"{name}: {reason}")
     raise Refused(
         f"{item.name.text}: policy {policy.id} lets it leave to {leaving.destination or 'nobody named'} only under an "
-        f"attestation {policy.kind} of {' or '.join(policy.issuers)}, named by the shipping; "
+        f"attestation {policy.attestation} of {' or '.join(policy.issuers)}, named by the shipping; "
         f"{'; '.join(why) or 'none is named'}",
         Reason.LICENCE_MISSING,
     )
@@ -159,7 +159,7 @@ def named(documents: Sequence[str]) -> list[str]:
 
 def why_not(policy: PutPolicy, record: AttestationRecord, item: Item, destination: str, time_ms: int) -> str:
     """Why an attestation is no licence under a policy for this to leave at a time; empty where it is one."""
-    if record.kind != policy.kind:
+    if record.kind != policy.attestation:
         return f"it is of kind {record.kind}"
     if record.issuer not in policy.issuers:
         return f"it is of issuer {record.issuer}"
@@ -189,9 +189,10 @@ def put_policy(context: Context, change: PutPolicy) -> None:
         raise Refused(f"policy {change.id}: no trigger known here", Reason.BAD_CHANGE)
     if change.members and change.trigger != Trigger.SHIPPING_OUTSIDE:
         raise Refused(f"policy {change.id}: only SHIPPING_OUTSIDE has members", Reason.BAD_CHANGE)
-    if change.kind not in KINDS:
+    if change.attestation not in KINDS:
         raise Refused(
-            f"policy {change.id}: kind {change.kind!a} is none of {', '.join(KINDS)}", Reason.BAD_CHANGE
+            f"policy {change.id}: attestation {change.attestation!a} is none of {', '.join(KINDS)}",
+            Reason.BAD_CHANGE,
         )
     for what, names, least in (("members", change.members, 0), ("issuers", change.issuers, 1)):
         if not least <= len(names) <= POLICY_NAMES_MAX or len(set(names)) != len(names):

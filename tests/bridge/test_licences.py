@@ -13,7 +13,7 @@ LICENCE = "https://amy.example/licence/1"
 
 
 def policy(trigger, **more) -> Change:
-    fields = {"id": "abroad", "prefix": PREFIX, "kind": "export_licence", "issuers": ["amy"]} | more
+    fields = {"id": "abroad", "prefix": PREFIX, "attestation": "export_licence", "issuers": ["amy"]} | more
     return Change(put_policy=PutPolicy(trigger=trigger, **fields))
 
 

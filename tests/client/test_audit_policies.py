@@ -35,7 +35,7 @@ EVENT = EntryKind.EVENT
 
 
 def policy(**more) -> Change:
-    fields = {"id": "chips", "prefix": PREFIX, "kind": "export_licence", "issuers": ["amy"]} | more
+    fields = {"id": "chips", "prefix": PREFIX, "attestation": "export_licence", "issuers": ["amy"]} | more
     return Change(put_policy=PutPolicy(trigger=Trigger.ANY_SHIPPING, **fields))
 
 

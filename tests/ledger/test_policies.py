@@ -36,7 +36,7 @@ LICENCE = "https://cyd.example/licence/1"
 
 
 def policy(prefix=ITEM, trigger=Trigger.ANY_SHIPPING, **more) -> Change:
-    fields = {"id": "chips", "kind": "export_licence", "issuers": ["cyd"]} | more
+    fields = {"id": "chips", "attestation": "export_licence", "issuers": ["cyd"]} | more
     return Change(put_policy=PutPolicy(prefix=prefix, trigger=trigger, **fields))
 
 
@@ -236,7 +236,7 @@ def test_a_policy_ends_and_its_history_says_so(world):
         (policy(id="x", trigger=0), Reason.BAD_CHANGE),
         (policy(id="x", trigger=9), Reason.BAD_CHANGE),
         (policy(id="x", members=["ada"]), Reason.BAD_CHANGE),
-        (policy(id="x", kind="letter"), Reason.BAD_CHANGE),
+        (policy(id="x", attestation="letter"), Reason.BAD_CHANGE),
         (policy(id="x", issuers=[]), Reason.BAD_CHANGE),
         (policy(id="x", issuers=["cyd", "cyd"]), Reason.BAD_CHANGE),
         (policy(id="x", issuers=["nobody"]), Reason.UNKNOWN_MEMBER),

@@ -1586,15 +1586,15 @@ class PutPolicy(_message.Message):
     PREFIX_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
+    ATTESTATION_FIELD_NUMBER: _builtins.int
     ISSUERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """[a-z0-9-]{1,32}, never reused"""
     prefix: _builtins.str
     """of the class, spelled as a grant's"""
     trigger: Global___Trigger.ValueType
-    kind: _builtins.str
-    """of the attestation that is a licence"""
+    attestation: _builtins.str
+    """kind of the one that is a licence"""
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """among whom no licence is needed; for SHIPPING_OUTSIDE"""
@@ -1610,12 +1610,12 @@ class PutPolicy(_message.Message):
         prefix: _builtins.str = ...,
         trigger: Global___Trigger.ValueType = ...,
         members: _abc.Iterable[_builtins.str] | None = ...,
-        kind: _builtins.str = ...,
+        attestation: _builtins.str = ...,
         issuers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "issuers", b"issuers", "kind", b"kind", "members", b"members", "prefix", b"prefix", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "id", b"id", "issuers", b"issuers", "members", b"members", "prefix", b"prefix", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
