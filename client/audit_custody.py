@@ -22,6 +22,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 NOBODY = PartStatus.PART_STATUS_UNSPECIFIED  # before the first entry
 ANYONE = "?"  # an offer to somebody whose name is not registered any more
+# Who passes a thing back sooner, and does nothing with it, hardly had it.
+DWELL_MS_MIN = 3_600_000
 _GONE = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 
 
@@ -65,6 +67,7 @@ class Custody:
         self._adopted = False
         self._hop = 0
         self._sent = b""  # commitment of the packet that carries it away
+        self._had: list[tuple[str, int, bool]] = []  # holder, since (ms), whether anything was done with it
         self._seen: set[tuple[bytes, int, int]] = set()
         self._events: dict[bytes, bytes] = {}  # digest: transaction
         self._unsure = False  # it was freed in the very block of an entry of its own
@@ -165,6 +168,7 @@ class Custody:
             self._arrive(reading)
             return
         self.status, self.holder = PartStatus.LIVE, reading.step.member
+        self._had = [(self.holder, reading.step.time_ms, True)]
         if kind == EntryKind.ADOPTED_EVENT and view is not None:
             self._adopted = True
             if view.error_declaration is None:
@@ -182,6 +186,7 @@ class Custody:
         if _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting") and offered:
             self.status, self.holder = PartStatus.LIVE, reading.step.member
             self.offered_to, self._arrived = "", False
+            self._pass_on(reading)
             return
         if view.type == "ObjectEvent" and view.action == "ADD":
             if not self._adopted or reading.entry.finding != Reason.SUPERSEDES_ADOPTION:
@@ -194,8 +199,21 @@ class Custody:
         self._possess(reading, free=view.type == "TransformationEvent" or _is_moving(view))
         self._happen(reading, view)
 
+    def _pass_on(self, reading: Reading) -> None:
+        """A new holder; a finding where the last one gave it straight back."""
+        member, now_ms = reading.step.member, reading.step.time_ms
+        if len(self._had) > 1:
+            (before, _, _), (last, since_ms, worked) = self._had[-2:]
+            if before == member != last and not worked and now_ms - since_ms < DWELL_MS_MIN:
+                text = f"{last} had it for {(now_ms - since_ms) // 1000} s between {before} and {member}, and did nothing"
+                self._wrong(reading, "ROUND_TRIP", text)
+        self._had.append((member, now_ms, False))
+
     def _happen(self, reading: Reading, view: EventView) -> None:
         """What an event does to a part that its signer possesses."""
+        moved = _is(view, "ObjectEvent", "OBSERVE", "shipping", "receiving", "accepting")
+        if self._had and not moved:
+            self._had[-1] = (*self._had[-1][:2], True)
         ends = view.biz_step in ("destroying", "decommissioning")
         if view.type == "ObjectEvent" and (view.action == "DELETE" or ends):
             self.status = PartStatus.DESTROYED

@@ -126,7 +126,9 @@ class EntryReader:
             self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
             self._attestation(name, proven, operation, member)
-        elif view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT:
+        elif (
+            view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
+        ):
             self._correction(name, proven, operation, view, member)
         step = Step(
             chain=self._chain.trust.name,

@@ -14,10 +14,17 @@ from tests.client.direct import verified
 from tests.ledger import rules_world, test_custody_model
 
 # What may be said of honest chains, because it is so.
-EXPECTED = {"OFFER_EXPIRED", "OVER_RECEIPT", "PARTY_NOT_A_MEMBER", "UNKNOWN_PART"}
+EXPECTED = {"OFFER_EXPIRED", "OVER_RECEIPT", "PARTY_NOT_A_MEMBER", "ROUND_TRIP", "UNKNOWN_PART"}
 
 # What the walks of the custody model do on purpose.
-MAY_BE_SAID = {"REPEATED_COMMISSIONING", "OVER_RECEIPT", "ERROR_DECLARED", "CORRECTION_PENDING", "CONTESTED"}
+MAY_BE_SAID = {
+    "REPEATED_COMMISSIONING",
+    "OVER_RECEIPT",
+    "ROUND_TRIP",
+    "ERROR_DECLARED",
+    "CORRECTION_PENDING",
+    "CONTESTED",
+}
 
 
 def audited(chains, name, part):
