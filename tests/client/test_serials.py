@@ -1,9 +1,14 @@
 """Serials of lots in audits: random lives on a certified chain, and what a corrupt quorum could say of a carving."""
 
+import contextlib
+import json
 from random import Random
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from client import cli_audit
 from client.audit import Audit
 from client.audit_report import Verdict
 from client.locate import locate
@@ -14,7 +19,7 @@ from ledger.identifiers import canonical, interval_text
 from proto.chiptrace.v1.ledger_pb2 import Delegate, LotRecord, Operation, PartRecord, PartStatus
 from tests.bridge import two_chains
 from tests.client.direct import verified
-from tests.client.test_audit_honest import Recorded
+from tests.client.test_audit_honest import Recorded, check
 from tests.ledger import rules_world, test_serials_model
 from tests.ledger.rules_world import box, packing, quantity, seen, serials_of, shipping
 from tests.ledger.test_serials_model import LOTS, serial_name
@@ -54,9 +59,8 @@ def test_every_serial_of_an_honest_chain_is_verified(monkeypatch, seed, batch):
     walk, chain = walked(monkeypatch, seed, 80, batch)
     asked = [serial_name(lot, place) for lot, (_, count) in LOTS.items() for place in range(0, count, 4)]
     for name in [*asked, *test_serials_model.BOXES]:
-        report = audited(chain, name)
-        assert (report.problem, report.findings) == ("", []), name
-        assert report.verdict is Verdict.VERIFIED
+        # Walks hand things back and forth.
+        check(audited(chain, name), {"ROUND_TRIP"})
     if batch == 1:
         for lot, (_, count) in LOTS.items():
             for place in range(0, count, 4):
@@ -105,6 +109,26 @@ def test_an_interval_that_was_carved_and_what_never_was(chain):
     assert [finding.code for finding in above.findings] == ["UNKNOWN_PART"]
     no_serial = audited(chain, f"{canonical(LOT).class_text}/21/0014")
     assert [finding.code for finding in no_serial.findings] == ["UNKNOWN_PART"]
+
+
+def asked(monkeypatch, chain, *words):
+    """What a command prints about this chain, as JSON."""
+    app = typer.Typer()
+    cli_audit.register(app)
+    monkeypatch.setattr(cli_audit, "_asked", lambda *_: contextlib.nullcontext(verified(chain)))
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_commands_show_a_serial_that_was_never_touched(monkeypatch, chain):
+    shown = asked(monkeypatch, chain, "part", "show", serial_name(LOT, 5))
+    assert (shown["status"], shown["lot"], shown["place"]) == ("OFFERED", LOT, "5 to 6 (exclusive)")
+    assert [row["kind"] for row in shown["history"]] == ["EVENT", "EVENT"]
+    lot = asked(monkeypatch, chain, "part", "show", LOT)
+    assert (lot["kind"], len(lot["history"])) == ("lot", 1)
+    exported = asked(monkeypatch, chain, "part", "export", serial_name(LOT, 10))
+    assert exported["events"] == 3
 
 
 def test_a_delegates_lot_is_counted_serial_by_serial(monkeypatch):
