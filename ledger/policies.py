@@ -98,7 +98,9 @@ def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
     """What a policy sees of a lot, or of a part, which may be of a lot: nothing where its identifier names no class."""
     if not identifier.class_text and not identifier.is_class:
         return []
-    return [Item(identifier, frozenset({identifier.text, identifier.class_text, lot} - {""}))]
+    # Intervals fall into pieces: what some of a lot's serials leave under is about the lot, or the class.
+    own = identifier.lot_text if identifier.interval is not None else identifier.text
+    return [Item(identifier, frozenset({own, identifier.class_text, lot} - {""}))]
 
 
 def _check(context: Context, items: Iterable[Item], leaving: Leaving) -> None:

@@ -441,7 +441,7 @@ def test_a_delegate_draws_each_serial_of_a_lot():
 
 
 def test_a_policy_on_a_lot_holds_for_each_of_its_serials(world):
-    terms = {"id": "chips", "kind": "export_licence", "issuers": ["cyd"]}
+    terms = {"id": "chips", "attestation": "export_licence", "issuers": ["cyd"]}
     world.change(Change(put_policy=PutPolicy(prefix="gs1:4012345", trigger=Trigger.ANY_SHIPPING, **terms)))
     claim = Attest(id="https://cyd.example/1", kind="export_licence", subject=LOT)
     world.act("cyd", Operation(attest=claim))
@@ -449,6 +449,12 @@ def test_a_policy_on_a_lot_holds_for_each_of_its_serials(world):
     world.event("ada", packing(box(1), [], [quantity(some(900, 950))]))
     world.event("ada", seen([die(7)]))
     ways = [([die(5)], []), ([die(7)], []), ([], [quantity(some(10, 20))]), ([box(1)], [])]
+    # A claim about an interval would be about no piece of it.
+    piece = Attest(id="https://cyd.example/2", kind="export_licence", subject=some(8, 900))
+    world.act("cyd", Operation(attest=piece))
+    with refused(Reason.LICENCE_MISSING):
+        other = {"bizTransactionList": [{"type": "cert", "bizTransaction": piece.id}]}
+        world.event("ada", shipping([], "bob", [quantity(some(8, 900))], **other))
     for epcs, amounts in ways:
         with refused(Reason.LICENCE_MISSING):
             world.event("ada", shipping(epcs, "bob", amounts))
