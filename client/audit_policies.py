@@ -1,7 +1,7 @@
 """Under which licences something left: the policies that were in force at each shipping, and what it named.
 
-1. A policy is read as it was put: the proposal that enough members approved says the very same. It never changes, and
-   its record says from which height to which one it was in force.
+1. A policy is read as it was put: the proposal that enough members approved says the very same, and so of its end. It
+   never changes, and its record says from which height to which one it was in force.
 2. The licence is one by the ledger's own rule (ledger/policies.py) at the time of the shipping, and its issuer's key
    signed what its record says.
 3. A licence that was revoked afterwards is told: the shipping was right, and somebody thought better of it.
@@ -21,10 +21,12 @@ from ledger.policies import Item, Leaving, is_triggered, items_of, named, why_no
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
+    Change,
     Operation,
     PoliciesRecord,
     PolicyRecord,
     Reason,
+    RevokePolicy,
 )
 
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
@@ -101,10 +103,15 @@ class Licences:
         key = state.policy_key(policy)
         record = self._chain.record(key, PolicyRecord)
         entries = [] if record is None else self._chain.history(key, record.history)
-        if record is None or not entries or entries[0].entry.height != record.put_at:
+        heights = [proven.entry.height for proven in entries]
+        told = [] if record is None else [height for height in (record.put_at, record.revoked_at) if height]
+        if record is None or heights != told:
             raise self._broken(f"policy {policy}", "it has no record, or another one than its history makes")
-        put = [change.put_policy for change in self._vouching.approved(entries[0])]
-        if record.policy not in put:
+        wanted = [Change(put_policy=record.policy), Change(revoke_policy=RevokePolicy(id=policy))]
+        if any(
+            change not in self._vouching.approved(proven)
+            for change, proven in zip(wanted, entries, strict=False)
+        ):
             text = f"enough admin keys do not vouch for policy {policy} as its record tells it"
             self._find(self._chain, "", "POLICY_NOT_APPROVED", text, (entries[0].entry.transaction,))
         return record

@@ -104,6 +104,30 @@ def test_it_says_on_which_licence_a_shipping_rested(world):
     assert codes(audited(world, third, "a")) == set()
 
 
+def test_where_it_asks_for_none(world):
+    part = world.commission("a", "ada")
+    region = PutPolicy(
+        id="region",
+        prefix=PREFIX,
+        trigger=Trigger.SHIPPING_OUTSIDE,
+        members=["ada", "abe"],
+        attestation="export_licence",
+        issuers=["amy"],
+    )
+    change(world, Change(put_policy=region), abroad(Trigger.OVER_BRIDGE))
+    act(world, "ada", shipped(part, "abe"))
+    report = audited(world, part, "a")
+    assert (codes(report), said(report)) == (set(), ["to urn:chiptrace:member:abe"])
+
+
+def test_to_oneself_nothing_leaves(world):
+    part = world.commission("a", "ada")
+    change(world, policy())
+    act(world, "ada", shipped(part, "ada"))
+    report = audited(world, part, "a")
+    assert (codes(report), said(report)) == (set(), [])
+
+
 def test_inside_a_box_too(world):
     part, box = world.commission("a", "ada"), "https://id.gs1.org/00/040123450000000016"
     change(world, policy())
@@ -219,6 +243,78 @@ def test_a_licence_whose_revocation_is_kept_back(corrupt):
     lie.part(serial(1), entries, status=OFFERED, holder="ada", owner="ada", offered_to="abe")
     report = audited(corrupt, serial(1), "a", stubs={"a": lie})
     assert "do not agree" in report.problem
+
+
+def test_a_licence_with_another_operation_behind_it(corrupt):
+    lie, key = Forged(corrupt["a"]), state.attestation_key(LICENCE)
+    corrupt["a"].produce()
+    for operation, fields in (
+        (licence(), {"digest": bytes(32)}),
+        (Operation(revoke_attestation=RevokeAttestation(id=LICENCE)), {}),
+    ):
+        signed = lie.signed("amy", operation)
+        record = AttestationRecord(id=LICENCE, issuer="amy", subject=CLASS, kind="export_licence")
+        entry = lie.entry("", signed, EntryKind.ATTESTED, key=key, **fields)
+        history(lie, AttestationRecord, key, record, [entry])
+        entries = [
+            lie.entry(serial(1), lie.signed("ada", object_event("ADD", "commissioning", serial(1))), EVENT),
+            lie.entry(serial(1), lie.signed("ada", shipped(serial(1), "abe", LICENCE)), EVENT),
+        ]
+        lie.part(serial(1), entries, status=OFFERED, holder="ada", owner="ada", offered_to="abe")
+        report = audited(corrupt, serial(1), "a", stubs={"a": lie})
+        assert "no operation attest made entry 0" in report.problem
+
+
+def test_a_policy_said_to_be_younger(corrupt):
+    chain, lie = corrupt["a"], Forged(corrupt["a"])
+    record = chain.record(state.policy_key("chips"), PolicyRecord)
+    record.put_at = 2**40
+    lie.put(state.policy_key("chips"), record)
+    chain.produce()
+    entries = [
+        lie.entry(serial(1), lie.signed("ada", object_event("ADD", "commissioning", serial(1))), EVENT),
+        lie.entry(serial(1), lie.signed("ada", shipped(serial(1), "abe")), EVENT),
+    ]
+    lie.part(serial(1), entries, status=OFFERED, holder="ada", owner="ada", offered_to="abe")
+    report = audited(corrupt, serial(1), "a", stubs={"a": lie})
+    assert "another one than its history makes" in report.problem
+
+
+def test_a_policy_said_to_have_ended(corrupt):
+    """Which its history does not say."""
+    chain, lie = corrupt["a"], Forged(corrupt["a"])
+    record = chain.record(state.policy_key("chips"), PolicyRecord)
+    record.revoked_at = record.put_at
+    lie.put(state.policy_key("chips"), record)
+    chain.produce()
+    entries = [
+        lie.entry(serial(1), lie.signed("ada", object_event("ADD", "commissioning", serial(1))), EVENT),
+        lie.entry(serial(1), lie.signed("ada", shipped(serial(1), "abe")), EVENT),
+    ]
+    lie.part(serial(1), entries, status=OFFERED, holder="ada", owner="ada", offered_to="abe")
+    report = audited(corrupt, serial(1), "a", stubs={"a": lie})
+    assert "another one than its history makes" in report.problem
+
+
+def test_a_policy_that_nobody_ended(corrupt):
+    chain, lie, key = corrupt["a"], Forged(corrupt["a"]), state.policy_key("chips")
+    (begun,) = chain.entries(key)
+    lie.transactions[begun.transaction] = chain.app.store.transaction(begun.transaction).data
+    unapproved = lie.signed("amy", chain.govern(Change(revoke_policy=RevokePolicy(id="chips")), approvers=[]))
+    ended = lie.entry("", unapproved, EntryKind.GOVERNED, key=key)
+    record = chain.record(key, PolicyRecord)
+    record.revoked_at = ended.height
+    history(lie, PolicyRecord, key, record, [begun, ended])
+    assert codes(let_go(corrupt, lie)) == {"POLICY_NOT_APPROVED"}
+    approved = lie.signed("amy", chain.govern(Change(revoke_policy=RevokePolicy(id="chips"))))
+    history(
+        lie,
+        PolicyRecord,
+        key,
+        record,
+        [begun, lie.entry("", approved, EntryKind.GOVERNED, key=key, height=ended.height)],
+    )
+    assert codes(let_go(corrupt, lie)) == set()
 
 
 def test_a_policy_made_milder_than_members_approved(corrupt):

@@ -21,7 +21,19 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RevokeGrant,
     UnitAmount,
 )
-from tests.ledger.rules_world import World, add, box, lot, making, packing, part, quantity, refused
+from tests.ledger.rules_world import (
+    World,
+    add,
+    box,
+    destroying,
+    lot,
+    making,
+    packing,
+    part,
+    quantity,
+    refused,
+    serials_of,
+)
 
 PREFIX = "gs1:4012345"
 ITEM = "gs1:401234512345"  # of `part`: any indicator digit
@@ -138,6 +150,17 @@ def test_boxes_and_outputs_are_drawn_as_well(world):
         world.event("bob", making(outputs=[part(9)], used=[quantity(lot("B", "bob"), 1)]))
     with refused(Reason.DELEGATION_EXCEEDED):
         world.event("bob", packing(box(2), [part(8)]))
+
+
+def test_a_lot_of_serials_draws_each(world):
+    world.act("ada", delegating(serials=300, amounts=amounts(pieces="1")))
+    with refused(Reason.DELEGATION_EXCEEDED):
+        world.event("bob", serials_of(lot("S"), "1000", "1300", 301))
+    world.event("bob", serials_of(lot("S"), "1000", "1249", 250))
+    assert left(world) == (50, {"": "1"})
+    # One that is carved out of it was drawn already.
+    world.event("bob", destroying([canonical("urn:epc:id:sgtin:4012345.054321.1007").text]))
+    assert (left(world)[0], story(world)) == (50, ["DELEGATED", "DRAWN"])
 
 
 def test_a_delegate_flags_nothing_and_adopts_nothing():
