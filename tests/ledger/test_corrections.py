@@ -406,3 +406,88 @@ def test_what_is_over_or_away_is_contested(world, end):
     assert world.story(part(4)) == ["EVENT", "CORRECTED!CONTESTED"]
     assert world.status(part(4)) == "LIVE"
     assert world.story(part(3)) == before + ([] if end == "departed" else ["CORRECTED!CONTESTED"])
+
+
+def test_who_is_concerned_speaks_the_last_word(world):
+    packed = recorded(world, "ada", packing(box(1), [part(1), part(2)]))
+    world.give("ada", "bob", box(1))
+    world.act("bob", wrong(packed))
+    world.act("ada", wrong(packed, "2023-11-14T22:13:23Z"))
+    assert (world.part(part(1)).container, state_of(world, packed)) == (box(1), "WAITING")
+    world.act("bob", wrong(packed, "2023-11-14T22:13:24Z"))
+    assert (world.part(part(1)).container, state_of(world, packed)) == ("", "TAKEN_BACK")
+
+
+def test_a_box_with_contents_is_not_made_void(world):
+    made = recorded(world, "ada", add([box(2)]))
+    world.event("ada", packing(box(2), [part(1)]))
+    world.give("ada", "bob", box(2), sell=True)
+    for member, second in (("ada", 2), ("bob", 3)):
+        world.act(member, wrong(made, f"2023-11-14T22:13:2{second}Z"))
+    assert (world.status(box(2)), world.part(part(1)).container) == ("LIVE", box(2))
+    assert state_of(world, made) == "NOTED"
+
+
+def test_what_was_taken_out_since_is_not_taken_out_again(world):
+    packed = recorded(world, "ada", packing(box(1), [part(1), part(2)]))
+    world.give("ada", "bob", box(1))
+    world.event("bob", unpacking(box(1), [part(1)]))
+    for member, second in (("ada", 2), ("bob", 3)):
+        world.act(member, wrong(packed, f"2023-11-14T22:13:2{second}Z"))
+    assert (world.part(part(1)).container, world.part(part(2)).container) == ("", box(1))
+    assert world.generation(box(1)).count == 1
+
+
+def test_an_invented_event_of_a_run_revives_nothing(world):
+    """Two of one mind name an input, and leave away what was made of it."""
+    mine = part(1, "bob")
+    world.event("bob", add([mine]))
+    world.give("bob", "ada", mine)
+    world.event("ada", making([mine], [part(10)], run="urn:test:run"))
+    invented = world.capture(making([mine], run="urn:test:run"))
+    for member, second in (("bob", 2), ("ada", 3)):
+        world.act(member, wrong(invented, f"2023-11-14T22:13:2{second}Z"))
+    assert (world.status(mine), world.status(part(10))) == ("CONSUMED", "LIVE")
+
+
+def by_both(world: World, operation: Operation) -> str:
+    for member, second in (("ada", 2), ("bob", 3)):
+        world.act(member, wrong(operation, f"2023-11-14T22:13:2{second}Z"))
+    return state_of(world, operation)
+
+
+def test_nothing_goes_back_into_a_box_that_was_passed_on(world):
+    world.event("ada", packing(box(1), [part(1), part(2)]))
+    taken = recorded(world, "ada", unpacking(box(1), [part(1)]))
+    world.give("ada", "bob", box(1))
+    assert by_both(world, taken) == "NOTED"
+    assert (world.part(part(1)).container, world.part(part(1)).holder) == ("", "ada")
+
+
+def test_nothing_goes_back_that_has_left_the_chain(world):
+    world.event("ada", packing(box(1), [part(1), part(2)]))
+    taken = recorded(world, "ada", unpacking(box(1), [part(1)]))
+    world.set_status(part(1), "IN_TRANSIT")
+    world.act("ada", wrong(taken))
+    assert (world.status(part(1)), state_of(world, taken)) == ("IN_TRANSIT", "DISPUTED")
+    assert world.part(part(1)).container == ""
+
+
+def test_amounts_that_are_not_there_any_more_are_not_moved_back(world):
+    packed = recorded(world, "ada", packing(box(1), [part(1)], [quantity(LOT, 4)]))
+    world.give("ada", "bob", box(1))
+    world.event("bob", unpacking(box(1), [], [quantity(LOT, 1)]))
+    assert by_both(world, packed) == "NOTED"
+    assert (world.amount(LOT, box(1)), world.amount(LOT, "bob")) == ("3", "1")
+    world.event("ada", packing(box(2), [part(2)], [quantity(LOT, 6)]))
+    taken = recorded(world, "ada", unpacking(box(2), [], [quantity(LOT, 5)]))
+    world.event("ada", destroying([], [quantity(LOT, 5)]))
+    world.act("ada", wrong(taken))
+    assert (world.amount(LOT, box(2)), state_of(world, taken)) == ("1", "NOTED")
+
+
+def test_what_is_installed_was_not_packed(world):
+    world.event("ada", packing(part(2), [part(1)], kind="Association"))
+    world.give("ada", "bob", part(2))
+    assert by_both(world, world.capture(packing(part(2), [part(1)]))) == "NOTED"
+    assert world.part(part(1)).container == part(2)
