@@ -8,15 +8,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client import cli_audit
+from client import cli_audit, epcis_read, epcis_write
 from client.audit import Audit
 from client.audit_report import Verdict
 from client.locate import locate
 from client.serials import find_part, histories, membership, take_out
 from client.verified import NotVerifiable
-from ledger import intervals, state
+from ledger import codec, intervals, state
 from ledger.identifiers import canonical, interval_text
-from proto.chiptrace.v1.ledger_pb2 import Delegate, LotRecord, Operation, PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import Capture, Delegate, LotRecord, Operation, PartRecord, PartStatus
 from tests.bridge import two_chains
 from tests.client.direct import verified
 from tests.client.test_audit_honest import Recorded, check
@@ -155,6 +155,51 @@ def test_taking_serials_out_leaves_the_rest_of_their_interval(chain):
     take_out(view, inside, interval_text(LOT, 13, 14))
     take_out(view, inside, box(2))
     assert list(inside) == [interval_text(LOT, 9, 10), interval_text(LOT, 11, 13)]
+
+
+# ---- documents ----------------------------------------------------------------------------------------------
+
+_AT = {"eventTime": "2023-11-14T22:13:20.000Z", "eventTimeZoneOffset": "+00:00", "type": "ObjectEvent"}
+DOCUMENT = {
+    "@context": [
+        "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
+        {"chiptrace": "urn:chiptrace:epcis:"},
+    ],
+    "type": "EPCISDocument",
+    "schemaVersion": "2.0",
+    "creationDate": "2023-11-14T22:13:20.000Z",
+    "epcisBody": {
+        "eventList": [
+            _AT
+            | {
+                "action": "ADD",
+                "bizStep": "commissioning",
+                "quantityList": [{"epcClass": LOT, "quantity": 14}],
+                "ilmd": {"chiptrace:firstSerial": "0000", "chiptrace:lastSerial": "0013"},
+            },
+            _AT
+            | {
+                "action": "OBSERVE",
+                "bizStep": "inspecting",
+                "epcList": ["urn:epc:id:sgtin:4012345.012345.0003"],
+                "quantityList": [{"epcClass": f"{LOT}?interval=4-9", "quantity": 5}],
+            },
+        ]
+    },
+}
+
+
+def test_a_strict_document_commissions_a_lot_and_comes_out_as_it_went_in():
+    found = epcis_read.read(json.dumps(DOCUMENT).encode(), file="lot", strict=True)
+    assert found.findings == []
+    world = rules_world.World()
+    for event in found.events:
+        world.act("ada", Operation(capture=Capture(event=codec.encode(event.event))))
+    assert world.part(serial_name(LOT, 3)).holder == world.part(interval_text(LOT, 4, 9)).holder == "ada"
+    written = json.loads(
+        epcis_write.to_text([event.event for event in found.events], DOCUMENT["creationDate"])
+    )
+    assert written["epcisBody"] == DOCUMENT["epcisBody"]
 
 
 # ---- a corrupt quorum ---------------------------------------------------------------------------------------

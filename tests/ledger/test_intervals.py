@@ -388,6 +388,22 @@ def test_a_box_of_a_million_costs_what_a_box_of_ten_does():
     assert world.part(die(654_321)).holder == "bob"
 
 
+def test_serials_are_installed_in_a_serial_of_their_own_lot(world):
+    world.event("ada", packing(die(5), [die(6)], [quantity(some(7, 9))], kind="Association"))
+    assert edges(world) == [(0, 5), (5, 6), (6, 7), (7, 9), (9, 1_000)]
+    assert (world.part(die(6)).container, world.part(some(7, 9)).container) == (die(5), die(5))
+    filling = world.generation(die(5))
+    assert (filling.count, [row.count for row in filling.manifest]) == (2, [3])
+    world.event("ada", shipping([die(5)], "bob"))
+    with refused(Reason.INSIDE_CONTAINER):
+        world.event("bob", receiving([die(8)]))
+    world.event("bob", receiving([die(5)]), seen([die(8)]))
+    assert world.generation(die(5)).count == 3
+    world.event("bob", unpacking(die(5), kind="Association"), destroying([die(7)]))
+    with refused(Reason.NOT_LIVE):
+        world.event("bob", seen([die(7)]))
+
+
 def test_a_serial_leaves_an_open_box(world):
     world.event("ada", packing(box(1), [], [quantity(some(0, 10))]))
     world.event("ada", seen([die(3)]))
