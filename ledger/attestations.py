@@ -30,7 +30,8 @@ _ROLES: Final = (Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR)
 
 
 def attest(context: Context, operation: Attest) -> None:
-    """Records a claim about a part or lot that has a record here, or about a class of things as a whole.
+    """Records a claim about a part or lot that has a record here, or about a class of things as a whole; a recall of a
+    class that stood in no part's history would be overlooked, so that names parts or lots.
 
     Raises Refused: ROLE_NOT_ALLOWED, ATTESTATION_INVALID, IDENTIFIER_INVALID, ATTESTATION_EXISTS,
     UNKNOWN_PART.
@@ -42,7 +43,8 @@ def attest(context: Context, operation: Attest) -> None:
     if context.overlay.get(key) is not None:
         raise Refused(f"attestation {operation.id} exists; ids are used once", Reason.ATTESTATION_EXISTS)
     # (2) What it is about.
-    if not _enter_subject(context, operation.subject) and not _is_whole_class(operation.subject):
+    stands_alone = operation.kind != "recall" and _is_whole_class(operation.subject)
+    if not _enter_subject(context, operation.subject) and not stands_alone:
         raise Refused(
             f"{operation.subject} is neither a class nor a part or lot recorded on this chain",
             Reason.UNKNOWN_PART,

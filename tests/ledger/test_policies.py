@@ -276,3 +276,5 @@ def test_only_whole_classes_are_attested_without_a_record(world):
         world.act("cyd", licence(lot("unknown")))
     with refused(Reason.UNKNOWN_PART):
         world.act("cyd", licence(part(99)))
+    with refused(Reason.UNKNOWN_PART):
+        world.act("cyd", licence(kind="recall"))
