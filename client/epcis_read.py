@@ -24,6 +24,7 @@ from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event, Field, List, Object, Reason, Value
 
 IDEMPOTENCY_KEY_BYTES = 16
+_DECLARATION = "errorDeclaration"
 _SEED_DOMAIN = b"chiptrace/epcis-import/seed\0"
 _KEY_DOMAIN = b"chiptrace/epcis-import/idempotency\0"
 
@@ -192,8 +193,12 @@ def to_event(
 
 
 def content_seed(fields: Sequence[Field], secret: bytes = b"") -> bytes:
-    """The seed of an event that says this: the same for the same content and secret (16 bytes)."""
-    return sha256(_SEED_DOMAIN + sha256(secret).digest() + codec.encode(Event(fields=fields))).digest()[:16]
+    """The seed of an event that says this: the same for the same content and secret (16 bytes).
+
+    An error declaration has the seed of the event that it declares wrong, by which the ledger knows which one is meant.
+    """
+    said = Event(fields=[field for field in fields if field.name != _DECLARATION])
+    return sha256(_SEED_DOMAIN + sha256(secret).digest() + codec.encode(said)).digest()[:16]
 
 
 def idempotency_key(events: Sequence[Event]) -> bytes:
