@@ -26,6 +26,8 @@ from ledger.history import history_root
 from ledger.identifiers import canonical
 from ledger.limits import HOP_MAX, PACKET_VALUE_BYTES_MAX
 from ledger.members import load_member
+from ledger.policies import Leaving, check_part
+from ledger.ranges import note_single
 from ledger.state import part_key
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Packet, ReturnPart, SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -57,12 +59,17 @@ _MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 def send_part(ctx: Context, message: SendPart) -> None:
     """Operation: sends a part that the signer's member holds to a member of another chain.
 
-    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME, and
-    what `send_packet` raises.
+    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME,
+    UNKNOWN_MEMBER, LICENCE_MISSING, and what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE)
     # (1) Live here, in the hands of the signer's member, in nothing and with nothing in it: containers cross with a
     #     later version.
+    if canonical(message.part).interval is not None:
+        raise Refused(
+            f"{message.part} stays on this chain: serials of a lot cross one by one, each after an event of its own",
+            Reason.INTERVAL_STAYS,
+        )
     part = custody.possess(ctx, message.part)
     # (2) Every crossing starts or ends at the part's home; the other chain would refuse it.
     client = load_client(ctx.overlay, message.client)
@@ -74,7 +81,10 @@ def send_part(ctx: Context, message: SendPart) -> None:
     # (3) To somebody; whether there is such a member is the other chain's to say.
     if _MEMBER_ID.fullmatch(message.receiver) is None:
         raise Refused(f"{message.receiver[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
-    # (4) On its way.
+    # (4) Under every licence that a policy here asks for.
+    to = f"{message.client}/{message.receiver}"
+    check_part(ctx, canonical(part.id), Leaving(to, "", True, tuple(message.licences)))
+    # (5) On its way.
     part.shipper = ""
     part.offers_ownership = part.owner == ctx.member
     _depart(ctx, part, message.client, message.receiver, message.timeout_ms)
@@ -232,6 +242,7 @@ def _import(ctx: Context, client: ClientRecord, transfer: CustodyTransfer) -> Pa
         )
     if getattr(transfer, "return"):
         raise Refused(f"{transfer.part} never left this chain, so it cannot be returned", Reason.UNKNOWN_PART)
+    note_single(ctx.overlay, canonical(transfer.part))
     return PartRecord(
         id=transfer.part,
         origin_chain=transfer.origin_chain,
@@ -266,7 +277,7 @@ def _read_transfer(packet: Packet) -> CustodyTransfer:
     """The transfer that a packet carries. Raises Malformed, Refused(MALFORMED, IDENTIFIER_INVALID)."""
     transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
     identifier = canonical(transfer.part)
-    if identifier.text != transfer.part or identifier.is_class:
+    if identifier.text != transfer.part or identifier.is_class or identifier.interval is not None:
         raise Refused(f"{transfer.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
     for member in (transfer.sender, transfer.receiver, transfer.class_commissioner):
         if _MEMBER_ID.fullmatch(member) is None:

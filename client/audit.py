@@ -6,9 +6,10 @@ For each subject (client/verified.py has checked all that is read here):
 2. Its history is complete; each entry's transaction is the one named and carries its signer's signature.
 3. Each operation has the digest its entry carries and speaks of the subject in the way the entry says; its
    signer's key was valid, of a fitting role and of the member that is credited, at the header time of the height.
-4. It came to be by right: commissioned (or made) by a holder of a grant for its identifier on its home chain,
-   or it arrived over the bridge, in which case the source chain is asked the same questions and must show the
-   same packet sent to this chain, the same history up to the send, and the part gone from there.
+4. It came to be by right: commissioned (or made) by who held the grant for its identifier at that height, on its
+   home chain, or by a delegate within what was left of the delegation (client/audit_rights.py); or it arrived over
+   the bridge, in which case the source chain is asked the same questions and must show the same packet sent to this
+   chain, the same history up to the send, and the part gone from there.
 5. Custody told again from the entries alone leads to what the record says; while it was inside a container, the
    container's entries of that interval are its own.
 6. What it was made of, and what is installed in it, is audited likewise, and says the same of it.
@@ -30,6 +31,7 @@ from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, Finding, Report, Subject, Verdict
 from client.connection import NodeRefused
 from client.records import name_of
+from client.serials import as_recorded, find_part, histories, membership, take_out
 from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
 from ledger.errors import ChiptraceError, InvariantBroken
@@ -208,7 +210,7 @@ class Audit:
             chain.values(keys)
 
     def _read(self, chain: VerifiedChain, subject: Subject) -> None:
-        part = chain.record(state.part_key(subject.id), PartRecord)
+        part = find_part(chain, subject.id)
         if part is not None:
             self._part(chain, subject, part)
             return
@@ -231,12 +233,19 @@ class Audit:
                 f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger"
             )
             self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
-        entries = chain.history(state.part_key(record.id), record.history)
-        readings = self._reader(chain).read_all(record.id, entries)
+        readings: list[Reading] = []
+        for name, entries in histories(chain, record):
+            readings += self._reader(chain).read_all(name, entries)
         self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
-        subject.steps.extend(with_containers(readings, self._inside(chain).steps))
-        self._custody(chain, record, readings)
+        steps = with_containers(readings, self._inside(chain).steps)
+        subject.steps.extend(self._reader(chain).licences.shown(record.id, record.lot, steps))
+        if record.status != PartStatus.SPLIT:
+            self._custody(chain, record, readings)
         self._origin(chain, subject, record, readings)
+        if record.lot:
+            subject.related.append(("of lot", self._refer(chain, record.lot)))
+            if why := membership(chain, record):
+                self._find(chain, record.id, "CONTRADICTION", f"{record.id}: {why}")
         self._related(chain, subject, readings, record)
 
     def _lot(self, chain: VerifiedChain, subject: Subject, record: LotRecord) -> None:
@@ -247,7 +256,8 @@ class Audit:
         entries = chain.history(state.lot_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
         self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
-        subject.steps.extend(reading.step for reading in readings)
+        steps = [reading.step for reading in readings]
+        subject.steps.extend(self._reader(chain).licences.shown(record.id, "", steps))
         makings = [reading for reading in readings if reading.adds_to(record.id)]
         if not readings:
             self._find(chain, record.id, "GAP", f"lot {record.id} has a record but no history")
@@ -255,8 +265,8 @@ class Audit:
             self._wrong(
                 chain, record.id, readings[0], "NO_ORIGIN", "its history does not begin with an amount of it"
             )
-        for making in {reading.step.member: reading for reading in makings}.values():
-            self._reader(chain).check_grant(record.id, making)
+        for making in makings:
+            self._reader(chain).check_right(record.id, making)
         if makings:
             self._made.append((chain, record.id))
         self._related(chain, subject, readings, None)
@@ -293,7 +303,7 @@ class Audit:
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
         elif first.entry.kind != EntryKind.ARRIVED:
-            self._reader(chain).check_grant(record.id, first)
+            self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
             if record.origin_chain != chain.trust.chain_id:
                 self._wrong(
@@ -331,8 +341,9 @@ class Audit:
                 inside.clear()
             else:
                 for name in removed:
-                    inside.pop(name, None)
+                    take_out(chain, inside, name)
             inside.update(dict.fromkeys(added, relation))
+        inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
         if record is not None:

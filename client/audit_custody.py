@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from client.audit_entries import Reading
-from client.audit_kinds import carried, is_among
+from client.audit_kinds import carried, is_among, is_whole
 from client.records import name_of
 from ledger.event import EventView
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -22,6 +22,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 NOBODY = PartStatus.PART_STATUS_UNSPECIFIED  # before the first entry
 ANYONE = "?"  # an offer to somebody whose name is not registered any more
+# Who passes a thing back sooner, and does nothing with it, hardly had it.
+DWELL_MS_MIN = 3_600_000
 _GONE = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 
 
@@ -65,6 +67,7 @@ class Custody:
         self._adopted = False
         self._hop = 0
         self._sent = b""  # commitment of the packet that carries it away
+        self._had: list[tuple[str, int, bool]] = []  # holder, since (ms), whether anything was done with it
         self._seen: set[tuple[bytes, int, int]] = set()
         self._events: dict[bytes, bytes] = {}  # digest: transaction
         self._unsure = False  # it was freed in the very block of an entry of its own
@@ -128,6 +131,8 @@ class Custody:
         elif kind in (EntryKind.ATTESTED, EntryKind.CORRECTED, EntryKind.FLAG):
             if self.status in _GONE:
                 self._impossible(reading)
+        elif kind == EntryKind.UNDONE:
+            self._undo(reading)
         elif kind == EntryKind.EVENT:
             self._event(reading)
         elif kind in (EntryKind.PACKED, EntryKind.UNPACKED):
@@ -163,11 +168,12 @@ class Custody:
             self._arrive(reading)
             return
         self.status, self.holder = PartStatus.LIVE, reading.step.member
+        self._had = [(self.holder, reading.step.time_ms, True)]
         if kind == EntryKind.ADOPTED_EVENT and view is not None:
             self._adopted = True
             if view.error_declaration is None:
                 self._happen(reading, view)
-        elif kind != EntryKind.EVENT or view is None or not begins(self._part, view):
+        elif kind != EntryKind.EVENT or view is None or not begins(reading.name, view):
             self._wrong(reading, "NO_ORIGIN", "its history begins with this, and not with a commissioning")
 
     # ---- events ---------------------------------------------------------------------------------------------
@@ -180,24 +186,38 @@ class Custody:
         if _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting") and offered:
             self.status, self.holder = PartStatus.LIVE, reading.step.member
             self.offered_to, self._arrived = "", False
+            self._pass_on(reading)
             return
         if view.type == "ObjectEvent" and view.action == "ADD":
             if not self._adopted or reading.entry.finding != Reason.SUPERSEDES_ADOPTION:
                 self._wrong(reading, "CONTRADICTION", "it was commissioned when it existed already")
             self._adopted = False
             return
-        if is_among(self._part, view.outputs) and not is_among(self._part, view.inputs):
+        if is_among(reading.name, view.outputs) and not is_among(reading.name, view.inputs):
             self._wrong(reading, "CONTRADICTION", "it was made when it existed already")
             return
         self._possess(reading, free=view.type == "TransformationEvent" or _is_moving(view))
         self._happen(reading, view)
 
+    def _pass_on(self, reading: Reading) -> None:
+        """A new holder; a finding where the last one gave it straight back."""
+        member, now_ms = reading.step.member, reading.step.time_ms
+        if len(self._had) > 1:
+            (before, _, _), (last, since_ms, worked) = self._had[-2:]
+            if before == member != last and not worked and now_ms - since_ms < DWELL_MS_MIN:
+                text = f"{last} had it for {(now_ms - since_ms) // 1000} s between {before} and {member}, and did nothing"
+                self._wrong(reading, "ROUND_TRIP", text)
+        self._had.append((member, now_ms, False))
+
     def _happen(self, reading: Reading, view: EventView) -> None:
         """What an event does to a part that its signer possesses."""
+        moved = _is(view, "ObjectEvent", "OBSERVE", "shipping", "receiving", "accepting")
+        if self._had and not moved:
+            self._had[-1] = (*self._had[-1][:2], True)
         ends = view.biz_step in ("destroying", "decommissioning")
         if view.type == "ObjectEvent" and (view.action == "DELETE" or ends):
             self.status = PartStatus.DESTROYED
-        elif is_among(self._part, view.inputs) and not is_among(self._part, view.outputs):
+        elif is_among(reading.name, view.inputs) and not is_among(reading.name, view.outputs):
             self.status = PartStatus.CONSUMED
         elif _is(view, "ObjectEvent", "OBSERVE", "shipping"):
             to = view.destination("possessing_party")
@@ -208,6 +228,20 @@ class Custody:
                 self._possess(reading, free=True)
                 self.status, self.offered_to = PartStatus.OFFERED, receiver
                 self.offered_at_ms = reading.step.time_ms
+
+    def _undo(self, reading: Reading) -> None:
+        """An event declared wrong was taken back: what began with it is void, what it consumed lives again."""
+        view = reading.view
+        if view is not None and view.type in ("AggregationEvent", "AssociationEvent"):
+            self._possess(reading, free=True)
+        elif view is not None and is_among(self._part, view.inputs):
+            if self.status != PartStatus.CONSUMED:
+                self._impossible(reading)
+            self.status = PartStatus.LIVE
+        else:
+            if self.status != PartStatus.LIVE or self.container:
+                self._impossible(reading)
+            self.status = PartStatus.VOID
 
     def _fill(self, reading: Reading) -> None:
         entry = reading.entry
@@ -268,7 +302,9 @@ class Custody:
 def begins(part: str, view: EventView) -> bool:
     """Whether a plain event brings a part into being: it is commissioned, made, or a box that is filled first."""
     if view.type == "ObjectEvent":
-        return view.action == "ADD" and is_among(part, view.epcs)
+        return view.action == "ADD" and (is_among(part, view.epcs) or is_whole(part, view))
+    if view.type == "TransformationEvent" and is_whole(part, view):
+        return True
     if view.type == "TransformationEvent":
         return is_among(part, view.outputs) and not is_among(part, view.inputs)
     filled = view.type in ("AggregationEvent", "AssociationEvent") and view.action == "ADD"

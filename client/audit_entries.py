@@ -4,22 +4,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from client.audit_keys import Vouching
-from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch
+from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, undoes_filling
+from client.audit_policies import Licences
 from client.audit_report import CODES, Step
+from client.audit_rights import Rights
 from client.records import name_of
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import codec, hashes, state
+from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, check_event, event_digest, read_event
-from ledger.identifiers import canonical, grant_prefixes
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from ledger.members import member_for
+from ledger.policies import Leaving
 from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
+    CorrectionRecord,
+    CorrectionState,
     Entry,
     EntryKind,
     Event,
-    GrantRecord,
     KeyRecord,
     Operation,
     Reason,
@@ -39,6 +44,7 @@ class Reading:
     operation: Operation
     view: EventView | None
     step: Step
+    name: str  # whose entry it is: the subject, or an interval that it was carved out of
 
     def step_inside(self, container: str) -> Step:
         """The step as one of a subject that was in this container."""
@@ -67,6 +73,10 @@ class Reading:
         view = self.view
         if view is None or view.parent is None or view.parent.text != name:
             return "", [], []
+        if self.entry.kind == EntryKind.UNDONE:
+            relation = "installed" if view.type == "AssociationEvent" else "contains"
+            back = [item.text for item in view.children] + [item.of.text for item in view.child_quantities]
+            return (relation, [], back) if undoes_filling(view) == "ADD" else (relation, back, [])
         if not is_filling(view) or self.entry.kind not in _HAPPENED:
             return "", [], []
         relation = "installed" if view.type == "AssociationEvent" else "contains"
@@ -85,6 +95,8 @@ class EntryReader:
         self._chain = chain
         self._find = find
         self._vouching = Vouching(chain)
+        self._rights = Rights(chain, find, self._vouching, self._signer)
+        self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
@@ -114,8 +126,10 @@ class EntryReader:
             self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
             self._attestation(name, proven, operation, member)
-        elif entry.kind == EntryKind.CORRECTED:
-            self._finding(name, proven, "ERROR_DECLARED", f"{member} declares an event to have been wrong")
+        elif (
+            view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
+        ):
+            self._correction(name, proven, operation, view, member)
         step = Step(
             chain=self._chain.trust.name,
             height=entry.height,
@@ -124,8 +138,9 @@ class EntryReader:
             what=_what(entry, operation, view),
             detail=_detail(entry, operation, view),
             transaction=entry.transaction,
+            leaving=self._leaving(operation, view, member),
         )
-        return Reading(proven.n, entry, operation, view, step)
+        return Reading(proven.n, entry, operation, view, step, name)
 
     def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
@@ -169,13 +184,33 @@ class EntryReader:
         late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
         if time_ms < record.valid_from_ms or late:
             self._finding(
-                name, proven, "KEY_NOT_VALID", f"the key of {record.member} was not valid at that time"
+                name,
+                proven,
+                "KEY_NOT_VALID",
+                f"key {key.hex()} of {record.member}, which signed it, was not valid at that time",
             )
         if 0 < record.compromised_since_ms <= time_ms:
             self._finding(
-                name, proven, "KEY_COMPROMISED", f"the key of {record.member} was compromised by then"
+                name,
+                proven,
+                "KEY_COMPROMISED",
+                f"key {key.hex()} of {record.member}, which signed it, was compromised by then",
             )
         return record.member
+
+    def _leaving(self, operation: Operation, view: EventView | None, member: str) -> Leaving | None:
+        """Where a shipping to others goes, as policies see it (ledger/policies.py)."""
+        if operation.WhichOneof("kind") == "send_part":
+            sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
+            return Leaving(f"{sent.client}/{sent.receiver}", "", True, tuple(sent.licences))
+        if view is None or (view.type, view.action, view.biz_step) != ("ObjectEvent", "OBSERVE", "shipping"):
+            return None
+        to = view.destination("possessing_party")
+        receiver = None if to is None else member_for(self._chain, to.text)
+        if receiver == member or view.error_declaration is not None:
+            return None
+        said = receiver or ("" if to is None else to.text)
+        return Leaving(said, receiver or "", False, tuple(text for _, text in view.biz_transactions))
 
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id
@@ -183,8 +218,9 @@ class EntryReader:
         if record is None or record.subject != name:
             raise self._broken(name, proven, f"attestation {identifier} has no record about it")
         claim = operation.attest
-        said = (record.issuer, record.kind, record.valid_until_ms, record.scope)
-        if claim.id and said != (member, claim.kind, claim.valid_until_ms, claim.scope):
+        said = (record.issuer, record.kind, record.valid_until_ms, record.scope, list(record.destinations))
+        told = (member, claim.kind, claim.valid_until_ms, claim.scope, list(claim.destinations))
+        if claim.id and said != told:
             raise self._broken(name, proven, f"attestation {identifier} is not what {member} signed")
         what = f"{record.kind} {identifier} by {record.issuer}"
         now_ms = self._chain.snapshot().time_ms
@@ -195,25 +231,29 @@ class EntryReader:
         elif 0 < record.valid_until_ms < now_ms:
             self._finding(name, proven, "EXPIRED_ATTESTATION", what)
 
-    def check_grant(self, name: str, making: Reading) -> None:
-        """Step 4: whoever made it holds the grant for its identifier, and its home is this chain."""
-        keys = [state.grant_key(prefix) for prefix in grant_prefixes(canonical(name))]
-        self._chain.values(keys)
-        grants = [grant for key in keys if (grant := self._chain.record(key, GrantRecord)) is not None]
-        # One grant in force at most; of those that ended, one of the maker's explains more than another's.
-        held = sorted(
-            (grant for grant in grants if grant.holder == making.step.member), key=lambda grant: grant.revoked
-        )
-        member, transactions = making.step.member, (making.entry.transaction,)
-        if not held:
-            text = f"{member} made {name} and holds no grant for it"
-            self._find(self._chain, name, "NOT_GRANTED", text, transactions)
-        elif held[0].home_chain:
-            text = f"{name} was made here, but its home is another chain"
-            self._find(self._chain, name, "NOT_HOME_CHAIN", text, transactions)
-        elif held[0].revoked:
-            text = f"the grant under which {member} made {name} is revoked now"
-            self._find(self._chain, name, "GRANT_REVOKED", text, transactions)
+    def check_right(self, name: str, making: Reading) -> None:
+        """Step 4: whoever made it might make it then, as holder of its grant on its home chain or as delegate."""
+        self._rights.check(name, making.step.member, making.entry)
+
+    def _correction(
+        self, name: str, proven: ProvenEntry, operation: Operation, view: EventView, member: str
+    ) -> None:
+        """An error declaration: what became of the event it is about, by the proven record of that."""
+        original = original_of(self._chain.trust.chain_id, operation.capture.event)
+        record = self._chain.record(state.correction_key(original), CorrectionRecord)
+        if record is None or member not in record.members:
+            if proven.entry.kind == EntryKind.UNDONE:
+                raise self._broken(name, proven, "it was undone, and the chain proves nobody's word for it")
+            record = CorrectionRecord(original=original, members=[member])  # nobody joined it in time
+        if proven.entry.kind == EntryKind.UNDONE and record.state != CorrectionState.TAKEN_BACK:
+            raise self._broken(name, proven, "it was undone, and the chain's record of that says otherwise")
+        became = name_of(CorrectionState, record.state or CorrectionState.NOTED).lower().replace("_", " ")
+        said = [f"{member} declares event {original.hex()[:16]} to have been wrong ({became})"]
+        if len(record.members) > 1:
+            said.append(f"declared so by {', '.join(record.members)}")
+        if view.error_declaration is not None and view.error_declaration.corrective_event_ids:
+            said.append(f"corrected by {', '.join(view.error_declaration.corrective_event_ids)}")
+        self._finding(name, proven, "ERROR_DECLARED", "; ".join(said))
 
     def _finding(self, name: str, proven: ProvenEntry, code: str, message: str) -> None:
         where = f"{name}, entry {proven.n} at height {proven.entry.height}"
@@ -234,6 +274,7 @@ def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
             EntryKind.ADOPTED_EVENT: "adopted by ",
             EntryKind.FLAG: "flagged: ",
             EntryKind.CORRECTED: "error: ",
+            EntryKind.UNDONE: "undone: ",
         }
         return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
     kind = operation.WhichOneof("kind") or ""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from client.audit_custody import Closing
 from client.audit_entries import EntryReader, Reading
-from client.audit_kinds import is_among, is_filling
+from client.audit_kinds import is_among, is_filling, undoes_filling
 from client.audit_report import Step
 from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
 from ledger import state
@@ -105,12 +105,16 @@ class Containers:
 def _closes(container: str, filling: GenerationRecord, reading: Reading) -> bool:
     """Whether an entry of the container is the end that a filling names, by who is said to have had it then."""
     view = reading.view
+    undone = reading.entry.kind == EntryKind.UNDONE
     if (
         view is None
-        or reading.entry.kind != EntryKind.EVENT
+        or (reading.entry.kind != EntryKind.EVENT and not undone)
         or reading.step.member != filling.holder_at_close
     ):
         return False
+    if undone:
+        own = view.parent is not None and view.parent.text == container
+        return filling.closed_by == ClosedBy.EMPTIED and own and undoes_filling(view) == "ADD"
     if filling.closed_by == ClosedBy.DESTROY:
         destroys = view.action == "DELETE" or view.biz_step in ("destroying", "decommissioning")
         return view.type == "ObjectEvent" and destroys and is_among(container, view.epcs)

@@ -11,7 +11,7 @@ from typing import Final
 
 from bridge.packet import packet_commitment
 from client.records import name_of
-from ledger import codec
+from ledger import codec, decimals
 from ledger.event import EventView, Quantity
 from ledger.identifiers import Identifier
 from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
@@ -36,6 +36,7 @@ _EVENT_KINDS: Final = frozenset(
         EntryKind.CORRECTED,
         EntryKind.FLAG,
         EntryKind.RETURNED,
+        EntryKind.UNDONE,
     )
 )
 # Which kinds of entry an operation can make in the history of a part or a lot, and with keys of which role.
@@ -57,6 +58,8 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "attest": _CLAIMING,
     "revoke_attestation": _CLAIMING,
     "return_offer": frozenset(Role.values()),
+    "delegate": frozenset((Role.OPERATOR,)),
+    "revoke_delegation": frozenset((Role.OPERATOR,)),
     "send_part": frozenset((Role.OPERATOR, Role.DEVICE)),
     "return_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
     "receive_packet": _CARRYING,
@@ -138,8 +141,21 @@ def is_among(name: str, *lists: Iterable[Identifier | Quantity]) -> bool:
     )
 
 
+def is_whole(name: str, view: EventView) -> bool:
+    """Whether a name is the interval of all serials of a lot that the event commissions."""
+    if view.serials is None:
+        return False
+    begun = (*view.quantities, *view.output_quantities)
+    return any(
+        item.amount is not None and name == f"{item.of.text}?interval=0-{decimals.to_text(item.amount)}"
+        for item in begun
+    )
+
+
 def names(name: str, view: EventView) -> bool:
     """Whether an event names a part or a lot at all."""
+    if is_whole(name, view):
+        return True
     parent = () if view.parent is None else (view.parent,)
     return is_among(
         name,
@@ -172,10 +188,17 @@ def _adopted(name: str, _entry: Entry, view: EventView) -> bool:
 def _packed(name: str, entry: Entry, view: EventView) -> bool:
     parent = view.parent is not None and view.parent.text == entry.container
     inside = is_among(name, view.children, view.child_quantities)
+    if view.error_declaration is not None:
+        return undoes_filling(view) == "DELETE" and parent and inside
     return is_filling(view) and view.action == "ADD" and parent and inside
 
 
 def _unpacked(name: str, entry: Entry, view: EventView) -> bool:
+    if view.error_declaration is not None:
+        put_in = view.parent is not None and view.parent.text == entry.container
+        return (
+            undoes_filling(view) == "ADD" and put_in and is_among(name, view.children, view.child_quantities)
+        )
     parent = view.parent is not None and view.parent.text == entry.container
     # With nothing listed all comes out, which is entered for amounts only; a part's container answers for it.
     everything = not view.children and not view.child_quantities
@@ -185,6 +208,25 @@ def _unpacked(name: str, entry: Entry, view: EventView) -> bool:
 
 def _corrected(name: str, _entry: Entry, view: EventView) -> bool:
     return view.error_declaration is not None and names(name, view)
+
+
+def undoes_filling(view: EventView) -> str:
+    """The action of the packing or taking out that an error declaration is about; empty for any other event."""
+    filling = view.type in ("AggregationEvent", "AssociationEvent") and view.error_declaration is not None
+    return view.action if filling and view.parent is not None else ""
+
+
+def _undone(name: str, _entry: Entry, view: EventView) -> bool:
+    """What began is void, what was consumed lives again, what was filled gives it back."""
+    if view.error_declaration is None:
+        return False
+    begun = view.type == "ObjectEvent" and view.action == "ADD" and is_among(name, view.epcs, view.quantities)
+    flows = (view.inputs, view.outputs, view.input_quantities, view.output_quantities)
+    made = view.type == "TransformationEvent" and is_among(name, *flows)
+    filled = (
+        undoes_filling(view) in ("ADD", "DELETE") and view.parent is not None and view.parent.text == name
+    )
+    return begun or made or filled
 
 
 def _flagged(name: str, entry: Entry, view: EventView) -> bool:
@@ -206,6 +248,7 @@ _EVENT_RULES: Final[Mapping[int, Callable[[str, Entry, EventView], bool]]] = {
     EntryKind.PACKED: _packed,
     EntryKind.UNPACKED: _unpacked,
     EntryKind.CORRECTED: _corrected,
+    EntryKind.UNDONE: _undone,
     EntryKind.FLAG: _flagged,
     EntryKind.RETURNED: _offer_taken_back,
 }

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from ledger.policies import Leaving
+
 LIMITS_OF_KNOWLEDGE = (
     "A ledger cannot know that the body in your hand is the body recorded, that what its members signed is true of "
     "the world, or what nobody recorded. It shows who said what, when, in which order, and that nothing recorded "
@@ -17,9 +19,13 @@ CODES: Final[Mapping[str, str]] = {
     "UNKNOWN_ORIGIN": "it was adopted: what came before is on no ledger",
     "NO_ORIGIN": "its history does not begin with a commissioning, an adoption or an arrival",
     "GAP": "something that its history needs is not there",
-    "NOT_GRANTED": "who made it does not hold the grant for its identifier",
+    "NOT_GRANTED": "who made it held no grant for its identifier then, and drew on no delegation",
     "NOT_HOME_CHAIN": "it was made on a chain that is not the home of its prefix",
-    "GRANT_REVOKED": "the grant under which it was made is revoked now",
+    "GRANT_REVOKED": "the grant under which it was made had been revoked by then",
+    "GRANT_NOT_APPROVED": "neither the genesis nor enough members' admin keys vouch for the grant under which it was made",
+    "DELEGATION_EXCEEDED": "more was made under a delegation than its holder had delegated",
+    "DELEGATION_NOT_VALID": "it was made under a delegation before or after its time",
+    "DELEGATION_REVOKED": "the delegation under which it was made, or the grant above it, had ended by then",
     "HOME_DISPUTED": "two chains claim to be the home of its prefix",
     "KEY_NOT_VALID": "a signing key was not valid at the time",
     "KEY_COMPROMISED": "a signing key had been compromised by then",
@@ -30,7 +36,11 @@ CODES: Final[Mapping[str, str]] = {
     "DUPLICATE_EVENT": "the same event stands in its history twice",
     "OFFER_EXPIRED": "it was shipped and not received within the time that the chain allows",
     "ERROR_DECLARED": "an event of its history was declared wrong",
+    "CONTESTED": "an event declared wrong could not be undone: something it touched is over, or on another chain",
+    "CORRECTION_PENDING": "an event was declared wrong, and others had yet to say so before it was undone",
     "RECALLED": "a recall is in force",
+    "LICENCE_MISSING": "it left without the licence that a policy asks for",
+    "POLICY_NOT_APPROVED": "not enough members' admin keys vouch for a policy",
     "REVOKED_ATTESTATION": "a claim about it was revoked",
     "EXPIRED_ATTESTATION": "a claim about it has ended",
     "REPEATED_COMMISSIONING": "its serial was commissioned once more: two bodies may bear its name",
@@ -39,6 +49,7 @@ CODES: Final[Mapping[str, str]] = {
     "LATE_RECORD": "an event was recorded later than the chain allows without a mark",
     "PARTY_NOT_A_MEMBER": "it was shipped to somebody who is no member",
     "SEEN_AFTER_END": "it was seen again after what was recorded had consumed or destroyed it",
+    "ROUND_TRIP": "it went to a member and came straight back, and nothing was done with it there",
     "CHAIN_NOT_TRUSTED": "it came from a chain that the trust file does not name",
     "CHAIN_NOT_ASKED": "a chain of the trust file gave no answer, so whether it is present there too is not known",
     "LIVE_TWICE": "it is present on two chains",
@@ -88,6 +99,7 @@ class Step:
     detail: str
     transaction: bytes
     inside: str = ""  # the container whose entry this is, when the subject was within it
+    leaving: Leaving | None = None  # where it went, for a shipping to others
 
 
 @dataclass

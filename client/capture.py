@@ -1,6 +1,6 @@
 """Events on their way to a chain: one transaction each, in order, each final before the next is sent."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from client import epcis_read
@@ -52,8 +52,17 @@ def capture_one(submitter: Submitter, event: Event) -> Recorded:
     return submitter.submit([operation], epcis_read.idempotency_key([event]))
 
 
-def custody_event(parts: list[str], step: str, time: str, *, to: str = "", owner: bool = False) -> Event:
+def custody_event(
+    parts: list[str],
+    step: str,
+    time: str,
+    *,
+    to: str = "",
+    owner: bool = False,
+    documents: Sequence[str] = (),
+) -> Event:
     """The EPCIS event of a shipment or a receipt. `to`: the receiving member's short name. `time`: ISO 8601, UTC.
+    `documents`: ids of licences under which it ships.
 
     Raises Refused where an identifier is none.
     """
@@ -69,4 +78,6 @@ def custody_event(parts: list[str], step: str, time: str, *, to: str = "", owner
         party = f"urn:chiptrace:member:{to}"
         roles = ["possessing_party", "owning_party"] if owner else ["possessing_party"]
         event["destinationList"] = [{"type": role, "destination": party} for role in roles]
+    if documents:
+        event["bizTransactionList"] = [{"type": "cert", "bizTransaction": text} for text in documents]
     return epcis_read.to_event(event, Namespaces())

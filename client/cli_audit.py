@@ -25,6 +25,7 @@ from client.console import (
 )
 from client.locate import locate
 from client.records import name_of
+from client.serials import Histories, find_part, histories
 from client.session import open_all
 from client.tree_view import print_report, time_text
 from client.verified import VerifiedChain
@@ -55,11 +56,13 @@ def _asked(trust: Path, chain: str, name: str) -> Iterator[VerifiedChain]:
         yield chains[trust_file.read(trust).chain(chain).chain_id if chain else locate(chains, name)]
 
 
-def _found(chain: VerifiedChain, name: str) -> tuple[bytes, PartRecord | LotRecord]:
-    for key, kind in ((state.part_key(name), PartRecord), (state.lot_key(name), LotRecord)):
-        record = chain.record(key, kind)
-        if isinstance(record, PartRecord | LotRecord):
-            return key, record
+def _found(chain: VerifiedChain, name: str) -> tuple[Histories, PartRecord | LotRecord]:
+    part = find_part(chain, name)
+    if part is not None:
+        return histories(chain, part), part
+    lot = chain.record(state.lot_key(name), LotRecord)
+    if lot is not None:
+        return [(name, chain.history(state.lot_key(name), lot.history))], lot
     raise Refused(
         f"{name} is proven absent from chain {chain.trust.name} at height {chain.snapshot().height}; if it was "
         "recorded a moment ago, ask again",
@@ -81,8 +84,8 @@ def show(
     """
     name = canonical(identifier).text
     with _asked(trust, chain, name) as verified:
-        key, record = _found(verified, name)
-        entries = verified.history(key, record.history)
+        told, record = _found(verified, name)
+        entries = [proven for _, own in told for proven in own]
         times = verified.times(proven.entry.height for proven in entries)
         shown = _shown(record, verified)
         rows: list[dict[str, Any]] = [
@@ -131,6 +134,8 @@ def _shown(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, An
         "holder": record.holder,
         "owner": record.owner,
         "offered_to": record.offered_to,
+        "lot": record.lot,
+        "place": f"{record.start} to {record.end} (exclusive)" if record.lot else "",
         "container": record.container,
         "generation": record.generation,
         "client": record.client,
@@ -158,10 +163,10 @@ def export(
     """
     name = canonical(identifier).text
     with _asked(trust, chain, name) as verified:
-        key, record = _found(verified, name)
-        entries = verified.history(key, record.history)
+        told, _ = _found(verified, name)
         # Each entry is compared with its operation, as in an audit; findings are for the audit to tell.
-        readings = EntryReader(verified, lambda *_: None).read_all(name, entries)
+        reader = EntryReader(verified, lambda *_: None)
+        readings = [reading for whose, own in told for reading in reader.read_all(whose, own)]
         events = [
             codec.decode(Event, reading.operation.capture.event, EVENT_BYTES_MAX)
             for reading in readings

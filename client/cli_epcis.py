@@ -1,17 +1,18 @@
-"""`chiptrace epcis …`: EPCIS 2.0 documents checked and converted, without a node."""
+"""`chiptrace epcis …`: EPCIS 2.0 documents checked, hashed and converted, without a node."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from client import epcis_read, epcis_write
+from client import epcis_hash_document, epcis_read, epcis_write
 from client.console import ERR, OUT, JsonOption, plain, print_json, without_traceback
 from client.epcis_findings import Finding, errors
+from client.epcis_hash import Profile
 from ledger.errors import Malformed
 
 epcis = typer.Typer(
-    no_args_is_help=True, help="Check and convert EPCIS 2.0 JSON-LD documents; no node is needed."
+    no_args_is_help=True, help="Check, hash and convert EPCIS 2.0 JSON-LD documents; no node is needed."
 )
 Files = Annotated[list[Path], typer.Argument(help="EPCIS 2.0 JSON-LD documents.", metavar="FILE...")]
 CREATED = "2026-01-01T00:00:00Z"
@@ -27,9 +28,11 @@ def read_files(paths: list[Path], *, strict: bool) -> epcis_read.Import:
     try:
         return epcis_read.read_files(paths, strict=strict)
     except OSError as error:
-        raise Malformed(
-            f"cannot read {error.filename}: {error.strerror}; name an existing EPCIS document"
-        ) from None
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> Malformed:
+    return Malformed(f"cannot read {error.filename}: {error.strerror}; name an existing EPCIS document")
 
 
 def finding_json(finding: Finding) -> dict[str, object]:
@@ -75,6 +78,43 @@ def check(
             f"{state} {len(files)} files, {len(imported.events)} events may be captured, {len(bad)} errors, "
             f"{len(imported.findings) - len(bad)} warnings"
         )
+    raise typer.Exit(1 if bad else 0)
+
+
+@epcis.command("hash")
+@without_traceback
+def hash_events(
+    files: Files,
+    profile: Annotated[
+        Profile,
+        typer.Option(
+            "--profile", help="ref: as the reference vectors; spec: the order as it is written down."
+        ),
+    ] = Profile.REF,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the CBV 2.0 event hash of every event, one URI per line. Exit 0: all have one, 1: not.
+
+    Example: chiptrace epcis hash docs/samples/*.jsonld
+    """
+    rows: list[dict[str, object]] = []
+    findings: list[Finding] = []
+    for path in files:
+        try:
+            hashes, found = epcis_hash_document.hash_file(path.read_bytes(), profile, path.name)
+        except OSError as error:
+            raise _unreadable(error) from None
+        rows.extend({"file": path.name, "event": index, "hash": uri} for index, uri in hashes)
+        findings.extend(found)
+    bad = errors(findings)
+    if as_json:
+        found_json = [finding_json(finding) for finding in findings]
+        print_json({"ok": not bad, "profile": str(profile), "hashes": rows, "findings": found_json})
+    else:
+        for finding in findings:
+            ERR.print(plain(str(finding)))
+        for row in rows:
+            print(row["hash"])
     raise typer.Exit(1 if bad else 0)
 
 

@@ -37,6 +37,12 @@ Parts = Annotated[
     list[str], typer.Argument(help="Identifiers: EPC URN or GS1 Digital Link.", metavar="ID...")
 ]
 Part = Annotated[str, typer.Argument(help="Identifier: EPC URN or GS1 Digital Link.", metavar="ID")]
+Licences = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--licence", help="Id of an attestation that a policy of the chain asks for; repeat for more."
+    ),
+]
 Minutes = Annotated[
     int, typer.Option("--timeout", help="Minutes until the crossing is given up.", min=1, max=1440)
 ]
@@ -54,7 +60,7 @@ def register(app: typer.Typer) -> None:
     app.command("resume")(resume)
 
 
-def _key(*words: str | bytes) -> bytes:
+def idempotency_key(*words: str | bytes) -> bytes:
     """An idempotency key that is the same for the same command within the same minute."""
     joined = b"\0".join(word if isinstance(word, bytes) else word.encode() for word in words)
     minute = str(now_ms() // 60_000).encode()
@@ -78,7 +84,8 @@ def _recorded_json(recorded: Recorded) -> dict[str, object]:
     }
 
 
-def _tell(recorded: Recorded, what: str, *, as_json: bool) -> None:
+def tell(recorded: Recorded, what: str, *, as_json: bool) -> None:
+    """Say what became of an operation that was submitted."""
     if as_json:
         print_json(_recorded_json(recorded))
         return
@@ -130,7 +137,7 @@ def capture_command(
     else:
         for item in done:
             if item.recorded is not None:
-                _tell(item.recorded, f"{item.file}, event {item.index}", as_json=False)
+                tell(item.recorded, f"{item.file}, event {item.index}", as_json=False)
         for item in refused:
             ERR.print(f"[red]refused[/] {plain(item.file)}, event {item.index}: {_why(item.error)}")
         OUT.print(
@@ -164,6 +171,7 @@ def ship(
     chain: ChainOption,
     member: MemberOption,
     owner: Annotated[bool, typer.Option("--ownership", help="Offer ownership too.")] = False,
+    licence: Licences = None,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,9 +179,16 @@ def ship(
 
     Example: chiptrace ship urn:epc:id:sscc:9521234.0000000001 --to chipdist --chain chipmaker --as moduleworks
     """
-    event = custody_event([canonical(part).text for part in parts], "shipping", utc_now(), to=to, owner=owner)
+    event = custody_event(
+        [canonical(part).text for part in parts],
+        "shipping",
+        utc_now(),
+        to=to,
+        owner=owner,
+        documents=licence or [],
+    )
     with open_chain(trust, chain, member) as session:
-        _tell(capture_one(session.submitter(), event), f"offered to {to}", as_json=as_json)
+        tell(capture_one(session.submitter(), event), f"offered to {to}", as_json=as_json)
 
 
 @without_traceback
@@ -190,7 +205,7 @@ def receive(
     """
     event = custody_event([canonical(part).text for part in parts], "receiving", utc_now())
     with open_chain(trust, chain, member) as session:
-        _tell(capture_one(session.submitter(), event), "received", as_json=as_json)
+        tell(capture_one(session.submitter(), event), "received", as_json=as_json)
 
 
 @without_traceback
@@ -208,8 +223,8 @@ def return_offer(
     name = canonical(part).text
     operation = Operation(return_offer=ReturnOffer(part=name))
     with open_chain(trust, chain, member) as session:
-        recorded = session.submitter().submit([operation], _key("return-offer", name))
-        _tell(recorded, "offer returned", as_json=as_json)
+        recorded = session.submitter().submit([operation], idempotency_key("return-offer", name))
+        tell(recorded, "offer returned", as_json=as_json)
 
 
 @without_traceback
@@ -220,6 +235,7 @@ def export_part(
     chain: ChainOption,
     member: MemberOption,
     timeout: Minutes = 60,
+    licence: Licences = None,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
@@ -230,11 +246,11 @@ def export_part(
     name = canonical(part).text
     with open_chain(trust, chain, member) as session:
         due = session.verified.advance().latest_time_ms + timeout * 60_000
-        send = SendPart(client=to, part=name, receiver=receiver, timeout_ms=due)
+        send = SendPart(client=to, part=name, receiver=receiver, timeout_ms=due, licences=licence or [])
         recorded = session.submitter().submit(
-            [Operation(send_part=codec.encode(send))], _key("send", name, to)
+            [Operation(send_part=codec.encode(send))], idempotency_key("send", name, to)
         )
-        _tell(recorded, f"sent to {receiver} over client {to}", as_json=as_json)
+        tell(recorded, f"sent to {receiver} over client {to}", as_json=as_json)
 
 
 @without_traceback
@@ -254,7 +270,11 @@ def return_part(
     with open_chain(trust, chain, member) as session:
         due = session.verified.advance().latest_time_ms + timeout * 60_000
         operation = Operation(return_part=codec.encode(ReturnPart(part=name, timeout_ms=due)))
-        _tell(session.submitter().submit([operation], _key("return", name)), "sent back", as_json=as_json)
+        tell(
+            session.submitter().submit([operation], idempotency_key("return", name)),
+            "sent back",
+            as_json=as_json,
+        )
 
 
 @without_traceback
@@ -268,6 +288,12 @@ def attest(
         Path | None, typer.Option("--document", help="File whose SHA-256 is attested.")
     ] = None,
     scope: Annotated[str, typer.Option("--scope", help="What it covers, in words.")] = "",
+    destination: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--destination", help="Of a licence: a member, or client/member over the bridge; repeat for more."
+        ),
+    ] = None,
     valid_days: Annotated[int, typer.Option("--valid-days", help="0: no end.", min=0, max=36500)] = 0,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
@@ -293,11 +319,14 @@ def attest(
             valid_from_ms=since,
             valid_until_ms=since + valid_days * 86_400_000 if valid_days else 0,
             scope=scope,
+            destinations=destination or [],
             document_sha256=digest,
             document_name=document.name if document else "",
         )
-        recorded = session.submitter().submit([Operation(attest=claim)], _key("attest", identifier))
-        _tell(recorded, f"{kind} {identifier}", as_json=as_json)
+        recorded = session.submitter().submit(
+            [Operation(attest=claim)], idempotency_key("attest", identifier)
+        )
+        tell(recorded, f"{kind} {identifier}", as_json=as_json)
 
 
 @without_traceback

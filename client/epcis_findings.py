@@ -44,6 +44,8 @@ class Code(StrEnum):
     NORMALISED = "NORMALISED"
     NOT_RECORDED = "NOT_RECORDED"
     NOT_ACCEPTED_BY_LEDGER = "NOT_ACCEPTED_BY_LEDGER"
+    NOT_HASHABLE = "NOT_HASHABLE"
+    HASH_DIFFERS = "HASH_DIFFERS"
 
 
 _FIELD: Final = re.compile(r"[.\[]")
@@ -61,6 +63,8 @@ _ALWAYS_WARNING: Final = frozenset(
         Code.NORMALISED,
         Code.NOT_RECORDED,
         Code.NOT_ACCEPTED_BY_LEDGER,
+        Code.NOT_HASHABLE,
+        Code.HASH_DIFFERS,
     )
 )
 # What lenient import takes all the same: faults that change nothing the rules read,

@@ -17,10 +17,8 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 # What `parse` gives: no int and no float, every number is a Decimal.
 Json = bool | str | Decimal | list["Json"] | dict[str, "Json"] | None
 
-# Strings as wholes (an open one reaches to the end, so that no text is scanned twice) and brackets.
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
-_OPENING: Final = frozenset("[{")
-_CLOSING: Final = frozenset("]}")
+# The only way for half of a surrogate pair into a text whose bytes were UTF-8.
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse(data: bytes) -> Json:
@@ -35,7 +33,6 @@ def parse(data: bytes) -> Json:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8: {error}") from error
-    _check_depth(text)
     try:
         value: Json = json.loads(
             text,
@@ -46,21 +43,35 @@ def parse(data: bytes) -> Json:
         )
     except json.JSONDecodeError as error:
         raise Malformed(f"not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from error
-    _check_texts(value)
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(value)
+    if _SURROGATE.search(text):
+        _check_texts(value)
     return value
 
 
-def _check_depth(text: str) -> None:
-    """Demand a bounded nesting before anything recursive reads the text."""
-    depth = 0
-    for match in _TOKENS.finditer(text):
-        token = match[0]
-        if token in _OPENING:
-            depth += 1
-            if depth > EPCIS_DOCUMENT_DEPTH_MAX:
-                raise Malformed(f"nested deeper than {EPCIS_DOCUMENT_DEPTH_MAX} levels", Reason.OVERSIZE)
-        elif token in _CLOSING:
-            depth -= 1
+def _too_deep() -> Malformed:
+    return Malformed(f"nested deeper than {EPCIS_DOCUMENT_DEPTH_MAX} levels", Reason.OVERSIZE)
+
+
+def _check_depth(value: Json) -> None:
+    """Demand a bounded nesting, level by level, before anything of ours reads the value by recursion.
+
+    json's own recursion is bounded by the interpreter, which gives up with RecursionError.
+    """
+    level: list[Json] = [value]
+    for _ in range(EPCIS_DOCUMENT_DEPTH_MAX):
+        inner: list[Json] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        level = [item for item in inner if isinstance(item, (dict, list))]
+        if not level:
+            return
+    raise _too_deep()
 
 
 def _number(text: str) -> Decimal:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from client import epcis_check, epcis_context, epcis_json, epcis_normalise
+from client import epcis_check, epcis_context, epcis_hash_document, epcis_json, epcis_normalise
 from client.epcis_context import Namespaces
 from client.epcis_findings import Code, Finding, Report, errors
 from client.epcis_json import Json
@@ -24,6 +24,7 @@ from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event, Field, List, Object, Reason, Value
 
 IDEMPOTENCY_KEY_BYTES = 16
+_DECLARATION = "errorDeclaration"
 _SEED_DOMAIN = b"chiptrace/epcis-import/seed\0"
 _KEY_DOMAIN = b"chiptrace/epcis-import/idempotency\0"
 
@@ -92,7 +93,9 @@ def _read_document(document: Json, report: Report, secret: bytes) -> Import:
             continue
         if context is not None or "epcisBody" in part:
             result.headers.append({name: value for name, value in part.items() if name != "epcisBody"})
+        ignored = epcis_hash_document.ignored_fields(part, epcis_context.namespaces(context))
         for item in epcis_check.events_of(part):
+            _check_claim(item, context, ignored, report.at(index))
             event = _read_event(item, context, report.at(index), secret)
             if event is not None:
                 result.events.append(ImportedEvent(event, report.file, index))
@@ -101,6 +104,15 @@ def _read_document(document: Json, report: Report, secret: bytes) -> Import:
     if any(report.strict or fault.event is None for fault in faults):
         result.events.clear()
     return result
+
+
+def _check_claim(item: Json, context: Json, ignored: frozenset[str], report: Report) -> None:
+    """Warn of an eventID that claims to be the event's hash and is not."""
+    if isinstance(item, dict):
+        namespaces = epcis_context.namespaces(context, item.get(epcis_context.FIELD))
+        why = epcis_hash_document.differs(item, namespaces, ignored)
+        if why:
+            report.add(Code.HASH_DIFFERS, "eventID", why)
 
 
 def _read_event(item: Json, context: Json, report: Report, secret: bytes) -> Event | None:
@@ -181,8 +193,12 @@ def to_event(
 
 
 def content_seed(fields: Sequence[Field], secret: bytes = b"") -> bytes:
-    """The seed of an event that says this: the same for the same content and secret (16 bytes)."""
-    return sha256(_SEED_DOMAIN + sha256(secret).digest() + codec.encode(Event(fields=fields))).digest()[:16]
+    """The seed of an event that says this: the same for the same content and secret (16 bytes).
+
+    An error declaration has the seed of the event that it declares wrong, by which the ledger knows which one is meant.
+    """
+    said = Event(fields=[field for field in fields if field.name != _DECLARATION])
+    return sha256(_SEED_DOMAIN + sha256(secret).digest() + codec.encode(said)).digest()[:16]
 
 
 def idempotency_key(events: Sequence[Event]) -> bytes:

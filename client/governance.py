@@ -36,6 +36,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     MemberRecord,
     Operation,
     Parameters,
+    PolicyRecord,
     ProposalRecord,
     Signature,
     ValidatorsRecord,
@@ -208,6 +209,7 @@ _RECORDS: Final[dict[Kind, tuple[str, type[Message]]]] = {
     Kind.MEMBER: ("member", MemberRecord),
     Kind.KEY: ("key", KeyRecord),
     Kind.GRANT: ("grant", GrantRecord),
+    Kind.POLICY: ("policy", PolicyRecord),
     Kind.CLIENT: ("client", ClientRecord),
 }
 _NOT_SHOWN: Final = {"history", "id", "key", "prefix"}

@@ -143,6 +143,8 @@ _REQUIRED: Final = {
     "RevokeKey": ("key",),
     "PutGrant": ("prefix", "holder"),
     "RevokeGrant": ("prefix",),
+    "PutPolicy": ("id", "prefix", "trigger", "attestation", "issuers"),
+    "RevokePolicy": ("id",),
     "SetValidators": ("validators",),
     "Validator": ("key", "member"),
     "SetParameters": ("parameters",),

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from client.connection import NoAnswer
+from client.serials import find_part
 from client.verified import VerifiedChain
 from ledger import state
 from ledger.errors import Malformed
-from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartStatus
 
 _PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 
@@ -33,7 +34,7 @@ def locate(chains: Mapping[bytes, VerifiedChain], name: str) -> bytes:
 
 
 def _rank(chain: VerifiedChain, name: str) -> int:
-    part = chain.record(state.part_key(name), PartRecord)
+    part = find_part(chain, name)
     if part is not None:
         return _rank_of(part.status)
     return 1 if chain.record(state.lot_key(name), LotRecord) is not None else 0

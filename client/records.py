@@ -12,6 +12,7 @@ from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     AttestationRecord,
+    DelegationRecord,
     GenerationRecord,
     GrantRecord,
     KeyRecord,
@@ -19,6 +20,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LotRecord,
     MemberRecord,
     PartRecord,
+    PolicyRecord,
     Reason,
 )
 
@@ -34,6 +36,10 @@ def own_key(record: Message) -> bytes | None:
             return state.signer_key(record.key)
         case GrantRecord():
             return state.grant_key(record.prefix)
+        case PolicyRecord():
+            return state.policy_key(record.policy.id)
+        case DelegationRecord():
+            return state.delegation_key(record.member, record.prefix)
         case AttestationRecord():
             return state.attestation_key(record.id)
         case GenerationRecord():

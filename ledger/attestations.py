@@ -11,13 +11,14 @@ from ledger import identifiers, state
 from ledger.context import Context
 from ledger.custody import is_frozen, load_part, save_part
 from ledger.errors import Refused
-from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX
+from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, POLICY_NAMES_MAX
 from ledger.members import check_name
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
     EntryKind,
     LotRecord,
+    PartStatus,
     Reason,
     RevokeAttestation,
     Role,
@@ -29,7 +30,8 @@ _ROLES: Final = (Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR)
 
 
 def attest(context: Context, operation: Attest) -> None:
-    """Records a claim about a part or lot that has a record here.
+    """Records a claim about a part or lot that has a record here, or about a class of things as a whole; a recall of a
+    class that stood in no part's history would be overlooked, so that names parts or lots.
 
     Raises Refused: ROLE_NOT_ALLOWED, ATTESTATION_INVALID, IDENTIFIER_INVALID, ATTESTATION_EXISTS,
     UNKNOWN_PART.
@@ -41,9 +43,11 @@ def attest(context: Context, operation: Attest) -> None:
     if context.overlay.get(key) is not None:
         raise Refused(f"attestation {operation.id} exists; ids are used once", Reason.ATTESTATION_EXISTS)
     # (2) What it is about.
-    if not _enter_subject(context, operation.subject):
+    stands_alone = operation.kind != "recall" and _is_whole_class(operation.subject)
+    if not _enter_subject(context, operation.subject) and not stands_alone:
         raise Refused(
-            f"{operation.subject} is neither a part nor a lot recorded on this chain", Reason.UNKNOWN_PART
+            f"{operation.subject} is neither a class nor a part or lot recorded on this chain",
+            Reason.UNKNOWN_PART,
         )
     # (3) Its record and history.
     record = AttestationRecord(
@@ -56,6 +60,7 @@ def attest(context: Context, operation: Attest) -> None:
         scope=operation.scope,
         document_sha256=operation.document_sha256,
         document_name=operation.document_name,
+        destinations=operation.destinations,
     )
     context.enter(key, record.history, EntryKind.ATTESTED)
     state.save(context.overlay, key, record)
@@ -96,8 +101,19 @@ def _check_claim(operation: Attest) -> None:
         raise Refused("document_sha256 has 32 bytes, or none without a document", Reason.ATTESTATION_INVALID)
     if operation.document_name:
         check_name(operation.document_name, "document_name", Reason.ATTESTATION_INVALID, NAME_BYTES_MAX)
+    destinations = operation.destinations
+    if len(destinations) > POLICY_NAMES_MAX or len(set(destinations)) != len(destinations):
+        raise Refused(f"at most {POLICY_NAMES_MAX} destinations, each once", Reason.ATTESTATION_INVALID)
+    for destination in destinations:
+        check_name(destination, "a destination", Reason.ATTESTATION_INVALID, IDENTIFIER_BYTES_MAX)
     if operation.scope:
         check_name(operation.scope, "scope", Reason.ATTESTATION_INVALID, IDENTIFIER_BYTES_MAX)
+
+
+def _is_whole_class(subject: str) -> bool:
+    """Whether it names a class of things and no lot of it: such a claim is entered in no history but its own."""
+    identifier = identifiers.canonical(subject)
+    return identifier.is_class and identifier.text == identifier.class_text
 
 
 def _enter_subject(context: Context, subject: str) -> bool:
@@ -106,6 +122,8 @@ def _enter_subject(context: Context, subject: str) -> bool:
     A plain URI may name both, and does not tell which is meant: then both histories say it.
     """
     part = load_part(context.overlay, subject)
+    if part is not None and part.status == PartStatus.SPLIT:
+        raise Refused(f"{part.id} is SPLIT; name the intervals that stand for it now", Reason.INTERVAL_SPLIT)
     if part is not None and not is_frozen(context.overlay, part):
         context.enter(state.part_key(subject), part.history, EntryKind.ATTESTED)
         save_part(context.overlay, part)

@@ -21,7 +21,7 @@ from typing import Final
 
 from ledger.commissioning import commission, destroy
 from ledger.context import Context
-from ledger.corrections import declare_error
+from ledger.corrections import declare_error, original_of
 from ledger.errors import Refused
 from ledger.packing import pack_or_unpack
 from ledger.recording import Recording, read_recording
@@ -49,7 +49,7 @@ def capture(context: Context, operation: Capture) -> None:
     recording = read_recording(context, operation.event)
     view = recording.view
     if view.error_declaration is not None:
-        declare_error(recording)
+        declare_error(recording, original_of(context.chain_id, operation.event))
     elif view.type == "ObjectEvent":
         _record_object_event(recording)
     elif view.type == "TransactionEvent":

@@ -1,17 +1,26 @@
-"""How parts and amounts begin and end: commissioning under a grant, and destroying.
+"""How parts and amounts begin and end: commissioning under a grant or a delegation, and destroying.
 
 A serial is commissioned once. Its grant's holder who commissions it again brings about a finding in its history
 and nothing else: the outcome is FLAGGED, for two bodies may now bear one name. Anyone else is refused.
 """
 
-from ledger import lots
+from ledger import lots, state
 from ledger.containers import Filling, standing
 from ledger.custody import check_free, find_or_adopt, find_part, is_frozen, new_part
+from ledger.delegations import draw_serials, require_right
 from ledger.errors import InvariantBroken, Refused
 from ledger.grants import holds_grant, require_grant
 from ledger.identifiers import Identifier
 from ledger.recording import Recording
-from proto.chiptrace.v1.ledger_pb2 import ClosedBy, EntryKind, PartRecord, PartStatus, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    CorrectionRecord,
+    CorrectionState,
+    EntryKind,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 
 
 def commission(recording: Recording) -> None:
@@ -21,10 +30,15 @@ def commission(recording: Recording) -> None:
     history is given a FLAG entry with finding REPEATED_COMMISSIONING, and that is also the outcome. An adopted
     part is no such case: its commissioning supersedes the adoption, wherever the part is, with a finding.
 
-    Raises Refused: IDENTIFIER_INVALID, NOT_GRANTED, NOT_HOME_CHAIN, ALREADY_COMMISSIONED, NOT_LIVE (adopted,
-    and over or away since), QUANTITY_INVALID, EVENT_REPEATED.
+    Raises Refused: IDENTIFIER_INVALID, ALREADY_COMMISSIONED, NOT_LIVE (adopted, and over or away since),
+    QUANTITY_INVALID, EVENT_REPEATED, and what the rights of `delegations` raise.
     """
     view = recording.view
+    if view.serials is not None:
+        if view.epcs:
+            raise Refused("epcList: a lot's serials are commissioned alone", Reason.EVENT_INVALID)
+        lots.commission_serials(recording, view.quantities)
+        return
     # (1) Rights over everything first.
     found: list[tuple[Identifier, PartRecord | None]] = []
     for identifier in view.epcs:
@@ -35,14 +49,16 @@ def commission(recording: Recording) -> None:
     repeated = [record for _, record in found if record is not None and not record.adopted]
     if repeated:
         for quantity in view.quantities:
-            require_grant(recording.context, quantity.of)
+            require_right(recording.context, quantity.of)
         for record in repeated:
             recording.enter_part(record, EntryKind.FLAG, finding=Reason.REPEATED_COMMISSIONING)
         recording.context.finding(Reason.REPEATED_COMMISSIONING)
+        _leave_alone(recording)
         return
     # (3) New parts, and those that were only adopted so far.
     for identifier, record in found:
         if record is None:
+            draw_serials(recording, identifier)
             recording.enter_part(new_part(recording, identifier, adopted=False))
         else:
             _supersede_adoption(recording, record)
@@ -52,8 +68,11 @@ def commission(recording: Recording) -> None:
 
 
 def _check_right(recording: Recording, identifier: Identifier, record: PartRecord | None) -> None:
+    if record is not None and record.lot:
+        # The range says for good whose serial it is: nothing is entered, for whoever asks.
+        raise Refused(f"{identifier.text} is of lot {record.lot} already", Reason.ALREADY_COMMISSIONED)
     if record is None:
-        require_grant(recording.context, identifier)
+        require_right(recording.context, identifier)
         return
     granted = holds_grant(recording.context, identifier)
     frozen = not record.adopted and is_frozen(recording.context.overlay, record)
@@ -75,12 +94,19 @@ def _supersede_adoption(recording: Recording, record: PartRecord) -> None:
     record.adopted = False
     record.commissioner = recording.member
     recording.enter_part(record, finding=Reason.SUPERSEDES_ADOPTION)
+    _leave_alone(recording)
+
+
+def _leave_alone(recording: Recording) -> None:
+    """Declared wrong later, the event takes nothing with it: what it names was there before."""
+    note = CorrectionRecord(original=recording.digest, state=CorrectionState.WITHOUT_EFFECT)
+    state.save(recording.context.overlay, state.correction_key(recording.digest), note)
 
 
 def commission_output(recording: Recording, identifier: Identifier, owner: str = "") -> PartRecord:
-    """A new part made by packing or transforming, under the member's grant. The caller enters the event.
+    """A new part made by packing or transforming, under the member's grant or a delegation. The caller enters the event.
 
-    Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, ALREADY_COMMISSIONED, IDENTIFIER_INVALID.
+    Raises Refused: ALREADY_COMMISSIONED, IDENTIFIER_INVALID, and what `draw_serials` raises.
     """
     record = find_part(recording, identifier)
     if record is not None:
@@ -88,7 +114,7 @@ def commission_output(recording: Recording, identifier: Identifier, owner: str =
             f"{identifier.text} was commissioned by member {record.commissioner} already",
             Reason.ALREADY_COMMISSIONED,
         )
-    require_grant(recording.context, identifier)
+    draw_serials(recording, identifier)
     return new_part(recording, identifier, adopted=False, owner=owner)
 
 

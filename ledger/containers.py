@@ -259,11 +259,28 @@ class Filling:
             )
 
 
+def count_pieces(overlay: Overlay, child: PartRecord, more: int) -> None:
+    """Counts in what a child fell into besides itself, if it is inside an open generation: they are as it is."""
+    if not child.container or child.status != PartStatus.LIVE:
+        return
+    record = load_generation(overlay, child.container, child.generation)
+    container = state.load(overlay, state.part_key(child.container), PartRecord)
+    if record.closed_by != _OPEN or container is None:
+        return
+    record.count += more
+    record.levels[0] += more
+    if record.foreign and child.owner != container.owner:
+        record.foreign += more
+    state.save(overlay, state.generation_key(record.container, record.generation), record)
+
+
 _Row = tuple[str, str, str, str]  # class, lot, unit, place
 
 
 def _rows_of(child: PartRecord, inner: GenerationRecord | None) -> list[tuple[_Row, int]]:
-    rows: list[tuple[_Row, int]] = [((canonical(child.id).class_text, "", "", ""), 1)]
+    # Of serials of a lot the lot is told, however many of them one record stands for.
+    row, count = (canonical(child.id).class_text, child.lot, "", ""), max(1, child.end - child.start)
+    rows: list[tuple[_Row, int]] = [(row, count)]
     if inner is not None:
         rows.extend(((row.item_class, row.lot, row.unit, row.place), row.count) for row in inner.manifest)
     return rows

@@ -1,46 +1,171 @@
-"""Error declarations: the original event stays, and its subjects' histories say that it was wrong.
+"""Error declarations: the original event stays, its subjects' histories say that it was wrong, and it is undone if
+everybody concerned says so.
 
-A declaration is entered where the declarer possesses the subject, or brought it into being, and nowhere else; it
-changes no state, but that a chain which adopts takes up parts it never heard of. What is on another chain is frozen.
+The declaration is the original event with an errorDeclaration added, and with its seed: so the digest of the
+original follows from it, and stands for it here. A declaration is entered where the declarer possesses the
+subject, or brought it into being, and nowhere else. Nothing is rewound. What the event did is taken back
+(undoing.py)
+
+1. at once, while it is the newest event of every part it touched and the declarer's word is all that is needed;
+2. else when two members at least, and all those who possess, own or made what it touched, declare it wrong; until
+   then it waits, for as long as an offer does: later, a declaration begins anew;
+3. never, where something it touched is over or on another chain: that is CONTESTED, for every reader to see.
+
+A void serial stays burnt. What is on another chain is frozen: nothing is entered there.
 """
 
-from ledger import decimals, lots, state
+from ledger import codec, decimals, lots, state
 from ledger.containers import standing
 from ledger.context import Context
-from ledger.custody import find_or_adopt, find_part, is_frozen, may_adopt
+from ledger.custody import find_or_adopt, find_part, is_frozen, load_part, may_adopt, save_part
 from ledger.errors import Refused
-from ledger.event import EventView, Quantity
+from ledger.event import EventView, Quantity, event_digest
 from ledger.identifiers import Identifier
+from ledger.limits import EVENT_BYTES_MAX
 from ledger.recording import Recording
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, LotRecord, PartRecord, Reason
+from ledger.undoing import Inverse, find_inverse, is_over
+from proto.chiptrace.v1.ledger_pb2 import (
+    CorrectionRecord,
+    CorrectionState,
+    EntryKind,
+    Event,
+    LotRecord,
+    PartRecord,
+    Reason,
+)
+
+_DECLARATION = "errorDeclaration"
+# After these nothing is left to say.
+_DONE = (CorrectionState.TAKEN_BACK,)
 
 
-def declare_error(recording: Recording) -> None:
-    """Enters an event that carries an errorDeclaration as CORRECTED; whoever was last in possession may.
+def original_of(chain_id: bytes, declaration: bytes) -> bytes:
+    """The digest (32 bytes) of the event that an encoded Event declares wrong: all it says but that."""
+    event = codec.decode(Event, declaration, EVENT_BYTES_MAX)
+    fields = [field for field in event.fields if field.name != _DECLARATION]
+    return event_digest(chain_id, Event(seed=event.seed, fields=fields))
 
-    Raises Refused: EVENT_REPEATED, IDENTIFIER_INVALID, CORRECTION_NOT_APPLICABLE where it may be entered
-    nowhere.
+
+def declare_error(recording: Recording, original: bytes) -> None:
+    """Enters the event under recording, which declares the one with digest `original` wrong; undoes it if it may be.
+
+    Raises Refused: EVENT_REPEATED for the same member's word once more, IDENTIFIER_INVALID, EVENT_INVALID for a
+    declaration that names itself as its correction, CORRECTION_NOT_APPLICABLE where it may be entered nowhere
+    or was undone already, and what putting back into a container raises.
     """
+    context, view = recording.context, recording.view
+    declaration = view.error_declaration
+    if declaration is not None and view.event_id and view.event_id in declaration.corrective_event_ids:
+        raise Refused(
+            "errorDeclaration.correctiveEventIDs: an event does not correct itself", Reason.EVENT_INVALID
+        )
+    key = state.correction_key(original)
+    record = _begin(recording, key, original)
+    # (1) Who says so may: they possess or brought into being something that it names.
+    parts, amounts = _subjects(recording)
+    # (2) Undo it, or enter that it was wrong.
+    record.state, inverse = _judge(recording, record, original)
+    _check_new(recording, record, inverse)
+    if recording.member not in record.members:
+        record.members.append(recording.member)
+    record.height = context.height
+    state.save(context.overlay, key, record)
+    if record.state == CorrectionState.TAKEN_BACK and inverse is not None:
+        inverse.apply()
+        return
+    finding = {
+        CorrectionState.DISPUTED: Reason.CONTESTED,
+        CorrectionState.WAITING: Reason.CORRECTION_PENDING,
+    }.get(record.state, Reason.REASON_UNSPECIFIED)
+    for part in parts:
+        # Not a change of the part: what was its newest event still is.
+        newest = part.last_event
+        recording.enter_part(part, EntryKind.CORRECTED, finding=finding)
+        part.last_event = newest
+        save_part(context.overlay, part)
+    for lot in amounts:
+        recording.enter_lot(lot, EntryKind.CORRECTED, finding=finding)
+
+
+def _begin(recording: Recording, key: bytes, original: bytes) -> CorrectionRecord:
+    """What was said of the original so far; nothing, if those concerned let the time pass."""
     context = recording.context
-    entered = 0
+    record = state.load(context.overlay, key, CorrectionRecord)
+    if record is None:
+        return CorrectionRecord(original=original, declared_at_ms=context.time_ms)
+    if record.state in _DONE:
+        raise Refused(
+            f"that event was declared wrong and undone at height {record.height}",
+            Reason.CORRECTION_NOT_APPLICABLE,
+        )
+    expires_ms = record.declared_at_ms + context.parameters.offer_expiry_ms
+    if not record.members or (record.state == CorrectionState.WAITING and context.time_ms >= expires_ms):
+        record.declared_at_ms = context.time_ms
+        del record.members[:]
+    return record
+
+
+def _check_new(recording: Recording, record: CorrectionRecord, inverse: Inverse | None) -> None:
+    if recording.member not in record.members or record.state == CorrectionState.TAKEN_BACK:
+        return
+    waits = "" if inverse is None else ", ".join(sorted(inverse.needed - set(record.members)))
+    raise Refused(
+        f"member {recording.member} declared that event wrong already"
+        + (f"; it waits for {waits}" if waits else ""),
+        Reason.EVENT_REPEATED,
+    )
+
+
+def _judge(
+    recording: Recording, record: CorrectionRecord, original: bytes
+) -> tuple["CorrectionState.ValueType", Inverse | None]:
+    """Where the correction stands with the word of the member who declares now, and what would undo the event."""
+    if record.state == CorrectionState.WITHOUT_EFFECT:
+        return record.state, None
+    inverse = find_inverse(recording, original)
+    if inverse is None:
+        return CorrectionState.DISPUTED if _is_out_of_reach(recording) else CorrectionState.NOTED, None
+    agreed = {*record.members, recording.member}
+    if recording.member in inverse.needed <= agreed and (inverse.latest or len(agreed) > 1):
+        return CorrectionState.TAKEN_BACK, inverse
+    if inverse.needed <= {recording.member}:
+        # Nobody else is concerned, and more has happened since: an ordinary event says what is so now.
+        return CorrectionState.NOTED, inverse
+    return CorrectionState.WAITING, inverse
+
+
+def _is_out_of_reach(recording: Recording) -> bool:
+    """Whether something that the event names is over, or on another chain."""
+    context = recording.context
+    for identifier in _named(recording.view):
+        record = load_part(context.overlay, identifier.text)
+        if record is not None and (is_over(recording, record) or is_frozen(context.overlay, record)):
+            return True
+    return False
+
+
+def _subjects(recording: Recording) -> tuple[list[PartRecord], list[LotRecord]]:
+    """The histories into which the member may enter that the event was wrong: some, or CORRECTION_NOT_APPLICABLE."""
+    context = recording.context
+    parts: list[PartRecord] = []
+    amounts: dict[str, LotRecord] = {}
     for identifier in _named(recording.view):
         record = find_part(recording, identifier)
         if record is None and _takes_up(recording, identifier):
             # All that is known of it is that something told of it was wrong: adopted, never clean.
             record = find_or_adopt(recording, identifier)
         if record is not None and _may_correct(context, record):
-            recording.enter_part(record, EntryKind.CORRECTED)
-            entered += 1
+            parts.append(record)
     for quantity in _amounts(recording.view):
         lot = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
         if lot is not None and _may_correct_lot(context, lot, quantity.unit):
-            recording.enter_lot(lot, EntryKind.CORRECTED)
-            entered += 1
-    if entered == 0:
+            amounts[lot.id] = lot
+    if not parts and not amounts:
         raise Refused(
             f"member {recording.member} possesses nothing that this declaration names, nor commissioned it",
             Reason.CORRECTION_NOT_APPLICABLE,
         )
+    return parts, list(amounts.values())
 
 
 def _takes_up(recording: Recording, identifier: Identifier) -> bool:

@@ -10,6 +10,8 @@ from ledger.context import Context
 from ledger.errors import Refused
 from ledger.grants import holds_grant, require_grant
 from ledger.identifiers import Identifier
+from ledger.intervals import find_piece
+from ledger.ranges import note_single
 from ledger.recording import Recording
 from ledger.state import Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import PartRecord, PartStatus, Reason
@@ -124,16 +126,22 @@ def check_empty(record: PartRecord) -> None:
 def find_part(recording: Recording, identifier: Identifier) -> PartRecord | None:
     """The part an event names, or None where it has no record yet.
 
-    Raises Refused: IDENTIFIER_INVALID for a class, EVENT_REPEATED.
+    Serials of a lot without a record of their own are found too (ledger/intervals.py). Raises Refused:
+    IDENTIFIER_INVALID for a class, EVENT_REPEATED, and for an interval UNKNOWN_LOT, SERIALS_INVALID, INTERVAL_SPLIT.
     """
     if identifier.is_class:
         raise Refused(
             f"{identifier.text} names a class; one part needs its serial, an amount a quantity list",
             Reason.IDENTIFIER_INVALID,
         )
-    record = load_part(recording.context.overlay, identifier.text)
+    overlay = recording.context.overlay
+    record = load_part(overlay, identifier.text)
+    if record is None or record.status == PartStatus.SPLIT:
+        piece = find_piece(recording, identifier)
+        record = None if piece is None else normalise(overlay, piece)
     if record is not None:
         recording.check_new(record)
+        recording.named.add(state.part_key(record.id))
     return record
 
 
@@ -161,6 +169,7 @@ def new_part(recording: Recording, identifier: Identifier, adopted: bool, owner:
     """The record of a part that begins with this event; entering the event saves it. owner: of another member."""
     if adopted:
         recording.adopted.add(state.part_key(identifier.text))
+    note_single(recording.context.overlay, identifier)
     return PartRecord(
         id=identifier.text,
         status=PartStatus.LIVE,

@@ -77,7 +77,8 @@ class ErrorDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """What rules read of an event. Lists hold every thing once, in the order written; words are bare."""
+    """What rules read of an event. Lists hold every thing once, in the order written, and then the intervals of
+    lots' serials, which are written among the quantities; words are bare."""
 
     type: str
     action: str  # empty for a TransformationEvent
@@ -101,6 +102,8 @@ class EventView:
     dispositions_set: tuple[str, ...]
     dispositions_unset: tuple[str, ...]
     error_declaration: ErrorDeclaration | None
+    serials: tuple[str, str] | None  # first and last serial of the lot that is commissioned
+    run: event_values.RunClaim
 
     def source(self, role: str) -> Identifier | None:
         """Who the event comes from in a role; None where it does not say."""
@@ -231,7 +234,7 @@ class _EventReader:
 
     def __init__(self, fields: dict[str, Value]) -> None:
         self._fields = fields
-        self._cbv = self._cbv_namespace()
+        self._cbv = event_values.cbv_namespace(fields.get("@context"))
 
     def view(self) -> EventView:
         kind = self._text("type")
@@ -249,7 +252,6 @@ class _EventReader:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
         parent = self._text("parentID")
         run = self._text("transformationID")
-        dispositions = self._object("persistentDisposition")
         return EventView(
             type=kind,
             action=action,
@@ -257,22 +259,24 @@ class _EventReader:
             event_time_ms=event_values.parse_time(self._text("eventTime"), "eventTime"),
             biz_step=self._word(self._text("bizStep"), event_values.BIZ_STEP),
             disposition=self._word(self._text("disposition"), event_values.DISPOSITION),
-            epcs=self._identifiers("epcList"),
+            epcs=self._things("epcList", "quantityList"),
             quantities=self._quantities("quantityList"),
-            parent=self._identifier(parent, "parentID") if parent else None,
-            children=self._identifiers("childEPCs"),
+            parent=self._thing(parent, "parentID") if parent else None,
+            children=self._things("childEPCs", "childQuantityList"),
             child_quantities=self._quantities("childQuantityList"),
-            inputs=self._identifiers("inputEPCList"),
+            inputs=self._things("inputEPCList", "inputQuantityList"),
             input_quantities=self._quantities("inputQuantityList"),
-            outputs=self._identifiers("outputEPCList"),
+            outputs=self._things("outputEPCList", "outputQuantityList"),
             output_quantities=self._quantities("outputQuantityList"),
             transformation_id=self._identifier(run, "transformationID").text if run else "",
             sources=self._parties("sourceList", "source"),
             destinations=self._parties("destinationList", "destination"),
             biz_transactions=self._biz_transactions(),
-            dispositions_set=self._dispositions(dispositions, "set"),
-            dispositions_unset=self._dispositions(dispositions, "unset"),
+            dispositions_set=self._dispositions("set"),
+            dispositions_unset=self._dispositions("unset"),
             error_declaration=self._error_declaration(),
+            serials=event_values.serials(self._fields),
+            run=event_values.run_claim(self._fields),
         )
 
     def _text(self, name: str) -> str:
@@ -292,25 +296,6 @@ class _EventReader:
             raise event_values.invalid(name, f"longer than {IDENTIFIER_BYTES_MAX} bytes")
         return text
 
-    def _cbv_namespace(self) -> str:
-        """What `cbv:` stands for here: the event's own declaration, or the standard's; empty if unknowable."""
-        namespace = event_values.CBV
-        for item in self._context_items():
-            if item.WhichOneof("kind") != "object":
-                # A context that is not the pinned one may mean anything by `cbv:`.
-                namespace = ""
-                continue
-            for field in item.object.fields:
-                if field.name == "cbv":
-                    namespace = field.value.text
-        return namespace
-
-    def _context_items(self) -> Sequence[Value]:
-        value = self._fields.get("@context")
-        if value is None:
-            return ()
-        return value.list.items if value.WhichOneof("kind") == "list" else (value,)
-
     def _word(self, text: str, vocabulary: tuple[str, str]) -> str:
         return event_values.word(text, vocabulary, self._cbv)
 
@@ -320,31 +305,50 @@ class _EventReader:
         except Refused as error:
             raise Refused(f"{name}: {error}", error.reason) from error
 
-    def _identifiers(self, name: str) -> tuple[Identifier, ...]:
+    def _things(self, name: str, quantities: str) -> tuple[Identifier, ...]:
         items = self._list(name)
         texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
+        named = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+        intervals = [item.of for item in self._listed(quantities) if item.of.interval is not None]
         # A list without order: naming a thing twice names it once.
-        return tuple(dict.fromkeys(self._identifier(text, f"{name}[{i}]") for i, text in enumerate(texts)))
+        return tuple(dict.fromkeys((*named, *intervals)))
+
+    def _thing(self, text: str, name: str) -> Identifier:
+        identifier = self._identifier(text, name)
+        if identifier.interval is not None:
+            raise Refused(f"{name}: serials of a lot belong in a quantity list", Reason.IDENTIFIER_INVALID)
+        return identifier
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
-        return tuple(self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name)))
+        return tuple(item for item in self._listed(name) if item.of.interval is None)
+
+    def _listed(self, name: str) -> list[Quantity]:
+        return [self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
 
     def _quantity(self, item: Value, name: str) -> Quantity:
         members = event_values.object_of(item, name)
         of = self._identifier(event_values.text_in(members, "epcClass", name), f"{name}.epcClass")
         # Of a plain URI nobody can tell; a GS1 key or EPC tells.
-        if not of.is_class and (of.gs1_key_digits or of.text.startswith("urn:epc:id:")):
+        if (
+            of.interval is None
+            and not of.is_class
+            and (of.gs1_key_digits or of.text.startswith("urn:epc:id:"))
+        ):
             raise Refused(f"{name}.epcClass: {of.text} names one thing, no class", Reason.IDENTIFIER_INVALID)
         unit = event_values.text_in(members, "uom", name)
         if "uom" in members and _UNIT.match(unit) is None:
             raise Refused(f"{name}.uom: {unit!r} is no unit code such as KGM", Reason.QUANTITY_INVALID)
         amount = members.get("quantity")
+        if unit and of.interval is not None:
+            raise Refused(f"{name}.uom: serials are counted in pieces", Reason.QUANTITY_INVALID)
         if amount is None:
             return Quantity(of, None, unit)
         if amount.WhichOneof("kind") != "number":
             raise Refused(f"{name}.quantity: a number is needed", Reason.QUANTITY_INVALID)
         if decimals.sign(amount.number) < 0:
             raise Refused(f"{name}.quantity: below zero", Reason.QUANTITY_INVALID)
+        if of.interval is not None and amount.number != decimals.from_int(of.interval[1] - of.interval[0]):
+            raise Refused(f"{name}.quantity: it is not as many as {of.text}", Reason.QUANTITY_INVALID)
         return Quantity(of, amount.number, unit)
 
     def _parties(self, name: str, member: str) -> tuple[Party, ...]:
@@ -371,17 +375,15 @@ class _EventReader:
             found.append((kind, self._bounded(event_values.text_in(members, "bizTransaction", place), place)))
         return tuple(found)
 
-    def _dispositions(self, members: dict[str, Value], name: str) -> tuple[str, ...]:
-        place = f"persistentDisposition.{name}"
-        return tuple(
-            self._word(text, event_values.DISPOSITION) for text in event_values.texts_in(members, name, place)
-        )
+    def _dispositions(self, name: str) -> tuple[str, ...]:
+        members, place = self._object("persistentDisposition"), f"persistentDisposition.{name}"
+        texts = event_values.texts_in(members, name, place)
+        return tuple(self._word(text, event_values.DISPOSITION) for text in texts)
 
     def _error_declaration(self) -> ErrorDeclaration | None:
         if "errorDeclaration" not in self._fields:
             return None
-        members = self._object("errorDeclaration")
-        place = "errorDeclaration"
+        members, place = self._object("errorDeclaration"), "errorDeclaration"
         return ErrorDeclaration(
             declared_ms=event_values.parse_time(
                 event_values.text_in(members, "declarationTime", place), f"{place}.declarationTime"

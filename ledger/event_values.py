@@ -5,10 +5,11 @@ Times are read by arithmetic alone: no locale, no clock, no calendar library dec
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ledger.errors import Refused
-from proto.chiptrace.v1.ledger_pb2 import Reason, Value
+from proto.chiptrace.v1.ledger_pb2 import Decimal, Reason, Value
 
 _TIME: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?"
@@ -22,6 +23,10 @@ DISPOSITION: Final = ("urn:epcglobal:cbv:disp:", "Disp-")
 PARTY_ROLE: Final = ("urn:epcglobal:cbv:sdt:", "SDT-")
 TRANSACTION_TYPE: Final = ("urn:epcglobal:cbv:btt:", "BTT-")
 ERROR_REASON: Final = ("urn:epcglobal:cbv:er:", "ER-")
+
+
+# The namespace of what this ledger adds to an event.
+OURS: Final = "urn:chiptrace:epcis:"
 
 
 def invalid(name: str, message: str) -> Refused:
@@ -108,3 +113,108 @@ def texts_in(members: Mapping[str, Value], member: str, place: str) -> list[str]
     if value is None:
         return []
     return [text_of(item, f"{place}[{i}]") for i, item in enumerate(list_of(value, place))]
+
+
+# ---- namespaces ---------------------------------------------------------------------------------------------
+
+
+def context_items(context: Value | None) -> Sequence[Value]:
+    """What an event's `@context` lists; one alone is a list of one."""
+    if context is None:
+        return ()
+    return context.list.items if context.WhichOneof("kind") == "list" else (context,)
+
+
+def cbv_namespace(context: Value | None) -> str:
+    """What `cbv:` stands for here: the event's own declaration, or the standard's; empty if unknowable."""
+    namespace = CBV
+    for item in context_items(context):
+        if item.WhichOneof("kind") != "object":
+            # A context that is not the pinned one may mean anything by `cbv:`.
+            namespace = ""
+            continue
+        for field in item.object.fields:
+            if field.name == "cbv":
+                namespace = field.value.text
+    return namespace
+
+
+@dataclass(frozen=True, slots=True)
+class RunClaim:
+    """What a transformation says of its run in our namespace, by unit (empty: pieces)."""
+
+    declared: tuple[tuple[str, Decimal], ...]  # the most that may come of what goes in
+    scrap: tuple[tuple[str, Decimal], ...]
+    samples: tuple[tuple[str, Decimal], ...]
+    closes: bool
+
+
+def run_claim(fields: Mapping[str, Value]) -> RunClaim:
+    """The yield, scrap, samples and end that an event's `ilmd` declares in our namespace.
+
+    Each is a number of pieces, or a list of objects with `quantity` and `uom`. Raises Refused(YIELD_INVALID) for
+    anything else, EVENT_INVALID for one that stands there twice.
+    """
+    ilmd = fields.get("ilmd")
+    if ilmd is None or ilmd.WhichOneof("kind") != "object":
+        return RunClaim((), (), (), False)
+    members = {field.name: field.value for field in ilmd.object.fields}
+    context = fields.get("@context")
+    declared, scrap, samples = (_amounts(members, context, word) for word in ("yield", "scrap", "samples"))
+    name = _our_name(members, context, "closesRun")
+    if name and members[name].WhichOneof("kind") != "truth":
+        raise Refused(f"ilmd.{name}: true or false", Reason.YIELD_INVALID)
+    return RunClaim(declared, scrap, samples, bool(name) and members[name].truth)
+
+
+def _amounts(
+    members: Mapping[str, Value], context: Value | None, word: str
+) -> tuple[tuple[str, Decimal], ...]:
+    name = _our_name(members, context, word)
+    if not name:
+        return ()
+    value, found = members[name], dict[str, Decimal]()
+    for item in value.list.items if value.WhichOneof("kind") == "list" else (value,):
+        parts = {"quantity": item}
+        if item.WhichOneof("kind") == "object":
+            parts = {field.name: field.value for field in item.object.fields}
+        unit, amount = text_in(parts, "uom", f"ilmd.{name}"), parts.get("quantity")
+        if amount is None or amount.WhichOneof("kind") != "number" or amount.number.negative or unit in found:
+            raise Refused(f"ilmd.{name}: numbers of at least zero, one for each uom", Reason.YIELD_INVALID)
+        if not unit and amount.number.exponent < 0:
+            raise Refused(f"ilmd.{name}: pieces are whole, else name a uom", Reason.YIELD_INVALID)
+        found[unit] = amount.number
+    return tuple(sorted(found.items()))
+
+
+def serials(fields: Mapping[str, Value]) -> tuple[str, str] | None:
+    """First and last serial that an event's `ilmd` gives a lot, in our namespace; None where it gives none.
+
+    Raises Refused(EVENT_INVALID) where one stands alone, is no text, or stands there twice.
+    """
+    ilmd = fields.get("ilmd")
+    if ilmd is None or ilmd.WhichOneof("kind") != "object":
+        return None
+    members = {field.name: field.value for field in ilmd.object.fields}
+    first, last = (_our_text(members, fields.get("@context"), word) for word in ("firstSerial", "lastSerial"))
+    if bool(first) != bool(last):
+        raise invalid("ilmd", "firstSerial and lastSerial go together")
+    return (first, last) if first else None
+
+
+def _our_text(members: Mapping[str, Value], context: Value | None, word: str) -> str:
+    name = _our_name(members, context, word)
+    return text_in(members, name, "ilmd") if name else ""
+
+
+def _our_name(members: Mapping[str, Value], context: Value | None, word: str) -> str:
+    """Under which name a word of our namespace stands there; empty where it does not."""
+    prefixes: dict[str, str] = {}
+    for item in context_items(context):
+        if item.WhichOneof("kind") == "object":
+            prefixes |= {field.name: field.value.text for field in item.object.fields}
+    names = [OURS + word, *(f"{prefix}:{word}" for prefix, stands in prefixes.items() if stands == OURS)]
+    found = [name for name in names if name in members]
+    if len(found) > 1:
+        raise invalid(f"ilmd.{found[0]}", "stands there twice, under two prefixes")
+    return found[0] if found else ""

@@ -30,6 +30,15 @@ def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     return None
 
 
+def covering_grant(reader: Reader, prefix: str) -> GrantRecord | None:
+    """The one grant in force at a prefix (in its one spelling) or at an outer one, or None."""
+    for covering in (prefix, *outer_prefixes(prefix)):
+        record = state.load(reader, state.grant_key(covering), GrantRecord)
+        if record is not None and not record.revoked:
+            return record
+    return None
+
+
 def is_home(context: Context, grant: GrantRecord) -> bool:
     """Whether things under the grant are commissioned on this chain."""
     return grant.home_chain in (b"", context.chain_id)
@@ -77,21 +86,19 @@ def put_grant(context: Context, change: PutGrant) -> None:
     if len(change.home_chain) not in (0, 32):
         raise Refused(f"grant {prefix}: a home chain has 32 bytes, or none for this chain", Reason.BAD_CHANGE)
     # (2) No grant in force at this prefix or at an outer one,
-    outer = _outer_prefixes(prefix)
-    for covering in (prefix, *outer):
-        other = state.load(context.overlay, state.grant_key(covering), GrantRecord)
-        if other is not None and not other.revoked:
-            raise Refused(
-                f"{prefix} lies within grant {covering} of member {other.holder}; revoke that first",
-                Reason.GRANT_OVERLAPS,
-            )
+    other = covering_grant(context.overlay, prefix)
+    if other is not None:
+        raise Refused(
+            f"{prefix} lies within grant {other.prefix} of member {other.holder}; revoke that first",
+            Reason.GRANT_OVERLAPS,
+        )
     # (3) and none below.
     if _count_below(context.overlay, prefix):
         raise Refused(
             f"{prefix} covers {_count_below(context.overlay, prefix)} narrower grants; revoke those first",
             Reason.GRANT_OVERLAPS,
         )
-    for covering in outer:
+    for covering in outer_prefixes(prefix):
         _set_below(context.overlay, covering, _count_below(context.overlay, covering) + 1)
     record = state.load(context.overlay, state.grant_key(prefix), GrantRecord) or GrantRecord(prefix=prefix)
     record.holder = change.holder
@@ -106,7 +113,7 @@ def revoke_grant(context: Context, change: RevokeGrant) -> None:
     record = state.load(context.overlay, state.grant_key(change.prefix), GrantRecord)
     if record is None or record.revoked:
         raise Refused(f"no grant of {change.prefix!a} is in force", Reason.NOT_GRANTED)
-    for covering in _outer_prefixes(record.prefix):
+    for covering in outer_prefixes(record.prefix):
         count = _count_below(context.overlay, covering)
         if count == 0:
             raise InvariantBroken(f"grant {record.prefix} was not counted below {covering}")
@@ -116,7 +123,7 @@ def revoke_grant(context: Context, change: RevokeGrant) -> None:
     state.save(context.overlay, state.grant_key(record.prefix), record)
 
 
-def _outer_prefixes(prefix: str) -> tuple[str, ...]:
+def outer_prefixes(prefix: str) -> tuple[str, ...]:
     """Every other prefix that covers all that this one covers."""
     if prefix.startswith("gs1:"):
         digits = prefix.removeprefix("gs1:")

@@ -11,9 +11,8 @@ Sources: GS1 EPC Tag Data Standard (URN forms), GS1 Digital Link URI syntax, GS1
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ledger.errors import Refused
@@ -21,17 +20,20 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 
 ROOT: Final = "https://id.gs1.org/"
 
-_SET_82: Final = frozenset(
+SET_82: Final = frozenset(
     "!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 )
-_SET_39: Final = frozenset("#-/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_DIGITS: Final = frozenset("0123456789")
+SET_39: Final = frozenset("#-/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+DIGITS: Final = frozenset("0123456789")
+_MODEL_WEIGHTS: Final = (
+    2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83,
+)  # fmt: skip
+_MODEL_CHECKS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _UNESCAPED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~'")
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One GS1 key in canonical form.
 
     text: the Digital Link. digits: the key's leading decimal digits from the company prefix on, without the
@@ -55,17 +57,32 @@ def refused(message: str) -> Refused:
 
 def check_digit(digits: str) -> str:
     """The GS1 check digit (modulo 10, weights 3 and 1 from the right) for `digits` without one."""
-    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    total = 3 * sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2]))
     return str(-total % 10)
+
+
+def check_characters(text: str) -> str:
+    """The two check characters of a GMN for `text` without them (weights are primes, modulo 1021)."""
+    order = "".join(sorted(SET_82))
+    total = sum(
+        order.index(character) * weight
+        for character, weight in zip(reversed(text), _MODEL_WEIGHTS, strict=False)
+    )
+    first, second = divmod(total % 1021, 32)
+    return _MODEL_CHECKS[first] + _MODEL_CHECKS[second]
 
 
 def escape(value: str) -> str:
     """The one percent-encoding of a decoded value: everything but letters, digits and -._~' is escaped."""
+    if _UNESCAPED.issuperset(value):
+        return value
     return "".join(c if c in _UNESCAPED else "".join(f"%{b:02X}" for b in c.encode()) for c in value)
 
 
 def unescape(value: str, where: str) -> str:
     """Decode percent-encoding exactly once. Raises Refused for stray percent signs or non-ASCII bytes."""
+    if "%" not in value and value.isascii():
+        return value
     if _ESCAPE.search(value):
         raise refused(f"{where}: a percent sign is not followed by two hexadecimal digits")
     decoded = unquote_to_bytes(value)
@@ -74,7 +91,8 @@ def unescape(value: str, where: str) -> str:
     return decoded.decode("ascii")
 
 
-def _value(text: str, allowed: frozenset[str], length_max: int, where: str) -> str:
+def characters(text: str, allowed: frozenset[str], length_max: int, where: str) -> str:
+    """The text, if it has 1 to `length_max` of the allowed characters. Raises Refused otherwise."""
     if not 1 <= len(text) <= length_max:
         raise refused(f"{where}: 1 to {length_max} characters are allowed, {len(text)} given")
     if not allowed.issuperset(text):
@@ -82,8 +100,9 @@ def _value(text: str, allowed: frozenset[str], length_max: int, where: str) -> s
     return text
 
 
-def _numeric(text: str, length: int, where: str) -> str:
-    if len(text) != length or not _DIGITS.issuperset(text):
+def numeric(text: str, length: int, where: str) -> str:
+    """The text, if it is so many digits. Raises Refused otherwise."""
+    if len(text) != length or not DIGITS.issuperset(text):
         raise refused(f"{where}: {length} digits are needed, {text!r} given")
     return text
 
@@ -99,13 +118,13 @@ def _leading_digits(text: str) -> str:
 
 
 def _gtin(value: str, where: str) -> str:
-    if len(value) not in (8, 12, 13, 14) or not _DIGITS.issuperset(value):
+    if len(value) not in (8, 12, 13, 14) or not DIGITS.issuperset(value):
         raise refused(f"{where}: a GTIN has 8, 12, 13 or 14 digits, {value!r} given")
     return _checked(value.zfill(14), where)
 
 
 def _serial_of_component(text: str, where: str) -> str:
-    _value(text, _DIGITS, 12, where)
+    characters(text, DIGITS, 12, where)
     if text[0] == "0" and text != "0":
         raise refused(f"{where}: a component's serial has no leading zeros, {text!r} given")
     return text
@@ -122,46 +141,49 @@ def trade_item(
     class_text = f"{ROOT}01/{key}"
     digits = key[1:13]
     if tpx:
-        text = f"{class_text}/235/{escape(_value(tpx, _SET_82, 28, where))}"
+        text = f"{class_text}/235/{escape(characters(tpx, SET_82, 28, where))}"
         return Key(text, "upui", digits, class_text=class_text, prefix=prefix)
     if serial:
-        text = f"{class_text}/21/{escape(_value(serial, _SET_82, 20, where))}"
+        text = f"{class_text}/21/{escape(characters(serial, SET_82, 20, where))}"
         return Key(text, "sgtin", digits, class_text=class_text, prefix=prefix)
     if lot:
-        text = f"{class_text}/10/{escape(_value(lot, _SET_82, 20, where))}"
+        text = f"{class_text}/10/{escape(characters(lot, SET_82, 20, where))}"
         return Key(text, "lgtin", digits, True, class_text, lot, prefix)
     return Key(class_text, "gtin", digits, True, class_text, prefix=prefix)
 
 
-def piece(value: str, where: str, serial: str = "", prefix: str = "") -> Key:
-    """8006: one piece of a trade item (GTIN, piece, total), as a class or with a serial."""
-    _numeric(value, 18, where)
+def piece(value: str, where: str, serial: str = "", lot: str = "", prefix: str = "") -> Key:
+    """8006: one piece of a trade item (GTIN, piece, total), as a class, its lot (10) or with a serial (21)."""
+    numeric(value, 18, where)
     key = _checked(value[:14], where) + value[14:]
     class_text = f"{ROOT}8006/{key}"
     if serial:
-        text = f"{class_text}/21/{escape(_value(serial, _SET_82, 20, where))}"
+        text = f"{class_text}/21/{escape(characters(serial, SET_82, 20, where))}"
         return Key(text, "itip", key[1:13], class_text=class_text, prefix=prefix)
+    if lot:
+        text = f"{class_text}/10/{escape(characters(lot, SET_82, 20, where))}"
+        return Key(text, "itip", key[1:13], True, class_text, lot, prefix)
     return Key(class_text, "itip", key[1:13], True, class_text, prefix=prefix)
 
 
 def shipping_unit(value: str, where: str, prefix: str = "") -> Key:
     """00: a logistic unit."""
-    key = _checked(_numeric(value, 18, where), where)
+    key = _checked(numeric(value, 18, where), where)
     return Key(f"{ROOT}00/{key}", "sscc", key[1:17], prefix=prefix)
 
 
 def place(value: str, where: str, extension: str = "", prefix: str = "") -> Key:
     """414 with 254: a location. Extension 0 means none."""
-    key = _checked(_numeric(value, 13, where), where)
+    key = _checked(numeric(value, 13, where), where)
     text = f"{ROOT}414/{key}"
     if extension and extension != "0":
-        text += f"/254/{escape(_value(extension, _SET_82, 20, where))}"
+        text += f"/254/{escape(characters(extension, SET_82, 20, where))}"
     return Key(text, "sgln", key[:12], prefix=prefix)
 
 
 def party(value: str, where: str, prefix: str = "") -> Key:
     """417: a party."""
-    key = _checked(_numeric(value, 13, where), where)
+    key = _checked(numeric(value, 13, where), where)
     return Key(f"{ROOT}417/{key}", "pgln", key[:12], prefix=prefix)
 
 
@@ -169,17 +191,17 @@ def returnable(value: str, where: str, prefix: str = "") -> Key:
     """8003: a returnable asset, as a class (14 digits) or with a serial of 1 to 16 characters after them."""
     if value[:1] != "0":
         raise refused(f"{where}: a GRAI begins with the digit 0 and 13 digits more, {value!r} given")
-    key = "0" + _checked(_numeric(value[1:14], 13, where), where)
+    key = "0" + _checked(numeric(value[1:14], 13, where), where)
     class_text = f"{ROOT}8003/{key}"
     if len(value) > 14:
-        serial = _value(value[14:], _SET_82, 16, where)
+        serial = characters(value[14:], SET_82, 16, where)
         return Key(class_text + escape(serial), "grai", key[1:13], class_text=class_text, prefix=prefix)
     return Key(class_text, "grai", key[1:13], True, class_text, prefix=prefix)
 
 
 def asset(value: str, where: str, prefix: str = "") -> Key:
     """8004: an individual asset; company prefix and up to 30 characters in all."""
-    _value(value, _SET_82, 30, where)
+    characters(value, SET_82, 30, where)
     digits = _leading_digits(value)
     if len(digits) < 4:
         raise refused(f"{where}: a GIAI begins with a company prefix, {value!r} given")
@@ -188,34 +210,34 @@ def asset(value: str, where: str, prefix: str = "") -> Key:
 
 def service_relation(value: str, where: str, provider: bool, prefix: str = "") -> Key:
     """8017 (provider) or 8018 (recipient): a service relation."""
-    key = _checked(_numeric(value, 18, where), where)
+    key = _checked(numeric(value, 18, where), where)
     ai, scheme = ("8017", "gsrnp") if provider else ("8018", "gsrn")
     return Key(f"{ROOT}{ai}/{key}", scheme, key[:12], prefix=prefix)
 
 
 def document(value: str, where: str, prefix: str = "") -> Key:
     """253: a document type (13 digits), or a document with a serial of 1 to 17 characters after them."""
-    key = _checked(_numeric(value[:13], 13, where), where)
+    key = _checked(numeric(value[:13], 13, where), where)
     class_text = f"{ROOT}253/{key}"
     if len(value) > 13:
-        serial = _value(value[13:], _SET_82, 17, where)
+        serial = characters(value[13:], SET_82, 17, where)
         return Key(class_text + escape(serial), "gdti", key[:12], class_text=class_text, prefix=prefix)
     return Key(class_text, "gdti", key[:12], True, class_text, prefix=prefix)
 
 
 def coupon(value: str, where: str, prefix: str = "") -> Key:
     """255: a coupon (13 digits), with a numeric serial of 1 to 12 digits after them."""
-    key = _checked(_numeric(value[:13], 13, where), where)
+    key = _checked(numeric(value[:13], 13, where), where)
     class_text = f"{ROOT}255/{key}"
     if len(value) > 13:
-        serial = _value(value[13:], _DIGITS, 12, where)
+        serial = characters(value[13:], DIGITS, 12, where)
         return Key(class_text + serial, "sgcn", key[:12], class_text=class_text, prefix=prefix)
     return Key(class_text, "sgcn", key[:12], True, class_text, prefix=prefix)
 
 
 def component(value: str, where: str, serial: str = "", prefix: str = "") -> Key:
     """8010 with 8011: a component or part of a customer's design, as a class or with a numeric serial."""
-    _value(value, _SET_39, 30, where)
+    characters(value, SET_39, 30, where)
     digits = _leading_digits(value)
     if len(digits) < 4:
         raise refused(f"{where}: a CPID begins with a company prefix, {value!r} given")
@@ -228,7 +250,7 @@ def component(value: str, where: str, serial: str = "", prefix: str = "") -> Key
 
 def consignment(value: str, where: str, prefix: str = "") -> Key:
     """401: a consignment; company prefix and up to 30 characters in all."""
-    _value(value, _SET_82, 30, where)
+    characters(value, SET_82, 30, where)
     digits = _leading_digits(value)
     if len(digits) < 4:
         raise refused(f"{where}: a GINC begins with a company prefix, {value!r} given")
@@ -237,8 +259,21 @@ def consignment(value: str, where: str, prefix: str = "") -> Key:
 
 def shipment(value: str, where: str, prefix: str = "") -> Key:
     """402: a shipment."""
-    key = _checked(_numeric(value, 17, where), where)
+    key = _checked(numeric(value, 17, where), where)
     return Key(f"{ROOT}402/{key}", "gsin", key[:12], prefix=prefix)
+
+
+def model(value: str, where: str) -> Key:
+    """8013: a model; company prefix, reference and two check characters, up to 25 characters in all."""
+    characters(value, SET_82, 25, where)
+    digits = _leading_digits(value[:-2])
+    if len(digits) < 4:
+        raise refused(f"{where}: a GMN begins with a company prefix, {value!r} given")
+    right = check_characters(value[:-2])
+    if value[-2:] != right:
+        raise refused(f"{where}: the check characters of {value} are wrong, {right} is right")
+    text = f"{ROOT}8013/{escape(value)}"
+    return Key(text, "gmn", digits[:12], True, text)
 
 
 # ---- Digital Link -----------------------------------------------------------------------------------------
@@ -247,14 +282,15 @@ def shipment(value: str, where: str, prefix: str = "") -> Key:
 QUALIFIERS: Final[dict[str, tuple[str, ...]]] = {
     "00": (), "01": ("22", "10", "21", "235"), "253": (), "255": (), "401": (), "402": (),
     "414": ("254", "7040"), "417": ("7040",), "8003": (), "8004": ("7040",), "8006": ("22", "10", "21"),
-    "8010": ("8011",), "8017": ("8019",), "8018": ("8019",),
+    "8010": ("8011",), "8013": (), "8017": ("8019",), "8018": ("8019",),
 }  # fmt: skip
 # Every number that is part of a key.
 NUMBERS: Final = frozenset(QUALIFIERS) | {name for order in QUALIFIERS.values() for name in order}
 # The words older Digital Links use for the numbers.
 _WORDS: Final[dict[str, str]] = {
     "sscc": "00", "gtin": "01", "gdti": "253", "gcn": "255", "ginc": "401", "gsin": "402", "gln": "414",
-    "party": "417", "grai": "8003", "giai": "8004", "itip": "8006", "cpid": "8010", "gsrnp": "8017",
+    "party": "417", "grai": "8003", "giai": "8004", "itip": "8006", "cpid": "8010", "gmn": "8013",
+    "gsrnp": "8017",
     "gsrn": "8018", "cpv": "22", "lot": "10", "ser": "21", "glnx": "254", "cpsn": "8011", "srin": "8019",
 }  # fmt: skip
 
@@ -292,7 +328,7 @@ def split_link(segments: Sequence[str]) -> tuple[str, str, dict[str, str]] | Non
 
 def _looks_like_key(primary: str, value: str) -> bool:
     """Whether a path segment after a primary key's number can be meant as its value, right or wrong."""
-    return len(_leading_digits(value)) >= (4 if primary in ("401", "8004", "8010") else 8)
+    return len(_leading_digits(value)) >= (4 if primary in ("401", "8004", "8010", "8013") else 8)
 
 
 def from_link(primary: str, value: str, qualifiers: dict[str, str], where: str) -> Key:
@@ -306,7 +342,7 @@ def from_link(primary: str, value: str, qualifiers: dict[str, str], where: str) 
             raise refused(f"{where}: a third-party serial (235) stands alone")
         return trade_item(text, where, more.get("21", ""), more.get("10", ""), more.get("235", ""))
     if primary == "8006":
-        return piece(text, where, more.get("21", ""))
+        return piece(text, where, more.get("21", ""), more.get("10", ""))
     if primary == "8010":
         return component(text, where, more.get("8011", ""))
     if primary == "414":
@@ -316,81 +352,6 @@ def from_link(primary: str, value: str, qualifiers: dict[str, str], where: str) 
     simple = {
         "00": shipping_unit, "253": document, "255": coupon, "401": consignment, "402": shipment,
         "417": party, "8003": returnable, "8004": asset,
+        "8013": model,
     }  # fmt: skip
     return simple[primary](text, where)
-
-
-# ---- EPC URN ----------------------------------------------------------------------------------------------
-
-# scheme -> (parts, digits of company prefix and reference together); 0: the reference is not numeric.
-_URN_SHAPES: Final[dict[str, tuple[int, int]]] = {
-    "sgtin": (3, 13), "sscc": (2, 17), "sgln": (3, 12), "pgln": (2, 12), "grai": (3, 12), "giai": (2, 0),
-    "gsrn": (2, 17), "gsrnp": (2, 17), "gdti": (3, 12), "cpi": (3, 0), "sgcn": (3, 12), "ginc": (2, 0),
-    "gsin": (2, 16), "itip": (5, 13), "upui": (3, 13),
-}  # fmt: skip
-_PATTERNS: Final = frozenset(("sgtin", "grai", "gdti", "sgcn", "cpi", "itip"))
-URN_SCHEMES: Final = frozenset(_URN_SHAPES) | {"lgtin"}
-
-
-def from_urn(kind: str, scheme: str, rest: str, where: str) -> Key:
-    """The key of `urn:epc:{kind}:{scheme}:{rest}` for a GS1 scheme, `kind` being id, class or idpat.
-
-    Raises Refused naming what is wrong.
-    """
-    if (kind == "class") != (scheme == "lgtin") or (kind == "idpat" and scheme not in _PATTERNS):
-        raise refused(f"{where}: there is no urn:epc:{kind}:{scheme}")
-    count, total = _URN_SHAPES["sgtin" if scheme == "lgtin" else scheme]
-    parts = rest.split(".", count - 1)
-    if len(parts) != count:
-        raise refused(f"{where}: {count} parts divided by dots are needed")
-    prefix, reference = parts[0], unescape(parts[1], where)
-    if not 4 <= len(prefix) <= 12 or not _DIGITS.issuperset(prefix):
-        raise refused(f"{where}: the company prefix has 4 to 12 digits, {prefix!r} given")
-    if total:
-        _numeric(reference, total - len(prefix), f"{where}: after the company prefix {prefix}")
-    tail = [unescape(part, where) for part in parts[2:]]
-    if kind == "idpat":
-        if parts[-1] != "*":
-            raise refused(f"{where}: a pattern ends in .* and has no other wildcard")
-        tail[-1] = ""
-    elif tail and not tail[-1]:
-        raise refused(f"{where}: the last part is empty")
-    return _from_parts(scheme, prefix, reference, tail, where)
-
-
-def _from_parts(scheme: str, prefix: str, reference: str, tail: list[str], where: str) -> Key:
-    """The key of a URN's decoded parts; the lengths of the numeric ones were checked."""
-    last = tail[-1] if tail else ""
-    joined = prefix + reference
-    moved = reference[:1] + prefix + reference[1:]
-    if scheme in ("sgtin", "lgtin", "upui"):
-        gtin = moved + check_digit(moved)
-        if scheme == "sgtin":
-            return trade_item(gtin, where, serial=last, prefix=prefix)
-        if scheme == "lgtin":
-            return trade_item(gtin, where, lot=last, prefix=prefix)
-        return trade_item(gtin, where, tpx=last, prefix=prefix)
-    if scheme == "itip":
-        number = _numeric(tail[0], 2, where) + _numeric(tail[1], 2, where)
-        return piece(moved + check_digit(moved) + number, where, last, prefix)
-    if scheme == "sscc":
-        return shipping_unit(moved + check_digit(moved), where, prefix)
-    if scheme == "giai":
-        _value(reference, _SET_82, 30, where)
-        return asset(joined, where, prefix)
-    if scheme == "ginc":
-        _value(reference, _SET_82, 30, where)
-        return consignment(joined, where, prefix)
-    if scheme == "cpi":
-        _value(reference, _SET_39, 30, where)
-        return component(joined, where, last, prefix)
-    number = joined + check_digit(joined)
-    if scheme == "sgln":
-        return place(number, where, last, prefix)
-    if scheme in ("gsrn", "gsrnp"):
-        return service_relation(number, where, scheme == "gsrnp", prefix)
-    simple = {"pgln": party, "gsin": shipment}
-    if scheme in simple:
-        return simple[scheme](number, where, prefix)
-    with_serial = {"grai": returnable, "gdti": document, "sgcn": coupon}
-    return with_serial[scheme](("0" if scheme == "grai" else "") + number + last, where, prefix)

@@ -8,6 +8,9 @@ Two spellings of one thing must never look like two things, and no spelling may 
 2. every other URI is kept verbatim, after a strict check that leaves it one spelling: lower-case scheme and
    host, no default port, no user, no fragment, no empty or dotted path segment, no needless escapes.
 
+The serials of a lot are named together by places: the Digital Link of the lot with `?interval=i-j`, from place i up to
+but not including j. Who does not know the word reads the lot, as of any other query.
+
 A grant is `gs1:` and the digits of a company prefix, compared at the prefix's position in the key, or a URI
 of an authority and whole segments. Substrings and text prefixes inside a segment match nothing.
 """
@@ -18,7 +21,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from ledger import gs1_keys
+from ledger import gs1_keys, gs1_urns
 from ledger.errors import Refused
 from ledger.limits import IDENTIFIER_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
@@ -26,6 +29,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 GS1_PREFIX_DIGITS_MIN: Final = 4
 GS1_PREFIX_DIGITS_MAX: Final = 12
 
+_PRINTABLE: Final = re.compile(r"[!-~]+\Z")
 _COMPANY_PREFIX: Final = re.compile(r"[0-9]{4,12}\Z")
 _WEB: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.IGNORECASE)
 _HOST: Final = re.compile(
@@ -35,6 +39,7 @@ _PORT: Final = re.compile(r"[1-9][0-9]{0,4}\Z")
 _OTHER: Final = re.compile(r"[a-z][a-z0-9+.-]*:[^/?#].*\Z")
 _URN: Final = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:(?!:).+\Z")
 _URI_TEXT: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-F]{2})*\Z")
+_INTERVAL: Final = re.compile(r"(0|[1-9][0-9]{0,18})-([1-9][0-9]{0,18})\Z")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _EPC: Final = re.compile(r"urn:epc:(id|class|idpat):([a-z0-9]+):(.*)\Z", re.IGNORECASE)
@@ -48,10 +53,11 @@ class Identifier:
     """A name in canonical form. Two identifiers are equal exactly when they name the same thing.
 
     text: the canonical URI. scheme: sgtin, gtin, lgtin, sscc, sgln, pgln, grai, giai, gdti, gsrn, gsrnp, cpi,
-    sgcn, ginc, gsin, itip, upui for GS1 keys, else urn, web or uri. is_class: names a class or lot, not one
+    sgcn, ginc, gsin, itip, upui, gmn for GS1 keys, interval for serials of a lot, else urn, web or uri. is_class: names a class or lot, not one
     thing. is_pattern: a class spelled as a pattern that has no other spelling. gs1_key_digits: the key's
     digits from the company prefix on, empty for other URIs. class_text: the class it belongs to, if the name
-    tells. lot: of a lot. company_prefix: where the spelling told its length (a claim: never a right).
+    tells. lot: of a lot. interval: [from, to) of the serials of that lot, whose identifier is `lot_text`.
+    company_prefix: where the spelling told its length (a claim: never a right).
     """
 
     text: str
@@ -62,6 +68,17 @@ class Identifier:
     class_text: str = ""
     lot: str = ""
     company_prefix: str = field(default="", compare=False)
+    interval: tuple[int, int] | None = None
+
+    @property
+    def lot_text(self) -> str:
+        """Canonical identifier of the lot that an interval is of."""
+        return self.text.partition("?")[0]
+
+
+def interval_text(lot: str, start: int, end: int) -> str:
+    """Canonical identifier of the serials of a lot from place `start` up to but not including `end`."""
+    return f"{lot}?interval={start}-{end}"
 
 
 def _refused(message: str) -> Refused:
@@ -74,12 +91,12 @@ def canonical(text: str) -> Identifier:
     # 1. Bounds and characters, before any parsing.
     if not text or len(text) > IDENTIFIER_BYTES_MAX:
         raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
-    if not text.isascii() or any(not "!" <= character <= "~" for character in text):
+    if _PRINTABLE.match(text) is None:
         raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
     # 2. GS1 keys, in either spelling.
     epc = _EPC.match(text)
-    if epc is not None and epc[2].lower() in gs1_keys.URN_SCHEMES:
-        return _from_key(gs1_keys.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
+    if epc is not None and epc[2].lower() in gs1_urns.URN_SCHEMES:
+        return _from_key(gs1_urns.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
     web = _WEB.match(text)
     if web is not None:
         return _web(text, web)
@@ -127,7 +144,7 @@ def _web(text: str, match: re.Match[str]) -> Identifier:
         raise _refused(f"{text}: {error}") from error
     if link is not None:
         try:
-            return _from_key(gs1_keys.from_link(*link, text))
+            return _in_lot(_from_key(gs1_keys.from_link(*link, text)), query, text)
         except Refused:
             # A path that breaks GS1's rules is no Digital Link. Elsewhere it is a URI like any other, in the
             # namespace of its own domain; under id.gs1.org it is nothing.
@@ -143,6 +160,25 @@ def _web(text: str, match: re.Match[str]) -> Identifier:
     if not path or not all(segments) or not all(map(_is_plain_segment, segments)):
         raise _refused(f"{text}: the path has at least one segment, and none that is empty, '.' or '..'")
     return Identifier(text, "web")
+
+
+def _in_lot(key: Identifier, query: str, text: str) -> Identifier:
+    """The interval of a lot's serials that a Digital Link's query names, or the key itself."""
+    named = [part[9:] for part in query[1:].split("&") if part.startswith("interval=")]
+    if key.scheme != "lgtin" or not named:
+        return key
+    found = _INTERVAL.match(named[0])
+    start, end = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+    if len(named) > 1 or start >= end:
+        raise _refused(f"{text}: an interval of a lot is written once, interval=i-j, i below j")
+    return Identifier(
+        interval_text(key.text, start, end),
+        "interval",
+        gs1_key_digits=key.gs1_key_digits,
+        class_text=key.class_text,
+        lot=key.lot,
+        interval=(start, end),
+    )
 
 
 def why_not_gs1(text: str) -> str:
@@ -186,7 +222,7 @@ def _urn(text: str) -> Identifier:
         return Identifier(text.lower(), "urn")  # the case of its digits says nothing (RFC 9562)
     if not text.startswith("urn:epc:"):
         return Identifier(text, "urn")
-    if _OTHER_EPC.match(text) is None or text.split(":")[3] in gs1_keys.URN_SCHEMES:
+    if _OTHER_EPC.match(text) is None or text.split(":")[3] in gs1_urns.URN_SCHEMES:
         raise _refused(f"{text}: of urn:epc: only id, class and idpat name things")
     kind = text.split(":")[2]
     if kind == "idpat" and not text.endswith(".*"):

@@ -32,6 +32,10 @@ VALUE_NODES_MAX: Final = 10_000
 VALUE_DEPTH_MAX: Final = 16
 EPCIS_DOCUMENT_DEPTH_MAX: Final = 64
 CHANGES_PER_PROPOSAL_MAX: Final = 1_000
+DELEGATED_UNITS_MAX: Final = 16
+POLICIES_PER_PREFIX_MAX: Final = 16  # in force
+POLICY_NAMES_MAX: Final = 64  # of members, of issuers, of destinations
+LICENCES_NAMED_MAX: Final = 64  # by one shipping
 # How far back the height may lie at which a joining validator's node was in step.
 JOIN_PROOF_HEIGHTS_MAX: Final = 10_000
 CONTAINER_DEPTH_MAX: Final = 8

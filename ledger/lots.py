@@ -5,13 +5,26 @@ what is put elsewhere; only commissioning (by a grant's holder) and adoption add
 transforming take from it. So the sum over all places never exceeds what was declared.
 """
 
+from collections.abc import Sequence
+
 from ledger import decimals, state
+from ledger.delegations import draw_amount, draw_serials
 from ledger.errors import Refused
 from ledger.event import Quantity
 from ledger.grants import holds_grant, require_grant
+from ledger.identifiers import interval_text
+from ledger.intervals import begin
+from ledger.ranges import add_range, read_range
 from ledger.recording import Recording
 from ledger.state import Overlay, Reader
-from proto.chiptrace.v1.ledger_pb2 import BalanceRecord, Decimal, LotRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    BalanceRecord,
+    Decimal,
+    LotRecord,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 
 # ---- amounts ------------------------------------------------------------------------------------------------
 
@@ -91,6 +104,7 @@ def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
     context = recording.context
     record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
     if record is not None:
+        _check_amounts(record)
         return record
     if not context.parameters.adoption or not holds_grant(context, quantity.of):
         raise Refused(
@@ -102,6 +116,14 @@ def find_lot(recording: Recording, quantity: Quantity) -> LotRecord:
     if quantity.amount is not None:
         put_amount(context.overlay, record.id, recording.member, quantity.unit, require_amount(quantity))
     return record
+
+
+def _check_amounts(record: LotRecord) -> None:
+    if record.serials.count:
+        raise Refused(
+            f"{record.id} is a lot of {record.serials.count} serials; name which, as {record.id}?interval=i-j",
+            Reason.QUANTITY_INVALID,
+        )
 
 
 def _new_lot(recording: Recording, quantity: Quantity, adopted: bool) -> LotRecord:
@@ -118,19 +140,61 @@ def _new_lot(recording: Recording, quantity: Quantity, adopted: bool) -> LotReco
 
 
 def commission_amount(recording: Recording, quantity: Quantity) -> LotRecord:
-    """Adds a declared amount to the member's, under its grant; an adopted lot stays marked as such.
+    """Adds a declared amount to the member's, under its grant or a delegation; an adopted lot stays marked as such.
 
-    Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, QUANTITY_INVALID, EVENT_REPEATED. The caller enters the event.
+    Raises Refused: QUANTITY_INVALID, EVENT_REPEATED, and what `draw_amount` raises. The caller enters the event.
     """
     context = recording.context
-    require_grant(context, quantity.of)
     amount = require_amount(quantity)
+    draw_amount(recording, quantity, amount)
     recording.mark_moved()
     record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
     if record is None:
         record = _new_lot(recording, quantity, adopted=False)
+    _check_amounts(record)
     put_amount(context.overlay, record.id, recording.member, quantity.unit, amount)
     return record
+
+
+def commission_serials(recording: Recording, quantities: Sequence[Quantity], owner: str = "") -> None:
+    """The one lot that is listed begins with the serials that the event gives it, as one interval, and is entered.
+
+    Raises Refused: EVENT_INVALID for any other list, SERIALS_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID,
+    ALREADY_COMMISSIONED, SERIALS_OVERLAP, and what `draw_serials` raises.
+    """
+    context, given = recording.context, recording.view.serials
+    if given is None or len(quantities) != 1:
+        raise Refused("ilmd: serials are given to one lot, which alone is listed", Reason.EVENT_INVALID)
+    (quantity,) = quantities
+    # (1) As many as are said to be.
+    serials = read_range(quantity.of, *given)
+    if quantity.unit or decimals.compare(require_amount(quantity), decimals.from_int(serials.count)) != 0:
+        raise Refused(
+            f"{quantity.of.text}: serials {given[0]} to {given[1]} are {serials.count} pieces",
+            Reason.QUANTITY_INVALID,
+        )
+    # (2) A new lot, under a right, of serials that nothing else has.
+    if context.overlay.get(state.lot_key(quantity.of.text)) is not None:
+        raise Refused(f"lot {quantity.of.text} was commissioned already", Reason.ALREADY_COMMISSIONED)
+    draw_serials(recording, quantity.of, serials.count)
+    add_range(context.overlay, quantity.of.text, serials)
+    # (3) Its record, and that of the one interval it begins with.
+    record = _new_lot(recording, quantity, adopted=False)
+    record.serials.CopyFrom(serials)
+    begin(context.overlay, record)
+    recording.enter_lot(record)
+    recording.enter_part(
+        PartRecord(
+            id=interval_text(record.id, 0, serials.count),
+            status=PartStatus.LIVE,
+            holder=recording.member,
+            owner=owner or recording.member,
+            origin_chain=context.chain_id,
+            commissioner=recording.member,
+            lot=record.id,
+            end=serials.count,
+        )
+    )
 
 
 def hold_amount(recording: Recording, quantity: Quantity) -> LotRecord:

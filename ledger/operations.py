@@ -8,9 +8,11 @@ from typing import Final
 from ledger.attestations import attest, revoke_attestation
 from ledger.capture import capture
 from ledger.context import ChangeTable, OperationTable
+from ledger.delegations import delegate, revoke_delegation
 from ledger.governance import govern, set_parameters, set_validators
 from ledger.grants import put_grant, revoke_grant
 from ledger.members import put_key, put_member, revoke_key
+from ledger.policies import put_policy, revoke_policy
 from ledger.shipping import return_offer
 
 OPERATIONS: Final[OperationTable] = {
@@ -19,6 +21,8 @@ OPERATIONS: Final[OperationTable] = {
     "revoke_attestation": revoke_attestation,
     "return_offer": return_offer,
     "govern": govern,
+    "delegate": delegate,
+    "revoke_delegation": revoke_delegation,
 }
 
 CHANGES: Final[ChangeTable] = {
@@ -29,4 +33,6 @@ CHANGES: Final[ChangeTable] = {
     "revoke_grant": revoke_grant,
     "set_validators": set_validators,
     "set_parameters": set_parameters,
+    "put_policy": put_policy,
+    "revoke_policy": revoke_policy,
 }

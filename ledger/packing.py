@@ -10,10 +10,11 @@ from ledger import lots, state
 from ledger.commissioning import commission_output
 from ledger.containers import Filling, free, open_generation
 from ledger.custody import check_free, check_possession, find_or_adopt, find_part
+from ledger.delegations import may_commission
 from ledger.errors import InvariantBroken, Refused
 from ledger.event import Quantity
-from ledger.grants import holds_grant
 from ledger.identifiers import Identifier
+from ledger.intervals import find_piece
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
@@ -21,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     GenerationRecord,
     LotRecord,
     PartRecord,
+    PartStatus,
     Reason,
 )
 
@@ -100,10 +102,10 @@ def _find_container(recording: Recording, parent: Identifier, installed: bool) -
         # A device does not begin with what is installed in it.
         return find_or_adopt(recording, parent)
     if record is None:
-        if not holds_grant(recording.context, parent):
+        if not may_commission(recording.context, parent):
             raise Refused(
-                f"{parent.text} was never commissioned on this chain, and member {recording.member} holds no grant "
-                "under which packing would commission it",
+                f"{parent.text} was never commissioned on this chain, and member {recording.member} holds no grant or "
+                "delegation under which packing would commission it",
                 Reason.UNKNOWN_PART,
             )
         return commission_output(recording, parent)
@@ -181,6 +183,8 @@ def _observe_children(recording: Recording) -> None:
 def _require_inside(recording: Recording, container: PartRecord, identifier: Identifier) -> PartRecord:
     # Not brought up to date: what a closed generation freed is to be told from what was never inside.
     record = state.load(recording.context.overlay, state.part_key(identifier.text), PartRecord)
+    if record is None or record.status == PartStatus.SPLIT:
+        record = find_piece(recording, identifier)
     if record is None:
         raise Refused(f"{identifier.text} has no record on this chain", Reason.UNKNOWN_PART)
     if record.container != container.id:
@@ -191,6 +195,7 @@ def _require_inside(recording: Recording, container: PartRecord, identifier: Ide
             f"{record.id} left {container.id} when its generation {record.generation} was closed",
             Reason.GENERATION_CLOSED,
         )
+    recording.named.add(state.part_key(record.id))
     return record
 
 
@@ -221,6 +226,10 @@ def _remove(recording: Recording, parent: Identifier, installed: bool) -> None:
     context, view = recording.context, recording.view
     container, filling = _open_container(recording, parent, installed)
     children = [_require_inside(recording, container, identifier) for identifier in view.children]
+    carved = [recording.settle(child) for child in children]
+    if any(carved):
+        # What a listed one was carved out of is inside too, in pieces.
+        filling = Filling.load(context.overlay, container) or filling
     owner = "" if filling.record.foreign else container.owner
     for child in children:
         filling.remove_child(child, open_generation(context.overlay, child))

@@ -12,6 +12,7 @@ what was unpacked since), by who may record it then. Its entries carry the same 
 history to see.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +37,9 @@ class Recording:
     late: bool
     entered: set[bytes] = field(default_factory=set)  # subject keys with an entry of this event
     adopted: set[bytes] = field(default_factory=set)  # subject keys that this event brought into being
+    named: set[bytes] = field(default_factory=set)  # keys of the parts and intervals that it names
+    # By key: how serials that had no record of their own are carved out of an interval (ledger/intervals.py).
+    carving: dict[bytes, Callable[[], None]] = field(default_factory=dict)
 
     @property
     def member(self) -> str:
@@ -57,9 +61,24 @@ class Recording:
             raise Refused(
                 f"this event moved its amounts at height {moved.height} already", Reason.EVENT_REPEATED
             )
-        record = MovedRecord(height=self.context.height, transaction=self.context.transaction_id)
+        record = MovedRecord(
+            height=self.context.height, transaction=self.context.transaction_id, member=self.member
+        )
         state.save(self.context.overlay, key, record)
         self.entered.add(key)
+
+    def settle(self, record: PartRecord) -> bool:
+        """Saves a record under its own key, carved out of an interval if it is not yet; whether it was not."""
+        key = state.part_key(record.id)
+        carved = self._carve(key)
+        state.save(self.context.overlay, key, record)
+        return carved
+
+    def _carve(self, key: bytes) -> bool:
+        carve = self.carving.pop(key, None)
+        if carve is not None:
+            carve()
+        return carve is not None
 
     def enter_part(
         self,
@@ -76,6 +95,7 @@ class Recording:
         What the event adopted begins with an ADOPTED_EVENT entry, which stands for a plain one.
         """
         key = state.part_key(record.id)
+        self._carve(key)
         finding = finding or self._finding
         first = key in self.adopted and key not in self.entered
         if first:

@@ -26,6 +26,7 @@ from ledger.errors import Refused
 from ledger.event import Quantity
 from ledger.identifiers import Identifier
 from ledger.members import member_for
+from ledger.policies import check_shipping
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     BalanceRecord,
@@ -52,10 +53,11 @@ def ship(recording: Recording) -> None:
     it. A destination that is no member moves nothing and is a finding; the shipper's own moves nothing.
 
     Raises Refused: UNKNOWN_PART, NOT_LIVE, NOT_IN_CUSTODY, INSIDE_CONTAINER, ALREADY_OFFERED, NOT_OWNER,
-    UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED, LICENCE_MISSING.
     """
     destination = recording.view.destination(_POSSESSING)
     receiver = _party(recording, destination)
+    check_shipping(recording, receiver, destination)
     if receiver is None or receiver == recording.member:
         outside = destination is not None and receiver is None
         observe(recording, Reason.PARTY_NOT_A_MEMBER if outside else Reason.REASON_UNSPECIFIED)
@@ -185,11 +187,11 @@ def receive(recording: Recording) -> None:
             others.append(identifier)
             continue
         _accept(record, recording.member)
-        save_part(context.overlay, record)
+        recording.settle(record)
         accepted.append(record)
     # (2) The rest she possesses, or it is over.
     possessed: list[PartRecord] = []
-    over: list[Identifier] = []
+    over: list[tuple[Identifier, PartRecord | None]] = []
     for identifier in others:
         record = find_part(recording, identifier)
         if record is None and may_adopt(recording, identifier):
@@ -197,9 +199,9 @@ def receive(recording: Recording) -> None:
         if record is not None and _possesses(context, record):
             possessed.append(record)
         else:
-            over.append(identifier)
+            over.append((identifier, record))
     if over and not accepted:
-        raise _not_offered(context, over[0])
+        raise _not_offered(context, *over[0])
     # (3) Entries.
     finding = Reason.OVER_RECEIPT if over else Reason.REASON_UNSPECIFIED
     for record in accepted:
@@ -231,8 +233,8 @@ def _possesses(context: Context, record: PartRecord) -> bool:
     return where.status == PartStatus.LIVE and where.holder == context.member
 
 
-def _not_offered(context: Context, identifier: Identifier) -> Refused:
-    record = require_part(context.overlay, identifier.text)
+def _not_offered(context: Context, identifier: Identifier, found: PartRecord | None) -> Refused:
+    record = found or require_part(context.overlay, identifier.text)
     where = standing(context.overlay, record)
     outer = load_part(context.overlay, where.outermost) if where.outermost else None
     if outer is not None and outer.id != record.id and outer.offered_to == context.member:

@@ -30,12 +30,14 @@ from ledger.state import Kind
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
+    DelegationRecord,
     GrantRecord,
     History,
     KeyRecord,
     LotRecord,
     MemberRecord,
     PartRecord,
+    PolicyRecord,
     Reason,
     SnapshotManifest,
     TransformationRecord,
@@ -59,6 +61,8 @@ _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.LOT: LotRecord,
     Kind.TRANSFORMATION: TransformationRecord,
     Kind.ATTESTATION: AttestationRecord,
+    Kind.DELEGATION: DelegationRecord,
+    Kind.POLICY: PolicyRecord,
     Kind.CLIENT: ClientRecord,
 }
 

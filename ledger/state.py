@@ -47,6 +47,12 @@ class Kind(IntEnum):
     RECEIPT = 18
     ACKNOWLEDGEMENT = 19
     RECOVERY = 20
+    SERIAL_CLASS = 21
+    INTERVAL = 22
+    STARTS = 23
+    DELEGATION = 24
+    POLICY = 25
+    CORRECTION = 26
 
 
 # ---- keys -------------------------------------------------------------------------------------------
@@ -131,6 +137,21 @@ def grant_key(prefix: str) -> bytes:
     return state_key(Kind.GRANT, prefix)
 
 
+def delegation_key(member: str, prefix: str) -> bytes:
+    """Key of the DelegationRecord of a prefix to a member, the delegate."""
+    return state_key(Kind.DELEGATION, member, prefix)
+
+
+def policy_key(policy: str) -> bytes:
+    """Key of a PolicyRecord."""
+    return state_key(Kind.POLICY, policy)
+
+
+def policies_key(prefix: str) -> bytes:
+    """Key of the PoliciesRecord of a prefix."""
+    return state_key(Kind.POLICY, prefix, "at")
+
+
 def part_key(canonical: str) -> bytes:
     """Key of a PartRecord."""
     return state_key(Kind.PART, canonical)
@@ -146,6 +167,21 @@ def balance_key(lot: str, place: str, unit: str) -> bytes:
     return state_key(Kind.BALANCE, lot, place, unit)
 
 
+def serial_class_key(item_class: str) -> bytes:
+    """Key of the SerialClassRecord of a class."""
+    return state_key(Kind.SERIAL_CLASS, item_class)
+
+
+def interval_key(name: str, start: int) -> bytes:
+    """Key of the IntervalRecord of what begins at a place: of a lot, or of a row of serials of a class."""
+    return state_key(Kind.INTERVAL, name, start)
+
+
+def starts_key(name: str, level: int, above: int) -> bytes:
+    """Key of a node (32 bytes) of the set of places where something begins (ledger/starts.py)."""
+    return state_key(Kind.STARTS, name, level, above)
+
+
 def generation_key(container: str, generation: int) -> bytes:
     """Key of a GenerationRecord: one filling of a container."""
     return state_key(Kind.GENERATION, container, generation)
@@ -154,6 +190,11 @@ def generation_key(container: str, generation: int) -> bytes:
 def transformation_key(transformation: str) -> bytes:
     """Key of a TransformationRecord."""
     return state_key(Kind.TRANSFORMATION, transformation)
+
+
+def correction_key(original: bytes) -> bytes:
+    """Key of the CorrectionRecord of an event by its digest (32 bytes)."""
+    return state_key(Kind.CORRECTION, original)
 
 
 def attestation_key(attestation: str) -> bytes:

@@ -4,16 +4,29 @@ Every input, every output and the run itself are given an entry with the same di
 from an output to the event, and from there to its inputs. What is named on both sides goes on living as itself
 (a repaired board). Amounts are taken from the member's in the very unit that is named, so no more goes in than
 is there; outputs need the member's grant, as commissioning does.
+
+What goes in may come with a declared yield (dies of a wafer, say), in `ilmd` and in our namespace: yield, scrap and
+samples, by unit. Then, over all events of the run and exactly, declared = made + scrap + samples + what is left; more
+than was declared is refused. A run that declares nothing is not bounded. closesRun ends a run for good.
 """
 
 from typing import Final
 
-from ledger import lots, state
+from ledger import codec, decimals, lots, state
 from ledger.commissioning import commission_output
 from ledger.custody import check_empty, check_free, find_or_adopt
 from ledger.errors import Refused
+from ledger.event import EventView
 from ledger.recording import Recording
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, PartRecord, PartStatus, Reason, TransformationRecord
+from proto.chiptrace.v1.ledger_pb2 import (
+    Decimal,
+    EntryKind,
+    PartRecord,
+    PartStatus,
+    Reason,
+    RunBalance,
+    TransformationRecord,
+)
 
 # A run that names no transformationID is this one event.
 EVENT_URN: Final = "urn:chiptrace:event:"
@@ -27,14 +40,17 @@ def transform(recording: Recording) -> None:
     Raises Refused: NOTHING_TO_DO, NOT_IN_CUSTODY for another member's run, EVENT_INVALID for a run named like
     those that have no name, UNKNOWN_PART, NOT_LIVE,
     INSIDE_CONTAINER, NOT_FREE_STANDING for an input with contents, NOT_GRANTED, NOT_HOME_CHAIN,
-    ALREADY_COMMISSIONED, UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    ALREADY_COMMISSIONED, UNKNOWN_LOT, QUANTITY_INVALID, QUANTITY_EXCEEDED, EVENT_REPEATED, YIELD_INVALID,
+    YIELD_EXCEEDED, RUN_CLOSED.
     """
     view = recording.view
     inputs = {identifier.text for identifier in view.inputs}
     outputs = {identifier.text for identifier in view.outputs}
     if not (inputs or outputs or view.input_quantities or view.output_quantities):
         raise Refused("inputEPCList: neither inputs nor outputs are named", Reason.NOTHING_TO_DO)
-    _enter_run(recording)
+    run = _enter_run(recording)
+    _account(recording, run)
+    state.save(recording.context.overlay, state.transformation_key(run.id), run)
     # (1) Inputs are the member's to consume, and nothing's place is lost with them.
     owners: set[str] = set()
     for identifier in view.inputs:
@@ -51,8 +67,83 @@ def transform(recording: Recording) -> None:
     for identifier in view.outputs:
         if identifier.text not in inputs:
             recording.enter_part(commission_output(recording, identifier, owner))
+    if view.serials is not None:
+        lots.commission_serials(recording, view.output_quantities, owner)
+        return
     for quantity in view.output_quantities:
         recording.enter_lot(lots.commission_amount(recording, quantity))
+
+
+def run_name(view: EventView, digest: bytes) -> str:
+    """The run that an event with this digest belongs to."""
+    return view.transformation_id or EVENT_URN + digest.hex()
+
+
+def enter_correction(recording: Recording, run: TransformationRecord) -> None:
+    """Notes in the run's history that an event of it was undone, and takes back what it declared and made."""
+    key = state.transformation_key(run.id)
+    _add_to_balances(run, _said(recording.view), back=True)
+    run.closed = run.closed and not recording.view.run.closes
+    recording.context.enter(key, run.history, EntryKind.UNDONE, recording.digest)
+    state.save(recording.context.overlay, key, run)
+
+
+# ---- what a run may put out ------------------------------------------------------------------------------------
+
+_Amounts = tuple[tuple[str, Decimal], ...]  # (unit, amount)
+
+
+def _account(recording: Recording, run: TransformationRecord) -> None:
+    """Adds up what the event declares, makes, scraps and samples; see the head of this file.
+
+    Raises Refused: RUN_CLOSED; YIELD_INVALID for a yield without anything going in, or after a first event without
+    one, and for scrap or samples of no declared yield; YIELD_EXCEEDED.
+    """
+    view, claim = recording.view, recording.view.run
+    if run.closed:
+        raise Refused(f"run {run.id} was closed; begin another one", Reason.RUN_CLOSED)
+    if claim.declared and not (view.inputs or view.input_quantities):
+        raise Refused("ilmd: a yield is declared of what goes in, and nothing does", Reason.YIELD_INVALID)
+    if claim.declared and run.history.n > 1 and not run.balances:
+        raise Refused(f"ilmd: run {run.id} began without a declared yield", Reason.YIELD_INVALID)
+    run.closed = claim.closes
+    if not (claim.declared or run.balances):
+        if claim.scrap or claim.samples:
+            raise Refused("ilmd: scrap and samples count against a declared yield", Reason.YIELD_INVALID)
+        return
+    _add_to_balances(run, _said(view), back=False)
+    for balance in run.balances:
+        used = decimals.add(decimals.add(balance.made, balance.scrap), balance.samples)
+        if decimals.compare(used, balance.declared) > 0:
+            raise Refused(
+                f"run {run.id}: {decimals.to_text(used)} {balance.unit or 'pieces'} made, scrapped and sampled "
+                f"exceed the declared {decimals.to_text(balance.declared)}",
+                Reason.YIELD_EXCEEDED,
+            )
+
+
+def _said(view: EventView) -> dict[str, _Amounts]:
+    """By field of RunBalance what one event adds to it."""
+    pieces = len(set(view.outputs) - set(view.inputs))
+    made = [("", decimals.from_int(pieces))] if pieces else []
+    made += [(item.unit, item.amount) for item in view.output_quantities if item.amount is not None]
+    claim = view.run
+    return {"declared": claim.declared, "made": tuple(made), "scrap": claim.scrap, "samples": claim.samples}
+
+
+def _add_to_balances(run: TransformationRecord, said: dict[str, _Amounts], *, back: bool) -> None:
+    if back and not run.balances:
+        return
+    balances = {balance.unit: balance for balance in run.balances}
+    for field, amounts in said.items():
+        for unit, amount in amounts:
+            balance = balances.setdefault(unit, RunBalance(unit=unit))
+            change = decimals.subtract if back else decimals.add
+            getattr(balance, field).CopyFrom(change(getattr(balance, field), amount))
+    # One order, whatever it was said in; copied before the list they lie in is emptied.
+    kept = [codec.encode(balances[unit]) for unit in sorted(balances)]
+    del run.balances[:]
+    run.balances.extend(RunBalance.FromString(data) for data in kept)
 
 
 def _consume(record: PartRecord) -> None:
@@ -60,7 +151,7 @@ def _consume(record: PartRecord) -> None:
     record.status = PartStatus.CONSUMED
 
 
-def _enter_run(recording: Recording) -> None:
+def _enter_run(recording: Recording) -> TransformationRecord:
     """The run's own history. A name belongs to the member that used it first."""
     context = recording.context
     if recording.view.transformation_id.startswith(EVENT_URN):
@@ -68,7 +159,7 @@ def _enter_run(recording: Recording) -> None:
         raise Refused(
             f"transformationID: {EVENT_URN} is for runs that name none; choose another", Reason.EVENT_INVALID
         )
-    run = recording.view.transformation_id or EVENT_URN + recording.digest.hex()
+    run = run_name(recording.view, recording.digest)
     key = state.transformation_key(run)
     record = state.load(context.overlay, key, TransformationRecord)
     if record is None:
@@ -81,4 +172,4 @@ def _enter_run(recording: Recording) -> None:
         )
     finding = Reason.LATE_RECORD if recording.late else Reason.REASON_UNSPECIFIED
     context.enter(key, record.history, EntryKind.EVENT, recording.digest, finding=finding)
-    state.save(context.overlay, key, record)
+    return record

@@ -1,9 +1,10 @@
-"""Measure a local testnet: `python3 scripts/bench.py latency|throughput [--seconds S] [--json]`.
+"""Measure: `python3 scripts/bench.py latency|throughput|epcis-hash [--seconds S] [--json]`.
 
     latency      one single-event transaction at a time on the idle chain, submit to final
     throughput   single-event transactions, signed beforehand, sent in frames to all four nodes
+    epcis-hash   event hashes of CBV 2.0 per second of one core's CPU time, over the documents of ../shared/epcis
 
-Both start their own testnet in a temporary folder, measure the machine in the same run (fsync, Ed25519
+The first two start their own testnet in a temporary folder, measure the machine in the same run (fsync, Ed25519
 verification by as many processes as there are validators) and end it.
 """
 
@@ -18,6 +19,8 @@ from environment import ROOT, prepare
 def main() -> None:
     python = prepare("runtime")
     os.chdir(ROOT)
+    if sys.argv[1:2] == ["epcis-hash"]:
+        os.execv(python, [python, "scripts/bench_epcis.py", *sys.argv[2:]])
     os.execv(python, [python, "scripts/bench_testnet.py", *sys.argv[1:]])
 
 

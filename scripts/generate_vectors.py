@@ -14,7 +14,20 @@ sys.path.insert(0, str(ROOT))
 from bridge.packet import packet_commitment, sent_key, sent_row, sent_row_key  # noqa: E402
 from bridge.snapshot_tables import PacketTables  # noqa: E402
 from consensus import messages as votes  # noqa: E402
-from ledger import block, codec, event, genesis, hashes, history, joining, merkle, rows, snapshot, state  # noqa: E402
+from ledger import (  # noqa: E402
+    block,
+    codec,
+    event,
+    genesis,
+    hashes,
+    history,
+    joining,
+    merkle,
+    rows,
+    snapshot,
+    starts,
+    state,
+)
 from ledger.hashes import Purpose  # noqa: E402
 from ledger.kv import MemoryKV  # noqa: E402
 from ledger.tree import StateTree  # noqa: E402
@@ -224,6 +237,11 @@ def subject_vectors() -> dict[str, Any]:
         (state.Kind.COMMITMENT, ["client-1", 2**64 - 1]),
         (state.Kind.VALIDATORS, []),
         (state.Kind.VALIDATORS, [3]),
+        (state.Kind.SERIAL_CLASS, ["https://id.gs1.org/01/04012345123456"]),
+        (state.Kind.INTERVAL, ["https://id.gs1.org/01/04012345123456/10/W1", 250_000]),
+        (state.Kind.INTERVAL, ["https://id.gs1.org/01/04012345123456 6 W-", 1]),
+        (state.Kind.STARTS, ["https://id.gs1.org/01/04012345123456/10/W1", 2, 0]),
+        (state.Kind.DELEGATION, ["packager", "gs1:401234512345"]),
     ]
     return {
         "chain_id": CHAIN.hex(),
@@ -240,7 +258,19 @@ def subject_vectors() -> dict[str, Any]:
             {"kind": int(kind), "components": parts, "key": state.state_key(state.Kind(kind), *parts).hex()}
             for kind, parts in key_parts
         ],
+        "starts": [starts_vector(size, numbers) for size, numbers in STARTS],
     }
+
+
+STARTS = [(1, [0]), (256, [0, 255, 7]), (250_000, [0, 123_456, 123_457, 249_999]), (10**19, [10**19 - 1, 5])]
+
+
+def starts_vector(size: int, numbers: list[int]) -> dict[str, Any]:
+    overlay = state.Overlay(state.MappingReader({}))
+    for number in numbers:
+        starts.add(overlay, "set", size, number)
+    nodes = sorted((key.hex(), (value or b"").hex()) for key, value in overlay.changes.items())
+    return {"size": str(size), "numbers": [str(number) for number in numbers], "nodes": nodes}
 
 
 def snapshot_vectors() -> dict[str, Any]:

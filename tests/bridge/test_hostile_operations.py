@@ -10,10 +10,11 @@ import pytest
 from bridge import clients, handlers, light_client
 from bridge.machine import changes, operations
 from consensus import certificate
-from ledger import block, codec, genesis, hashes, state
+from ledger import block, codec, decimals, genesis, hashes, state
 from ledger.block import CheckedTransaction
 from ledger.execute import execute_block
 from ledger.history import append_entry
+from ledger.identifiers import canonical
 from ledger.state import Kind
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, Vote
@@ -22,6 +23,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     Capture,
     Change,
+    Delegate,
+    DelegationRecord,
     Entry,
     Event,
     Evidence,
@@ -32,18 +35,25 @@ from proto.chiptrace.v1.ledger_pb2 import (
     MemberRecord,
     Operation,
     PartRecord,
+    PolicyRecord,
     PutGrant,
     PutKey,
     PutMember,
+    PutPolicy,
+    Reason,
     Result,
     ReturnOffer,
     RevokeAttestation,
+    RevokeDelegation,
     RevokeGrant,
     RevokeKey,
+    RevokePolicy,
     Role,
     SetParameters,
     SetValidators,
     TransformationRecord,
+    Trigger,
+    UnitAmount,
     Validator,
 )
 from tests.bridge.hostile import Mutator, certify, copy, identity
@@ -62,7 +72,10 @@ SUBJECTS = {
     Kind.TRANSFORMATION: TransformationRecord,
     Kind.ATTESTATION: AttestationRecord,
     Kind.CLIENT: ClientRecord,
+    Kind.DELEGATION: DelegationRecord,
+    Kind.POLICY: PolicyRecord,
 }
+NAMES = {Kind.DELEGATION: 2}  # components in the key of a subject, where there is more than one
 
 
 def capture(number, event):
@@ -118,9 +131,42 @@ def scenario(adoption: bool) -> World:
     assert a.operate("ann", Operation(return_offer=ReturnOffer(part=part(7)))).ok
     offer = ReturnOffer(part=lot("L"), sender="ada", receiver="ann")
     assert a.operate("ann", Operation(return_offer=offer)).ok
+    _delegate(a)
+    _license(a)
     _govern(world)
     _cross(world)
     return world
+
+
+def _delegate(a):
+    left = UnitAmount(unit="KGM", amount=decimals.parse("2.5"))
+    order = Delegate(prefix="gs1:40123450", member="amy", serials=5, amounts=[left])
+    assert a.operate("ada", Operation(delegate=order)).ok
+    made = rules.add([part(30), part(31)], [quantity(lot("K"), "0.5", "KGM")])
+    order.prefix = "gs1:4012345"
+    assert a.operate("ada", Operation(delegate=order)).reason == Reason.GRANT_OVERLAPS
+    ending = RevokeDelegation(prefix="gs1:40123450", member="amy")
+    assert a.operate("ada", Operation(revoke_delegation=ending)).ok
+    assert a.operate("ada", Operation(delegate=order)).ok
+    assert a.operate("amy", capture(200, made)).ok
+
+
+def _license(a):
+    item_class = canonical(part(30)).class_text
+    policy = PutPolicy(
+        id="p",
+        prefix="gs1:4012345",
+        trigger=Trigger.SHIPPING_OUTSIDE,
+        members=["amy"],
+        attestation="export_licence",
+        issuers=["ann"],
+    )
+    licence = Attest(id="urn:licence:1", subject=item_class, kind="export_licence", destinations=["abe"])
+    assert a.operate("ada", a.govern(Change(put_policy=policy))).ok
+    assert a.operate("ann", Operation(attest=licence)).ok
+    named = {"bizTransactionList": [{"type": "cert", "bizTransaction": "urn:licence:1"}]}
+    assert a.operate("amy", capture(201, rules.shipping([part(30)], "abe", **named))).ok
+    assert a.operate("ada", a.govern(Change(revoke_policy=RevokePolicy(id="p")))).ok
 
 
 def _govern(world):
@@ -225,7 +271,7 @@ class Replay:
         for key, value in outcome.changes.items():
             kind, components = state.parse_state_key(key)
             record = SUBJECTS.get(kind)
-            if record is None or len(components) != 1:
+            if record is None or len(components) != NAMES.get(kind, 1):
                 continue
             before, after = record.FromString(self.values.get(key, b"")), record.FromString(value)
             history = copy(before.history)

@@ -20,7 +20,7 @@ def test_every_finding_can_be_found():
     source = "".join(
         path.read_text() for path in (ROOT / "client").glob("audit*.py") if path.name != "audit_report.py"
     )
-    by_number = {"REPEATED_COMMISSIONING", "OVER_RECEIPT", "LATE_RECORD"}
+    by_number = {"REPEATED_COMMISSIONING", "OVER_RECEIPT", "LATE_RECORD", "CONTESTED", "CORRECTION_PENDING"}
     assert {
         code for code in CODES if f'"{code}"' not in source and f"Reason.{code}" not in source
     } == by_number

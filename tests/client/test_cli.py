@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client import cli_audit, cli_epcis, cli_parts, console, keys, trust
+from client import cli_audit, cli_epcis, cli_parts, cli_rights, console, keys, trust
 from client.session import ChainSession
 from client.trust import ChainTrust, Identity, Trust
 from tests.bridge.two_chains import World
@@ -16,7 +16,7 @@ from tests.client.direct import DirectStub, verified
 from tests.client.test_audit import Forging
 
 APP = typer.Typer()
-for _commands in (cli_audit, cli_parts, cli_epcis):
+for _commands in (cli_audit, cli_parts, cli_rights, cli_epcis):
     _commands.register(APP)
 
 PART = "urn:epc:id:sgtin:9521234.000001.7"
@@ -34,7 +34,11 @@ COMMANDS = {
     ("return-part",): (PART, *AS),
     ("attest",): (PART, "--kind", "certificate", "--id", "https://ada.example/1", *AS),
     ("resume",): AS,
+    ("delegate",): ("gs1:4012345", "--to", "abe", "--serials", "3", *AS),
+    ("revoke-delegation",): ("gs1:4012345", "--to", "abe", *AS),
+    ("delegation",): ("gs1:4012345", "--to", "abe", *ON),
     ("epcis", "check"): ("DOCUMENT",),
+    ("epcis", "hash"): ("DOCUMENT",),
     ("epcis", "convert"): ("DOCUMENT",),
 }
 ONLINE = [command for command in COMMANDS if command[0] != "epcis"]

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 
 from client import epcis_check, epcis_context, epcis_json, epcis_read, epcis_write
+from client.epcis_context import Namespaces
 from client.epcis_findings import Code, errors
 from client.epcis_json import Json
 from ledger import codec
-from ledger.event import check_event, read_event
+from ledger.corrections import original_of
+from ledger.event import check_event, event_digest, read_event
 from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event
 from tests.client import epcis_strategies
@@ -297,3 +299,15 @@ def test_what_the_ledger_will_refuse_is_said_beforehand():
     assert [(finding.code, finding.path) for finding in read.findings] == [
         (Code.NOT_ACCEPTED_BY_LEDGER, "sourceList[1]")
     ]
+
+
+def test_a_declaration_leads_to_the_event_it_declares_wrong():
+    """A document that repeats an event with an errorDeclaration has its seed, and so the ledger knows which is meant."""
+    event = {"type": "ObjectEvent", "action": "OBSERVE", "epcList": ["urn:epc:id:sgtin:4012345.012345.1"]}
+    declared = event | {"errorDeclaration": {"declarationTime": "2023-11-14T22:13:21Z"}}
+    original = epcis_read.to_event(event, Namespaces(), secret=b"s")
+    declaration = epcis_read.to_event(declared, Namespaces(), secret=b"s")
+    chain_id = bytes(32)
+    assert original_of(chain_id, codec.encode(declaration)) == event_digest(chain_id, original)
+    other = epcis_read.to_event(declared | {"bizStep": "inspecting"}, Namespaces(), secret=b"s")
+    assert original_of(chain_id, codec.encode(other)) != event_digest(chain_id, original)

@@ -1,6 +1,7 @@
 """Change files: what they say is what is signed; whatever is wrong is told by file, change and field."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Role,
     SetParameters,
     SetValidators,
+    Trigger,
     Validator,
 )
 from tests.ledger.chain_fixture import make_parameters
@@ -140,3 +142,15 @@ def test_not_text_not_there_and_too_many(tmp_path):
     with pytest.raises(Malformed, match="1 to 1000"):
         read(tmp_path / "a.json")
     assert governance_file.plain_change(Change()) == {"kind": "unknown"}
+
+
+def test_a_policy_as_people_write_it(tmp_path):
+    path = tmp_path / "change.toml"
+    page = (Path(__file__).resolve().parents[2] / "docs" / "rights.md").read_text()
+    sections = page.split("## Policies")[1].split("- It is checked")[0]
+    path.write_text("\n".join(line[4:] for line in sections.splitlines() if line.startswith("    ")))
+    put, ended = read(path)
+    assert put.put_policy.trigger == Trigger.SHIPPING_OUTSIDE
+    assert (put.put_policy.attestation, ended.revoke_policy.id) == ("export_licence", "export-eu")
+    path.write_text(section(put) + section(ended))
+    assert read(path) == [put, ended]

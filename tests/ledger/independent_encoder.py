@@ -284,3 +284,20 @@ def snapshot(plain: dict) -> bytes:
         parts.append(record(b"B", bytes.fromhex(row["block"])))
         parts.append(record(b"R", b"".join(be32(len(result)) + result for result in results)))
     return b"".join(parts)
+
+
+# ---- sets of places -----------------------------------------------------------------------------------------
+
+
+def starts(kind, name, size, numbers):
+    """Nodes (key, value) of a set as docs/format.md §7a has it: each number sets one bit at every level."""
+    nodes = {}
+    levels = max(1, (len(bin(size - 1)) - 2 + 7) // 8) if size > 1 else 1
+    for level in range(levels):
+        for number in numbers:
+            place = (level, number // 256 ** (level + 1))
+            nodes[place] = nodes.get(place, 0) | 2 ** (number // 256**level % 256)
+    found = []
+    for (level, above), node in nodes.items():
+        found.append((state_key(kind, [name, level, above]).hex(), f"{node:064x}"))
+    return sorted(found)

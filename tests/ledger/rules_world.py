@@ -22,6 +22,7 @@ from ledger.block import LogLeaf
 from ledger.containers import Filling
 from ledger.context import Context
 from ledger.errors import ChiptraceError
+from ledger.event_values import OURS
 from ledger.execute import check_signer, rotate_validators
 from ledger.identifiers import canonical
 from ledger.operations import CHANGES, OPERATIONS
@@ -93,6 +94,8 @@ def to_value(item: Any) -> Value:
         return Value(object=Object(fields=to_fields(item)))
     if isinstance(item, list):
         return Value(list=ValueList(items=[to_value(one) for one in item]))
+    if isinstance(item, bool):
+        return Value(truth=item)
     return Value(number=item)
 
 
@@ -127,6 +130,12 @@ def party(who: str) -> str:
 
 def add(epcs: list[str] = (), amounts: list = (), **more: Any) -> dict:
     return object_event("ADD", epcs, "commissioning", amounts, **more)
+
+
+def serials_of(lot: str, first: str, last: str, count: int, **more: Any) -> dict:
+    """The commissioning of a lot of serials."""
+    given = {"ours:firstSerial": first, "ours:lastSerial": last}
+    return add([], [quantity(lot, count)], ilmd=given, **{"@context": [{"ours": OURS}]}, **more)
 
 
 def seen(epcs: list[str] = (), amounts: list = (), **more: Any) -> dict:
@@ -211,7 +220,8 @@ class World:
         made = document or make_genesis(members, grants=grants, parameters=make_parameters(**parameters))
         self.chain_id = genesis.chain_id(codec.encode(made))
         first = genesis.genesis_state(self.chain_id, made, CHANGES)
-        self.overlay = Overlay(MappingReader(first.changes))
+        self.first = first.changes
+        self.overlay = Overlay(MappingReader(self.first))
         self.entries: dict[bytes, list[bytes]] = {}
         self.keep(first.entries)
         self.height, self.time_ms, self.seed = 0, START_MS, 0

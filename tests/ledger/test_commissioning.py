@@ -1,6 +1,7 @@
 import pytest
 
 from ledger import state
+from ledger.identifiers import canonical
 from proto.chiptrace.v1.ledger_pb2 import Change, ClosedBy, PutGrant, Reason, RevokeGrant
 from tests.ledger.rules_world import (
     World,
@@ -41,7 +42,12 @@ def test_a_part_begins_with_its_grant_holder(world):
     assert record.hop == 0
     assert world.status(part(1)) == "LIVE"
     assert world.story(part(1)) == ["EVENT"] == world.story(part(2))
-    assert world.touched == {state.part_key(part(1)), state.part_key(part(2))}
+    of_class = canonical(part(1)).class_text
+    assert world.touched == {
+        state.part_key(part(1)),
+        state.part_key(part(2)),
+        state.serial_class_key(of_class),
+    }
 
 
 def test_any_add_commissions(world):
@@ -67,8 +73,10 @@ def test_a_repeated_commissioning_is_flagged_and_changes_nothing_else(world):
     assert world.story(part(1)) == ["EVENT", "EVENT", "EVENT", "FLAG!REPEATED_COMMISSIONING"]
     after = world.part(part(1))
     assert (after.holder, after.status, after.owner) == (before.holder, before.status, before.owner)
-    # Nothing else: neither the new part nor the amount came into being.
-    assert world.touched == {state.part_key(part(1))}
+    # Nothing else: neither the new part nor the amount came into being. (That the event took nothing with it is
+    # kept, for who declares it wrong.)
+    digest = world.told(state.part_key(part(1)))[-1].digest
+    assert world.touched == {state.part_key(part(1)), state.correction_key(digest)}
     world.event("bob", destroying([part(1)]))
     world.event("ada", add([part(1)]))
     assert world.status(part(1)) == "DESTROYED"

@@ -144,6 +144,10 @@ def test_any_domain_case_and_escaping_means_the_same(serial, root):
         ("urn:epc:id:itip:4012345.011111.01.02.987", "https://id.gs1.org/8006/040123451111180102/21/987"),
         ("urn:epc:id:grai:4012345.66666.87", "https://id.gs1.org/8003/0401234566666387"),
         ("URN:EPC:id:pgln:4000001.00000", "https://id.gs1.org/417/4000001000005"),
+        ("urn:epc:idpat:upui:4012345.012345.*", "https://id.gs1.org/01/04012345123456"),
+        ("https://example.com/itip/040123451234560102/cpv/AB/lot/XYZ", "https://id.gs1.org/8006/040123451234560102/10/XYZ"),
+        ("https://example.com/8006/040123451234560102/10/XYZ/21/7", "https://id.gs1.org/8006/040123451234560102/21/7"),
+        ("https://example.com/gmn/1987654Ad4X4bL5ttr2310c2K?x=1", "https://id.gs1.org/8013/1987654Ad4X4bL5ttr2310c2K"),
     ],
 )  # fmt: skip
 def test_known_spellings(spelling, text):
@@ -158,6 +162,24 @@ def test_what_is_a_class_and_of_what_class_a_thing_is():
     for urn in ("urn:epc:idpat:grai:4012345.66666.*", "urn:epc:idpat:cpi:4012345.ABC.*"):
         assert canonical(urn).is_class
     assert not canonical("urn:epc:id:sscc:4012345.0000000333").class_text
+
+
+def test_a_model_is_a_class_whose_check_characters_are_verified():
+    model = canonical("https://id.gs1.org/8013/1987654Ad4X4bL5ttr2310c2K")
+    assert (model.scheme, model.is_class, model.gs1_key_digits) == ("gmn", True, "1987654")
+    for text in (
+        "1987654Ad4X4bL5ttr2310c2L",
+        "1987654Ad4X4bL5ttr2310d2K",
+        "AB2K",
+        "1987654Ad4X4bL5ttr2310c2KK",
+    ):
+        assert refused(f"https://id.gs1.org/8013/{text}")
+
+
+def test_two_lots_of_a_piece_are_two_classes():
+    lots = {canonical(f"https://id.gs1.org/8006/040123451234560102/10/{lot}").text for lot in "AB"}
+    assert len(lots) == 2
+    assert all(canonical(lot).class_text == "https://id.gs1.org/8006/040123451234560102" for lot in lots)
 
 
 # ---- attacks on the form ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import pytest
 
-from ledger import state
+from ledger import decimals, state
 from ledger.event import event_digest
 from proto.chiptrace.v1.ledger_pb2 import Event, Reason, TransformationRecord
 from tests.ledger.rules_world import (
@@ -155,3 +155,81 @@ def test_a_late_run_says_so(world):
     world.event("ada", making([], [part(1)], run=RUN, eventTime="2023-11-14T00:00:00Z"))
     assert world.told(state.transformation_key(RUN))[-1].finding == Reason.LATE_RECORD
     assert world.story(part(1)) == ["EVENT!LATE_RECORD"]
+
+
+# ---- declared yields ------------------------------------------------------------------------------------------
+
+OURS = "urn:chiptrace:epcis:"
+
+
+def said(closes: bool | None = None, **amounts) -> dict:
+    """The ilmd of a run: yield, scrap and samples as numbers of pieces, or as {unit: amount}."""
+    members = {}
+    for word, amount in amounts.items():
+        if isinstance(amount, dict):
+            items = [{"quantity": decimals.parse(str(n)), "uom": unit} for unit, n in amount.items()]
+            members[OURS + word.rstrip("_")] = items
+        else:
+            members[OURS + word.rstrip("_")] = decimals.parse(str(amount))
+    if closes is not None:
+        members[OURS + "closesRun"] = closes
+    return {"ilmd": members}
+
+
+def balance(world: World, unit: str = "", name: str = RUN) -> tuple[str, ...]:
+    (found,) = (item for item in run_of(world, name).balances if item.unit == unit)
+    return tuple(decimals.to_text(item) for item in (found.declared, found.made, found.scrap, found.samples))
+
+
+def test_a_wafer_gives_no_more_dies_than_were_declared(world):
+    world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_=500)))
+    world.event("ada", making(made=[quantity(DIES, 480)], outputs=[part(20)], run=RUN, **said(scrap=15)))
+    assert balance(world) == ("500", "481", "15", "0")
+    for more in (
+        making(made=[quantity(DIES, 5)], run=RUN),
+        making([part(1)], run=RUN, **said(scrap=5)),
+        making([part(1)], run=RUN, **said(samples=5)),
+        making([], [part(21), part(22), part(23), part(24), part(25)], run=RUN),
+    ):
+        with refused(Reason.YIELD_EXCEEDED, "exceed the declared 500"):
+            world.event("ada", more)
+    with refused(Reason.YIELD_EXCEEDED):
+        world.event("ada", making(made=[quantity(DIES, "0.1", "GRM")], run=RUN))
+    world.event("ada", making(made=[quantity(DIES, 1)], run=RUN, **said(samples=3)))
+    assert balance(world) == ("500", "482", "15", "3")
+
+
+def test_each_input_may_declare_more_and_units_are_apart(world):
+    first = making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_={"KGM": "0.3", "GRM": 1}))
+    world.event("ada", first)
+    world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_={"KGM": "0.1"})))
+    world.event("ada", making(made=[quantity(DIES, "0.4", "KGM")], run=RUN))
+    assert balance(world, "KGM") == ("0.4", "0.4", "0", "0")
+    with refused(Reason.YIELD_EXCEEDED):
+        world.event("ada", making(made=[quantity(DIES, "0.000000000000000001", "KGM")], run=RUN))
+
+
+def test_a_yield_is_declared_with_what_goes_in_and_from_the_first_event_on(world):
+    with refused(Reason.YIELD_INVALID, "nothing does"):
+        world.event("ada", making(made=[quantity(DIES, 5)], run=RUN, **said(yield_=10)))
+    with refused(Reason.YIELD_INVALID, "count against"):
+        world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(scrap=1)))
+    world.event("ada", making([], [], [quantity(WAFER, 1)], [quantity(DIES, 5)], run=RUN))
+    with refused(Reason.YIELD_INVALID, "began without"):
+        world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_=10)))
+    for wrong in (said(yield_="0.5"), said(yield_=-1), {"ilmd": {OURS + "yield": "many"}}):
+        with refused(Reason.YIELD_INVALID):
+            world.event("ada", making([], [], [quantity(WAFER, 1)], **wrong))
+
+
+def test_a_closed_run_takes_no_more(world):
+    world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_=10)))
+    world.event("ada", making(made=[quantity(DIES, 4)], run=RUN, **said(True)))
+    with refused(Reason.RUN_CLOSED):
+        world.event("ada", making(made=[quantity(DIES, 1)], run=RUN))
+    assert balance(world) == ("10", "4", "0", "0")
+
+
+def test_what_lives_on_is_not_made(world):
+    world.event("ada", making([part(1), part(2)], [part(1)], run=RUN, **said(yield_=0)))
+    assert balance(world) == ("0", "0", "0", "0")

@@ -244,6 +244,10 @@ def test_subjects():
     assert independent.frontier(leaves) == unhex(vector["history"]["frontier"])
     for item in vector["state_keys"]:
         assert independent.state_key(item["kind"], item["components"]).hex() == item["key"]
+    for item in vector["starts"]:
+        assert independent.starts(23, "set", int(item["size"]), [int(n) for n in item["numbers"]]) == [
+            tuple(node) for node in item["nodes"]
+        ]
 
 
 def test_snapshots():

@@ -301,10 +301,15 @@ class SendPart(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     RECEIVER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    LICENCES_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     part: _builtins.str
     receiver: _builtins.str
     timeout_ms: _builtins.int
+    @_builtins.property
+    def licences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids of attestations under which it leaves"""
+
     def __init__(
         self,
         *,
@@ -312,10 +317,11 @@ class SendPart(_message.Message):
         part: _builtins.str = ...,
         receiver: _builtins.str = ...,
         timeout_ms: _builtins.int = ...,
+        licences: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "licences", b"licences", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

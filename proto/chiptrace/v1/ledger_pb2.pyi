@@ -126,6 +126,15 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PRUNED: _Reason.ValueType  # 124
     SHUTTING_DOWN: _Reason.ValueType  # 125
     DISK_NEARLY_FULL: _Reason.ValueType  # 128
+    DELEGATION_EXCEEDED: _Reason.ValueType  # 155
+    """Delegations."""
+    DELEGATION_NOT_VALID: _Reason.ValueType  # 156
+    """before or after its time"""
+    DELEGATION_REVOKED: _Reason.ValueType  # 157
+    """itself, or the grant under which it was made"""
+    NOT_DELEGATED: _Reason.ValueType  # 158
+    LICENCE_MISSING: _Reason.ValueType  # 159
+    """a policy asks for a licence that nothing named fits"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -134,6 +143,25 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PARTY_NOT_A_MEMBER: _Reason.ValueType  # 144
     SEEN_AFTER_END: _Reason.ValueType  # 145
     """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+    SERIALS_INVALID: _Reason.ValueType  # 150
+    """Lots of serials.
+    what a lot's serials are cannot be read, or an interval reaches beyond them
+    """
+    SERIALS_OVERLAP: _Reason.ValueType  # 151
+    """a serial would be in two lots, or in a lot and a part of its own"""
+    INTERVAL_SPLIT: _Reason.ValueType  # 152
+    """the serials of an interval do not all lie within one recorded interval"""
+    INTERVAL_STAYS: _Reason.ValueType  # 153
+    """an interval does not cross the bridge"""
+    CONTESTED: _Reason.ValueType  # 160
+    """Corrections and runs (the first two are findings).
+    declared wrong, and not undone: something it touched is over, or on another chain
+    """
+    CORRECTION_PENDING: _Reason.ValueType  # 161
+    """declared wrong, and undone once those concerned have declared it too"""
+    YIELD_EXCEEDED: _Reason.ValueType  # 162
+    YIELD_INVALID: _Reason.ValueType  # 163
+    RUN_CLOSED: _Reason.ValueType  # 164
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -235,6 +263,15 @@ NOT_FOUND: Reason.ValueType  # 123
 PRUNED: Reason.ValueType  # 124
 SHUTTING_DOWN: Reason.ValueType  # 125
 DISK_NEARLY_FULL: Reason.ValueType  # 128
+DELEGATION_EXCEEDED: Reason.ValueType  # 155
+"""Delegations."""
+DELEGATION_NOT_VALID: Reason.ValueType  # 156
+"""before or after its time"""
+DELEGATION_REVOKED: Reason.ValueType  # 157
+"""itself, or the grant under which it was made"""
+NOT_DELEGATED: Reason.ValueType  # 158
+LICENCE_MISSING: Reason.ValueType  # 159
+"""a policy asks for a licence that nothing named fits"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
@@ -243,6 +280,25 @@ LATE_RECORD: Reason.ValueType  # 143
 PARTY_NOT_A_MEMBER: Reason.ValueType  # 144
 SEEN_AFTER_END: Reason.ValueType  # 145
 """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+SERIALS_INVALID: Reason.ValueType  # 150
+"""Lots of serials.
+what a lot's serials are cannot be read, or an interval reaches beyond them
+"""
+SERIALS_OVERLAP: Reason.ValueType  # 151
+"""a serial would be in two lots, or in a lot and a part of its own"""
+INTERVAL_SPLIT: Reason.ValueType  # 152
+"""the serials of an interval do not all lie within one recorded interval"""
+INTERVAL_STAYS: Reason.ValueType  # 153
+"""an interval does not cross the bridge"""
+CONTESTED: Reason.ValueType  # 160
+"""Corrections and runs (the first two are findings).
+declared wrong, and not undone: something it touched is over, or on another chain
+"""
+CORRECTION_PENDING: Reason.ValueType  # 161
+"""declared wrong, and undone once those concerned have declared it too"""
+YIELD_EXCEEDED: Reason.ValueType  # 162
+YIELD_INVALID: Reason.ValueType  # 163
+RUN_CLOSED: Reason.ValueType  # 164
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:
@@ -269,6 +325,31 @@ AUDITOR: Role.ValueType  # 4
 REGULATOR: Role.ValueType  # 5
 RELAYER: Role.ValueType  # 6
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _Trigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIGGER_UNSPECIFIED: _Trigger.ValueType  # 0
+    ANY_SHIPPING: _Trigger.ValueType  # 1
+    """whoever else it goes to"""
+    SHIPPING_OUTSIDE: _Trigger.ValueType  # 2
+    """it goes to none of the policy's members"""
+    OVER_BRIDGE: _Trigger.ValueType  # 3
+    """it goes to another chain"""
+
+class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper): ...
+
+TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
+ANY_SHIPPING: Trigger.ValueType  # 1
+"""whoever else it goes to"""
+SHIPPING_OUTSIDE: Trigger.ValueType  # 2
+"""it goes to none of the policy's members"""
+OVER_BRIDGE: Trigger.ValueType  # 3
+"""it goes to another chain"""
+Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 class _EntryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -299,6 +380,12 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     EVIDENCE: _EntryKind.ValueType  # 14
     RECOVERY: _EntryKind.ValueType  # 15
     """the member approved a recovery of the chain"""
+    DELEGATED: _EntryKind.ValueType  # 18
+    """a delegation was made or revoked"""
+    DRAWN: _EntryKind.ValueType  # 19
+    """an event was recorded under a delegation and took from what is left of it"""
+    UNDONE: _EntryKind.ValueType  # 20
+    """an event declared wrong was undone: what it did to the subject is taken back"""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
 
@@ -325,6 +412,12 @@ CLIENT: EntryKind.ValueType  # 13
 EVIDENCE: EntryKind.ValueType  # 14
 RECOVERY: EntryKind.ValueType  # 15
 """the member approved a recovery of the chain"""
+DELEGATED: EntryKind.ValueType  # 18
+"""a delegation was made or revoked"""
+DRAWN: EntryKind.ValueType  # 19
+"""an event was recorded under a delegation and took from what is left of it"""
+UNDONE: EntryKind.ValueType  # 20
+"""an event declared wrong was undone: what it did to the subject is taken back"""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _PartStatus:
@@ -343,6 +436,10 @@ class _PartStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartStatus
     """live on another chain"""
     CONSUMED: _PartStatus.ValueType  # 5
     DESTROYED: _PartStatus.ValueType  # 6
+    SPLIT: _PartStatus.ValueType  # 7
+    """an interval of a lot that smaller ones stand for now"""
+    VOID: _PartStatus.ValueType  # 8
+    """commissioned or made by an event that was declared wrong and undone; its serial stays burnt"""
 
 class PartStatus(_PartStatus, metaclass=_PartStatusEnumTypeWrapper): ...
 
@@ -356,6 +453,10 @@ DEPARTED: PartStatus.ValueType  # 4
 """live on another chain"""
 CONSUMED: PartStatus.ValueType  # 5
 DESTROYED: PartStatus.ValueType  # 6
+SPLIT: PartStatus.ValueType  # 7
+"""an interval of a lot that smaller ones stand for now"""
+VOID: PartStatus.ValueType  # 8
+"""commissioned or made by an event that was declared wrong and undone; its serial stays burnt"""
 Global___PartStatus: _TypeAlias = PartStatus  # noqa: Y015
 
 class _ClosedBy:
@@ -382,6 +483,39 @@ EXPORT: ClosedBy.ValueType  # 3
 EMPTIED: ClosedBy.ValueType  # 4
 """its last child was taken out"""
 Global___ClosedBy: _TypeAlias = ClosedBy  # noqa: Y015
+
+class _CorrectionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CorrectionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CorrectionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CORRECTION_STATE_UNSPECIFIED: _CorrectionState.ValueType  # 0
+    NOTED: _CorrectionState.ValueType  # 1
+    """it stands in histories, and there is nothing to undo"""
+    WAITING: _CorrectionState.ValueType  # 2
+    """for others to declare the same"""
+    TAKEN_BACK: _CorrectionState.ValueType  # 3
+    """undone"""
+    DISPUTED: _CorrectionState.ValueType  # 4
+    """something it touched is over, or on another chain"""
+    WITHOUT_EFFECT: _CorrectionState.ValueType  # 5
+    """the event was flagged when it was recorded, so there is nothing to undo"""
+
+class CorrectionState(_CorrectionState, metaclass=_CorrectionStateEnumTypeWrapper): ...
+
+CORRECTION_STATE_UNSPECIFIED: CorrectionState.ValueType  # 0
+NOTED: CorrectionState.ValueType  # 1
+"""it stands in histories, and there is nothing to undo"""
+WAITING: CorrectionState.ValueType  # 2
+"""for others to declare the same"""
+TAKEN_BACK: CorrectionState.ValueType  # 3
+"""undone"""
+DISPUTED: CorrectionState.ValueType  # 4
+"""something it touched is over, or on another chain"""
+WITHOUT_EFFECT: CorrectionState.ValueType  # 5
+"""the event was flagged when it was recorded, so there is nothing to undo"""
+Global___CorrectionState: _TypeAlias = CorrectionState  # noqa: Y015
 
 @_typing.final
 class Decimal(_message.Message):
@@ -847,6 +981,8 @@ class Operation(_message.Message):
     RETURN_OFFER_FIELD_NUMBER: _builtins.int
     GOVERN_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    DELEGATE_FIELD_NUMBER: _builtins.int
+    REVOKE_DELEGATION_FIELD_NUMBER: _builtins.int
     UPDATE_CLIENT_FIELD_NUMBER: _builtins.int
     SUBMIT_MISBEHAVIOUR_FIELD_NUMBER: _builtins.int
     SEND_PART_FIELD_NUMBER: _builtins.int
@@ -882,6 +1018,10 @@ class Operation(_message.Message):
     def govern(self) -> Global___Govern: ...
     @_builtins.property
     def evidence(self) -> Global___Evidence: ...
+    @_builtins.property
+    def delegate(self) -> Global___Delegate: ...
+    @_builtins.property
+    def revoke_delegation(self) -> Global___RevokeDelegation: ...
     def __init__(
         self,
         *,
@@ -891,6 +1031,8 @@ class Operation(_message.Message):
         return_offer: Global___ReturnOffer | None = ...,
         govern: Global___Govern | None = ...,
         evidence: Global___Evidence | None = ...,
+        delegate: Global___Delegate | None = ...,
+        revoke_delegation: Global___RevokeDelegation | None = ...,
         update_client: _builtins.bytes = ...,
         submit_misbehaviour: _builtins.bytes = ...,
         send_part: _builtins.bytes = ...,
@@ -899,11 +1041,11 @@ class Operation(_message.Message):
         timeout_packet: _builtins.bytes = ...,
         return_part: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -945,6 +1087,7 @@ class Attest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     DOCUMENT_NAME_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """URI, unique on the chain"""
     subject: _builtins.str
@@ -958,6 +1101,10 @@ class Attest(_message.Message):
     document_sha256: _builtins.bytes
     """32 bytes or empty"""
     document_name: _builtins.str
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of a licence: to whom. Members; `client/member` over the bridge. None: anyone"""
+
     def __init__(
         self,
         *,
@@ -969,10 +1116,11 @@ class Attest(_message.Message):
         scope: _builtins.str = ...,
         document_sha256: _builtins.bytes = ...,
         document_name: _builtins.str = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_name", b"document_name", "document_sha256", b"document_sha256", "id", b"id", "kind", b"kind", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "id", b"id", "kind", b"kind", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1033,6 +1181,100 @@ class ReturnOffer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReturnOffer: _TypeAlias = ReturnOffer  # noqa: Y015
+
+@_typing.final
+class Delegate(_message.Message):
+    """The holder of a grant lets another member commission under it, or under a part of it, so much and no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    VALID_FROM_MS_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """the grant's or a narrower one, spelled as a grant's"""
+    member: _builtins.str
+    """the delegate"""
+    serials: _builtins.int
+    """how many parts"""
+    valid_from_ms: _builtins.int
+    valid_until_ms: _builtins.int
+    """the last header time at which it is valid; 0: no end"""
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """of lots, all together; ascending by unit"""
+
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+        serials: _builtins.int = ...,
+        amounts: _abc.Iterable[Global___UnitAmount] | None = ...,
+        valid_from_ms: _builtins.int = ...,
+        valid_until_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "member", b"member", "prefix", b"prefix", "serials", b"serials", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delegate: _TypeAlias = Delegate  # noqa: Y015
+
+@_typing.final
+class RevokeDelegation(_message.Message):
+    """Ends a delegation at once; what was commissioned under it stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    member: _builtins.str
+    """the delegate"""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeDelegation: _TypeAlias = RevokeDelegation  # noqa: Y015
+
+@_typing.final
+class UnitAmount(_message.Message):
+    """An amount in one unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """UN/CEFACT code, empty: pieces"""
+    @_builtins.property
+    def amount(self) -> Global___Decimal: ...
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        amount: Global___Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitAmount: _TypeAlias = UnitAmount  # noqa: Y015
 
 @_typing.final
 class Govern(_message.Message):
@@ -1146,6 +1388,8 @@ class Change(_message.Message):
     CREATE_CLIENT_FIELD_NUMBER: _builtins.int
     SET_PARAMETERS_FIELD_NUMBER: _builtins.int
     THAW_CLIENT_FIELD_NUMBER: _builtins.int
+    PUT_POLICY_FIELD_NUMBER: _builtins.int
+    REVOKE_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def put_member(self) -> Global___PutMember: ...
     @_builtins.property
@@ -1164,6 +1408,10 @@ class Change(_message.Message):
     def set_parameters(self) -> Global___SetParameters: ...
     @_builtins.property
     def thaw_client(self) -> Global___ThawClient: ...
+    @_builtins.property
+    def put_policy(self) -> Global___PutPolicy: ...
+    @_builtins.property
+    def revoke_policy(self) -> Global___RevokePolicy: ...
     def __init__(
         self,
         *,
@@ -1176,12 +1424,14 @@ class Change(_message.Message):
         create_client: Global___CreateClient | None = ...,
         set_parameters: Global___SetParameters | None = ...,
         thaw_client: Global___ThawClient | None = ...,
+        put_policy: Global___PutPolicy | None = ...,
+        revoke_policy: Global___RevokePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client", "put_policy", "revoke_policy"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1325,6 +1575,70 @@ class RevokeGrant(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeGrant: _TypeAlias = RevokeGrant  # noqa: Y015
+
+@_typing.final
+class PutPolicy(_message.Message):
+    """What is of a class leaves its possessor only under a licence. A policy never changes; another one replaces it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    ATTESTATION_FIELD_NUMBER: _builtins.int
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """[a-z0-9-]{1,32}, never reused"""
+    prefix: _builtins.str
+    """of the class, spelled as a grant's"""
+    trigger: Global___Trigger.ValueType
+    attestation: _builtins.str
+    """kind of the one that is a licence"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """among whom no licence is needed; for SHIPPING_OUTSIDE"""
+
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members whose attestation is one"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        trigger: Global___Trigger.ValueType = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        attestation: _builtins.str = ...,
+        issuers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "id", b"id", "issuers", b"issuers", "members", b"members", "prefix", b"prefix", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPolicy: _TypeAlias = PutPolicy  # noqa: Y015
+
+@_typing.final
+class RevokePolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePolicy: _TypeAlias = RevokePolicy  # noqa: Y015
 
 @_typing.final
 class SetValidators(_message.Message):
@@ -1817,6 +2131,95 @@ class GrantRecord(_message.Message):
 Global___GrantRecord: _TypeAlias = GrantRecord  # noqa: Y015
 
 @_typing.final
+class DelegationRecord(_message.Message):
+    """What a member may still commission under another's grant; key DELEGATION/<member>/<prefix>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    GRANT_N_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    SERIALS_LEFT_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_LEFT_FIELD_NUMBER: _builtins.int
+    VALID_FROM_MS_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    member: _builtins.str
+    """the delegate"""
+    holder: _builtins.str
+    """of the grant, who made it"""
+    grant: _builtins.str
+    """prefix of that grant"""
+    grant_n: _builtins.int
+    """entries of the grant's history then: any more, and the grant has ended since"""
+    serials: _builtins.int
+    serials_left: _builtins.int
+    valid_from_ms: _builtins.int
+    valid_until_ms: _builtins.int
+    revoked: _builtins.bool
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """ascending by unit"""
+
+    @_builtins.property
+    def amounts_left(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitAmount]:
+        """the same units"""
+
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        member: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        grant: _builtins.str = ...,
+        grant_n: _builtins.int = ...,
+        serials: _builtins.int = ...,
+        serials_left: _builtins.int = ...,
+        amounts: _abc.Iterable[Global___UnitAmount] | None = ...,
+        amounts_left: _abc.Iterable[Global___UnitAmount] | None = ...,
+        valid_from_ms: _builtins.int = ...,
+        valid_until_ms: _builtins.int = ...,
+        revoked: _builtins.bool = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "amounts_left", b"amounts_left", "grant", b"grant", "grant_n", b"grant_n", "history", b"history", "holder", b"holder", "member", b"member", "prefix", b"prefix", "revoked", b"revoked", "serials", b"serials", "serials_left", b"serials_left", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegationRecord: _TypeAlias = DelegationRecord  # noqa: Y015
+
+@_typing.final
+class DelegationsBelowRecord(_message.Message):
+    """How many delegations to a member, not revoked, lie below a prefix; key DELEGATION/<member>/<prefix>/below."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELEGATIONS_FIELD_NUMBER: _builtins.int
+    delegations: _builtins.int
+    def __init__(
+        self,
+        *,
+        delegations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegations", b"delegations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegationsBelowRecord: _TypeAlias = DelegationsBelowRecord  # noqa: Y015
+
+@_typing.final
 class GrantsBelowRecord(_message.Message):
     """How many grants in force lie below a prefix; key GRANT/<prefix>/below."""
 
@@ -1885,6 +2288,11 @@ class PartRecord(_message.Message):
     SHIPPER_FIELD_NUMBER: _builtins.int
     LAST_EVENT_FIELD_NUMBER: _builtins.int
     CONTENTS_FOLLOW_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARVED_FROM_FIELD_NUMBER: _builtins.int
+    CARVED_N_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -1921,6 +2329,14 @@ class PartRecord(_message.Message):
     """digest of the newest event entered, so that the same event is not entered again"""
     contents_follow: _builtins.bool
     """Ownership moved with the contents of the open generation: they follow this part's owner."""
+    lot: _builtins.str
+    """Of an interval of a lot of serials, and of a serial that was in one: the lot, and which of its serials."""
+    start: _builtins.int
+    end: _builtins.int
+    """exclusive"""
+    carved_from: _builtins.str
+    """Where its history begins: with the first carved_n entries of this interval. Empty: with its own."""
+    carved_n: _builtins.int
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -1948,14 +2364,110 @@ class PartRecord(_message.Message):
         shipper: _builtins.str = ...,
         last_event: _builtins.bytes = ...,
         contents_follow: _builtins.bool = ...,
+        lot: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carved_from: _builtins.str = ...,
+        carved_n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartRecord: _TypeAlias = PartRecord  # noqa: Y015
+
+@_typing.final
+class Serials(_message.Message):
+    """The serials of a lot: `count` in a row, of the class, each the prefix and a number of `width` digits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_CLASS_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    item_class: _builtins.str
+    """canonical"""
+    prefix: _builtins.str
+    """empty, or its last character is no digit"""
+    width: _builtins.int
+    first: _builtins.int
+    """number of the lot's serial 0"""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        item_class: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        width: _builtins.int = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "item_class", b"item_class", "prefix", b"prefix", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Serials: _TypeAlias = Serials  # noqa: Y015
+
+@_typing.final
+class IntervalRecord(_message.Message):
+    """What begins at a place: an interval of a lot, or a lot's range among the serials of its class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    end: _builtins.int
+    """exclusive"""
+    lot: _builtins.str
+    """only among the serials of a class"""
+    def __init__(
+        self,
+        *,
+        end: _builtins.int = ...,
+        lot: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "lot", b"lot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntervalRecord: _TypeAlias = IntervalRecord  # noqa: Y015
+
+@_typing.final
+class SerialClassRecord(_message.Message):
+    """What is commissioned of a class: how many ranges, and between which serials those lie that are in no range, by
+    length, then by text. Both empty: there are none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    ranges: _builtins.int
+    lowest: _builtins.str
+    highest: _builtins.str
+    def __init__(
+        self,
+        *,
+        ranges: _builtins.int = ...,
+        lowest: _builtins.str = ...,
+        highest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SerialClassRecord: _TypeAlias = SerialClassRecord  # noqa: Y015
 
 @_typing.final
 class GenerationRecord(_message.Message):
@@ -2082,6 +2594,7 @@ class LotRecord(_message.Message):
     ADOPTED_FIELD_NUMBER: _builtins.int
     COMMISSIONER_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical class identifier"""
     origin_chain: _builtins.bytes
@@ -2089,6 +2602,10 @@ class LotRecord(_message.Message):
     commissioner: _builtins.str
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def serials(self) -> Global___Serials:
+        """absent for a lot of amounts"""
+
     def __init__(
         self,
         *,
@@ -2097,10 +2614,11 @@ class LotRecord(_message.Message):
         adopted: _builtins.bool = ...,
         commissioner: _builtins.str = ...,
         history: Global___History | None = ...,
+        serials: Global___Serials | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "history", b"history", "id", b"id", "origin_chain", b"origin_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "history", b"history", "id", b"id", "origin_chain", b"origin_chain", "serials", b"serials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2155,21 +2673,64 @@ class MovedRecord(_message.Message):
 
     HEIGHT_FIELD_NUMBER: _builtins.int
     TRANSACTION_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     height: _builtins.int
     transaction: _builtins.bytes
+    member: _builtins.str
+    """whose amounts"""
     def __init__(
         self,
         *,
         height: _builtins.int = ...,
         transaction: _builtins.bytes = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "member", b"member", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MovedRecord: _TypeAlias = MovedRecord  # noqa: Y015
+
+@_typing.final
+class CorrectionRecord(_message.Message):
+    """What was said of an event that was declared wrong; key CORRECTION/<digest of the event>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGINAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    DECLARED_AT_MS_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    original: _builtins.bytes
+    """digest of the event"""
+    state: Global___CorrectionState.ValueType
+    declared_at_ms: _builtins.int
+    """by the first of them"""
+    height: _builtins.int
+    """of the newest declaration"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that declared it wrong, in order"""
+
+    def __init__(
+        self,
+        *,
+        original: _builtins.bytes = ...,
+        state: Global___CorrectionState.ValueType = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
+        declared_at_ms: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_at_ms", b"declared_at_ms", "height", b"height", "members", b"members", "original", b"original", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectionRecord: _TypeAlias = CorrectionRecord  # noqa: Y015
 
 @_typing.final
 class TransformationRecord(_message.Message):
@@ -2178,24 +2739,71 @@ class TransformationRecord(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    BALANCES_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     member: _builtins.str
+    closed: _builtins.bool
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunBalance]:
+        """by unit, ascending; none where no yield was declared"""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         member: _builtins.str = ...,
         history: Global___History | None = ...,
+        balances: _abc.Iterable[Global___RunBalance] | None = ...,
+        closed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "id", b"id", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "closed", b"closed", "history", b"history", "id", b"id", "member", b"member"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformationRecord: _TypeAlias = TransformationRecord  # noqa: Y015
+
+@_typing.final
+class RunBalance(_message.Message):
+    """What a run may put out in one unit, and what came of it: declared >= made + scrap + samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    DECLARED_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    SCRAP_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """UN/CEFACT code, empty: pieces"""
+    @_builtins.property
+    def declared(self) -> Global___Decimal: ...
+    @_builtins.property
+    def made(self) -> Global___Decimal: ...
+    @_builtins.property
+    def scrap(self) -> Global___Decimal: ...
+    @_builtins.property
+    def samples(self) -> Global___Decimal: ...
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        declared: Global___Decimal | None = ...,
+        made: Global___Decimal | None = ...,
+        scrap: Global___Decimal | None = ...,
+        samples: Global___Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declared", b"declared", "made", b"made", "samples", b"samples", "scrap", b"scrap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared", b"declared", "made", b"made", "samples", b"samples", "scrap", b"scrap", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunBalance: _TypeAlias = RunBalance  # noqa: Y015
 
 @_typing.final
 class AttestationRecord(_message.Message):
@@ -2212,6 +2820,7 @@ class AttestationRecord(_message.Message):
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     DOCUMENT_NAME_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     issuer: _builtins.str
     """member"""
@@ -2225,6 +2834,8 @@ class AttestationRecord(_message.Message):
     document_name: _builtins.str
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -2239,14 +2850,79 @@ class AttestationRecord(_message.Message):
         document_sha256: _builtins.bytes = ...,
         document_name: _builtins.str = ...,
         history: Global___History | None = ...,
+        destinations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttestationRecord: _TypeAlias = AttestationRecord  # noqa: Y015
+
+@_typing.final
+class PolicyRecord(_message.Message):
+    """Key POLICY/<id>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PUT_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    put_at: _builtins.int
+    """height"""
+    revoked_at: _builtins.int
+    """height; 0: in force"""
+    @_builtins.property
+    def policy(self) -> Global___PutPolicy: ...
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___PutPolicy | None = ...,
+        put_at: _builtins.int = ...,
+        revoked_at: _builtins.int = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "policy", b"policy", "put_at", b"put_at", "revoked_at", b"revoked_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRecord: _TypeAlias = PolicyRecord  # noqa: Y015
+
+@_typing.final
+class PoliciesRecord(_message.Message):
+    """The policies about one prefix; key POLICY/<prefix>/at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def in_force(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids, ascending"""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """in the order in which they ended"""
+
+    def __init__(
+        self,
+        *,
+        in_force: _abc.Iterable[_builtins.str] | None = ...,
+        ended: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "in_force", b"in_force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoliciesRecord: _TypeAlias = PoliciesRecord  # noqa: Y015
 
 @_typing.final
 class ValidatorsRecord(_message.Message):

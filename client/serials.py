@@ -1,0 +1,122 @@
+"""Serials of lots in an audit: what holds a serial that has no record of its own, and the history before its carving.
+
+What is read of the chain is read with the ledger's own rules (ledger/intervals.py, ledger/ranges.py), each key of it
+proven: so a serial is found in its lot, its interval is the one that covers it, and no other range has it.
+"""
+
+from collections.abc import Mapping
+
+from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from ledger import state
+from ledger.errors import Refused
+from ledger.identifiers import canonical, interval_text
+from ledger.intervals import is_interval, pieces, serial_text, untouched
+from ledger.ranges import find_range
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord, PartStatus, Reason
+
+CARVINGS_MAX = 10_000  # on the way of one serial
+PIECES_MAX = 10_000  # of what went into one container as an interval
+
+Histories = list[tuple[str, list[ProvenEntry]]]  # whose entries these are, and the entries
+
+
+def find_part(chain: VerifiedChain, name: str) -> PartRecord | None:
+    """The proven record of a part or an interval; else, of serials, what the interval they lie in says of them.
+
+    None where the chain proves that there is neither. Raises NotVerifiable for serials of several intervals.
+    """
+    record = chain.record(state.part_key(name), PartRecord)
+    if record is not None:
+        return record
+    try:
+        return untouched(chain, canonical(name))
+    except Refused as error:
+        if error.reason in (Reason.UNKNOWN_LOT, Reason.SERIALS_INVALID):
+            return None
+        raise NotVerifiable(f"chain {chain.trust.name}: {error}", error.reason) from error
+
+
+def histories(chain: VerifiedChain, record: PartRecord) -> Histories:
+    """The complete history of what a record stands for, oldest first: of each interval it was carved from, the
+    entries up to the carving, and then its own. Raises NotVerifiable."""
+    found = _own(chain, record)
+    # What has no record of its own lies in an interval that is still there.
+    carved = chain.record(state.part_key(record.id), PartRecord) is not None
+    for _ in range(CARVINGS_MAX):
+        if not record.carved_from:
+            return found
+        origin = chain.record(state.part_key(record.carved_from), PartRecord)
+        # (1) It was carved out of an interval of the same lot that it lies in, and that is no more,
+        within = origin is not None and origin.start <= record.start < record.end <= origin.end
+        ended = origin is not None and (origin.status == PartStatus.SPLIT or not carved)
+        if origin is None or not within or not ended or origin.lot != record.lot:
+            raise _broken(chain, f"{record.id} was not carved out of {record.carved_from}, which it names")
+        # (2) in whose history nothing was entered afterwards: all of it is the beginning of this one.
+        if origin.history.n != record.carved_n:
+            raise _broken(chain, f"{origin.id} goes on after {record.id} was carved out of it")
+        found = _own(chain, origin) + found
+        record, carved = origin, True
+    raise _broken(chain, f"{record.id} was carved out of more than {CARVINGS_MAX} intervals")
+
+
+def _own(chain: VerifiedChain, record: PartRecord) -> Histories:
+    if not record.history.n:
+        return []
+    return [(record.id, chain.history(state.part_key(record.id), record.history))]
+
+
+def membership(chain: VerifiedChain, record: PartRecord) -> str:
+    """Why a record's lot does not hold it at the place it names; empty where it does, and for what is of no lot."""
+    if not record.lot:
+        return ""
+    lot = chain.record(state.lot_key(record.lot), LotRecord)
+    if lot is None or not record.start < record.end <= lot.serials.count:
+        return f"lot {record.lot} has no serials {record.start} to {record.end}"
+    if is_interval(record):
+        return ""
+    if record.id != serial_text(lot.serials, record.start):
+        return f"serial {record.start} of {record.lot} is {serial_text(lot.serials, record.start)}"
+    found = find_range(chain, canonical(record.id))
+    return "" if found == (record.lot, record.start) else f"among the serials of its class it is of {found}"
+
+
+# ---- in containers ------------------------------------------------------------------------------------------
+
+
+def take_out(chain: VerifiedChain, inside: dict[str, str], name: str) -> None:
+    """Takes a name out of what is inside a container; serials that went in with an interval leave the rest of it."""
+    if inside.pop(name, None) is not None:
+        return
+    record = chain.record(state.part_key(name), PartRecord)
+    interval = canonical(name).interval
+    if interval is not None:
+        lot, (start, end) = canonical(name).lot_text, interval
+    elif record is not None and record.lot:
+        lot, start, end = record.lot, record.start, record.end
+    else:
+        return
+    for other, relation in list(inside.items()):
+        low, high = canonical(other).interval or (0, 0)
+        if canonical(other).lot_text == lot and low <= start and end <= high:
+            del inside[other]
+            for left, right in ((low, start), (end, high)):
+                if left < right:
+                    inside[interval_text(lot, left, right)] = relation
+
+
+def as_recorded(chain: VerifiedChain, inside: Mapping[str, str]) -> dict[str, str]:
+    """The same things by the records that stand for them now: an interval may have been carved since."""
+    found: dict[str, str] = {}
+    for name, relation in inside.items():
+        interval = canonical(name).interval
+        lot = chain.record(state.lot_key(canonical(name).lot_text), LotRecord) if interval else None
+        if interval is None or lot is None:
+            found[name] = relation
+            continue
+        for piece in pieces(chain, lot, *interval, PIECES_MAX):
+            found[piece.id] = relation
+    return found
+
+
+def _broken(chain: VerifiedChain, why: str) -> NotVerifiable:
+    return NotVerifiable(f"chain {chain.trust.name}: {why}", Reason.BAD_PROOF)

@@ -1,0 +1,185 @@
+"""Lots of serials are interval maps: one record for many serials, until one of them is touched.
+
+A lot's serials stand in a row, by place 0 to count - 1. Its intervals lie end to end and cover every place once;
+each is recorded like a part, under `LOT?interval=i-j`, with holder, status, container and history. What an event
+names may be an interval that is recorded, or some of its serials: entering the event then carves them out.
+
+    [i, j)  carved at [a, b)  gives  [i, a), [a, b), [b, j)         a serial: [k, k + 1), under its own identifier
+
+Carving is no event. The pieces are as the interval was, and their histories begin with its entries so far: a piece
+names the interval and how many entries that is (`carved_from`, `carved_n`). Where the interval had none of its own,
+the piece names what the interval itself was carved from, so that the way back is never longer than the history.
+What was carved is SPLIT, for ever, and intervals are never put together again.
+"""
+
+from ledger import starts, state
+from ledger.containers import count_pieces, standing
+from ledger.errors import InvariantBroken, Refused
+from ledger.gs1_keys import escape
+from ledger.identifiers import Identifier, interval_text
+from ledger.ranges import find_range
+from ledger.recording import Recording
+from ledger.state import Overlay, Reader
+from proto.chiptrace.v1.ledger_pb2 import (
+    IntervalRecord,
+    LotRecord,
+    PartRecord,
+    PartStatus,
+    Reason,
+    Serials,
+)
+
+
+def serial_text(serials: Serials, place: int) -> str:
+    """Canonical identifier of the serial at a place of a lot."""
+    number = str(serials.first + place).zfill(serials.width)
+    return f"{serials.item_class}/21/{escape(serials.prefix + number)}"
+
+
+def is_interval(record: PartRecord) -> bool:
+    """Whether a record stands for an interval of a lot, not for one part."""
+    return bool(record.lot) and record.id == interval_text(record.lot, record.start, record.end)
+
+
+def place_of(reader: Reader, identifier: Identifier) -> tuple[LotRecord, int, int] | None:
+    """The lot that a serial or an interval lies in, and its places [from, to); None for what lies in none.
+
+    Raises Refused for an interval: UNKNOWN_LOT, SERIALS_INVALID where the lot has not so many serials.
+    """
+    if identifier.interval is None:
+        found = find_range(reader, identifier)
+        if found is None:
+            return None
+        lot, place = found
+        return _load_lot(reader, lot), place, place + 1
+    start, end = identifier.interval
+    record = state.load(reader, state.lot_key(identifier.lot_text), LotRecord)
+    if record is None:
+        raise Refused(f"lot {identifier.lot_text} has no record on this chain", Reason.UNKNOWN_LOT)
+    if end > record.serials.count:
+        raise Refused(f"{record.id} has {record.serials.count} serials, not {end}", Reason.SERIALS_INVALID)
+    return record, start, end
+
+
+def lot_of(reader: Reader, identifier: Identifier) -> str:
+    """The lot of serials that an identifier names serials of, or would; empty for anything else."""
+    if identifier.interval is not None:
+        return identifier.lot_text
+    found = find_range(reader, identifier)
+    return "" if found is None else found[0]
+
+
+def covering(reader: Reader, lot: LotRecord, place: int) -> PartRecord:
+    """The record, as stored, of what holds the serial at a place: an interval, or the serial's own."""
+    start = starts.at_or_below(reader, lot.id, lot.serials.count, place)
+    if start is not None:
+        end = _end_of(reader, lot.id, start)
+        for name in (interval_text(lot.id, start, end), serial_text(lot.serials, start)):
+            record = state.load(reader, state.part_key(name), PartRecord)
+            if record is not None and record.status != PartStatus.SPLIT and place < end:
+                return record
+    raise InvariantBroken(f"serial {place} of {lot.id} is in no interval")
+
+
+def pieces(reader: Reader, lot: LotRecord, start: int, end: int, pieces_max: int) -> list[PartRecord]:
+    """What the serials from one place to another are recorded in now, in order; at most so many records."""
+    found: list[PartRecord] = []
+    while start < end and len(found) < pieces_max:
+        found.append(covering(reader, lot, start))
+        start = found[-1].end
+    return found
+
+
+def untouched(reader: Reader, identifier: Identifier) -> PartRecord | None:
+    """What is true of serials without a record of their own: the covering interval's record in their name.
+
+    None for what lies in no lot. Raises Refused: UNKNOWN_LOT, SERIALS_INVALID, INTERVAL_SPLIT.
+    """
+    found = place_of(reader, identifier)
+    if found is None:
+        return None
+    lot, start, end = found
+    held = covering(reader, lot, start)
+    if held.end < end or not is_interval(held):
+        raise Refused(
+            f"{identifier.text} does not lie within one interval: from {start} on there is {held.id}; "
+            "name the intervals, and the serials that stand alone, one by one",
+            Reason.INTERVAL_SPLIT,
+        )
+    return _copy(held, identifier.text, start, end)
+
+
+# ---- carving ------------------------------------------------------------------------------------------------
+
+
+def find_piece(recording: Recording, identifier: Identifier) -> PartRecord | None:
+    """As `untouched`; entering the event for the record found carves it, unless others hold the interval."""
+    piece = untouched(recording.context.overlay, identifier)
+    if piece is not None:
+        name, lot, start, end = piece.id, piece.lot, piece.start, piece.end
+        recording.carving[state.part_key(name)] = lambda: _carve(recording, name, lot, start, end)
+    return piece
+
+
+def _carve(recording: Recording, piece_id: str, name: str, start: int, end: int) -> None:
+    overlay = recording.context.overlay
+    lot = _load_lot(overlay, name)
+    held = covering(overlay, lot, start)
+    if held.id == piece_id:
+        # The event carved its neighbour, and this is what was left.
+        return
+    # (1) Nothing that the event itself names is carved by it, and nothing across an edge it made.
+    if state.part_key(held.id) in recording.named or held.end < end or not is_interval(held):
+        raise Refused(f"the event names serials {start} to {end} of {name} twice", Reason.EVENT_INVALID)
+    # (2) Only who holds the interval carves it, or who is offered it.
+    if recording.member not in (standing(overlay, held).holder, held.offered_to):
+        raise Refused(
+            f"serials {start} to {end} of {name} stand for themselves once member {held.holder}, who holds them, "
+            f"recorded an event on them; until then name {held.id}",
+            Reason.NOT_IN_CUSTODY,
+        )
+    # (3) What is left on both sides; what is carved out, the caller enters and saves.
+    sides = [(low, high) for low, high in ((held.start, start), (end, held.end)) if low < high]
+    for low, high in sides:
+        piece = _copy(held, interval_text(name, low, high), low, high)
+        state.save(overlay, state.part_key(piece.id), piece)
+    for low, high in (*sides, (start, end)):
+        starts.add(overlay, name, lot.serials.count, low)
+        state.save(overlay, state.interval_key(name, low), IntervalRecord(end=high))
+    count_pieces(overlay, held, len(sides))
+    # (4) The interval is no more; with entries of its own, they stay provable.
+    if held.history.n:
+        held.status = PartStatus.SPLIT
+        state.save(overlay, state.part_key(held.id), held)
+    else:
+        overlay.delete(state.part_key(held.id))
+
+
+def _copy(held: PartRecord, name: str, start: int, end: int) -> PartRecord:
+    piece = PartRecord()
+    piece.CopyFrom(held)
+    piece.id, piece.start, piece.end = name, start, end
+    if held.history.n:
+        piece.carved_from, piece.carved_n = held.id, held.history.n
+        piece.ClearField("history")
+    return piece
+
+
+def _load_lot(reader: Reader, name: str) -> LotRecord:
+    record = state.load(reader, state.lot_key(name), LotRecord)
+    if record is None or not record.serials.count:
+        raise InvariantBroken(f"{name} is no lot of serials")
+    return record
+
+
+def _end_of(reader: Reader, lot: str, start: int) -> int:
+    record = state.load(reader, state.interval_key(lot, start), IntervalRecord)
+    if record is None:
+        raise InvariantBroken(f"interval {start} of {lot} has no record")
+    return record.end
+
+
+def begin(overlay: Overlay, lot: LotRecord) -> None:
+    """The one interval that a new lot begins with; its record is the caller's."""
+    starts.add(overlay, lot.id, lot.serials.count, 0)
+    state.save(overlay, state.interval_key(lot.id, 0), IntervalRecord(end=lot.serials.count))

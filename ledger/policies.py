@@ -1,0 +1,242 @@
+"""What leaves its possessor only under a licence: policies that governance puts, checked when something is shipped.
+
+A policy is about a class, by a prefix of its identifier compared by position like a grant's: whatever names that class,
+a part or a lot, on its own or in the manifest of the container that leaves. It asks for an attestation of a kind, by one
+of its issuers, that is valid at the header time and not revoked. The shipping names it: an event among its business
+documents, a crossing in `licences`. It fits what it is about:
+
+    subject        the part that leaves itself (not what is inside it), its lot, or its class
+    destinations   everyone, or the receiver by name; `client/receiver` over the bridge
+
+Things whose identifier names no class (boxes, assets, plain URIs) are under no policy, for a manifest does not tell them.
+Taking an offer back, declining it and returning a crossing are no shipping.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ledger import identifiers, state
+from ledger.attestations import KINDS
+from ledger.containers import open_generation
+from ledger.context import Context
+from ledger.custody import load_part
+from ledger.errors import Refused
+from ledger.identifiers import Identifier, canonical
+from ledger.intervals import lot_of
+from ledger.limits import LICENCES_NAMED_MAX, POLICIES_PER_PREFIX_MAX, POLICY_NAMES_MAX
+from ledger.members import load_member
+from ledger.recording import Recording
+from ledger.state import Reader
+from proto.chiptrace.v1.ledger_pb2 import (
+    AttestationRecord,
+    EntryKind,
+    PoliciesRecord,
+    PolicyRecord,
+    PutPolicy,
+    Reason,
+    RevokePolicy,
+    Trigger,
+)
+
+_POLICY_ID: Final = re.compile(r"[a-z0-9-]{1,32}\Z")
+_ENDED_MAX: Final = 1_000  # per prefix
+
+
+# ---- leaving ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Where something goes, and the documents that its shipping names. receiver: a member's id here, empty for others;
+    destination: how a licence names it."""
+
+    destination: str
+    receiver: str
+    over_bridge: bool
+    documents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that leaves, as a policy sees it. subjects: what a licence for it may be about."""
+
+    name: Identifier
+    subjects: frozenset[str]
+
+
+def check_shipping(recording: Recording, receiver: str | None, destination: Identifier | None) -> None:
+    """Returns only if every policy about what an event ships is satisfied; to oneself nothing leaves.
+
+    Raises Refused(LICENCE_MISSING).
+    """
+    if receiver == recording.member:
+        return
+    view = recording.view
+    said = "" if destination is None else destination.text
+    documents = tuple(text for _, text in view.biz_transactions)
+    leaving = Leaving(receiver or said, receiver or "", False, documents)
+    for identifier in view.epcs:
+        check_part(recording.context, identifier, leaving)
+    for quantity in view.quantities:
+        _check(recording.context, items_of(quantity.of), leaving)
+
+
+def check_part(context: Context, identifier: Identifier, leaving: Leaving) -> None:
+    """Returns only if every policy about a part, and about what is inside it, is satisfied. Refused(LICENCE_MISSING)."""
+    record = load_part(context.overlay, identifier.text)
+    _check(context, items_of(identifier, lot_of(context.overlay, identifier)), leaving)
+    generation = None if record is None else open_generation(context.overlay, record)
+    for row in () if generation is None else generation.manifest:
+        inside = row.item_class or row.lot
+        if inside:
+            _check(context, items_of(canonical(inside), row.lot), leaving)
+
+
+def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
+    """What a policy sees of a lot, or of a part, which may be of a lot: nothing where its identifier names no class."""
+    if not identifier.class_text and not identifier.is_class:
+        return []
+    # Intervals fall into pieces: what some of a lot's serials leave under is about the lot, or the class.
+    own = identifier.lot_text if identifier.interval is not None else identifier.text
+    return [Item(identifier, frozenset({own, identifier.class_text, lot} - {""}))]
+
+
+def _check(context: Context, items: Iterable[Item], leaving: Leaving) -> None:
+    for item in items:
+        for policy in policies_for(context.overlay, item.name):
+            if is_triggered(policy, leaving):
+                _require_licence(context, policy, item, leaving)
+
+
+def policies_for(reader: Reader, identifier: Identifier) -> list[PutPolicy]:
+    """The policies in force about what an identifier names."""
+    found = []
+    for prefix in identifiers.grant_prefixes(identifier):
+        at = state.load(reader, state.policies_key(prefix), PoliciesRecord)
+        for policy in () if at is None else at.in_force:
+            record = state.load(reader, state.policy_key(policy), PolicyRecord)
+            if record is not None:
+                found.append(record.policy)
+    return found
+
+
+def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:
+    """Whether a policy asks for a licence here."""
+    if policy.trigger == Trigger.OVER_BRIDGE:
+        return leaving.over_bridge
+    # ANY_SHIPPING has no members, so nobody is among them.
+    return leaving.receiver not in policy.members
+
+
+def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) -> None:
+    why = []
+    for name in named(leaving.documents):
+        record = state.load(context.overlay, state.attestation_key(name), AttestationRecord)
+        if record is None:
+            continue
+        reason = why_not(policy, record, item, leaving.destination, context.time_ms)
+        if not reason:
+            return
+        why.append(f"{name}: {reason}")
+    raise Refused(
+        f"{item.name.text}: policy {policy.id} lets it leave to {leaving.destination or 'nobody named'} only under an "
+        f"attestation {policy.attestation} of {' or '.join(policy.issuers)}, named by the shipping; "
+        f"{'; '.join(why) or 'none is named'}",
+        Reason.LICENCE_MISSING,
+    )
+
+
+def named(documents: Sequence[str]) -> list[str]:
+    """The documents of a shipping that can be attestations, by canonical id."""
+    found: dict[str, None] = {}
+    for text in documents[:LICENCES_NAMED_MAX]:
+        try:
+            found[canonical(text).text] = None
+        except Refused:
+            continue  # any text names a business document
+    return list(found)
+
+
+def why_not(policy: PutPolicy, record: AttestationRecord, item: Item, destination: str, time_ms: int) -> str:
+    """Why an attestation is no licence under a policy for this to leave at a time; empty where it is one."""
+    if record.kind != policy.attestation:
+        return f"it is of kind {record.kind}"
+    if record.issuer not in policy.issuers:
+        return f"it is of issuer {record.issuer}"
+    if record.subject not in item.subjects:
+        return f"it is about {record.subject}"
+    if record.destinations and destination not in record.destinations:
+        return f"it is for {', '.join(record.destinations)}"
+    if 0 < record.revoked_at_ms <= time_ms:
+        return "it is revoked"
+    if time_ms < record.valid_from_ms:
+        return "it is not valid yet"
+    if 0 < record.valid_until_ms < time_ms:
+        return "it has expired"
+    return ""
+
+
+# ---- changes ------------------------------------------------------------------------------------------------
+
+
+def put_policy(context: Context, change: PutPolicy) -> None:
+    """Puts a policy in force, from the next operation on. Raises Refused: BAD_CHANGE, IDENTIFIER_INVALID, UNKNOWN_MEMBER."""
+    # (1) Its own fields.
+    if _POLICY_ID.match(change.id) is None:
+        raise Refused(f"policy id {change.id!a} must match [a-z0-9-]{{1,32}}", Reason.BAD_CHANGE)
+    identifiers.canonical_grant(change.prefix)
+    if change.trigger == Trigger.TRIGGER_UNSPECIFIED or change.trigger not in Trigger.values():
+        raise Refused(f"policy {change.id}: no trigger known here", Reason.BAD_CHANGE)
+    if change.members and change.trigger != Trigger.SHIPPING_OUTSIDE:
+        raise Refused(f"policy {change.id}: only SHIPPING_OUTSIDE has members", Reason.BAD_CHANGE)
+    if change.attestation not in KINDS:
+        raise Refused(
+            f"policy {change.id}: attestation {change.attestation!a} is none of {', '.join(KINDS)}",
+            Reason.BAD_CHANGE,
+        )
+    for what, names, least in (("members", change.members, 0), ("issuers", change.issuers, 1)):
+        if not least <= len(names) <= POLICY_NAMES_MAX or len(set(names)) != len(names):
+            raise Refused(
+                f"policy {change.id}: {least} to {POLICY_NAMES_MAX} {what}, each once", Reason.BAD_CHANGE
+            )
+        for member in names:
+            load_member(context.overlay, member)
+    # (2) New for ever.
+    key = state.policy_key(change.id)
+    if context.overlay.get(key) is not None:
+        raise Refused(f"policy {change.id} exists; an id is used once", Reason.BAD_CHANGE)
+    # (3) Among those of its prefix.
+    at = _policies_at(context, change.prefix)
+    if len(at.in_force) >= POLICIES_PER_PREFIX_MAX or len(at.in_force) + len(at.ended) >= _ENDED_MAX:
+        raise Refused(
+            f"{change.prefix} has {len(at.in_force)} policies in force and {len(at.ended)} that ended; no more fit",
+            Reason.BAD_CHANGE,
+        )
+    at.in_force[:] = sorted([*at.in_force, change.id])
+    state.save(context.overlay, state.policies_key(change.prefix), at)
+    record = PolicyRecord(policy=change, put_at=context.height)
+    context.enter(key, record.history, EntryKind.GOVERNED)
+    state.save(context.overlay, key, record)
+
+
+def revoke_policy(context: Context, change: RevokePolicy) -> None:
+    """Ends a policy. Raises Refused: BAD_CHANGE where there is none of that id, NOTHING_TO_DO where it ended before."""
+    key = state.policy_key(change.id)
+    record = state.load(context.overlay, key, PolicyRecord)
+    if record is None:
+        raise Refused(f"there is no policy {change.id!a}", Reason.BAD_CHANGE)
+    if record.revoked_at:
+        raise Refused(f"policy {change.id} ended at height {record.revoked_at}", Reason.NOTHING_TO_DO)
+    at = _policies_at(context, record.policy.prefix)
+    at.in_force.remove(change.id)
+    at.ended.append(change.id)
+    state.save(context.overlay, state.policies_key(record.policy.prefix), at)
+    record.revoked_at = context.height
+    context.enter(key, record.history, EntryKind.GOVERNED)
+    state.save(context.overlay, key, record)
+
+
+def _policies_at(context: Context, prefix: str) -> PoliciesRecord:
+    return state.load(context.overlay, state.policies_key(prefix), PoliciesRecord) or PoliciesRecord()
