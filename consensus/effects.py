@@ -147,7 +147,9 @@ class EngineSettings:
     base_timeout_ms: int = 1_000
     timeout_factor_max: int = 8
     grace_ms: int = 200  # a leader that entered by notarization waits this long for the finalization
-    resend_ms: int = 150  # standing still this long resends: a fifth of a view, or a lost vote costs the view
+    resend_ms: int = (
+        150  # standing still this long resends: a small part of a view, or a lost vote costs the view
+    )
     resend_bytes_max: int = 262_144
     leader_dead_ms: int = 1_000
     block_request_ms: int = 500  # an answer that takes longer is late

@@ -14,8 +14,8 @@ finalization. The rules, by the numbers that the code cites:
  3. On N(v) of the open height, any v: make it durable, send it on once, vote finalize(v) unless nullified v, enter
     max(view, v + 1). The body is not needed for that. A leader that entered by notarization waits a short grace for
     the finalization to form. View timers always run above view 1.
- 4. Nullify the current view only: on timeout, refused block (in early views), or leader known dead. Having notarized it is no
-    obstacle and no fault. On Z(v): send it on, enter v + 1; what pends on N(v) goes on.
+ 4. Nullify the current view only: on timeout, refused block (in early views), or leader known dead. Having
+    notarized it is no obstacle and no fault. On Z(v): send it on, enter v + 1; what pends on N(v) goes on.
  5. F of any view decides the height. Finalize votes of old views keep counting. Messages for a decided height are
     answered with its finalization, also when idle.
  6. Safety is four local rules and a journal: safety.py. What a vote rests on is durable before the vote leaves. Own

@@ -33,7 +33,7 @@ def own_proposal(voter: Voter, bytes_max: int) -> list[tuple[bytes, PeerMessage]
     """Our proposal of the current view, while it is not notarized, for each whose notarize we lack: one lost message
     must not cost the view. Nothing where telling them all takes more than `bytes_max`: then the view may time out."""
     proposal = voter.own_proposal
-    if proposal is None or proposal.view != voter.view or voter.held.notarization(proposal.view) is not None:
+    if proposal is None or proposal.view != voter.view:  # once it is notarized, its view is left
         return []
     voted = voter.tally.signers(proposal.view, VoteKind.NOTARIZE)
     validators = voter.opening.validators.validators

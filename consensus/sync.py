@@ -52,7 +52,7 @@ class Sync:
     def replied(self, peer: bytes, reply: BlockReply, height: OpenHeight, now_ms: int) -> None:
         """Takes in blocks that were asked for, or the body of the open height that is missing."""
         if not reply.block_hash:
-            self._catchup.answered(peer, reply, self._need(height), now_ms)
+            self._catchup.answered(peer, reply, self._need(height, height.missing_body()), now_ms)
             return
         body = self._body.answered(peer, reply, now_ms)
         if body is not None:
@@ -82,21 +82,22 @@ class Sync:
         """Asks for all that is missing now; returns when to be called again at the latest."""
         for peer, question in self._horizon.requests(now_ms):
             self._out.send(peer, PeerMessage(boundary_request=question))
-        need = self._need(height)
+        missing = height.missing_body()
+        need = self._need(height, missing)
         for peer, request in self._catchup.requests(need, now_ms):
             self._out.send(peer, PeerMessage(block_request=request))
-        block_hash, first = height.missing_body() or (None, [])
-        others = [*need.validators, *self._catchup.showing(height.height)]
+        block_hash, first = missing or (None, [])
+        others = [*need.validators, *self._catchup.showing(height.height)] if missing else []
         asked = self._body.request(block_hash, first, others, now_ms)
         if asked is not None:
             self._out.send(asked[0], PeerMessage(block_request=asked[1]))
         moments = [self._horizon.next_ms(now_ms), self._catchup.next_ms(need, now_ms), self._body.next_ms()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _need(self, height: OpenHeight) -> Need:
+    def _need(self, height: OpenHeight, missing: tuple[bytes, list[bytes]] | None) -> Need:
         decided = height.decision is not None
         # A decided block without its body is one that others may have executed.
-        at_hand = decided and height.missing_body() is None
+        at_hand = decided and missing is None
         return Need(
             first_height=height.height + 1 if at_hand else height.height,
             target=max(self._horizon.target, height.height if decided else 0),
