@@ -7,22 +7,23 @@ The same code judges headers on chain (clients.py), in the relayer and on the au
 A header verifies if a quorum of exactly that set certified it. There is no rule of one third and no bisection:
 where a set changes, the boundary header (the last one of the old set) must be shown with the new set that it
 names. A set's hash commits to the height from which it is in force, so S -> S' -> S cannot be skipped.
+
+A chain's client of another one is strict: it does not follow to a set that one member can certify alone. The boundary
+header that names such a set freezes it, for what that member says from then on is no consortium's word. Who follows a
+chain that she chose herself (an auditor, a node its own chain) follows it there, too.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
-from consensus.certificate import verify_certificate
+from consensus.boundaries import SET_BYTES_MAX, check_final, named_next
 from consensus.quorum import quorum
 from ledger import codec
 from ledger.block import block_hash, decode_header, validators_hash
 from ledger.errors import Invalid
-from ledger.hashes import ZERO, check_public_key
+from ledger.hashes import ZERO, check_public_key, verify_raw
 from ledger.limits import HEADER_AHEAD_MS_MAX, VALIDATORS_MAX
-from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, ValidatorSet
-
-_SET_BYTES_MAX: Final = VALIDATORS_MAX * 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class TrustedState:
     latest_validators_hash: bytes  # judges conflicts at latest_height
     latest_next_validators_hash: bytes  # hash of `validators`
     frozen: bool = False
+    strict: bool = False  # freezes where one member's validators could certify what comes next
 
     def expired(self, now_ms: int, trusting_period_ms: int) -> bool:
         """Whether the newest header is older than the trusting period."""
@@ -95,7 +97,8 @@ def from_anchor(chain_id: bytes, validators: ValidatorSet, signed: SignedHeader)
 def verify_header(
     trusted: TrustedState, signed: SignedHeader, now_ms: int, trusting_period_ms: int | None
 ) -> TrustedState:
-    """What is believed after this header; the same state when it is the newest header again.
+    """What is believed after this header: the same state when it is the newest header again; the same and frozen, where
+    a strict client would come to a set that one member can certify alone.
 
     `now_ms` is the judge's time: the block's time on chain, a clock elsewhere. `trusting_period_ms` None means
     that the caller trusts the starting point without end (an auditor with a genesis in hand may).
@@ -104,10 +107,7 @@ def verify_header(
     """
     # (1) There is something to build on: neither frozen nor expired.
     if trusted.frozen:
-        raise Invalid(
-            "the client is frozen by misbehaviour; governance of both chains may thaw it",
-            Reason.CLIENT_FROZEN,
-        )
+        raise Invalid("the client is frozen; governance of both chains may thaw it", Reason.CLIENT_FROZEN)
     if trusting_period_ms is not None and trusted.expired(now_ms, trusting_period_ms):
         raise Invalid(
             f"the newest trusted header is {now_ms - trusted.latest_time_ms} ms old, more than the trusting period "
@@ -150,6 +150,9 @@ def verify_header(
     certified(trusted.chain_id, trusted.validators, signed)
     # (7) The set above it is the same, or the one that it names.
     validators = _set_above(trusted, header, signed)
+    # (8) And one that no member can certify alone.
+    if trusted.strict and validators is not trusted.validators and one_member_suffices(validators):
+        return replace(trusted, frozen=True)
     return replace(
         trusted,
         validators=validators,
@@ -166,40 +169,14 @@ def certified(chain_id: bytes, validators: ValidatorSet, signed: SignedHeader) -
 
     Raises Malformed, or Invalid: WRONG_CHAIN, BAD_VALIDATORS (another set was in force), BAD_CERTIFICATE.
     """
-    # (1) A header of the chain.
-    header = decode_header(signed.header)
-    if header.chain_id != chain_id:
-        raise Invalid(
-            f"a header of chain {header.chain_id.hex()} is not of {chain_id.hex()}", Reason.WRONG_CHAIN
-        )
-    # (2) It names the set.
-    if (
-        header.validators_hash != validators_hash(chain_id, validators)
-        or header.height < validators.in_force_from
-    ):
-        raise Invalid(
-            f"height {header.height} is certified by another set than the trusted one (in force from "
-            f"{validators.in_force_from}); send the boundary headers in between first",
-            Reason.BAD_VALIDATORS,
-        )
-    # (3) The certificate finalizes this height and these very bytes.
-    certificate = signed.certificate
-    this_hash = block_hash(chain_id, signed.header)
-    if certificate.kind != FINALIZE:
-        raise Invalid("only a finalization certifies a header", Reason.BAD_CERTIFICATE)
-    if certificate.height != header.height or certificate.block_hash != this_hash:
-        raise Invalid(
-            f"the certificate is not for the header of height {header.height}", Reason.BAD_CERTIFICATE
-        )
-    # (4) A quorum of the set signed it.
-    verify_certificate(chain_id, validators, certificate)
-    return CertifiedHeader(header, this_hash, signed)
+    header = check_final(chain_id, validators, signed, verify_raw)
+    return CertifiedHeader(header, block_hash(chain_id, signed.header), signed)
 
 
 def check_set(validators: ValidatorSet) -> None:
     """Returns only for 1 to VALIDATORS_MAX validators with sound, distinct keys. Raises Invalid(BAD_VALIDATORS)."""
     count = len(validators.validators)
-    if not 1 <= count <= VALIDATORS_MAX or len(codec.encode(validators)) > _SET_BYTES_MAX:
+    if not 1 <= count <= VALIDATORS_MAX or len(codec.encode(validators)) > SET_BYTES_MAX:
         raise Invalid(f"{count} validators are not 1 to {VALIDATORS_MAX}", Reason.BAD_VALIDATORS)
     if validators.in_force_from < 1:
         raise Invalid("a set is in force from height 1 at the earliest", Reason.BAD_VALIDATORS)
@@ -252,15 +229,6 @@ def _set_above(trusted: TrustedState, header: Header, signed: SignedHeader) -> V
             f"the set changes after height {header.height}; its header must come with the next set",
             Reason.BAD_VALIDATORS,
         )
-    validators = codec.decode(ValidatorSet, signed.next_validators, _SET_BYTES_MAX)
-    if validators_hash(trusted.chain_id, validators) != header.next_validators_hash:
-        raise Invalid(
-            f"the set sent along is not the one named by height {header.height}", Reason.BAD_VALIDATORS
-        )
+    validators = named_next(header, signed.next_validators)
     check_set(validators)
-    if validators.in_force_from != header.height + 1:
-        raise Invalid(
-            f"the next set is in force from {validators.in_force_from}, not from {header.height + 1}",
-            Reason.BAD_VALIDATORS,
-        )
     return validators

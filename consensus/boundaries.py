@@ -47,8 +47,14 @@ def cross(
     # (1) and (2) A final header of this set.
     header = check_final(chain_id, validators, boundary, verify)
     # (3) It names another set for the next height, and that set has come along: one in force from there is another.
-    following = codec.decode(ValidatorSet, boundary.next_validators, SET_BYTES_MAX)
-    if header.next_validators_hash != validators_hash(chain_id, following):
+    return named_next(header, boundary.next_validators)
+
+
+def named_next(header: Header, next_validators: bytes) -> ValidatorSet:
+    """The set sent along, if it is the one that this header names for the height above it. Raises Malformed,
+    Invalid(BAD_VALIDATORS)."""
+    following = codec.decode(ValidatorSet, next_validators, SET_BYTES_MAX)
+    if header.next_validators_hash != validators_hash(header.chain_id, following):
         raise Invalid(
             f"the set sent along is not the next one of height {header.height}", Reason.BAD_VALIDATORS
         )
@@ -68,7 +74,11 @@ def check_final(
         raise Invalid(f"a header of chain {header.chain_id.hex()} leads nowhere here", Reason.WRONG_CHAIN)
     current = validators_hash(chain_id, validators)
     if header.validators_hash != current or header.height < validators.in_force_from:
-        raise Invalid(f"another set is in force at height {header.height}", Reason.BAD_VALIDATORS)
+        raise Invalid(
+            f"another set than the one known is in force at height {header.height}; the boundary headers in between come "
+            "first",
+            Reason.BAD_VALIDATORS,
+        )
     # (2) It is final: a quorum of the set says so of these very bytes.
     finalization = boundary.certificate
     said = (finalization.kind, finalization.height, finalization.block_hash)
