@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from client.audit_entries import Find, Reading
 from client.audit_kinds import Carried, carried
-from client.verified import NotVerifiable, Overtaken, ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import NotVerifiable, Overtaken, VerifiedChain
 from ledger import codec, merkle, state
 from ledger.history import entry_leaf
 from ledger.limits import TRANSACTION_BYTES_MAX

@@ -8,8 +8,9 @@ from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, u
 from client.audit_policies import Licences
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
+from client.histories import ProvenEntry
 from client.records import name_of
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.corrections import original_of
 from ledger.errors import ChiptraceError

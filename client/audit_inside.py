@@ -6,7 +6,8 @@ from client.audit_custody import Closing
 from client.audit_entries import EntryReader, Reading
 from client.audit_kinds import is_among, is_filling, undoes_filling
 from client.audit_report import Step
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.ledger_pb2 import (

@@ -6,7 +6,8 @@ genesis must have been put by a proposal that as many members approved as the ge
 key that is in the genesis itself or was put by such a proposal before.
 """
 
-from client.verified import ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import VerifiedChain
 from ledger import codec, hashes, state
 from ledger.errors import ChiptraceError
 from ledger.limits import APPROVALS_PER_PROPOSAL_MAX, TRANSACTION_BYTES_MAX

@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from client.audit_keys import Vouching
 from client.audit_report import Step
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.identifiers import canonical, grant_prefixes
 from ledger.policies import Item, Leaving, is_triggered, items_of, named, why_not

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from client.audit_keys import Vouching
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, decimals, hashes, state
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, Quantity, event_digest, read_event

@@ -24,8 +24,9 @@ from typing import Any, Final
 
 from bridge.light_client import from_genesis, verify_header
 from bridge.recovered import follow_recovery
+from client.histories import ProvenEntry
 from client.trust import ChainTrust, Trust
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from consensus import evidence
 from ledger import codec, genesis, state
 from ledger.block import block_hash, decode_header

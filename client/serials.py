@@ -6,7 +6,8 @@ proven: so a serial is found in its lot, its interval is the one that covers it,
 
 from collections.abc import Mapping
 
-from client.verified import NotVerifiable, ProvenEntry, VerifiedChain
+from client.histories import ProvenEntry
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.errors import Refused
 from ledger.identifiers import canonical, interval_text

@@ -12,7 +12,7 @@
 Whatever fails raises NotVerifiable, which names the node, the chain and the step.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,26 +23,17 @@ from google.protobuf.message import Message
 from bridge.light_client import TrustedState, from_genesis, verify_header
 from bridge.recovered import check_passed, follow_recovery
 from client.connection import Connection
+from client.histories import Histories, ProvenEntry, Tally
 from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
 from ledger import tree_proof
-from ledger.block import (
-    CheckedTransaction,
-    LogLeaf,
-    app_hash,
-    block_hash,
-    decode_header,
-    decode_transaction,
-)
+from ledger.block import LogLeaf, app_hash, block_hash, decode_header
 from ledger.codec import decode
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused
 from ledger.genesis import chain_id as genesis_id
 from ledger.genesis import decode_genesis
-from ledger.hashes import ZERO
-from ledger.history import verify_history
 from ledger.limits import (
     HEADERS_PER_REPLY_MAX,
-    HISTORY_ITEMS_MAX,
     LOG_LEAVES_MAX,
     PROVE_KEYS_MAX,
     STATE_VALUE_BYTES_MAX,
@@ -51,16 +42,13 @@ from ledger.recovery import Opened
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
-    Entry,
     Genesis,
     History,
     Reason,
-    TransactionBody,
     ValidatorSet,
 )
 from proto.chiptrace.v1.node_pb2 import (
     HeadersRequest,
-    HistoryRequest,
     LogLeavesRequest,
     ProveReply,
     ProveRequest,
@@ -76,9 +64,6 @@ PIN_ATTEMPTS = 3
 HISTORY_ENTRIES_MAX = 100_000  # of one subject; a chain that claims more is not followed
 # What came between two answers of an honest node: a set change, or another node that lags a little.
 _PIN_AGAIN = (Reason.BAD_VALIDATORS, Reason.NOT_NEWER, Reason.RECOVERED)
-
-# Stands for the transaction of what the genesis, or a recovery, put: there is none, and nobody signed it.
-_OF_GENESIS = CheckedTransaction(ZERO, TransactionBody(), b"", ())
 
 
 class NotVerifiable(ChiptraceError):
@@ -96,26 +81,6 @@ class Budget:
     until_ms: int
     calls: int
     bytes: int
-
-
-@dataclass(frozen=True)
-class ProvenEntry:
-    """One entry of a complete history with the checked transaction behind it."""
-
-    n: int
-    entry: Entry
-    transaction: CheckedTransaction
-
-
-@dataclass
-class Tally:
-    """What was checked: counts, and the bytes of proof that came over the line."""
-
-    signatures: int = 0
-    certificates: int = 0
-    state_proofs: int = 0
-    history_entries: int = 0
-    bytes: int = 0
 
 
 @dataclass
@@ -139,11 +104,10 @@ class VerifiedChain:
         self._trusted: TrustedState | None = None
         self._snapshot: Snapshot | None = None
         self._leaves: dict[int, LogLeaf] = {}
-        self._histories: dict[bytes, tuple[History, list[ProvenEntry]]] = {}
-        self._transactions: dict[bytes, CheckedTransaction] = {}
         self.genesis: Genesis | None = None
         self.recoveries: dict[int, Opened] = {}  # gone through on the way to the head, by the height before
         self.budget: Budget | None = None
+        self._histories = Histories(trust.chain_id, self._call, self._checking, self.tally, self.recoveries)
 
     def now_ms(self) -> int:
         """The asker's clock, in milliseconds."""
@@ -250,7 +214,7 @@ class VerifiedChain:
     def repin(self) -> None:
         """Forget the pinned height; the next question pins the newest one."""
         self._snapshot = None
-        self._histories.clear()
+        self._histories.forget()
 
     def values(self, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
         """The proven value of each key at the pinned height; None where its absence is proven."""
@@ -314,56 +278,23 @@ class VerifiedChain:
 
     def history(self, subject: bytes, history: History) -> list[ProvenEntry]:
         """Every entry of the subject up to the proven (n, frontier): none left out, none added."""
-        known = self._histories.get(subject)
-        if known is not None and known[0] == history:
-            return known[1]
+        self._check_length(history)
+        known = self._histories.known(subject, history)
+        return self._histories.read(subject, history) if known is None else known
+
+    def read_histories(self, wanted: Mapping[bytes, History]) -> None:
+        """Reads the histories of many subjects in few questions, so that `history` has them at hand."""
+        for history in wanted.values():
+            self._check_length(history)
+        self._histories.read_many(wanted)
+
+    def _check_length(self, history: History) -> None:
         if history.n > HISTORY_ENTRIES_MAX:
             raise NotVerifiable(
                 f"chain {self.trust.name}: a history of {history.n} entries is more than the {HISTORY_ENTRIES_MAX} that "
                 "are followed; audit a smaller part",
                 Reason.OVERSIZE,
             )
-        entries: list[bytes] = []
-        transactions: list[bytes] = []
-        while len(entries) < history.n:
-            request = HistoryRequest(
-                subject=subject,
-                from_n=len(entries),
-                limit=min(HISTORY_ITEMS_MAX, history.n - len(entries)),
-                with_transactions=True,
-            )
-            reply = self._call(lambda stub: stub.GetHistory, request)
-            if not reply.items:
-                break
-            entries.extend(item.entry for item in reply.items)
-            transactions.extend(item.transaction for item in reply.items)
-        with self._checking("a history"):
-            verify_history(self.trust.chain_id, history, entries)
-            proven: list[ProvenEntry] = []
-            for n, (data, transaction) in enumerate(zip(entries, transactions, strict=True)):
-                entry = decode(Entry, data, STATE_VALUE_BYTES_MAX)
-                if entry.subject != subject:
-                    raise Invalid("an entry of another subject", Reason.BAD_PROOF)
-                if proven and entry.height < proven[-1].entry.height:
-                    raise Invalid("an entry that is older than the one before it", Reason.BAD_PROOF)
-                # What the genesis or a recovery put was brought by no transaction.
-                made = entry.transaction == ZERO and (
-                    entry.height == 0 or entry.height - 1 in self.recoveries
-                )
-                checked = _OF_GENESIS if made else self._transaction(entry.transaction, transaction)
-                proven.append(ProvenEntry(n, entry, checked))
-        self.tally.history_entries += len(proven)
-        self._histories[subject] = (history, proven)
-        return proven
-
-    def _transaction(self, wanted: bytes, data: bytes) -> CheckedTransaction:
-        if wanted not in self._transactions:
-            checked = decode_transaction(self.trust.chain_id, data)
-            if checked.id != wanted:
-                raise Invalid("a transaction that is not the one the entry names", Reason.BAD_PROOF)
-            self.tally.signatures += len(checked.signatures)
-            self._transactions[wanted] = checked
-        return self._transactions[wanted]
 
     # ---- old heights (step 7) -------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ from proto.chiptrace.v1.node_pb2 import (
     FollowRequest,
     HeadersReply,
     HeadersRequest,
+    HistoriesReply,
+    HistoriesRequest,
     HistoryItem,
     HistoryReply,
     HistoryRequest,
@@ -199,6 +201,9 @@ class ChainService(node_pb2_grpc.ChainServicer):
     async def GetHistory(self, request: HistoryRequest, context: Context) -> HistoryReply:  # noqa: N802
         return await self._answer(context, self._host.read(lambda store: _history(store, request)))
 
+    async def GetHistories(self, request: HistoriesRequest, context: Context) -> HistoriesReply:  # noqa: N802
+        return await self._answer(context, self._host.read(lambda store: _histories(store, request)))
+
     async def GetPackets(self, request: PacketsRequest, context: Context) -> PacketsReply:  # noqa: N802
         return await self._answer(context, self._host.read(lambda store: _packets(store, request)))
 
@@ -269,6 +274,20 @@ def _history(store: Store, request: HistoryRequest) -> HistoryReply:
             break
         reply.items.append(item)
     reply.more = len(reply.items) < len(entries)
+    return reply
+
+
+def _histories(store: Store, request: HistoriesRequest) -> HistoriesReply:
+    _check_count("subjects", len(request.subjects), limits.HISTORIES_PER_REPLY_MAX)
+    reply = HistoriesReply()
+    size = 0
+    for subject in request.subjects:
+        if size > REPLY_BYTES_MAX:
+            reply.histories.add(more=True)
+            continue
+        found = _history(store, HistoryRequest(subject=subject))
+        size += found.ByteSize()
+        reply.histories.append(found)
     return reply
 
 

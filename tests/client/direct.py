@@ -7,12 +7,14 @@ from client.verified import VerifiedChain
 from proto.chiptrace.v1.ledger_pb2 import Entry
 from proto.chiptrace.v1.node_pb2 import (
     HeadersReply,
+    HistoriesReply,
     HistoryItem,
     HistoryReply,
     LogLeavesReply,
     ProvenKey,
     ProveReply,
     StatusReply,
+    TransactionReply,
 )
 from tests.bridge.two_chains import BridgedChain, on_the_wire
 
@@ -51,6 +53,17 @@ class DirectStub:
             decided = store.transaction(Entry.FromString(data).transaction)
             items.append(HistoryItem(entry=data, transaction=decided.data if decided else b""))
         return HistoryReply(items=items)
+
+    def GetHistories(self, request):
+        store = self.chain.app.store
+        found = [
+            HistoryReply(items=[HistoryItem(entry=data) for data in store.entries(subject, 0, 256)])
+            for subject in request.subjects
+        ]
+        return HistoriesReply(histories=found)
+
+    def GetTransaction(self, request):
+        return TransactionReply(transaction=self.chain.app.store.transaction(request.id).data)
 
     def GetLogLeaves(self, request):
         store = self.chain.app.store

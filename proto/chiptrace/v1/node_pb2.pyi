@@ -714,6 +714,50 @@ class HistoryReply(_message.Message):
 Global___HistoryReply: _TypeAlias = HistoryReply  # noqa: Y015
 
 @_typing.final
+class HistoriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """state keys"""
+
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoriesRequest: _TypeAlias = HistoriesRequest  # noqa: Y015
+
+@_typing.final
+class HistoriesReply(_message.Message):
+    """One for each subject, in the order of the question; what a reply has no room for, `more` says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HISTORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def histories(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryReply]: ...
+    def __init__(
+        self,
+        *,
+        histories: _abc.Iterable[Global___HistoryReply] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histories", b"histories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoriesReply: _TypeAlias = HistoriesReply  # noqa: Y015
+
+@_typing.final
 class TransactionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -66,6 +66,11 @@ class ChainStub:
                 request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryRequest.SerializeToString,
                 response_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryReply.FromString,
                 _registered_method=True)
+        self.GetHistories = channel.unary_unary(
+                '/chiptrace.v1.Chain/GetHistories',
+                request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesRequest.SerializeToString,
+                response_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesReply.FromString,
+                _registered_method=True)
         self.GetTransaction = channel.unary_unary(
                 '/chiptrace.v1.Chain/GetTransaction',
                 request_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.TransactionRequest.SerializeToString,
@@ -131,6 +136,13 @@ class ChainServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHistories(self, request, context):
+        """Entries of many subjects' histories, each from its beginning, without their transactions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTransaction(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -190,6 +202,11 @@ def add_ChainServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryRequest.FromString,
                     response_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryReply.SerializeToString,
+            ),
+            'GetHistories': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistories,
+                    request_deserializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesRequest.FromString,
+                    response_serializer=proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesReply.SerializeToString,
             ),
             'GetTransaction': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTransaction,
@@ -375,6 +392,33 @@ class Chain:
             '/chiptrace.v1.Chain/GetHistory',
             proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryRequest.SerializeToString,
             proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chiptrace.v1.Chain/GetHistories',
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesRequest.SerializeToString,
+            proto_dot_chiptrace_dot_v1_dot_node__pb2.HistoriesReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ChainStub:
     """State values, or their absence, with proofs under one certified header."""
     GetHistory: _grpc.UnaryUnaryMultiCallable[_node_pb2.HistoryRequest, _node_pb2.HistoryReply]
     """Entries of one subject's history."""
+    GetHistories: _grpc.UnaryUnaryMultiCallable[_node_pb2.HistoriesRequest, _node_pb2.HistoriesReply]
+    """Entries of many subjects' histories, each from its beginning, without their transactions."""
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_node_pb2.TransactionRequest, _node_pb2.TransactionReply]
     GetLogLeaves: _grpc.UnaryUnaryMultiCallable[_node_pb2.LogLeavesRequest, _node_pb2.LogLeavesReply]
     """Log leaves of old heights with their inclusion in a certified log."""
@@ -65,6 +67,8 @@ class ChainAsyncStub(ChainStub):
     """State values, or their absence, with proofs under one certified header."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_node_pb2.HistoryRequest, _node_pb2.HistoryReply]  # type: ignore[assignment]
     """Entries of one subject's history."""
+    GetHistories: _aio.UnaryUnaryMultiCallable[_node_pb2.HistoriesRequest, _node_pb2.HistoriesReply]  # type: ignore[assignment]
+    """Entries of many subjects' histories, each from its beginning, without their transactions."""
     GetTransaction: _aio.UnaryUnaryMultiCallable[_node_pb2.TransactionRequest, _node_pb2.TransactionReply]  # type: ignore[assignment]
     GetLogLeaves: _aio.UnaryUnaryMultiCallable[_node_pb2.LogLeavesRequest, _node_pb2.LogLeavesReply]  # type: ignore[assignment]
     """Log leaves of old heights with their inclusion in a certified log."""
@@ -120,6 +124,14 @@ class ChainServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.HistoryReply, _abc.Awaitable[_node_pb2.HistoryReply]]:
         """Entries of one subject's history."""
+
+    @_abc_1.abstractmethod
+    def GetHistories(
+        self,
+        request: _node_pb2.HistoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.HistoriesReply, _abc.Awaitable[_node_pb2.HistoriesReply]]:
+        """Entries of many subjects' histories, each from its beginning, without their transactions."""
 
     @_abc_1.abstractmethod
     def GetTransaction(

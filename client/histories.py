@@ -1,0 +1,179 @@
+"""Complete histories of one chain: entries that hash to the (n, frontier) of a proven record, and what they rest on.
+
+One by one, each with its transactions; or many at once without them, and then every transaction once, however many
+histories it stands in: what commissioned a thousand parts is fetched and checked one time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from ledger.block import CheckedTransaction, decode_transaction
+from ledger.codec import decode
+from ledger.errors import Invalid
+from ledger.hashes import ZERO
+from ledger.history import verify_history
+from ledger.limits import HISTORIES_PER_REPLY_MAX, HISTORY_ITEMS_MAX, STATE_VALUE_BYTES_MAX
+from ledger.recovery import Opened
+from proto.chiptrace.v1.ledger_pb2 import Entry, History, Reason, TransactionBody
+from proto.chiptrace.v1.node_pb2 import HistoriesRequest, HistoryRequest, TransactionRequest
+from proto.chiptrace.v1.node_pb2_grpc import ChainStub
+
+# Stands for the transaction of what the genesis, or a recovery, put: there is none, and nobody signed it.
+_OF_GENESIS = CheckedTransaction(ZERO, TransactionBody(), b"", ())
+
+Call = Callable[[Callable[[ChainStub], Callable[..., Any]], Message], Any]
+Checking = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class ProvenEntry:
+    """One entry of a complete history with the checked transaction behind it."""
+
+    n: int
+    entry: Entry
+    transaction: CheckedTransaction
+
+
+@dataclass
+class Tally:
+    """What was checked: counts, and the bytes of proof that came over the line."""
+
+    signatures: int = 0
+    certificates: int = 0
+    state_proofs: int = 0
+    history_entries: int = 0
+    bytes: int = 0
+
+
+class Histories:
+    """The histories of one chain that were read so far. `call` asks a node, `checking` names what fails.
+
+    recoveries: those that the chain went through, by the height before; more may be added as it is followed.
+    """
+
+    def __init__(
+        self,
+        chain_id: bytes,
+        call: Call,
+        checking: Checking,
+        tally: Tally,
+        recoveries: Mapping[int, Opened],
+    ) -> None:
+        self._chain_id = chain_id
+        self._call = call
+        self._checking = checking
+        self._tally = tally
+        self._recoveries = recoveries
+        self._known: dict[bytes, tuple[History, list[ProvenEntry]]] = {}
+        self._transactions: dict[bytes, CheckedTransaction] = {}
+
+    def forget(self) -> None:
+        """Histories are read anew; transactions stay, for an id names one for ever."""
+        self._known.clear()
+
+    def known(self, subject: bytes, history: History) -> list[ProvenEntry] | None:
+        """What was read of this subject, if it is of this very head."""
+        found = self._known.get(subject)
+        return found[1] if found is not None and found[0] == history else None
+
+    def read(self, subject: bytes, history: History) -> list[ProvenEntry]:
+        """Every entry of one subject up to the proven (n, frontier): none left out, none added."""
+        entries: list[bytes] = []
+        carried: list[bytes] = []
+        for item in self._items(subject, 0, history.n, with_transactions=True):
+            entries.append(item.entry)
+            carried.append(item.transaction)
+        with self._checking("a history"):
+            verify_history(self._chain_id, history, entries)
+            decoded = self._decoded(subject, entries)
+            for entry, data in zip(decoded, carried, strict=True):
+                self._check(entry, data)
+        return self._keep(subject, history, decoded)
+
+    def read_many(self, wanted: Mapping[bytes, History]) -> None:
+        """As `read`, of many subjects in as few questions as possible; `known` has them then."""
+        missing = [subject for subject, history in wanted.items() if self.known(subject, history) is None]
+        for start in range(0, len(missing), HISTORIES_PER_REPLY_MAX):
+            part = missing[start : start + HISTORIES_PER_REPLY_MAX]
+            reply = self._call(lambda stub: stub.GetHistories, HistoriesRequest(subjects=part))
+            with self._checking("histories"):
+                if len(reply.histories) != len(part):
+                    raise Invalid("other histories than were asked for", Reason.BAD_PROOF)
+            told: dict[bytes, list[Entry]] = {}
+            for subject, short in zip(part, reply.histories, strict=True):
+                history = wanted[subject]
+                entries = [item.entry for item in short.items][: history.n]
+                rest = self._items(subject, len(entries), history.n, with_transactions=False)
+                entries += [item.entry for item in rest]
+                with self._checking("a history"):
+                    verify_history(self._chain_id, history, entries)
+                    told[subject] = self._decoded(subject, entries)
+            self._fetch(entry for entries in told.values() for entry in entries)
+            for subject, decoded in told.items():
+                self._keep(subject, wanted[subject], decoded)
+
+    def _items(self, subject: bytes, start: int, end: int, *, with_transactions: bool) -> Iterator[Any]:
+        while start < end:
+            request = HistoryRequest(
+                subject=subject,
+                from_n=start,
+                limit=min(HISTORY_ITEMS_MAX, end - start),
+                with_transactions=with_transactions,
+            )
+            reply = self._call(lambda stub: stub.GetHistory, request)
+            if not reply.items:
+                return
+            yield from reply.items
+            start += len(reply.items)
+
+    def _decoded(self, subject: bytes, entries: Sequence[bytes]) -> list[Entry]:
+        decoded: list[Entry] = []
+        for data in entries:
+            entry = decode(Entry, data, STATE_VALUE_BYTES_MAX)
+            if entry.subject != subject:
+                raise Invalid("an entry of another subject", Reason.BAD_PROOF)
+            if decoded and entry.height < decoded[-1].height:
+                raise Invalid("an entry that is older than the one before it", Reason.BAD_PROOF)
+            decoded.append(entry)
+        return decoded
+
+    def _fetch(self, entries: Iterator[Entry]) -> None:
+        """The transactions of entries, each once."""
+        for entry in entries:
+            if entry.transaction in self._transactions or self._is_made(entry):
+                continue
+            reply = self._call(lambda stub: stub.GetTransaction, TransactionRequest(id=entry.transaction))
+            with self._checking("a transaction"):
+                self._check(entry, reply.transaction)
+
+    def _is_made(self, entry: Entry) -> bool:
+        """Whether the genesis or a recovery put it: then no transaction brought it."""
+        put = entry.height == 0 or entry.height - 1 in self._recoveries
+        return entry.transaction == ZERO and put
+
+    def _check(self, entry: Entry, data: bytes) -> None:
+        if self._is_made(entry) or entry.transaction in self._transactions:
+            return
+        checked = decode_transaction(self._chain_id, data)
+        if checked.id != entry.transaction:
+            raise Invalid("a transaction that is not the one the entry names", Reason.BAD_PROOF)
+        self._tally.signatures += len(checked.signatures)
+        self._transactions[checked.id] = checked
+
+    def _keep(self, subject: bytes, history: History, decoded: Sequence[Entry]) -> list[ProvenEntry]:
+        proven = [
+            ProvenEntry(
+                n, entry, _OF_GENESIS if self._is_made(entry) else self._transactions[entry.transaction]
+            )
+            for n, entry in enumerate(decoded)
+        ]
+        self._tally.history_entries += len(proven)
+        # One that is as long as the head says; the proof above leaves no other.
+        kept = History()
+        kept.CopyFrom(history)
+        self._known[subject] = (kept, proven)
+        return proven
