@@ -51,6 +51,7 @@ class Purpose(StrEnum):
     SNAPSHOT = "snapshot"  # the name of a snapshot: its manifest
     SNAPSHOT_CHUNK = "snapshot-chunk"
     JOIN = "join"  # a validator key that is to join says where its node stands
+    LOT_SERIAL = "lot-serial"  # a leaf of the list behind a lot's root, on the chain where the lot began
 
 
 _PREFIXES: Final = {

@@ -143,6 +143,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     PARTY_NOT_A_MEMBER: _Reason.ValueType  # 144
     SEEN_AFTER_END: _Reason.ValueType  # 145
     """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+    SEEN_ELSEWHERE: _Reason.ValueType  # 168
+    """an adopted part is inside one thing by what was recorded, and is put into another"""
     SERIALS_INVALID: _Reason.ValueType  # 150
     """Lots of serials.
     what a lot's serials are cannot be read, or an interval reaches beyond them
@@ -153,6 +155,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """the serials of an interval do not all lie within one recorded interval"""
     INTERVAL_STAYS: _Reason.ValueType  # 153
     """an interval does not cross the bridge"""
+    SERIAL_CLAIMED_TWICE: _Reason.ValueType  # 154
+    """a finding: the list behind a root has a serial that something else is already"""
+    MEMBERSHIP_INVALID: _Reason.ValueType  # 165
+    """a serial is not shown to be in the list behind a root"""
     CONTESTED: _Reason.ValueType  # 160
     """Corrections and runs (the first two are findings).
     declared wrong, and not undone: something it touched is over, or on another chain
@@ -280,6 +286,8 @@ LATE_RECORD: Reason.ValueType  # 143
 PARTY_NOT_A_MEMBER: Reason.ValueType  # 144
 SEEN_AFTER_END: Reason.ValueType  # 145
 """an adopted part was consumed or destroyed by what was recorded, and is seen again"""
+SEEN_ELSEWHERE: Reason.ValueType  # 168
+"""an adopted part is inside one thing by what was recorded, and is put into another"""
 SERIALS_INVALID: Reason.ValueType  # 150
 """Lots of serials.
 what a lot's serials are cannot be read, or an interval reaches beyond them
@@ -290,6 +298,10 @@ INTERVAL_SPLIT: Reason.ValueType  # 152
 """the serials of an interval do not all lie within one recorded interval"""
 INTERVAL_STAYS: Reason.ValueType  # 153
 """an interval does not cross the bridge"""
+SERIAL_CLAIMED_TWICE: Reason.ValueType  # 154
+"""a finding: the list behind a root has a serial that something else is already"""
+MEMBERSHIP_INVALID: Reason.ValueType  # 165
+"""a serial is not shown to be in the list behind a root"""
 CONTESTED: Reason.ValueType  # 160
 """Corrections and runs (the first two are findings).
 declared wrong, and not undone: something it touched is over, or on another chain
@@ -1058,20 +1070,62 @@ class Capture(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    MEMBERSHIPS_FIELD_NUMBER: _builtins.int
     event: _builtins.bytes
     """Event"""
+    @_builtins.property
+    def memberships(self) -> _containers.RepeatedCompositeFieldContainer[Global___Membership]:
+        """of serials that the event names, where their lot is a root"""
+
     def __init__(
         self,
         *,
         event: _builtins.bytes = ...,
+        memberships: _abc.Iterable[Global___Membership] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "memberships", b"memberships"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Capture: _TypeAlias = Capture  # noqa: Y015
+
+@_typing.final
+class Membership(_message.Message):
+    """That a serial stands at a place of the list behind a lot's root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIAL_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    serial: _builtins.str
+    """canonical identifier"""
+    lot: _builtins.str
+    """canonical"""
+    place: _builtins.int
+    """index of the leaf"""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """RFC 9162, lowest first"""
+
+    def __init__(
+        self,
+        *,
+        serial: _builtins.str = ...,
+        lot: _builtins.str = ...,
+        place: _builtins.int = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lot", b"lot", "path", b"path", "place", b"place", "serial", b"serial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
 @_typing.final
 class Attest(_message.Message):
@@ -2293,6 +2347,7 @@ class PartRecord(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     CARVED_FROM_FIELD_NUMBER: _builtins.int
     CARVED_N_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -2339,6 +2394,10 @@ class PartRecord(_message.Message):
     carved_n: _builtins.int
     @_builtins.property
     def history(self) -> Global___History: ...
+    @_builtins.property
+    def serials(self) -> Global___Serials:
+        """of an interval: as its lot says, so that one proof tells whose a serial is"""
+
     def __init__(
         self,
         *,
@@ -2369,10 +2428,11 @@ class PartRecord(_message.Message):
         end: _builtins.int = ...,
         carved_from: _builtins.str = ...,
         carved_n: _builtins.int = ...,
+        serials: Global___Serials | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "serials", b"serials", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2380,7 +2440,11 @@ Global___PartRecord: _TypeAlias = PartRecord  # noqa: Y015
 
 @_typing.final
 class Serials(_message.Message):
-    """The serials of a lot: `count` in a row, of the class, each the prefix and a number of `width` digits."""
+    """The serials of a lot, all of one class, in a row of `count` places. One of three:
+    - a range: each is the prefix and a number of `width` digits;
+    - a list: they stand in the event; the rows of the class tell which one is at which place;
+    - the root of a list that is kept off the chain.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2389,14 +2453,24 @@ class Serials(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
     item_class: _builtins.str
     """canonical"""
     prefix: _builtins.str
-    """empty, or its last character is no digit"""
+    """of a range; empty, or its last character is no digit (with 19 digits after it: any)"""
     width: _builtins.int
+    """of a range"""
     first: _builtins.int
-    """number of the lot's serial 0"""
+    """of a range: number of the lot's serial 0"""
     count: _builtins.int
+    root: _builtins.bytes
+    """32 bytes, or empty: over leaf(lot-serial, canonical identifier) in the order of the places"""
+    lowest: _builtins.str
+    """of a root: no serial of it comes before this one, by length and then text"""
+    highest: _builtins.str
+    """of a root: nor after this one"""
     def __init__(
         self,
         *,
@@ -2405,10 +2479,13 @@ class Serials(_message.Message):
         width: _builtins.int = ...,
         first: _builtins.int = ...,
         count: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+        lowest: _builtins.str = ...,
+        highest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "item_class", b"item_class", "prefix", b"prefix", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "highest", b"highest", "item_class", b"item_class", "lowest", b"lowest", "prefix", b"prefix", "root", b"root", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2416,25 +2493,33 @@ Global___Serials: _TypeAlias = Serials  # noqa: Y015
 
 @_typing.final
 class IntervalRecord(_message.Message):
-    """What begins at a place: an interval of a lot, or a lot's range among the serials of its class."""
+    """What begins at a place: an interval of a lot, or what has serials of a class."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     END_FIELD_NUMBER: _builtins.int
     LOT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
     end: _builtins.int
     """exclusive"""
     lot: _builtins.str
-    """only among the serials of a class"""
+    """among the serials of a class: whose they are; empty: a serial commissioned by itself"""
+    place: _builtins.int
+    """among the serials of a class: at which place of the lot the first of them is"""
+    serial: _builtins.str
+    """of a lot: the serial that stands here under its own identifier"""
     def __init__(
         self,
         *,
         end: _builtins.int = ...,
         lot: _builtins.str = ...,
+        place: _builtins.int = ...,
+        serial: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "lot", b"lot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "lot", b"lot", "place", b"place", "serial", b"serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2451,19 +2536,22 @@ class SerialClassRecord(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     LOWEST_FIELD_NUMBER: _builtins.int
     HIGHEST_FIELD_NUMBER: _builtins.int
+    SINGLES_FIELD_NUMBER: _builtins.int
     ranges: _builtins.int
     lowest: _builtins.str
     highest: _builtins.str
+    singles: _builtins.bytes
     def __init__(
         self,
         *,
         ranges: _builtins.int = ...,
         lowest: _builtins.str = ...,
         highest: _builtins.str = ...,
+        singles: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "ranges", b"ranges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "ranges", b"ranges", "singles", b"singles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2741,9 +2829,12 @@ class TransformationRecord(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     BALANCES_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    UNDONE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     member: _builtins.str
     closed: _builtins.bool
+    undone: _builtins.int
+    """how many of its events were taken back"""
     @_builtins.property
     def history(self) -> Global___History: ...
     @_builtins.property
@@ -2758,14 +2849,48 @@ class TransformationRecord(_message.Message):
         history: Global___History | None = ...,
         balances: _abc.Iterable[Global___RunBalance] | None = ...,
         closed: _builtins.bool = ...,
+        undone: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "closed", b"closed", "history", b"history", "id", b"id", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "closed", b"closed", "history", b"history", "id", b"id", "member", b"member", "undone", b"undone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransformationRecord: _TypeAlias = TransformationRecord  # noqa: Y015
+
+@_typing.final
+class NoteRecord(_message.Message):
+    """What a member notes that is about no part and no amount; key NOTE/<about>/<member>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABOUT_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_FIELD_NUMBER: _builtins.int
+    about: _builtins.str
+    """canonical id of a place, or urn:chiptrace:event: and a digest"""
+    member: _builtins.str
+    last_event: _builtins.bytes
+    """digest of the newest event entered"""
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        about: _builtins.str = ...,
+        member: _builtins.str = ...,
+        history: Global___History | None = ...,
+        last_event: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "history", b"history", "last_event", b"last_event", "member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoteRecord: _TypeAlias = NoteRecord  # noqa: Y015
 
 @_typing.final
 class RunBalance(_message.Message):
