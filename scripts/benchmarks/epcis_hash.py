@@ -1,11 +1,10 @@
-"""Measures the event hash of CBV 2.0; run it through scripts/bench.py. The last line with --json is one JSON object."""
+"""Event hashes of CBV 2.0 per second of one core, over the documents of ../shared/epcis."""
 
 from __future__ import annotations
 
 import argparse
 import copy
 import itertools
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +14,10 @@ from client import epcis_check, epcis_context, epcis_json
 from client.epcis_hash import Hasher, Profile
 from client.epcis_hash_document import hash_file
 from client.epcis_json import Json
+from scripts.benchmarks import limits
+from scripts.benchmarks.result import Result, median, result
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "epcis"
 _SERIAL = re.compile(r"(urn:epc:id:(?:sgtin|sgln|grai|gdti|cpi):[0-9]+\.[^.]*\.|/21/|/254/|/8011/)[^/?*]+\Z")
 
@@ -62,13 +63,11 @@ def per_second(work: Callable[[], int], seconds: float) -> float:
     return done / spent
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="The event hash of CBV 2.0, events per second of one core's CPU time."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+
+
+def measure(chosen: argparse.Namespace) -> Result:
     paths = documents()
     data = [path.read_bytes() for path in paths]
     known = list(events(paths))
@@ -91,24 +90,20 @@ def main() -> None:
     def parse_and_hash() -> int:
         return sum(len(hash_file(text, Profile.REF, "")[0]) for text in data)
 
-    rounds = min(390, int(given.seconds * 80))
+    rounds = min(390, int(chosen.seconds * 80))
     hash_fresh()
     begun = time.process_time()
     for _ in range(rounds):
         hash_fresh()
     fresh_rate = rounds * len(known) / (time.process_time() - begun)
-    figures = {
-        "events": len(known),
-        "hash_per_s": round(per_second(hash_known, given.seconds)),
-        "hash_of_things_never_named_before_per_s": round(fresh_rate),
-        "parse_and_hash_per_s": round(per_second(parse_and_hash, given.seconds)),
-    }
-    if given.json:
-        print(json.dumps(figures))
-    else:
-        for name, figure in figures.items():
-            print(f"{figure:>10,}  {name.replace('_', ' ')}")
-
-
-if __name__ == "__main__":
-    main()
+    rates = [per_second(hash_known, chosen.seconds) for _ in range(3)]
+    return result(
+        median(rates),
+        "event hashes/s of one core",
+        limits.hashes(),
+        "bare SHA-256/s",
+        rates,
+        events=len(known),
+        hash_of_things_never_named_before_per_s=round(fresh_rate),
+        parse_and_hash_per_s=round(per_second(parse_and_hash, chosen.seconds)),
+    )
