@@ -2,5 +2,5 @@
 
 Read in this order; each file imports only those before it:
 packet, snapshot_tables, light_client, recovered, anchor, clients, proofs, sending, custody_transfer, handlers,
-machine, relayer_plan.
+machine, relayer_plan, relayer_outbox.
 """

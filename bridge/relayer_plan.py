@@ -4,11 +4,12 @@ A relayer is untrusted and disposable. It signs with a key of role RELAYER, whic
 carries is proven. It keeps no state that matters: everything is planned anew from the chains themselves, by height
 and sequence and never from subscriptions, so that one that was down for a day behaves as one that was not.
 
-One round of the loop (node/relay.py is its skin, tests/bridge/two_chains.py its twin in memory):
+One round of the loop for one pair of clients (client/relay_route.py is its skin, tests/bridge/two_chains.py its twin in
+memory). Pairs share nothing, whatever chains they join: a network of any shape is one loop for each pair.
 
 1. Ask a node of each chain where it stands, and for the record of its client of the other chain.
-2. Ask each for its open packets from the cursor on (the lowest sequence still open; it only moves up), and for what
-   it answered to the other's open packets. That is a `ChainView` each.
+2. Ask each for new packets, and for what it answered to the other's open ones (relayer_outbox.py remembers them, and
+   says in which lane each goes). That is a `ChainView` each.
 3. `plan` says what to bring to which chain, in which order, and under which header each thing is to be proven.
 4. Per chain, `groups` cuts the actions into transactions. For each: headers from the other chain's GetHeaders, up to
    the planned one; keys proven there at the height below the planned header; `operation` puts them together. Submit
@@ -150,18 +151,25 @@ def plan(
     packets_max: int = 1_000,
     skip_on_a: Collection[bytes] = frozenset(),
     skip_on_b: Collection[bytes] = frozenset(),
+    clearing_on_a: Collection[bytes] = frozenset(),
+    clearing_on_b: Collection[bytes] = frozenset(),
 ) -> Plan:
-    """What to bring to each chain now; at most `packets_max` packet actions per chain.
+    """What to bring to each chain now; per chain at most `packets_max` packet actions of each lane.
 
-    `skip_on_a` and `skip_on_b` name what that chain refused lately, by the `key` of the action.
+    By the `key` of the action, `skip_on_…` names what that chain refused lately, and `clearing_on_…` what is to be brought
+    to it in the clearing lane; all else is in the live lane.
     """
-    on_a, stuck_a = _bring(b, a, packets_max, skip_on_a)
-    on_b, stuck_b = _bring(a, b, packets_max, skip_on_b)
+    on_a, stuck_a = _bring(b, a, packets_max, skip_on_a, clearing_on_a)
+    on_b, stuck_b = _bring(a, b, packets_max, skip_on_b, clearing_on_b)
     return Plan(on_a, on_b, (*stuck_a, *stuck_b))
 
 
 def _bring(
-    source: ChainView, host: ChainView, packets_max: int, skip: Collection[bytes]
+    source: ChainView,
+    host: ChainView,
+    packets_max: int,
+    skip: Collection[bytes],
+    clearing: Collection[bytes],
 ) -> tuple[tuple[Action, ...], tuple[str, ...]]:
     """What to bring from `source` to `host`, whose client of it is `host.client`."""
     client = host.client
@@ -174,7 +182,8 @@ def _bring(
     if source.head_height < client.latest_height:
         return (), ()  # this node is behind what the client has seen; ask again
     # (2) What there is to bring, each with the lowest header that it can be proven under.
-    needed = [item for item in _packet_actions(source, host) if item[1].key not in skip][:packets_max]
+    wanted = [item for item in _packet_actions(source, host) if item[1].key not in skip]
+    needed = _share(wanted, packets_max, clearing)
     # (3) The header to prove under: the one the client has where it serves all and is young, else the newest.
     serves = source.proven_from < client.latest_height and all(
         needs <= client.latest_height for needs, _ in needed
@@ -186,6 +195,20 @@ def _bring(
     if height > client.latest_height and (actions or old):
         actions.insert(0, Update(client.id, client.latest_height, height))
     return tuple(actions), ()
+
+
+def _share(
+    wanted: Sequence[tuple[int, PacketAction]], packets_max: int, clearing: Collection[bytes]
+) -> list[tuple[int, PacketAction]]:
+    """So many of each lane, in the order in which they are wanted: no backlog, however long, holds up what is new."""
+    left = {True: packets_max, False: packets_max}
+    needed = []
+    for item in wanted:
+        lane = item[1].key in clearing
+        if left[lane]:
+            left[lane] -= 1
+            needed.append(item)
+    return needed
 
 
 def _packet_actions(source: ChainView, host: ChainView) -> Iterator[tuple[int, PacketAction]]:

@@ -137,6 +137,9 @@ class ChainService(node_pb2_grpc.ChainServicer):
         return await self._answer(context, self._status.reply())
 
     async def GetBlock(self, request: BlockAtRequest, context: Context) -> BlockAtReply:  # noqa: N802
+        async def head() -> BlockAtReply:
+            return BlockAtReply(head=await self._host.header(request.height))
+
         def found(store: Store) -> BlockAtReply:
             return BlockAtReply(
                 block=store.block(request.height),
@@ -144,7 +147,7 @@ class ChainService(node_pb2_grpc.ChainServicer):
                 results=store.results(request.height),
             )
 
-        return await self._answer(context, self._host.read(found))
+        return await self._answer(context, head() if request.header_only else self._host.read(found))
 
     async def GetHeaders(self, request: HeadersRequest, context: Context) -> HeadersReply:  # noqa: N802
         async def headers() -> HeadersReply:

@@ -27,7 +27,7 @@ from proto.chiptrace.v1 import consensus_pb2 as proto_dot_chiptrace_dot_v1_dot_c
 from proto.chiptrace.v1 import bridge_pb2 as proto_dot_chiptrace_dot_v1_dot_bridge__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/chiptrace/v1/node.proto\x12\x0c\x63hiptrace.v1\x1a\x1fproto/chiptrace/v1/ledger.proto\x1a\"proto/chiptrace/v1/consensus.proto\x1a\x1fproto/chiptrace/v1/bridge.proto\"\x15\n\x13SnapshotListRequest\"+\n\rSnapshotOffer\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x0c\"^\n\x11SnapshotListReply\x12+\n\x06offers\x18\x01 \x03(\x0b\x32\x1b.chiptrace.v1.SnapshotOffer\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\x04\"\x1d\n\x0fSnapshotRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\"\xa4\x01\n\rSnapshotReply\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12(\n\x04head\x18\x03 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12-\n\x07opening\x18\x04 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\"1\n\x14SnapshotChunkRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\"#\n\x12SnapshotChunkReply\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x1c\n\tPeerFrame\x12\x0f\n\x07message\x18\x01 \x01(\x0c\"3\n\rSubmitRequest\x12\x14\n\x0ctransactions\x18\x01 \x03(\x0c\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"\xa0\x01\n\x07Outcome\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12$\n\x06reason\x18\x02 \x01(\x0e\x32\x14.chiptrace.v1.Reason\x12\x10\n\x08\x61\x64mitted\x18\x03 \x01(\x08\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12\n\n\x02ok\x18\x05 \x01(\x08\x12\x0e\n\x06height\x18\x06 \x01(\x04\x12\r\n\x05index\x18\x07 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"6\n\x0bSubmitReply\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.chiptrace.v1.Outcome\"\x0f\n\rStatusRequest\"\xb8\x01\n\nPeerStatus\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0blast_height\x18\x04 \x01(\x04\x12\x11\n\tlast_view\x18\x05 \x01(\x04\x12\x13\n\x0b\x63lock_known\x18\x06 \x01(\x08\x12\x17\n\x0f\x63lock_offset_ms\x18\x07 \x01(\x12\x12\x15\n\rround_trip_ms\x18\x08 \x01(\r\x12\x0b\n\x03key\x18\t \x01(\x0c\"\x80\x04\n\x0bStatusReply\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x04\x12\x0f\n\x07time_ms\x18\x04 \x01(\x04\x12(\n\x04head\x18\x05 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0c\n\x04view\x18\x06 \x01(\x04\x12\x0e\n\x06synced\x18\x07 \x01(\x08\x12\x18\n\x10proof_height_min\x18\x08 \x01(\x04\x12\x18\n\x10proof_height_max\x18\t \x01(\x04\x12\x19\n\x11pool_transactions\x18\n \x01(\r\x12\x12\n\nvalidators\x18\x0b \x01(\r\x12\r\n\x05index\x18\x0c \x01(\x05\x12\'\n\x05peers\x18\r \x03(\x0b\x32\x18.chiptrace.v1.PeerStatus\x12\x0f\n\x07version\x18\x0e \x01(\t\x12\x0f\n\x07genesis\x18\x0f \x01(\x0c\x12\x12\n\nnot_voting\x18\x10 \x01(\t\x12\x13\n\x0b\x63lock_known\x18\x11 \x01(\x08\x12\x17\n\x0f\x63lock_offset_ms\x18\x12 \x01(\x12\x12\x15\n\rnot_admitting\x18\x13 \x01(\t\x12+\n\njoin_proof\x18\x14 \x01(\x0b\x32\x17.chiptrace.v1.JoinProof\x12\x17\n\x0frecovery_lacked\x18\x15 \x01(\x0c\x12\x0c\n\x04\x62\x61se\x18\x16 \x01(\x04\" \n\x0e\x42lockAtRequest\x12\x0e\n\x06height\x18\x01 \x01(\x04\"^\n\x0c\x42lockAtReply\x12\r\n\x05\x62lock\x18\x01 \x01(\x0c\x12.\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x0f\n\x07results\x18\x03 \x03(\x0c\"%\n\x0eHeadersRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"I\n\x0cHeadersReply\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0c\n\x04more\x18\x02 \x01(\x08\",\n\x0cProveRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x04\"a\n\tProvenKey\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\'\n\x05proof\x18\x04 \x01(\x0b\x32\x18.chiptrace.v1.StateProof\"\xcb\x01\n\nProveReply\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12(\n\x04head\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12-\n\x07opening\x18\x03 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\x12%\n\x04keys\x18\x04 \x03(\x0b\x32\x17.chiptrace.v1.ProvenKey\x12-\n\tlast_leaf\x18\x05 \x01(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"[\n\x0eHistoryRequest\x12\x0f\n\x07subject\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x19\n\x11with_transactions\x18\x04 \x01(\x08\"1\n\x0bHistoryItem\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x13\n\x0btransaction\x18\x02 \x01(\x0c\"F\n\x0cHistoryReply\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.chiptrace.v1.HistoryItem\x12\x0c\n\x04more\x18\x02 \x01(\x08\"$\n\x10HistoriesRequest\x12\x10\n\x08subjects\x18\x01 \x03(\x0c\"?\n\x0eHistoriesReply\x12-\n\thistories\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.HistoryReply\" \n\x12TransactionRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\"V\n\x10TransactionReply\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0e\n\x06result\x18\x04 \x01(\x0c\"1\n\x10LogLeavesRequest\x12\x0f\n\x07heights\x18\x01 \x03(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"<\n\x0eLogLeavesReply\x12*\n\x06leaves\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"X\n\x0ePacketsRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x08\"i\n\nPacketItem\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04open\x18\x03 \x01(\x08\x12\x17\n\x0f\x61\x63knowledgement\x18\x04 \x01(\x0c\"N\n\x0cPacketsReply\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.chiptrace.v1.PacketItem\x12\x15\n\rnext_sequence\x18\x02 \x01(\x04\"$\n\rFollowRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"H\n\x0b\x46ollowReply\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0f\n\x07results\x18\x02 \x03(\x0c\x32\x9f\x06\n\x05\x43hain\x12@\n\x06Submit\x12\x1b.chiptrace.v1.SubmitRequest\x1a\x19.chiptrace.v1.SubmitReply\x12\x43\n\tGetStatus\x12\x1b.chiptrace.v1.StatusRequest\x1a\x19.chiptrace.v1.StatusReply\x12\x44\n\x08GetBlock\x12\x1c.chiptrace.v1.BlockAtRequest\x1a\x1a.chiptrace.v1.BlockAtReply\x12\x46\n\nGetHeaders\x12\x1c.chiptrace.v1.HeadersRequest\x1a\x1a.chiptrace.v1.HeadersReply\x12=\n\x05Prove\x12\x1a.chiptrace.v1.ProveRequest\x1a\x18.chiptrace.v1.ProveReply\x12\x46\n\nGetHistory\x12\x1c.chiptrace.v1.HistoryRequest\x1a\x1a.chiptrace.v1.HistoryReply\x12L\n\x0cGetHistories\x12\x1e.chiptrace.v1.HistoriesRequest\x1a\x1c.chiptrace.v1.HistoriesReply\x12R\n\x0eGetTransaction\x12 .chiptrace.v1.TransactionRequest\x1a\x1e.chiptrace.v1.TransactionReply\x12L\n\x0cGetLogLeaves\x12\x1e.chiptrace.v1.LogLeavesRequest\x1a\x1c.chiptrace.v1.LogLeavesReply\x12\x46\n\nGetPackets\x12\x1c.chiptrace.v1.PacketsRequest\x1a\x1a.chiptrace.v1.PacketsReply\x12\x42\n\x06\x46ollow\x12\x1b.chiptrace.v1.FollowRequest\x1a\x19.chiptrace.v1.FollowReply0\x01\x32H\n\x04Peer\x12@\n\x08\x45xchange\x12\x17.chiptrace.v1.PeerFrame\x1a\x17.chiptrace.v1.PeerFrame(\x01\x30\x01\x32\xb7\x02\n\tSnapshots\x12J\n\x04List\x12!.chiptrace.v1.SnapshotListRequest\x1a\x1f.chiptrace.v1.SnapshotListReply\x12\x46\n\x08\x44\x65scribe\x12\x1d.chiptrace.v1.SnapshotRequest\x1a\x1b.chiptrace.v1.SnapshotReply\x12H\n\nBoundaries\x12\x1d.chiptrace.v1.BoundaryRequest\x1a\x1b.chiptrace.v1.BoundaryReply\x12L\n\x04Load\x12\".chiptrace.v1.SnapshotChunkRequest\x1a .chiptrace.v1.SnapshotChunkReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/chiptrace/v1/node.proto\x12\x0c\x63hiptrace.v1\x1a\x1fproto/chiptrace/v1/ledger.proto\x1a\"proto/chiptrace/v1/consensus.proto\x1a\x1fproto/chiptrace/v1/bridge.proto\"\x15\n\x13SnapshotListRequest\"+\n\rSnapshotOffer\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\n\n\x02id\x18\x02 \x01(\x0c\"^\n\x11SnapshotListReply\x12+\n\x06offers\x18\x01 \x03(\x0b\x32\x1b.chiptrace.v1.SnapshotOffer\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\x04\"\x1d\n\x0fSnapshotRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\"\xa4\x01\n\rSnapshotReply\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12(\n\x04head\x18\x03 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12-\n\x07opening\x18\x04 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\"1\n\x14SnapshotChunkRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\"#\n\x12SnapshotChunkReply\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x1c\n\tPeerFrame\x12\x0f\n\x07message\x18\x01 \x01(\x0c\"3\n\rSubmitRequest\x12\x14\n\x0ctransactions\x18\x01 \x03(\x0c\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"\xa0\x01\n\x07Outcome\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12$\n\x06reason\x18\x02 \x01(\x0e\x32\x14.chiptrace.v1.Reason\x12\x10\n\x08\x61\x64mitted\x18\x03 \x01(\x08\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12\n\n\x02ok\x18\x05 \x01(\x08\x12\x0e\n\x06height\x18\x06 \x01(\x04\x12\r\n\x05index\x18\x07 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"6\n\x0bSubmitReply\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.chiptrace.v1.Outcome\"\x0f\n\rStatusRequest\"\xb8\x01\n\nPeerStatus\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x13\n\x0blast_height\x18\x04 \x01(\x04\x12\x11\n\tlast_view\x18\x05 \x01(\x04\x12\x13\n\x0b\x63lock_known\x18\x06 \x01(\x08\x12\x17\n\x0f\x63lock_offset_ms\x18\x07 \x01(\x12\x12\x15\n\rround_trip_ms\x18\x08 \x01(\r\x12\x0b\n\x03key\x18\t \x01(\x0c\"\x80\x04\n\x0bStatusReply\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\x04\x12\x0f\n\x07time_ms\x18\x04 \x01(\x04\x12(\n\x04head\x18\x05 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0c\n\x04view\x18\x06 \x01(\x04\x12\x0e\n\x06synced\x18\x07 \x01(\x08\x12\x18\n\x10proof_height_min\x18\x08 \x01(\x04\x12\x18\n\x10proof_height_max\x18\t \x01(\x04\x12\x19\n\x11pool_transactions\x18\n \x01(\r\x12\x12\n\nvalidators\x18\x0b \x01(\r\x12\r\n\x05index\x18\x0c \x01(\x05\x12\'\n\x05peers\x18\r \x03(\x0b\x32\x18.chiptrace.v1.PeerStatus\x12\x0f\n\x07version\x18\x0e \x01(\t\x12\x0f\n\x07genesis\x18\x0f \x01(\x0c\x12\x12\n\nnot_voting\x18\x10 \x01(\t\x12\x13\n\x0b\x63lock_known\x18\x11 \x01(\x08\x12\x17\n\x0f\x63lock_offset_ms\x18\x12 \x01(\x12\x12\x15\n\rnot_admitting\x18\x13 \x01(\t\x12+\n\njoin_proof\x18\x14 \x01(\x0b\x32\x17.chiptrace.v1.JoinProof\x12\x17\n\x0frecovery_lacked\x18\x15 \x01(\x0c\x12\x0c\n\x04\x62\x61se\x18\x16 \x01(\x04\"5\n\x0e\x42lockAtRequest\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x13\n\x0bheader_only\x18\x02 \x01(\x08\"\x88\x01\n\x0c\x42lockAtReply\x12\r\n\x05\x62lock\x18\x01 \x01(\x0c\x12.\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.Certificate\x12\x0f\n\x07results\x18\x03 \x03(\x0c\x12(\n\x04head\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\"%\n\x0eHeadersRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"I\n\x0cHeadersReply\x12+\n\x07headers\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0c\n\x04more\x18\x02 \x01(\x08\",\n\x0cProveRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x04\"a\n\tProvenKey\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\'\n\x05proof\x18\x04 \x01(\x0b\x32\x18.chiptrace.v1.StateProof\"\xcb\x01\n\nProveReply\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12(\n\x04head\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12-\n\x07opening\x18\x03 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\x12%\n\x04keys\x18\x04 \x03(\x0b\x32\x17.chiptrace.v1.ProvenKey\x12-\n\tlast_leaf\x18\x05 \x01(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"[\n\x0eHistoryRequest\x12\x0f\n\x07subject\x18\x01 \x01(\x0c\x12\x0e\n\x06\x66rom_n\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x19\n\x11with_transactions\x18\x04 \x01(\x08\"1\n\x0bHistoryItem\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12\x13\n\x0btransaction\x18\x02 \x01(\x0c\"F\n\x0cHistoryReply\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.chiptrace.v1.HistoryItem\x12\x0c\n\x04more\x18\x02 \x01(\x08\"$\n\x10HistoriesRequest\x12\x10\n\x08subjects\x18\x01 \x03(\x0c\"?\n\x0eHistoriesReply\x12-\n\thistories\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.HistoryReply\" \n\x12TransactionRequest\x12\n\n\x02id\x18\x01 \x01(\x0c\"V\n\x10TransactionReply\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0e\n\x06result\x18\x04 \x01(\x0c\"1\n\x10LogLeavesRequest\x12\x0f\n\x07heights\x18\x01 \x03(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\"<\n\x0eLogLeavesReply\x12*\n\x06leaves\x18\x01 \x03(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"X\n\x0ePacketsRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x08\"i\n\nPacketItem\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12\x0e\n\x06height\x18\x02 \x01(\x04\x12\x0c\n\x04open\x18\x03 \x01(\x08\x12\x17\n\x0f\x61\x63knowledgement\x18\x04 \x01(\x0c\"N\n\x0cPacketsReply\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.chiptrace.v1.PacketItem\x12\x15\n\rnext_sequence\x18\x02 \x01(\x04\"$\n\rFollowRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"H\n\x0b\x46ollowReply\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12\x0f\n\x07results\x18\x02 \x03(\x0c\x32\x9f\x06\n\x05\x43hain\x12@\n\x06Submit\x12\x1b.chiptrace.v1.SubmitRequest\x1a\x19.chiptrace.v1.SubmitReply\x12\x43\n\tGetStatus\x12\x1b.chiptrace.v1.StatusRequest\x1a\x19.chiptrace.v1.StatusReply\x12\x44\n\x08GetBlock\x12\x1c.chiptrace.v1.BlockAtRequest\x1a\x1a.chiptrace.v1.BlockAtReply\x12\x46\n\nGetHeaders\x12\x1c.chiptrace.v1.HeadersRequest\x1a\x1a.chiptrace.v1.HeadersReply\x12=\n\x05Prove\x12\x1a.chiptrace.v1.ProveRequest\x1a\x18.chiptrace.v1.ProveReply\x12\x46\n\nGetHistory\x12\x1c.chiptrace.v1.HistoryRequest\x1a\x1a.chiptrace.v1.HistoryReply\x12L\n\x0cGetHistories\x12\x1e.chiptrace.v1.HistoriesRequest\x1a\x1c.chiptrace.v1.HistoriesReply\x12R\n\x0eGetTransaction\x12 .chiptrace.v1.TransactionRequest\x1a\x1e.chiptrace.v1.TransactionReply\x12L\n\x0cGetLogLeaves\x12\x1e.chiptrace.v1.LogLeavesRequest\x1a\x1c.chiptrace.v1.LogLeavesReply\x12\x46\n\nGetPackets\x12\x1c.chiptrace.v1.PacketsRequest\x1a\x1a.chiptrace.v1.PacketsReply\x12\x42\n\x06\x46ollow\x12\x1b.chiptrace.v1.FollowRequest\x1a\x19.chiptrace.v1.FollowReply0\x01\x32H\n\x04Peer\x12@\n\x08\x45xchange\x12\x17.chiptrace.v1.PeerFrame\x1a\x17.chiptrace.v1.PeerFrame(\x01\x30\x01\x32\xb7\x02\n\tSnapshots\x12J\n\x04List\x12!.chiptrace.v1.SnapshotListRequest\x1a\x1f.chiptrace.v1.SnapshotListReply\x12\x46\n\x08\x44\x65scribe\x12\x1d.chiptrace.v1.SnapshotRequest\x1a\x1b.chiptrace.v1.SnapshotReply\x12H\n\nBoundaries\x12\x1d.chiptrace.v1.BoundaryRequest\x1a\x1b.chiptrace.v1.BoundaryReply\x12L\n\x04Load\x12\".chiptrace.v1.SnapshotChunkRequest\x1a .chiptrace.v1.SnapshotChunkReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,51 +63,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREPLY']._serialized_start=1106
   _globals['_STATUSREPLY']._serialized_end=1618
   _globals['_BLOCKATREQUEST']._serialized_start=1620
-  _globals['_BLOCKATREQUEST']._serialized_end=1652
-  _globals['_BLOCKATREPLY']._serialized_start=1654
-  _globals['_BLOCKATREPLY']._serialized_end=1748
-  _globals['_HEADERSREQUEST']._serialized_start=1750
-  _globals['_HEADERSREQUEST']._serialized_end=1787
-  _globals['_HEADERSREPLY']._serialized_start=1789
-  _globals['_HEADERSREPLY']._serialized_end=1862
-  _globals['_PROVEREQUEST']._serialized_start=1864
-  _globals['_PROVEREQUEST']._serialized_end=1908
-  _globals['_PROVENKEY']._serialized_start=1910
-  _globals['_PROVENKEY']._serialized_end=2007
-  _globals['_PROVEREPLY']._serialized_start=2010
-  _globals['_PROVEREPLY']._serialized_end=2213
-  _globals['_HISTORYREQUEST']._serialized_start=2215
-  _globals['_HISTORYREQUEST']._serialized_end=2306
-  _globals['_HISTORYITEM']._serialized_start=2308
-  _globals['_HISTORYITEM']._serialized_end=2357
-  _globals['_HISTORYREPLY']._serialized_start=2359
-  _globals['_HISTORYREPLY']._serialized_end=2429
-  _globals['_HISTORIESREQUEST']._serialized_start=2431
-  _globals['_HISTORIESREQUEST']._serialized_end=2467
-  _globals['_HISTORIESREPLY']._serialized_start=2469
-  _globals['_HISTORIESREPLY']._serialized_end=2532
-  _globals['_TRANSACTIONREQUEST']._serialized_start=2534
-  _globals['_TRANSACTIONREQUEST']._serialized_end=2566
-  _globals['_TRANSACTIONREPLY']._serialized_start=2568
-  _globals['_TRANSACTIONREPLY']._serialized_end=2654
-  _globals['_LOGLEAVESREQUEST']._serialized_start=2656
-  _globals['_LOGLEAVESREQUEST']._serialized_end=2705
-  _globals['_LOGLEAVESREPLY']._serialized_start=2707
-  _globals['_LOGLEAVESREPLY']._serialized_end=2767
-  _globals['_PACKETSREQUEST']._serialized_start=2769
-  _globals['_PACKETSREQUEST']._serialized_end=2857
-  _globals['_PACKETITEM']._serialized_start=2859
-  _globals['_PACKETITEM']._serialized_end=2964
-  _globals['_PACKETSREPLY']._serialized_start=2966
-  _globals['_PACKETSREPLY']._serialized_end=3044
-  _globals['_FOLLOWREQUEST']._serialized_start=3046
-  _globals['_FOLLOWREQUEST']._serialized_end=3082
-  _globals['_FOLLOWREPLY']._serialized_start=3084
-  _globals['_FOLLOWREPLY']._serialized_end=3156
-  _globals['_CHAIN']._serialized_start=3159
-  _globals['_CHAIN']._serialized_end=3958
-  _globals['_PEER']._serialized_start=3960
-  _globals['_PEER']._serialized_end=4032
-  _globals['_SNAPSHOTS']._serialized_start=4035
-  _globals['_SNAPSHOTS']._serialized_end=4346
+  _globals['_BLOCKATREQUEST']._serialized_end=1673
+  _globals['_BLOCKATREPLY']._serialized_start=1676
+  _globals['_BLOCKATREPLY']._serialized_end=1812
+  _globals['_HEADERSREQUEST']._serialized_start=1814
+  _globals['_HEADERSREQUEST']._serialized_end=1851
+  _globals['_HEADERSREPLY']._serialized_start=1853
+  _globals['_HEADERSREPLY']._serialized_end=1926
+  _globals['_PROVEREQUEST']._serialized_start=1928
+  _globals['_PROVEREQUEST']._serialized_end=1972
+  _globals['_PROVENKEY']._serialized_start=1974
+  _globals['_PROVENKEY']._serialized_end=2071
+  _globals['_PROVEREPLY']._serialized_start=2074
+  _globals['_PROVEREPLY']._serialized_end=2277
+  _globals['_HISTORYREQUEST']._serialized_start=2279
+  _globals['_HISTORYREQUEST']._serialized_end=2370
+  _globals['_HISTORYITEM']._serialized_start=2372
+  _globals['_HISTORYITEM']._serialized_end=2421
+  _globals['_HISTORYREPLY']._serialized_start=2423
+  _globals['_HISTORYREPLY']._serialized_end=2493
+  _globals['_HISTORIESREQUEST']._serialized_start=2495
+  _globals['_HISTORIESREQUEST']._serialized_end=2531
+  _globals['_HISTORIESREPLY']._serialized_start=2533
+  _globals['_HISTORIESREPLY']._serialized_end=2596
+  _globals['_TRANSACTIONREQUEST']._serialized_start=2598
+  _globals['_TRANSACTIONREQUEST']._serialized_end=2630
+  _globals['_TRANSACTIONREPLY']._serialized_start=2632
+  _globals['_TRANSACTIONREPLY']._serialized_end=2718
+  _globals['_LOGLEAVESREQUEST']._serialized_start=2720
+  _globals['_LOGLEAVESREQUEST']._serialized_end=2769
+  _globals['_LOGLEAVESREPLY']._serialized_start=2771
+  _globals['_LOGLEAVESREPLY']._serialized_end=2831
+  _globals['_PACKETSREQUEST']._serialized_start=2833
+  _globals['_PACKETSREQUEST']._serialized_end=2921
+  _globals['_PACKETITEM']._serialized_start=2923
+  _globals['_PACKETITEM']._serialized_end=3028
+  _globals['_PACKETSREPLY']._serialized_start=3030
+  _globals['_PACKETSREPLY']._serialized_end=3108
+  _globals['_FOLLOWREQUEST']._serialized_start=3110
+  _globals['_FOLLOWREQUEST']._serialized_end=3146
+  _globals['_FOLLOWREPLY']._serialized_start=3148
+  _globals['_FOLLOWREPLY']._serialized_end=3220
+  _globals['_CHAIN']._serialized_start=3223
+  _globals['_CHAIN']._serialized_end=4022
+  _globals['_PEER']._serialized_start=4024
+  _globals['_PEER']._serialized_end=4096
+  _globals['_SNAPSHOTS']._serialized_start=4099
+  _globals['_SNAPSHOTS']._serialized_end=4410
 # @@protoc_insertion_point(module_scope)

@@ -455,15 +455,19 @@ class BlockAtRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEIGHT_FIELD_NUMBER: _builtins.int
+    HEADER_ONLY_FIELD_NUMBER: _builtins.int
     height: _builtins.int
+    header_only: _builtins.bool
+    """answer with `head` and nothing else"""
     def __init__(
         self,
         *,
         height: _builtins.int = ...,
+        header_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header_only", b"header_only", "height", b"height"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,6 +480,7 @@ class BlockAtReply(_message.Message):
     BLOCK_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
     block: _builtins.bytes
     @_builtins.property
     def certificate(self) -> _consensus_pb2.Certificate: ...
@@ -483,16 +488,21 @@ class BlockAtReply(_message.Message):
     def results(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Result"""
 
+    @_builtins.property
+    def head(self) -> _consensus_pb2.SignedHeader:
+        """where only the header was asked for"""
+
     def __init__(
         self,
         *,
         block: _builtins.bytes = ...,
         certificate: _consensus_pb2.Certificate | None = ...,
         results: _abc.Iterable[_builtins.bytes] | None = ...,
+        head: _consensus_pb2.SignedHeader | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "certificate", b"certificate", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "certificate", b"certificate", "head", b"head", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

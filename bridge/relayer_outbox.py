@@ -1,0 +1,166 @@
+"""What a relayer knows of the packets that one chain has sent over one client: which are open, which were answered.
+
+Nothing here is believed: it only saves asking again. Two cursors move up: `low` (every lower sequence is closed, so a
+scan begins there; the one number worth keeping over a restart) and `next` (where new packets are looked for). A node
+that lies about either costs time, no more: scans from `low` ask one node after another and find what was missed, `low`
+moves no further than two scans in a row say, and a wrong answer is put right by the chain's own refusal. Losing all of
+it costs one scan.
+
+A packet is in one of two lanes. LIVE: it was seen as it was sent. CLEARING: it was found by a scan, because the relayer
+was not there or a try was refused; so that a backlog, however long, never holds up what is new.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from bridge.relayer_plan import ReceivedPacket, SentPacket
+from ledger.errors import Invalid
+from proto.chiptrace.v1.bridge_pb2 import Packet
+from proto.chiptrace.v1.ledger_pb2 import Reason
+from proto.chiptrace.v1.node_pb2 import PacketItem
+
+OPEN_MAX: Final = 20_000  # packets held at a time; a longer backlog is taken from its beginning
+RUN_GAP_MAX: Final = 64  # answered packets read once more so that one question does for two
+
+
+class Lane(Enum):
+    """What a packet is carried among; each has its own share of a round."""
+
+    LIVE = "live"
+    CLEARING = "clearing"
+
+
+@dataclass(slots=True)
+class OpenPacket:
+    """A packet that is neither acknowledged nor timed out, as far as is known."""
+
+    sent: SentPacket
+    lane: Lane
+    answer: ReceivedPacket | None = None
+
+    @property
+    def sequence(self) -> int:
+        """Its number among those sent over the client."""
+        return self.sent.packet.sequence
+
+
+class Outbox:
+    """The packets sent over `client` to the chain that calls this one `counterparty`."""
+
+    def __init__(self, client: str, counterparty: str, low: int = 1) -> None:
+        self.client = client
+        self.counterparty = counterparty
+        self.low = low
+        self.next = low
+        self._open: dict[int, OpenPacket] = {}  # ascending, but for what a scan has found
+        self._scan = low  # where the scan under way goes on
+        self._scan_low = 0  # the first open sequence that it met; 0: none yet
+        self._claimed = low  # what the scan before said `low` may be
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more packets are taken in for now."""
+        return len(self._open) >= OPEN_MAX
+
+    @property
+    def scan_from(self) -> int:
+        """Where the scan goes on."""
+        return self._scan
+
+    def open(self) -> tuple[OpenPacket, ...]:
+        """What is open, ascending."""
+        return tuple(self._open[sequence] for sequence in sorted(self._open))
+
+    def lane_of(self, sequence: int) -> Lane | None:
+        """The lane of an open packet."""
+        found = self._open.get(sequence)
+        return None if found is None else found.lane
+
+    # ---- what nodes answered ------------------------------------------------------------------------------
+
+    def see_new(self, items: Sequence[PacketItem]) -> None:
+        """Packets from `next` on, as a node lists them. Raises Invalid for what no honest node answers."""
+        for item in self._checked(items, self.next):
+            if item.open:
+                self._take(item, Lane.LIVE)
+            self.next = item.packet.sequence + 1
+
+    def see_scanned(self, items: Sequence[PacketItem]) -> bool:
+        """Packets from `scan_from` on; True when the scan is through. `low` moves only then. Raises Invalid."""
+        checked = self._checked(items, self._scan)
+        for item in checked:
+            sequence = item.packet.sequence
+            if item.open:
+                self._take(item, Lane.CLEARING)
+                self._scan_low = self._scan_low or sequence
+            else:
+                self._open.pop(sequence, None)
+            self._scan = sequence + 1
+        if checked and not self.full:
+            return False
+        through = self._scan
+        if not self.full:
+            claim = self._scan_low or through
+            self.low, self._claimed = max(self.low, min(claim, self._claimed)), claim
+            self.next = max(self.next, through)
+        self._scan, self._scan_low = self.low, 0
+        return True
+
+    def see_answers(self, items: Sequence[PacketItem], first: int, last: int) -> None:
+        """What the other chain wrote about packets of ours, from `first` to `last`. Raises Invalid."""
+        for item in self._checked(items, first):
+            found = self._open.get(item.packet.sequence)
+            if found is not None and item.packet.sequence <= last:
+                found.answer = ReceivedPacket(item.packet.sequence, item.height, item.acknowledgement)
+
+    def unanswered(self) -> Iterator[tuple[int, int]]:
+        """Ranges of sequences that hold every open packet without a known answer, ascending."""
+        first = last = 0
+        for found in self.open():
+            if found.answer is not None:
+                continue
+            if first and found.sequence > last + RUN_GAP_MAX:
+                yield first, last
+                first = 0
+            first, last = first or found.sequence, found.sequence
+        if first:
+            yield first, last
+
+    # ---- what became of them --------------------------------------------------------------------------------
+
+    def close(self, sequence: int) -> None:
+        """It is acknowledged or timed out, as far as is known."""
+        self._open.pop(sequence, None)
+
+    def set_back(self, sequence: int) -> None:
+        """A try was refused: what was answered is asked again, and it goes to the clearing lane."""
+        found = self._open.get(sequence)
+        if found is not None:
+            found.answer, found.lane = None, Lane.CLEARING
+
+    def _take(self, item: PacketItem, lane: Lane) -> None:
+        if item.packet.sequence not in self._open and not self.full:
+            packet = Packet()
+            packet.CopyFrom(item.packet)
+            self._open[packet.sequence] = OpenPacket(SentPacket(packet, item.height), lane)
+
+    def _checked(self, items: Iterable[PacketItem], first: int) -> list[PacketItem]:
+        """Ascending from `first`, and between these two clients."""
+        found = list(items)
+        least = first
+        for item in found:
+            packet = item.packet
+            ends = {(packet.source_client, packet.destination_client)}
+            if packet.sequence < least or ends != {(self.client, self.counterparty)}:
+                raise Invalid(
+                    f"packet {packet.sequence} of {packet.source_client[:40]!r} was listed where one of "
+                    f"{self.client!r} from {least} on was asked for",
+                    Reason.MALFORMED,
+                )
+            least = packet.sequence + 1
+        return found
