@@ -21,7 +21,15 @@ from ledger import decimals, identifiers, state
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
 from ledger.event import Quantity
-from ledger.grants import covering_grant, grant_for, holds_grant, is_home, outer_prefixes, require_grant
+from ledger.grants import (
+    commissions,
+    covering_grant,
+    grant_for,
+    holds_grant,
+    is_home,
+    outer_prefixes,
+    require_grant,
+)
 from ledger.identifiers import Identifier
 from ledger.limits import DELEGATED_UNITS_MAX
 from ledger.members import load_member
@@ -58,9 +66,7 @@ def require_right(context: Context, identifier: Identifier) -> None:
 
     Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, NOT_DELEGATED, DELEGATION_REVOKED, DELEGATION_NOT_VALID.
     """
-    if holds_grant(context, identifier):
-        require_grant(context, identifier)
-    else:
+    if not commissions(context, identifier):
         _require_delegation(context, identifier)
 
 
@@ -70,8 +76,7 @@ def draw_serials(recording: Recording, identifier: Identifier, count: int = 1) -
     The identifier is one serial, or what all of them lie under. Raises Refused as `require_right`, and
     DELEGATION_EXCEEDED.
     """
-    if holds_grant(recording.context, identifier):
-        require_grant(recording.context, identifier)
+    if commissions(recording.context, identifier):
         return
     record = _require_delegation(recording.context, identifier)
     if count > record.serials_left:
@@ -86,8 +91,7 @@ def draw_amount(recording: Recording, quantity: Quantity, amount: Decimal) -> No
 
     Raises Refused as `require_right`, and DELEGATION_EXCEEDED.
     """
-    if holds_grant(recording.context, quantity.of):
-        require_grant(recording.context, quantity.of)
+    if commissions(recording.context, quantity.of):
         return
     record = _require_delegation(recording.context, quantity.of)
     asked = f"{decimals.to_text(amount)} {quantity.unit or 'pieces'}"

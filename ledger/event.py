@@ -104,6 +104,7 @@ class EventView:
     error_declaration: ErrorDeclaration | None
     serials: tuple[str, str] | None  # first and last serial of the lot that is commissioned
     run: event_values.RunClaim
+    read_point: str  # as written, empty where the event tells none
 
     def source(self, role: str) -> Identifier | None:
         """Who the event comes from in a role; None where it does not say."""
@@ -277,6 +278,7 @@ class _EventReader:
             error_declaration=self._error_declaration(),
             serials=event_values.serials(self._fields),
             run=event_values.run_claim(self._fields),
+            read_point=self._read_point(),
         )
 
     def _text(self, name: str) -> str:
@@ -290,6 +292,15 @@ class _EventReader:
     def _object(self, name: str) -> dict[str, Value]:
         value = self._fields.get(name)
         return {} if value is None else event_values.object_of(value, name)
+
+    def _read_point(self) -> str:
+        # Of no meaning to any rule but one, which reads it: whatever else stands there is not refused for it.
+        value = self._fields.get("readPoint")
+        if value is None or value.WhichOneof("kind") != "object":
+            return ""
+        members = {field.name: field.value for field in value.object.fields}
+        named = members.get("id")
+        return named.text if named is not None else ""
 
     def _bounded(self, text: str, name: str) -> str:
         if len(text.encode()) > IDENTIFIER_BYTES_MAX:
@@ -306,6 +317,8 @@ class _EventReader:
             raise Refused(f"{name}: {error}", error.reason) from error
 
     def _things(self, name: str, quantities: str) -> tuple[Identifier, ...]:
+        if name not in self._fields and quantities not in self._fields:
+            return ()  # most lists of most events
         items = self._list(name)
         texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
         named = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
@@ -320,6 +333,8 @@ class _EventReader:
         return identifier
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
+        if name not in self._fields:
+            return ()
         return tuple(item for item in self._listed(name) if item.of.interval is None)
 
     def _listed(self, name: str) -> list[Quantity]:

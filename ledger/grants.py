@@ -63,6 +63,22 @@ def require_grant(context: Context, identifier: Identifier) -> None:
             "governance grants namespaces",
             Reason.NOT_GRANTED,
         )
+    _check_home(context, grant, identifier)
+
+
+def commissions(context: Context, identifier: Identifier) -> bool:
+    """Whether the signer's member may commission this identifier on this chain as the holder of its grant.
+
+    Raises Refused(NOT_HOME_CHAIN) for a holder whose grant has its home elsewhere.
+    """
+    grant = grant_for(context.overlay, identifier)
+    if grant is None or grant.holder != context.member:
+        return False
+    _check_home(context, grant, identifier)
+    return True
+
+
+def _check_home(context: Context, grant: GrantRecord, identifier: Identifier) -> None:
     if not is_home(context, grant):
         raise Refused(
             f"{identifier.text}: grant {grant.prefix} has its home on chain {grant.home_chain.hex()}; "

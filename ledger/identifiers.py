@@ -260,8 +260,7 @@ def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
     """Every grant prefix that covers the identifier, longest first, so that the ledger looks up points."""
     digits = identifier.gs1_key_digits
     if digits:
-        longest = min(len(digits), GS1_PREFIX_DIGITS_MAX)
-        return tuple(f"gs1:{digits[:n]}" for n in range(longest, GS1_PREFIX_DIGITS_MIN - 1, -1))
+        return _company_prefixes(digits[:GS1_PREFIX_DIGITS_MAX])
     text = identifier.text.split("?", 1)[0].removesuffix(".*")
     for start in _EPC_CLASSES:
         # A class lies in the namespace of its things.
@@ -274,6 +273,11 @@ def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
         first = len(":".join(text.split(":", parts)[:parts])) + 1
         ends = [place for place in range(first, len(text)) if text[place] in _SEGMENT_ENDS]
     return tuple(text[:end] for end in reversed([*ends, len(text)]))
+
+
+@lru_cache(maxsize=16_384)
+def _company_prefixes(digits: str) -> tuple[str, ...]:
+    return tuple(f"gs1:{digits[:n]}" for n in range(len(digits), GS1_PREFIX_DIGITS_MIN - 1, -1))
 
 
 def matches_grant(identifier: Identifier, prefix: str) -> bool:

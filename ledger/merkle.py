@@ -32,7 +32,8 @@ def root(leaves: Sequence[bytes]) -> bytes:
         return EMPTY_ROOT
     level = list(leaves)
     while len(level) > 1:
-        above = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        pairs = iter(level)
+        above = [sha256(b"\x01" + left + right) for left, right in zip(pairs, pairs, strict=False)]
         if len(level) % 2:
             # An odd last node is promoted, never paired with itself: two lists never share a root.
             above.append(level[-1])

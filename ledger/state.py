@@ -10,6 +10,7 @@ Text is UTF-8; an integer is its 8 bytes big-endian, so that keys sort by it.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -22,6 +23,8 @@ from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet, ValidatorsRecord
 M = TypeVar("M", bound=Message)
 
 KEY_BYTES_MAX: Final = 2**16 - 1
+# The keys made last, of each kind that most events need several times. They are pure: a cache changes no outcome.
+_KEYS_CACHED: Final = 16_384
 
 
 class Kind(IntEnum):
@@ -53,6 +56,9 @@ class Kind(IntEnum):
     DELEGATION = 24
     POLICY = 25
     CORRECTION = 26
+    NOTE = 34
+    FOREIGN_ATTESTATION = 32
+    REHOMING = 33
 
 
 # ---- keys -------------------------------------------------------------------------------------------
@@ -117,11 +123,13 @@ def validator_set_key(in_force_from: int) -> bytes:
     return state_key(Kind.VALIDATORS, in_force_from)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def member_key(member: str) -> bytes:
     """Key of a MemberRecord."""
     return state_key(Kind.MEMBER, member)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def signer_key(key: bytes) -> bytes:
     """Key of the KeyRecord of an Ed25519 key (32 bytes)."""
     return state_key(Kind.KEY, key)
@@ -132,11 +140,13 @@ def identifier_key(canonical: str) -> bytes:
     return state_key(Kind.IDENTIFIER, canonical)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def grant_key(prefix: str) -> bytes:
     """Key of a GrantRecord."""
     return state_key(Kind.GRANT, prefix)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def delegation_key(member: str, prefix: str) -> bytes:
     """Key of the DelegationRecord of a prefix to a member, the delegate."""
     return state_key(Kind.DELEGATION, member, prefix)
@@ -152,11 +162,13 @@ def policies_key(prefix: str) -> bytes:
     return state_key(Kind.POLICY, prefix, "at")
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def part_key(canonical: str) -> bytes:
     """Key of a PartRecord."""
     return state_key(Kind.PART, canonical)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def lot_key(canonical: str) -> bytes:
     """Key of a LotRecord."""
     return state_key(Kind.LOT, canonical)
@@ -167,6 +179,7 @@ def balance_key(lot: str, place: str, unit: str) -> bytes:
     return state_key(Kind.BALANCE, lot, place, unit)
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def serial_class_key(item_class: str) -> bytes:
     """Key of the SerialClassRecord of a class."""
     return state_key(Kind.SERIAL_CLASS, item_class)
@@ -195,6 +208,11 @@ def transformation_key(transformation: str) -> bytes:
 def correction_key(original: bytes) -> bytes:
     """Key of the CorrectionRecord of an event by its digest (32 bytes)."""
     return state_key(Kind.CORRECTION, original)
+
+
+def note_key(about: str, member: str) -> bytes:
+    """Key of the NoteRecord of a member about a place or an event."""
+    return state_key(Kind.NOTE, about, member)
 
 
 def attestation_key(attestation: str) -> bytes:
@@ -284,7 +302,7 @@ class Overlay:
         """The value as this overlay sees it. Raises Refused(TOO_MANY_KEYS)."""
         if key in self.changes:
             return self.changes[key]
-        return self._under(key)
+        return self._below[key] if key in self._below else self._under(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets a value. Raises Refused: TOO_MANY_KEYS, or OVERSIZE above STATE_VALUE_BYTES_MAX."""
@@ -322,10 +340,8 @@ class Overlay:
         self._below = {}
 
     def _under(self, key: bytes) -> bytes | None:
-        try:
+        if key in self._below:
             return self._below[key]
-        except KeyError:
-            pass
         if self._keys_max is not None and len(self._below) >= self._keys_max:
             raise Refused(
                 f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
@@ -354,13 +370,11 @@ def load(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     if value is None:
         return None
     try:
-        record = kind()
-        record.ParseFromString(value)
+        return kind.FromString(value)
     except DecodeError as error:
         raise StoreError(
             f"the state value under {key.hex()} is no {kind.__name__}; restore this node"
         ) from error
-    return record
 
 
 def save(overlay: Overlay, key: bytes, record: Message) -> None:
