@@ -52,6 +52,7 @@ class Purpose(StrEnum):
     SNAPSHOT_CHUNK = "snapshot-chunk"
     JOIN = "join"  # a validator key that is to join says where its node stands
     LOT_SERIAL = "lot-serial"  # a leaf of the list behind a lot's root, on the chain where the lot began
+    REHOME = "rehome"  # members of a lost chain give it up
 
 
 _PREFIXES: Final = {

@@ -26,7 +26,7 @@ from proto.chiptrace.v1 import ledger_pb2 as proto_dot_chiptrace_dot_v1_dot_ledg
 from proto.chiptrace.v1 import consensus_pb2 as proto_dot_chiptrace_dot_v1_dot_consensus__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fproto/chiptrace/v1/bridge.proto\x12\x0c\x63hiptrace.v1\x1a\x1fproto/chiptrace/v1/ledger.proto\x1a\"proto/chiptrace/v1/consensus.proto\"\xa7\x03\n\x0c\x43lientRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x02 \x01(\x0c\x12\x1b\n\x13\x63ounterparty_client\x18\x03 \x01(\t\x12.\n\nvalidators\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.ValidatorSet\x12\x15\n\rlatest_height\x18\x05 \x01(\x04\x12\x16\n\x0elatest_time_ms\x18\x06 \x01(\x04\x12\x1e\n\x16latest_validators_hash\x18\x07 \x01(\x0c\x12#\n\x1blatest_next_validators_hash\x18\x08 \x01(\x0c\x12\x1a\n\x12trusting_period_ms\x18\t \x01(\x04\x12\x0e\n\x06\x66rozen\x18\n \x01(\x08\x12\x17\n\x0fgovernance_keys\x18\x0b \x03(\x0c\x12\x1c\n\x14governance_threshold\x18\x0c \x01(\r\x12\x15\n\rnext_sequence\x18\r \x01(\x04\x12\x16\n\x0estored_heights\x18\x0e \x03(\x04\x12&\n\x07history\x18\x0f \x01(\x0b\x32\x15.chiptrace.v1.History\"\x8c\x01\n\x0c\x43lientHeader\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x0f\n\x07time_ms\x18\x02 \x01(\x04\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\x12\x10\n\x08\x61pp_hash\x18\x04 \x01(\x0c\x12\x17\n\x0fvalidators_hash\x18\x05 \x01(\x0c\x12\x1c\n\x14next_validators_hash\x18\x06 \x01(\x0c\"K\n\x0cUpdateClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader\"\xab\x01\n\x12SubmitMisbehaviour\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12)\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12*\n\x06second\x18\x03 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12.\n\nvalidators\x18\x04 \x03(\x0b\x32\x1a.chiptrace.v1.ValidatorSet\"\xc2\x01\n\x06Packet\x12\x15\n\rsource_client\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65stination_client\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x13\n\x0bsource_port\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65stination_port\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x08 \x01(\t\x12\r\n\x05value\x18\t \x01(\x0c\"\xdd\x01\n\x0f\x43ustodyTransfer\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x14\n\x0corigin_chain\x18\x02 \x01(\x0c\x12\x0b\n\x03hop\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x10\n\x08receiver\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64opted\x18\x06 \x01(\x08\x12\x14\n\x0chistory_root\x18\x07 \x01(\x0c\x12\x11\n\thistory_n\x18\x08 \x01(\x04\x12\x0e\n\x06return\x18\t \x01(\x08\x12\x1a\n\x12\x63lass_commissioner\x18\n \x01(\t\x12\x11\n\townership\x18\x0b \x01(\x08\"`\n\x08SendPart\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08receiver\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x10\n\x08licences\x18\x05 \x03(\t\".\n\nReturnPart\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x04\"\xab\x01\n\x0bRemoteProof\x12\x15\n\rheader_height\x18\x01 \x01(\x04\x12-\n\x07opening\x18\x02 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\x12\'\n\x05proof\x18\x03 \x01(\x0b\x32\x18.chiptrace.v1.StateProof\x12-\n\tlast_leaf\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"_\n\rReceivePacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12(\n\x05proof\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProof\"|\n\x11\x41\x63knowledgePacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12\x17\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0c\x12(\n\x05proof\x18\x03 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProof\"_\n\rTimeoutPacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12(\n\x05proof\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProofb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fproto/chiptrace/v1/bridge.proto\x12\x0c\x63hiptrace.v1\x1a\x1fproto/chiptrace/v1/ledger.proto\x1a\"proto/chiptrace/v1/consensus.proto\"\xd1\x03\n\x0c\x43lientRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x63hain_id\x18\x02 \x01(\x0c\x12\x1b\n\x13\x63ounterparty_client\x18\x03 \x01(\t\x12.\n\nvalidators\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.ValidatorSet\x12\x15\n\rlatest_height\x18\x05 \x01(\x04\x12\x16\n\x0elatest_time_ms\x18\x06 \x01(\x04\x12\x1e\n\x16latest_validators_hash\x18\x07 \x01(\x0c\x12#\n\x1blatest_next_validators_hash\x18\x08 \x01(\x0c\x12\x1a\n\x12trusting_period_ms\x18\t \x01(\x04\x12\x0e\n\x06\x66rozen\x18\n \x01(\x08\x12\x17\n\x0fgovernance_keys\x18\x0b \x03(\x0c\x12\x1c\n\x14governance_threshold\x18\x0c \x01(\r\x12\x15\n\rnext_sequence\x18\r \x01(\x04\x12\x16\n\x0estored_heights\x18\x0e \x03(\x04\x12&\n\x07history\x18\x0f \x01(\x0b\x32\x15.chiptrace.v1.History\x12(\n\nfrozen_for\x18\x10 \x01(\x0e\x32\x14.chiptrace.v1.Reason\"\x1c\n\rClientsRecord\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\x8c\x01\n\x0c\x43lientHeader\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12\x0f\n\x07time_ms\x18\x02 \x01(\x04\x12\x12\n\nblock_hash\x18\x03 \x01(\x0c\x12\x10\n\x08\x61pp_hash\x18\x04 \x01(\x0c\x12\x17\n\x0fvalidators_hash\x18\x05 \x01(\x0c\x12\x1c\n\x14next_validators_hash\x18\x06 \x01(\x0c\"K\n\x0cUpdateClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.chiptrace.v1.SignedHeader\"\xab\x01\n\x12SubmitMisbehaviour\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12)\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12*\n\x06second\x18\x03 \x01(\x0b\x32\x1a.chiptrace.v1.SignedHeader\x12.\n\nvalidators\x18\x04 \x03(\x0b\x32\x1a.chiptrace.v1.ValidatorSet\"\xc2\x01\n\x06Packet\x12\x15\n\rsource_client\x18\x01 \x01(\t\x12\x1a\n\x12\x64\x65stination_client\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x13\n\x0bsource_port\x18\x05 \x01(\t\x12\x18\n\x10\x64\x65stination_port\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x08 \x01(\t\x12\r\n\x05value\x18\t \x01(\x0c\"\xdd\x01\n\x0f\x43ustodyTransfer\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x14\n\x0corigin_chain\x18\x02 \x01(\x0c\x12\x0b\n\x03hop\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x10\n\x08receiver\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64opted\x18\x06 \x01(\x08\x12\x14\n\x0chistory_root\x18\x07 \x01(\x0c\x12\x11\n\thistory_n\x18\x08 \x01(\x04\x12\x0e\n\x06return\x18\t \x01(\x08\x12\x1a\n\x12\x63lass_commissioner\x18\n \x01(\t\x12\x11\n\townership\x18\x0b \x01(\x08\"`\n\x08SendPart\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\t\x12\x10\n\x08receiver\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x10\n\x08licences\x18\x05 \x03(\t\".\n\nReturnPart\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x04\"\xab\x01\n\x0bRemoteProof\x12\x15\n\rheader_height\x18\x01 \x01(\x04\x12-\n\x07opening\x18\x02 \x01(\x0b\x32\x1c.chiptrace.v1.AppHashOpening\x12\'\n\x05proof\x18\x03 \x01(\x0b\x32\x18.chiptrace.v1.StateProof\x12-\n\tlast_leaf\x18\x04 \x01(\x0b\x32\x1a.chiptrace.v1.LogLeafProof\"_\n\rReceivePacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12(\n\x05proof\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProof\"|\n\x11\x41\x63knowledgePacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12\x17\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0c\x12(\n\x05proof\x18\x03 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProof\"_\n\rTimeoutPacket\x12$\n\x06packet\x18\x01 \x01(\x0b\x32\x14.chiptrace.v1.Packet\x12(\n\x05proof\x18\x02 \x01(\x0b\x32\x19.chiptrace.v1.RemoteProof\"A\n\x0fSendAttestation\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x04\"P\n\tProvenRow\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\'\n\x05proof\x18\x03 \x01(\x0b\x32\x18.chiptrace.v1.StateProof\"S\n\nRehomePart\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\t\x12%\n\x04rows\x18\x03 \x03(\x0b\x32\x17.chiptrace.v1.ProvenRowb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,27 +34,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.chiptrace.v1.bridge_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLIENTRECORD']._serialized_start=119
-  _globals['_CLIENTRECORD']._serialized_end=542
-  _globals['_CLIENTHEADER']._serialized_start=545
-  _globals['_CLIENTHEADER']._serialized_end=685
-  _globals['_UPDATECLIENT']._serialized_start=687
-  _globals['_UPDATECLIENT']._serialized_end=762
-  _globals['_SUBMITMISBEHAVIOUR']._serialized_start=765
-  _globals['_SUBMITMISBEHAVIOUR']._serialized_end=936
-  _globals['_PACKET']._serialized_start=939
-  _globals['_PACKET']._serialized_end=1133
-  _globals['_CUSTODYTRANSFER']._serialized_start=1136
-  _globals['_CUSTODYTRANSFER']._serialized_end=1357
-  _globals['_SENDPART']._serialized_start=1359
-  _globals['_SENDPART']._serialized_end=1455
-  _globals['_RETURNPART']._serialized_start=1457
-  _globals['_RETURNPART']._serialized_end=1503
-  _globals['_REMOTEPROOF']._serialized_start=1506
-  _globals['_REMOTEPROOF']._serialized_end=1677
-  _globals['_RECEIVEPACKET']._serialized_start=1679
-  _globals['_RECEIVEPACKET']._serialized_end=1774
-  _globals['_ACKNOWLEDGEPACKET']._serialized_start=1776
-  _globals['_ACKNOWLEDGEPACKET']._serialized_end=1900
-  _globals['_TIMEOUTPACKET']._serialized_start=1902
-  _globals['_TIMEOUTPACKET']._serialized_end=1997
+  _globals['_CLIENTRECORD']._serialized_end=584
+  _globals['_CLIENTSRECORD']._serialized_start=586
+  _globals['_CLIENTSRECORD']._serialized_end=614
+  _globals['_CLIENTHEADER']._serialized_start=617
+  _globals['_CLIENTHEADER']._serialized_end=757
+  _globals['_UPDATECLIENT']._serialized_start=759
+  _globals['_UPDATECLIENT']._serialized_end=834
+  _globals['_SUBMITMISBEHAVIOUR']._serialized_start=837
+  _globals['_SUBMITMISBEHAVIOUR']._serialized_end=1008
+  _globals['_PACKET']._serialized_start=1011
+  _globals['_PACKET']._serialized_end=1205
+  _globals['_CUSTODYTRANSFER']._serialized_start=1208
+  _globals['_CUSTODYTRANSFER']._serialized_end=1429
+  _globals['_SENDPART']._serialized_start=1431
+  _globals['_SENDPART']._serialized_end=1527
+  _globals['_RETURNPART']._serialized_start=1529
+  _globals['_RETURNPART']._serialized_end=1575
+  _globals['_REMOTEPROOF']._serialized_start=1578
+  _globals['_REMOTEPROOF']._serialized_end=1749
+  _globals['_RECEIVEPACKET']._serialized_start=1751
+  _globals['_RECEIVEPACKET']._serialized_end=1846
+  _globals['_ACKNOWLEDGEPACKET']._serialized_start=1848
+  _globals['_ACKNOWLEDGEPACKET']._serialized_end=1972
+  _globals['_TIMEOUTPACKET']._serialized_start=1974
+  _globals['_TIMEOUTPACKET']._serialized_end=2069
+  _globals['_SENDATTESTATION']._serialized_start=2071
+  _globals['_SENDATTESTATION']._serialized_end=2136
+  _globals['_PROVENROW']._serialized_start=2138
+  _globals['_PROVENROW']._serialized_end=2218
+  _globals['_REHOMEPART']._serialized_start=2220
+  _globals['_REHOMEPART']._serialized_end=2303
 # @@protoc_insertion_point(module_scope)

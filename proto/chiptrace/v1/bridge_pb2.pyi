@@ -41,6 +41,7 @@ class ClientRecord(_message.Message):
     NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
     STORED_HEIGHTS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    FROZEN_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     chain_id: _builtins.bytes
     counterparty_client: _builtins.str
@@ -54,6 +55,8 @@ class ClientRecord(_message.Message):
     governance_threshold: _builtins.int
     next_sequence: _builtins.int
     """of the next packet sent over it"""
+    frozen_for: _ledger_pb2.Reason.ValueType
+    """MISBEHAVED, CLIENT_TOO_WEAK or CHAIN_REHOMED where frozen"""
     @_builtins.property
     def validators(self) -> _ledger_pb2.ValidatorSet:
         """trusted for headers above latest_height"""
@@ -84,14 +87,39 @@ class ClientRecord(_message.Message):
         next_sequence: _builtins.int = ...,
         stored_heights: _abc.Iterable[_builtins.int] | None = ...,
         history: _ledger_pb2.History | None = ...,
+        frozen_for: _ledger_pb2.Reason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "validators", b"validators"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "frozen", b"frozen", "governance_keys", b"governance_keys", "governance_threshold", b"governance_threshold", "history", b"history", "id", b"id", "latest_height", b"latest_height", "latest_next_validators_hash", b"latest_next_validators_hash", "latest_time_ms", b"latest_time_ms", "latest_validators_hash", b"latest_validators_hash", "next_sequence", b"next_sequence", "stored_heights", b"stored_heights", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "frozen", b"frozen", "frozen_for", b"frozen_for", "governance_keys", b"governance_keys", "governance_threshold", b"governance_threshold", "history", b"history", "id", b"id", "latest_height", b"latest_height", "latest_next_validators_hash", b"latest_next_validators_hash", "latest_time_ms", b"latest_time_ms", "latest_validators_hash", b"latest_validators_hash", "next_sequence", b"next_sequence", "stored_heights", b"stored_heights", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClientRecord: _TypeAlias = ClientRecord  # noqa: Y015
+
+@_typing.final
+class ClientsRecord(_message.Message):
+    """All clients of one chain that there ever were; key CLIENT/<chain id>/"of"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """in the order in which they were made"""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientsRecord: _TypeAlias = ClientsRecord  # noqa: Y015
 
 @_typing.final
 class ClientHeader(_message.Message):
@@ -469,3 +497,89 @@ class TimeoutPacket(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimeoutPacket: _TypeAlias = TimeoutPacket  # noqa: Y015
+
+@_typing.final
+class SendAttestation(_message.Message):
+    """Copies an attestation of this chain to another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    id: _builtins.str
+    timeout_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        id: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "id", b"id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendAttestation: _TypeAlias = SendAttestation  # noqa: Y015
+
+@_typing.final
+class ProvenRow(_message.Message):
+    """A key of the lost chain's last state, and its value; empty: it is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    value: _builtins.bytes
+    @_builtins.property
+    def proof(self) -> _ledger_pb2.StateProof: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        value: _builtins.bytes = ...,
+        proof: _ledger_pb2.StateProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "proof", b"proof", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenRow: _TypeAlias = ProvenRow  # noqa: Y015
+
+@_typing.final
+class RehomePart(_message.Message):
+    """Takes a part over from a chain that was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.bytes
+    """of the lost chain"""
+    part: _builtins.str
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProvenRow]:
+        """the part's record there, and those of all that it is inside of"""
+
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.bytes = ...,
+        part: _builtins.str = ...,
+        rows: _abc.Iterable[Global___ProvenRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "part", b"part", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehomePart: _TypeAlias = RehomePart  # noqa: Y015

@@ -168,6 +168,18 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     YIELD_EXCEEDED: _Reason.ValueType  # 162
     YIELD_INVALID: _Reason.ValueType  # 163
     RUN_CLOSED: _Reason.ValueType  # 164
+    ISSUED_HERE: _Reason.ValueType  # 188
+    """Attestations of other chains, and chains that are lost.
+    an attestation of this chain comes from another one as if it were new
+    """
+    ATTESTATIONS_FULL: _Reason.ValueType  # 189
+    """one chain has sent as many attestations about this subject as are kept"""
+    CHAIN_REHOMED: _Reason.ValueType  # 190
+    """its members gave that chain up: nothing of it is believed any more"""
+    MISBEHAVED: _Reason.ValueType  # 191
+    """that chain contradicted itself"""
+    NO_HEIR: _Reason.ValueType  # 192
+    """what is at home on the lost chain is not taken over here"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -311,6 +323,18 @@ CORRECTION_PENDING: Reason.ValueType  # 161
 YIELD_EXCEEDED: Reason.ValueType  # 162
 YIELD_INVALID: Reason.ValueType  # 163
 RUN_CLOSED: Reason.ValueType  # 164
+ISSUED_HERE: Reason.ValueType  # 188
+"""Attestations of other chains, and chains that are lost.
+an attestation of this chain comes from another one as if it were new
+"""
+ATTESTATIONS_FULL: Reason.ValueType  # 189
+"""one chain has sent as many attestations about this subject as are kept"""
+CHAIN_REHOMED: Reason.ValueType  # 190
+"""its members gave that chain up: nothing of it is believed any more"""
+MISBEHAVED: Reason.ValueType  # 191
+"""that chain contradicted itself"""
+NO_HEIR: Reason.ValueType  # 192
+"""what is at home on the lost chain is not taken over here"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:
@@ -398,6 +422,10 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """an event was recorded under a delegation and took from what is left of it"""
     UNDONE: _EntryKind.ValueType  # 20
     """an event declared wrong was undone: what it did to the subject is taken back"""
+    COPIED: _EntryKind.ValueType  # 24
+    """an attestation was sent to another chain, or came from one"""
+    REHOMED: _EntryKind.ValueType  # 25
+    """taken over from a chain that is lost for good"""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper): ...
 
@@ -430,6 +458,10 @@ DRAWN: EntryKind.ValueType  # 19
 """an event was recorded under a delegation and took from what is left of it"""
 UNDONE: EntryKind.ValueType  # 20
 """an event declared wrong was undone: what it did to the subject is taken back"""
+COPIED: EntryKind.ValueType  # 24
+"""an attestation was sent to another chain, or came from one"""
+REHOMED: EntryKind.ValueType  # 25
+"""taken over from a chain that is lost for good"""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _PartStatus:
@@ -2946,6 +2978,8 @@ class AttestationRecord(_message.Message):
     DOCUMENT_NAME_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     DESTINATIONS_FIELD_NUMBER: _builtins.int
+    COPIED_TO_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     issuer: _builtins.str
     """member"""
@@ -2961,6 +2995,14 @@ class AttestationRecord(_message.Message):
     def history(self) -> Global___History: ...
     @_builtins.property
     def destinations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def copied_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clients over which it was sent, in the order of the first time"""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """clients over which it is to be sent and could not be"""
+
     def __init__(
         self,
         *,
@@ -2976,14 +3018,278 @@ class AttestationRecord(_message.Message):
         document_name: _builtins.str = ...,
         history: Global___History | None = ...,
         destinations: _abc.Iterable[_builtins.str] | None = ...,
+        copied_to: _abc.Iterable[_builtins.str] | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copied_to", b"copied_to", "destinations", b"destinations", "document_name", b"document_name", "document_sha256", b"document_sha256", "history", b"history", "id", b"id", "issuer", b"issuer", "kind", b"kind", "revoked_at_ms", b"revoked_at_ms", "scope", b"scope", "subject", b"subject", "valid_from_ms", b"valid_from_ms", "valid_until_ms", b"valid_until_ms", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttestationRecord: _TypeAlias = AttestationRecord  # noqa: Y015
+
+@_typing.final
+class AttestationCopy(_message.Message):
+    """The payload of attest/1: a claim as the sending chain has it. Nothing in it is said by the receiving chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_CHAIN_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    HISTORY_ROOT_FIELD_NUMBER: _builtins.int
+    HISTORY_N_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    TOLD_BY_FIELD_NUMBER: _builtins.int
+    issuer_chain: _builtins.bytes
+    """whose member claims"""
+    history_root: _builtins.bytes
+    """of the attestation's history on the sending chain, before it was sent"""
+    history_n: _builtins.int
+    passed: _builtins.int
+    """how many chains only passed it on; 0: it comes from the issuer's own"""
+    told_by: _builtins.bytes
+    """the chain from which the sending chain has it; empty: it is the issuer's own"""
+    @_builtins.property
+    def record(self) -> Global___AttestationRecord:
+        """of that member, without history, copied_to and waiting"""
+
+    def __init__(
+        self,
+        *,
+        issuer_chain: _builtins.bytes = ...,
+        record: Global___AttestationRecord | None = ...,
+        history_root: _builtins.bytes = ...,
+        history_n: _builtins.int = ...,
+        passed: _builtins.int = ...,
+        told_by: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_n", b"history_n", "history_root", b"history_root", "issuer_chain", b"issuer_chain", "passed", b"passed", "record", b"record", "told_by", b"told_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestationCopy: _TypeAlias = AttestationCopy  # noqa: Y015
+
+@_typing.final
+class ForeignAttestationRecord(_message.Message):
+    """An attestation of another chain; key FOREIGN_ATTESTATION/<chain>/<issuer chain>/<id>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    COPY_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    COPIED_TO_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    chain: _builtins.bytes
+    """that sent it here"""
+    client: _builtins.str
+    """over which it came last, and with which packet"""
+    sequence: _builtins.int
+    @_builtins.property
+    def copy(self) -> Global___AttestationCopy:
+        """as it came last"""
+
+    @_builtins.property
+    def copied_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """as in AttestationRecord"""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        chain: _builtins.bytes = ...,
+        copy: Global___AttestationCopy | None = ...,
+        client: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        copied_to: _abc.Iterable[_builtins.str] | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "client", b"client", "copied_to", b"copied_to", "copy", b"copy", "history", b"history", "sequence", b"sequence", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForeignAttestationRecord: _TypeAlias = ForeignAttestationRecord  # noqa: Y015
+
+@_typing.final
+class ForeignAttestationsRecord(_message.Message):
+    """Which attestations a chain has sent here about a subject; key FOREIGN_ATTESTATION/<chain>/"about"/<subject>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTESTATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attestations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForeignAttestation]:
+        """in the order in which they came"""
+
+    def __init__(
+        self,
+        *,
+        attestations: _abc.Iterable[Global___ForeignAttestation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestations", b"attestations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForeignAttestationsRecord: _TypeAlias = ForeignAttestationsRecord  # noqa: Y015
+
+@_typing.final
+class ForeignAttestation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_CHAIN_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    issuer_chain: _builtins.bytes
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        issuer_chain: _builtins.bytes = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "issuer_chain", b"issuer_chain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForeignAttestation: _TypeAlias = ForeignAttestation  # noqa: Y015
+
+@_typing.final
+class RehomeChain(_message.Message):
+    """Both memberships give up a chain that is lost for good. Its parts are taken over here one by one, from the last state
+    that its client can prove; the counterparty's governance keys sign under the tag `rehome`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    HEADER_HEIGHT_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    HEIR_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_APPROVALS_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """of the lost chain, with its newest header"""
+    header_height: _builtins.int
+    """of that header"""
+    heir: _builtins.bool
+    """parts at home on the lost chain are taken over here too; its members let no other chain do so"""
+    why: _builtins.str
+    @_builtins.property
+    def opening(self) -> Global___AppHashOpening:
+        """of that header: the state after the height below it"""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberHere]:
+        """who takes over what whose was: ascending by `there`"""
+
+    @_builtins.property
+    def counterparty_approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]: ...
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        header_height: _builtins.int = ...,
+        opening: Global___AppHashOpening | None = ...,
+        heir: _builtins.bool = ...,
+        members: _abc.Iterable[Global___MemberHere] | None = ...,
+        why: _builtins.str = ...,
+        counterparty_approvals: _abc.Iterable[Global___Signature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "counterparty_approvals", b"counterparty_approvals", "header_height", b"header_height", "heir", b"heir", "members", b"members", "opening", b"opening", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehomeChain: _TypeAlias = RehomeChain  # noqa: Y015
+
+@_typing.final
+class MemberHere(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THERE_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    there: _builtins.str
+    """a member of the lost chain"""
+    here: _builtins.str
+    """a member of this one"""
+    def __init__(
+        self,
+        *,
+        there: _builtins.str = ...,
+        here: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["here", b"here", "there", b"there"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberHere: _TypeAlias = MemberHere  # noqa: Y015
+
+@_typing.final
+class RehomingRecord(_message.Message):
+    """A chain that was given up; key REHOMING/<chain id>. Permanent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    STATE_ROOT_FIELD_NUMBER: _builtins.int
+    HEIR_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    REHOMED_AT_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.bytes
+    client: _builtins.str
+    height: _builtins.int
+    """whose state is the last one believed"""
+    state_root: _builtins.bytes
+    heir: _builtins.bool
+    why: _builtins.str
+    rehomed_at: _builtins.int
+    """height of this chain"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberHere]: ...
+    @_builtins.property
+    def history(self) -> Global___History: ...
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.bytes = ...,
+        client: _builtins.str = ...,
+        height: _builtins.int = ...,
+        state_root: _builtins.bytes = ...,
+        heir: _builtins.bool = ...,
+        members: _abc.Iterable[Global___MemberHere] | None = ...,
+        why: _builtins.str = ...,
+        rehomed_at: _builtins.int = ...,
+        history: Global___History | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "client", b"client", "height", b"height", "heir", b"heir", "history", b"history", "members", b"members", "rehomed_at", b"rehomed_at", "state_root", b"state_root", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehomingRecord: _TypeAlias = RehomingRecord  # noqa: Y015
 
 @_typing.final
 class PolicyRecord(_message.Message):
