@@ -99,6 +99,8 @@ class EntryReader:
         self._rights = Rights(chain, find, self._vouching, self._signer)
         self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
+        # By transaction and place: an event stands in the history of everything that it names.
+        self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
@@ -145,18 +147,9 @@ class EntryReader:
 
     def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
-        entry, kind = proven.entry, operation.WhichOneof("kind") or ""
-        chain_id = self._chain.trust.chain_id
-        view = None
+        entry = proven.entry
         try:
-            if kind == "capture":
-                event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
-                check_event(event)
-                view, digest = read_event(event), event_digest(chain_id, event)
-            elif (packet := carried(operation)) is not None:
-                digest = packet.commitment
-            else:
-                digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))
+            view, digest = self._meaning(proven.transaction.id, entry.operation, operation)
             why_not = mismatch(name, entry, operation, view)
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
@@ -166,6 +159,36 @@ class EntryReader:
         if entry.kind != EntryKind.SENT and entry.digest != digest:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
         return view
+
+    def event(self, name: str, proven: ProvenEntry) -> EventView | None:
+        """The event behind an entry of a history of no part and no lot (a run's); None for what is no event."""
+        entry, operations = proven.entry, proven.transaction.body.operations
+        if entry.operation >= len(operations):
+            raise self._broken(name, proven, "its transaction has no such operation")
+        try:
+            view, digest = self._meaning(proven.transaction.id, entry.operation, operations[entry.operation])
+        except ChiptraceError as error:
+            raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
+        if view is not None and digest != entry.digest:
+            raise self._broken(name, proven, "its operation is not the one the entry was made for")
+        return view
+
+    def _meaning(
+        self, transaction: bytes, place: int, operation: Operation
+    ) -> tuple[EventView | None, bytes]:
+        """What an operation says, where it is an event, and the digest that stands for it."""
+        if (transaction, place) not in self._operations:
+            chain_id, view = self._chain.trust.chain_id, None
+            if operation.WhichOneof("kind") == "capture":
+                event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
+                check_event(event)
+                view, digest = read_event(event), event_digest(chain_id, event)
+            elif (packet := carried(operation)) is not None:
+                digest = packet.commitment
+            else:
+                digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))
+            self._operations[transaction, place] = view, digest
+        return self._operations[transaction, place]
 
     def _signer(self, name: str, proven: ProvenEntry, operation: Operation, time_ms: int) -> str:
         """Step 3, second half: the key's member, if it might sign this then."""
