@@ -342,12 +342,20 @@ class Audit:
             else:
                 for name in removed:
                     take_out(chain, inside, name)
+            if reading.entry.finding == Reason.SEEN_ELSEWHERE:
+                added = self._here(chain, subject.id, added)
             inside.update(dict.fromkeys(added, relation))
         inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
         if record is not None:
             self._contents(chain, record, [name for name in inside if not canonical(name).is_class])
+
+    def _here(self, chain: VerifiedChain, container: str, children: list[str]) -> list[str]:
+        """Which of these are in a container by their own records: of what was flagged, its own history tells."""
+        chain.values(state.part_key(name) for name in children)
+        records = {name: chain.record(state.part_key(name), PartRecord) for name in children}
+        return [name for name, record in records.items() if record is None or record.container == container]
 
     def _contents(self, chain: VerifiedChain, record: PartRecord, children: list[str]) -> None:
         """What its history puts into it says that it is there, and nothing else does."""

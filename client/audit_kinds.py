@@ -232,6 +232,8 @@ def _undone(name: str, _entry: Entry, view: EventView) -> bool:
 def _flagged(name: str, entry: Entry, view: EventView) -> bool:
     if view.error_declaration is not None:
         return False
+    if entry.finding in (Reason.SEEN_AFTER_END, Reason.SEEN_ELSEWHERE) and is_filling(view):
+        return view.action == "ADD" and is_among(name, view.children)
     if entry.finding == Reason.SEEN_AFTER_END:
         return view.type in ("ObjectEvent", "TransactionEvent") and names(name, view)
     return view.type == "ObjectEvent" and view.action == "ADD" and is_among(name, view.epcs)

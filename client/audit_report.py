@@ -49,6 +49,7 @@ CODES: Final[Mapping[str, str]] = {
     "LATE_RECORD": "an event was recorded later than the chain allows without a mark",
     "PARTY_NOT_A_MEMBER": "it was shipped to somebody who is no member",
     "SEEN_AFTER_END": "it was seen again after what was recorded had consumed or destroyed it",
+    "SEEN_ELSEWHERE": "something adopted was put into it, or it into something, and by what was recorded it is elsewhere",
     "ROUND_TRIP": "it went to a member and came straight back, and nothing was done with it there",
     "CHAIN_NOT_TRUSTED": "it came from a chain that the trust file does not name",
     "CHAIN_NOT_ASKED": "a chain of the trust file gave no answer, so whether it is present there too is not known",

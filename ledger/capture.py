@@ -10,8 +10,9 @@
     TransactionEvent   any                                         observe
     TransformationEvent                                            consume and make
     any, with an errorDeclaration                                  correct
+    an ObjectEvent or TransactionEvent that names nothing          note
 
-Places, business documents, dispositions and extensions never matter to a rule. An event time is a claim: it
+Places (but for notes), business documents, dispositions and extensions never matter to a rule. An event time is a claim: it
 may not lie in the future, and where it lies further back than the chain's `backdate_ms` every entry says
 LATE_RECORD, unless it carries a weightier finding.
 """
@@ -23,6 +24,7 @@ from ledger.commissioning import commission, destroy
 from ledger.context import Context
 from ledger.corrections import declare_error, original_of
 from ledger.errors import Refused
+from ledger.notes import names_nothing, note_place
 from ledger.packing import pack_or_unpack
 from ledger.recording import Recording, read_recording
 from ledger.shipping import observe, receive, ship, void
@@ -52,8 +54,9 @@ def capture(context: Context, operation: Capture) -> None:
         declare_error(recording, original_of(context.chain_id, operation.event))
     elif view.type == "ObjectEvent":
         _record_object_event(recording)
+    elif view.type == "TransactionEvent" and names_nothing(view):
+        note_place(recording)
     elif view.type == "TransactionEvent":
-        _require_subject(recording)
         observe(recording, with_parent=True)
     elif view.type == "TransformationEvent":
         transform(recording)
@@ -63,7 +66,9 @@ def capture(context: Context, operation: Capture) -> None:
 
 def _record_object_event(recording: Recording) -> None:
     view = recording.view
-    _require_subject(recording)
+    if names_nothing(view):
+        note_place(recording)
+        return
     rule = _STEPS.get(view.biz_step)
     if view.action == "OBSERVE":
         (rule or observe)(recording)
@@ -77,9 +82,3 @@ def _record_object_event(recording: Recording) -> None:
         commission(recording)
     else:
         destroy(recording)
-
-
-def _require_subject(recording: Recording) -> None:
-    view = recording.view
-    if view.parent is None and not view.epcs and not view.quantities:
-        raise Refused("epcList: no part and no amount is named, so no history to enter", Reason.NOTHING_TO_DO)

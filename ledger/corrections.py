@@ -11,6 +11,9 @@ subject, or brought it into being, and nowhere else. Nothing is rewound. What th
    then it waits, for as long as an offer does: later, a declaration begins anew;
 3. never, where something it touched is over or on another chain: that is CONTESTED, for every reader to see.
 
+A declaration that names no part and no amount, or, on a chain that adopts, only things that nobody heard of, is noted
+(notes.py): nothing was recorded that could be undone.
+
 A void serial stays burnt. What is on another chain is frozen: nothing is entered there.
 """
 
@@ -20,8 +23,10 @@ from ledger.context import Context
 from ledger.custody import find_or_adopt, find_part, is_frozen, load_part, may_adopt, save_part
 from ledger.errors import Refused
 from ledger.event import EventView, Quantity, event_digest
+from ledger.grants import holds_grant
 from ledger.identifiers import Identifier
 from ledger.limits import EVENT_BYTES_MAX
+from ledger.notes import names_nothing, note_event, note_place
 from ledger.recording import Recording
 from ledger.undoing import Inverse, find_inverse, is_over
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -59,6 +64,12 @@ def declare_error(recording: Recording, original: bytes) -> None:
         raise Refused(
             "errorDeclaration.correctiveEventIDs: an event does not correct itself", Reason.EVENT_INVALID
         )
+    if names_nothing(view) and view.read_point:
+        note_place(recording, EntryKind.CORRECTED)
+        return
+    if _is_unknown(recording):
+        note_event(recording, original)
+        return
     key = state.correction_key(original)
     record = _begin(recording, key, original)
     # (1) Who says so may: they possess or brought into being something that it names.
@@ -166,6 +177,22 @@ def _subjects(recording: Recording) -> tuple[list[PartRecord], list[LotRecord]]:
             Reason.CORRECTION_NOT_APPLICABLE,
         )
     return parts, list(amounts.values())
+
+
+def _is_unknown(recording: Recording) -> bool:
+    """Whether a chain that adopts is told by a grant's holder of an event that it never saw, and of whose things it
+    knows none and takes up none: what is said is noted, and nothing else."""
+    context, view = recording.context, recording.view
+    if not context.parameters.adoption:
+        return False
+    parts, amounts = _named(view), _amounts(view)
+    for identifier in parts:
+        if find_part(recording, identifier) is not None or _takes_up(recording, identifier):
+            return False
+    keys = [state.lot_key(quantity.of.text) for quantity in amounts]
+    if any(context.overlay.get(key) is not None for key in keys):
+        return False
+    return any(holds_grant(context, name) for name in (*parts, *(quantity.of for quantity in amounts)))
 
 
 def _takes_up(recording: Recording, identifier: Identifier) -> bool:

@@ -278,7 +278,7 @@ class _EventReader:
             error_declaration=self._error_declaration(),
             serials=event_values.serials(self._fields),
             run=event_values.run_claim(self._fields),
-            read_point=self._read_point(),
+            read_point=event_values.read_point(self._fields),
         )
 
     def _text(self, name: str) -> str:
@@ -292,15 +292,6 @@ class _EventReader:
     def _object(self, name: str) -> dict[str, Value]:
         value = self._fields.get(name)
         return {} if value is None else event_values.object_of(value, name)
-
-    def _read_point(self) -> str:
-        # Of no meaning to any rule but one, which reads it: whatever else stands there is not refused for it.
-        value = self._fields.get("readPoint")
-        if value is None or value.WhichOneof("kind") != "object":
-            return ""
-        members = {field.name: field.value for field in value.object.fields}
-        named = members.get("id")
-        return named.text if named is not None else ""
 
     def _bounded(self, text: str, name: str) -> str:
         if len(text.encode()) > IDENTIFIER_BYTES_MAX:
@@ -344,11 +335,8 @@ class _EventReader:
         members = event_values.object_of(item, name)
         of = self._identifier(event_values.text_in(members, "epcClass", name), f"{name}.epcClass")
         # Of a plain URI nobody can tell; a GS1 key or EPC tells.
-        if (
-            of.interval is None
-            and not of.is_class
-            and (of.gs1_key_digits or of.text.startswith("urn:epc:id:"))
-        ):
+        tells = of.gs1_key_digits or of.text.startswith("urn:epc:id:")
+        if tells and of.interval is None and not of.is_class:
             raise Refused(f"{name}.epcClass: {of.text} names one thing, no class", Reason.IDENTIFIER_INVALID)
         unit = event_values.text_in(members, "uom", name)
         if "uom" in members and _UNIT.match(unit) is None:
@@ -399,15 +387,10 @@ class _EventReader:
         if "errorDeclaration" not in self._fields:
             return None
         members, place = self._object("errorDeclaration"), "errorDeclaration"
+        declared = event_values.text_in(members, "declarationTime", place)
+        ids = event_values.texts_in(members, "correctiveEventIDs", f"{place}.correctiveEventIDs")
         return ErrorDeclaration(
-            declared_ms=event_values.parse_time(
-                event_values.text_in(members, "declarationTime", place), f"{place}.declarationTime"
-            ),
+            declared_ms=event_values.parse_time(declared, f"{place}.declarationTime"),
             reason=self._word(event_values.text_in(members, "reason", place), event_values.ERROR_REASON),
-            corrective_event_ids=tuple(
-                self._bounded(text, place)
-                for text in event_values.texts_in(
-                    members, "correctiveEventIDs", f"{place}.correctiveEventIDs"
-                )
-            ),
+            corrective_event_ids=tuple(self._bounded(text, place) for text in ids),
         )

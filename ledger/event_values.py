@@ -218,3 +218,15 @@ def _our_name(members: Mapping[str, Value], context: Value | None, word: str) ->
     if len(found) > 1:
         raise invalid(f"ilmd.{found[0]}", "stands there twice, under two prefixes")
     return found[0] if found else ""
+
+
+def read_point(fields: Mapping[str, Value]) -> str:
+    """The place where the event was read, as written; empty where it tells none, or in a way that says nothing.
+
+    Of no meaning to any rule but one, which reads it (ledger/notes.py): no other event is refused for it.
+    """
+    place = fields.get("readPoint")
+    if place is None or place.WhichOneof("kind") != "object":
+        return ""
+    named = {field.name: field.value for field in place.object.fields}.get("id")
+    return "" if named is None else named.text

@@ -1,7 +1,8 @@
 """AggregationEvent and AssociationEvent: into containers and out of them, packed or installed.
 
 What goes in is free-standing and in the member's possession; where it goes is too, so nothing is ever in two
-places or inside itself. Packing into something unknown commissions it, if the member holds the grant: a box
+places or inside itself. A chain that adopts takes real events whose taking out nobody recorded: what is adopted, and
+is inside something else by what was recorded, or over, stays as it is and is flagged. Packing into something unknown commissions it, if the member holds the grant: a box
 begins with being filled. The container's own entry comes first, then one in the history of each child, which
 names the container's number of entries after its own: between the two the container speaks for the child.
 """
@@ -16,6 +17,7 @@ from ledger.event import Quantity
 from ledger.identifiers import Identifier
 from ledger.intervals import find_piece
 from ledger.recording import Recording
+from ledger.shipping import is_seen_after_its_end
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
     EntryKind,
@@ -66,19 +68,32 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
     # (1) Everything may go where it is said to go.
     container = _find_container(recording, parent, installed)
     children: list[tuple[PartRecord, GenerationRecord | None]] = []
+    flagged: list[PartRecord] = []
     for identifier in view.children:
         if identifier == parent:
             raise Refused(f"{parent.text} cannot be put into itself", Reason.SELF_CONTAINMENT)
         child = find_or_adopt(recording, identifier)
+        if _stays_where_it_is(recording, child):
+            flagged.append(child)
+            continue
         check_free(context, child)
         children.append((child, open_generation(context.overlay, child)))
+    finding = Reason.SEEN_ELSEWHERE if flagged else Reason.REASON_UNSPECIFIED
+    for child in flagged:
+        over = is_seen_after_its_end(recording, child)
+        recording.enter_part(
+            child, EntryKind.FLAG, finding=Reason.SEEN_AFTER_END if over else Reason.SEEN_ELSEWHERE
+        )
+    if not children and not view.child_quantities:
+        recording.enter_part(container, finding=finding)
+        return
     # (2) The container, which was nowhere below the highest hop inside it.
     filling = Filling.load(context.overlay, container) or Filling.start(container, installed)
     filling.require_kind(installed)
     for child, inner in children:
         filling.add_child(child, inner)
         container.hop = max(container.hop, child.hop)
-    n = recording.enter_part(container)
+    n = recording.enter_part(container, finding=finding)
     filling.record.opened_n = filling.record.opened_n or n
     # (3) Each child, and each amount.
     generation = filling.record.generation
@@ -94,6 +109,15 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
         filling.add_amount(lot.id, quantity.unit)
         _enter_amount(recording, lot, EntryKind.PACKED, filling, n)
     filling.save(context.overlay)
+
+
+def _stays_where_it_is(recording: Recording, child: PartRecord) -> bool:
+    """Whether a chain that adopts is told that something adopted is put in, which is inside something or over."""
+    if not (child.adopted and recording.context.parameters.adoption):
+        return False
+    if is_seen_after_its_end(recording, child):
+        return True
+    return bool(child.container) and bool(check_possession(recording.context, child))
 
 
 def _find_container(recording: Recording, parent: Identifier, installed: bool) -> PartRecord:

@@ -93,7 +93,7 @@ def observe(
     named = (view.parent, *view.epcs) if with_parent and view.parent is not None else view.epcs
     for identifier in dict.fromkeys(named):
         record = find_or_adopt(recording, identifier)
-        if _is_seen_after_its_end(recording, record):
+        if is_seen_after_its_end(recording, record):
             recording.enter_part(record, EntryKind.FLAG, finding=Reason.SEEN_AFTER_END)
             continue
         check_possession(recording.context, record)
@@ -102,7 +102,7 @@ def observe(
         recording.enter_lot(lots.hold_amount(recording, quantity), finding=finding)
 
 
-def _is_seen_after_its_end(recording: Recording, record: PartRecord) -> bool:
+def is_seen_after_its_end(recording: Recording, record: PartRecord) -> bool:
     """Whether a chain that adopts is told of an adopted part which its own member ended.
 
     Real documents consume what goes on living (a battery that is swapped and then inspected). Where the origin

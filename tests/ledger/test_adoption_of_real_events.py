@@ -5,7 +5,9 @@ import pytest
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from tests.ledger.rules_world import (
     World,
+    add,
     box,
+    destroying,
     lot,
     making,
     packing,
@@ -65,7 +67,46 @@ def test_an_adopted_part_that_was_consumed_is_flagged_when_it_is_seen_again(worl
     with refused(Reason.NOT_LIVE):
         world.event("bob", seen([part(1)]))
     with refused(Reason.NOT_LIVE):
-        world.event("ada", packing(box(1), [part(1)]))
+        world.event("ada", destroying([part(1)]))
+
+
+def test_what_is_consumed_and_said_to_be_put_in_is_flagged_and_stays_out(world):
+    world.event("ada", making([part(1)], [part(2)]))
+    world.event("ada", packing(box(1), [part(1), part(3)]))
+    assert world.story(part(1))[-1] == "FLAG!SEEN_AFTER_END"
+    assert (world.status(part(1)), world.part(part(1)).container) == ("CONSUMED", "")
+    assert world.story(box(1)) == ["EVENT!SEEN_ELSEWHERE"]
+    assert world.generation(box(1)).count == 1
+
+
+def test_what_is_inside_one_thing_and_said_to_be_put_into_another_stays_where_it_is(world):
+    world.event("ada", packing(box(1), [part(1)], kind="Association"))
+    world.event("ada", packing(box(2), [part(1), part(2)], [quantity(lot("a"), 5)], kind="Association"))
+    assert world.part(part(1)).container == box(1)
+    assert world.story(part(1)) == ["ADOPTED_EVENT", "PACKED", "FLAG!SEEN_ELSEWHERE"]
+    assert (world.generation(box(2)).count, world.part(part(2)).container) == (1, box(2))
+    assert world.amount(lot("a"), box(2)) == "5"
+    assert world.generation(box(1)).count == 1
+    # Nothing else goes in: nothing is opened.
+    world.event("ada", packing(box(3), [part(1)], kind="Association"))
+    assert (world.part(box(3)).open, world.part(box(3)).generations) == (False, 0)
+    world.event("ada", unpacking(box(1), [part(1)], kind="Association"))
+    assert world.part(part(1)).container == ""
+
+
+def test_only_what_is_adopted_and_in_the_members_hands_is_flagged_where_it_is(world):
+    world.event("ada", add([part(1)]))
+    world.event("ada", packing(box(1), [part(1), part(2)]))
+    with refused(Reason.INSIDE_CONTAINER):
+        world.event("ada", packing(box(2), [part(1)]))
+    world.give("ada", "bob", box(1))
+    with refused(Reason.NOT_IN_CUSTODY):
+        world.event("ada", packing(box(2), [part(2)]))
+    strict = World()
+    strict.event("ada", add([part(1), box(2)]))
+    strict.event("ada", packing(box(1), [part(1)]))
+    with refused(Reason.INSIDE_CONTAINER):
+        strict.event("ada", packing(box(2), [part(1)]))
 
 
 def test_a_part_whose_origin_is_known_stays_consumed_in_silence():
