@@ -1,8 +1,10 @@
 """Clients as records: who may create, update, freeze and thaw them, and what is never overwritten."""
 
+from dataclasses import replace
+
 import pytest
 
-from bridge import clients
+from bridge import client_step, clients
 from bridge.light_client import from_genesis, verify_header
 from ledger import codec, hashes, limits, state
 from ledger.block import block_hash, decode_header, validators_hash
@@ -330,7 +332,7 @@ def forge_with(world, height, *, old_set, **changes):
 
 
 def test_only_the_newest_headers_are_kept(monkeypatch):
-    monkeypatch.setattr(clients, "CLIENT_HEADERS_KEPT", 3)
+    monkeypatch.setattr(client_step, "CLIENT_HEADERS_KEPT", 3)
     world = grown()
     chain = world["a"]
     assert update(world, "b", [chain.header(height) for height in range(1, 6)]).ok
@@ -352,6 +354,62 @@ def test_30_an_expired_client_is_judged_by_the_blocks_time():
     assert (result.ok, result.reason) == (False, Reason.CLIENT_EXPIRED)
 
 
+def rotated(members, *, dev=False):
+    """A world whose chain b has a client of chain a, which changes to validators of these members."""
+    world = World()
+    if dev:
+        world.chains["b"] = BridgedChain("b", world.clock, dev=True)
+        assert world.govern("b", Change(create_client=world.client_of("a", "b"))).ok
+    chain = world["a"]
+    seeds = [bytes([number]) * 32 for number in range(1, len(members))]
+    keys = [hashes.public_key(seed) for seed in seeds]
+    chain.seeds |= dict(zip(keys, seeds, strict=True))
+    puts = [
+        Change(put_key=PutKey(key=key, member=member, role=VALIDATOR))
+        for key, member in zip(keys, members[1:], strict=True)
+    ]
+    following = [Validator(key=key_of(members[0], "validator"), member=members[0])]
+    following += [Validator(key=key, member=member) for key, member in zip(keys, members[1:], strict=True)]
+    change = Change(set_validators=SetValidators(validators=following))
+    assert world.govern("a", *puts, change, joiners=seeds).ok
+    for _ in range(4):
+        chain.produce()
+    return world
+
+
+@pytest.mark.parametrize("members", [["ada"] * 4, ["ada", "ada", "ada", "abe"]])
+def test_12_13_a_client_does_not_follow_to_a_set_that_one_member_certifies(members):
+    world = rotated(members)
+    headers = world["a"].headers_above(0)
+    before = world["b"].client("a-1")
+    # The relayer brings the boundary with what comes after it, which is the one member's word.
+    result = update(world, "b", headers)
+    assert (result.ok, result.reason) == (True, Reason.CLIENT_TOO_WEAK)
+    record = world["b"].client("a-1")
+    assert (record.frozen, record.frozen_for) == (True, Reason.CLIENT_TOO_WEAK)
+    assert (record.latest_height, record.validators) == (before.latest_height, before.validators)
+    assert update(world, "b", headers).reason == Reason.CLIENT_FROZEN
+    # Nor is it recovered to such a set.
+    weak = ValidatorSet(in_force_from=1, validators=[Validator(key=key_of("ada", "validator"), member="ada")])
+    assert (
+        world.govern("b", Change(thaw_client=thaw(world, validators=weak))).reason == Reason.CLIENT_TOO_WEAK
+    )
+
+
+def test_a_client_follows_to_a_set_that_two_members_certify():
+    world = rotated(["ada", "ada", "abe", "abe"])
+    assert update(world, "b", world["a"].headers_above(0)).ok
+    record = world["b"].client("a-1")
+    assert (record.frozen, record.latest_height) == (False, world["a"].height)
+
+
+def test_a_dev_chain_follows_to_a_weak_set():
+    world = rotated(["ada"] * 4, dev=True)
+    result = update(world, "b", world["a"].headers_above(0))
+    assert (result.ok, result.reason) == (True, Reason.REASON_UNSPECIFIED)
+    assert not world["b"].client("a-1").frozen
+
+
 # ---- misbehaviour -------------------------------------------------------------------------------------------
 
 
@@ -365,7 +423,8 @@ def test_a_fork_at_a_kept_height_freezes():
     world = settled_world()
     result = misbehave(world, world["a"].header(3), forge(world["a"], 3, app_hash=bytes(31) + b"x"))
     assert result.ok
-    assert world["b"].client("a-1").frozen
+    record = world["b"].client("a-1")
+    assert (record.frozen, record.frozen_for) == (True, Reason.MISBEHAVED)
     assert update(world, "b", [world["a"].header(4)]).reason == Reason.CLIENT_FROZEN
     assert update(world, "b", [world["a"].header(3)]).reason == Reason.REDUNDANT
 
@@ -448,7 +507,7 @@ def thaw(world, *, signers=MEMBERS["a"][:3], history_n=None, **changed) -> ThawC
     }
     change = ThawClient(**(values | changed))
     n = world["b"].client("a-1").history.n if history_n is None else history_n
-    message = clients.thaw_message(world["b"].chain_id, change, n)
+    message = client_step.thaw_message(world["b"].chain_id, change, n)
     for member in signers:
         seed = seed_of(member, "admin")
         approval = Signature(key=hashes.public_key(seed), signature=hashes.sign_raw(seed, message))
@@ -477,6 +536,17 @@ def test_an_expired_client_is_thawed_too():
     assert update(world, "b", [world["a"].header(world["a"].height)]).reason == Reason.CLIENT_EXPIRED
     assert world.govern("b", Change(thaw_client=thaw(world))).ok
     assert world["b"].client("a-1").latest_height == world["a"].height
+
+
+def test_a_substitute_replaces_no_kept_header():
+    world = frozen_world()
+    height = world["a"].height
+    other = forge(world["a"], height, app_hash=bytes(31) + b"x")
+    change = thaw(world, header=other.header, certificate=codec.encode(other.certificate))
+    result = world.govern("b", Change(thaw_client=change))
+    assert (result.ok, result.reason) == (False, Reason.NOT_NEWER)
+    assert kept(world, height).block_hash == block_hash(world["a"].chain_id, world["a"].header(height).header)
+    assert world.govern("b", Change(thaw_client=thaw(world))).ok
 
 
 def test_a_healthy_client_is_not_thawed():
@@ -527,7 +597,7 @@ def test_the_record_on_chain_believes_what_the_pure_function_does():
     assert update(world, "b", world["a"].headers_above(0)).ok
     record = world["b"].client("a-1")
     on_chain = clients.trusted_state(world["b"].app.store, record)
-    mine = from_genesis(world["a"].chain_id, world["a"].genesis_set, START_MS)
+    mine = replace(from_genesis(world["a"].chain_id, world["a"].genesis_set, START_MS), strict=True)
     for signed in world["a"].headers_above(0):
         mine = verify_header(mine, signed, world.clock.now_ms, None)
     assert on_chain == mine

@@ -7,9 +7,8 @@ signatures and proofs would end it early, they are taken as good: members, admin
 
 import pytest
 
-from bridge import clients, handlers, light_client
+from bridge import client_step, handlers, light_client
 from bridge.machine import changes, operations
-from consensus import certificate
 from ledger import block, codec, decimals, genesis, hashes, state
 from ledger.block import CheckedTransaction
 from ledger.execute import execute_block
@@ -294,10 +293,9 @@ def believing(monkeypatch):
     """Every signature and proof is taken as good."""
     monkeypatch.setattr(hashes, "verify", lambda *_: True)
     monkeypatch.setattr(hashes, "verify_raw", lambda *_: True)
-    monkeypatch.setattr(clients, "verify_raw", lambda *_: True)
+    monkeypatch.setattr(client_step, "verify_raw", lambda *_: True)
     monkeypatch.setattr(handlers, "verify_remote", lambda *_: None)
-    real = certificate.verify_certificate
-    monkeypatch.setattr(light_client, "verify_certificate", lambda *shown: real(*shown, lambda *_: True))
+    monkeypatch.setattr(light_client, "verify_raw", lambda *_: True)
 
 
 def changed(mutator, body, other):

@@ -366,3 +366,21 @@ def test_header_fields_are_read_from_the_bytes_that_were_signed():
     after = verify(genesis_state(), signed)
     header = decode_header(signed.header)
     assert (after.latest_time_ms, after.latest_validators_hash) == (header.time_ms, header.validators_hash)
+
+
+# ---- strict ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("members", "weak"), [("aaab", True), ("a", True), ("aabb", False), ("abcd", False)])
+def test_a_strict_client_freezes_before_a_set_that_one_member_certifies(members, weak):
+    following = Keys(members, 11, salt="next")
+    boundary = signed_header(10, FIRST, following)
+    strict = dataclasses.replace(genesis_state(), strict=True)
+    after = verify(strict, boundary)
+    if weak:
+        assert after == dataclasses.replace(strict, frozen=True)
+        refused(Reason.CLIENT_FROZEN, after, signed_header(11, following))
+    else:
+        assert verify(after, signed_header(11, following)).latest_height == 11
+    # Who chose the chain herself follows it there.
+    assert verify(genesis_state(), boundary).latest_height == 10
