@@ -1,6 +1,6 @@
 """How two chains come to know each other: governance of both, once both geneses exist.
 
-On each chain one proposal creates the light client of the other, anchored at its genesis, and registers the
+On each chain one proposal creates the light client of the other, anchored at its newest header, and registers the
 namespaces whose home is over there. A grant's holder must be a member of the chain that keeps it, so a foreign
 namespace stands in the name of the chain's first member; nobody can commission under it here.
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from client import keys
+from client.anchors import newest_anchor
 from client.clock import now_ms
 from client.session import ChainSession
+from client.verified import VerifiedChain
 from ledger import codec, hashes, identifiers, state
 from ledger.hashes import Purpose
 from node.testnet_layout import ChainPlace, Network
@@ -24,7 +26,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Operation,
     PutGrant,
     Signature,
-    ValidatorSet,
 )
 
 TRUSTING_PERIOD_MS: Final = 14 * 86_400_000
@@ -36,12 +37,15 @@ def is_paired(session: ChainSession, other: ChainPlace) -> bool:
     return session.verified.record(state.client_key(other.name), ClientRecord) is not None
 
 
-def pair(network: Network, session: ChainSession, here: ChainPlace, other: ChainPlace) -> int:
-    """Create the client of `other` on `here` and register the foreign namespaces; the height it is final at.
+def pair(
+    network: Network, session: ChainSession, seen: VerifiedChain, here: ChainPlace, other: ChainPlace
+) -> int:
+    """Create the client of `other`, which is verified as `seen`, on `here` and register the foreign namespaces; the
+    height it is final at.
 
-    Raises Refused with the chain's reason, NoAnswer when no node answers.
+    Raises Refused with the chain's reason, NoAnswer when no node answers, NotVerifiable.
     """
-    changes = [Change(create_client=_client_of(network, other, here))]
+    changes = [Change(create_client=_client_of(network, seen, other, here))]
     changes += [Change(put_grant=grant) for grant in _foreign_grants(network, here, other)]
     nonce = hashlib.sha256(b"pairing" + other.chain_id).digest()[:16]
     proposal = codec.encode(
@@ -59,17 +63,19 @@ def pair(network: Network, session: ChainSession, here: ChainPlace, other: Chain
     return session.submitter().submit([operation], key).height
 
 
-def _client_of(network: Network, other: ChainPlace, here: ChainPlace) -> CreateClient:
+def _client_of(network: Network, seen: VerifiedChain, other: ChainPlace, here: ChainPlace) -> CreateClient:
     genesis = network.genesis(other.name)
+    signed, validators = newest_anchor(seen)
     return CreateClient(
         id=other.name,
         chain_id=other.chain_id,
         counterparty_client=here.name,
-        validators=ValidatorSet(in_force_from=1, validators=genesis.validators),
+        validators=validators,
+        header=signed.header,
+        certificate=codec.encode(signed.certificate),
         trusting_period_ms=TRUSTING_PERIOD_MS,
         governance_keys=[key for member in genesis.members for key in member.admin_keys],
         governance_threshold=genesis.parameters.governance_threshold,
-        genesis_time_ms=genesis.time_ms,
     )
 
 

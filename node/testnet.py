@@ -169,7 +169,7 @@ class Testnet:
                 session = sessions[here.chain_id]
                 if not pairing.is_paired(session, other):
                     say(f"pairing {here.name} with {other.name}")
-                    pairing.pair(network, session, here, other)
+                    pairing.pair(network, session, sessions[other.chain_id].verified, here, other)
 
     def _ask(self, network: Network, node: NodePlace) -> StatusReply | None:
         trusted = trust.read(network.trust_file)
