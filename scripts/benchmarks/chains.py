@@ -85,6 +85,7 @@ class TimedChain(Chain):
     def __init__(self, folder: Path) -> None:
         self.counted = CountedKV(folder)
         super().__init__(MEMBERS, grants=GRANTS, kv=self.counted, operations=OPERATIONS, changes=CHANGES)
+        self._used = self.height << 32  # a store that is opened anew has used keys before
         self.stages: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
 

@@ -1,0 +1,227 @@
+"""What an event and a key of the state tree cost as the state grows: CPU, disk and memory at 10^4 to 10^7 parts.
+
+A real LevelDB is filled with parts through blocks whose outcome is made up, in order of the tree, so that filling is
+quick. At each size blocks of observations of random parts are then admitted, judged, executed and made durable as a node
+does, once with the caches as they are after a start and once warm; and the pages of the tree are updated alone.
+`--folder` keeps the store, and goes on with it if it is there: building 10^7 parts takes a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from client.epcis_json import Json
+from ledger import block, codec, hashes, state
+from ledger.execute import BlockOutcome
+from ledger.identifiers import canonical
+from ledger.tree import StateTree, TreeUpdate
+from proto.chiptrace.v1.ledger_pb2 import History, Operation, PartRecord, PartStatus
+from scripts.benchmarks.chains import TimedChain, capture, to_event
+from scripts.benchmarks.limits import verifications
+from scripts.benchmarks.result import Result, median, result, short
+
+START = 1_000_000_000  # serials are of ten digits
+PER_FILLING = 50_000  # keys
+PER_BLOCK = 500  # events
+NAME = "https://id.gs1.org/01/04012345123456/21/"
+_SERIAL, _LEAF, _DIGEST = b"%d" % START, b"\x01" * 32, b"\x02" * 32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sizes", default="10000,100000", help="numbers of parts, ascending")
+    parser.add_argument("--blocks", type=int, default=12, help="of 500 events, at each size and warmth")
+    parser.add_argument("--folder", type=Path, help="keep the store here, and use what is there")
+
+
+# ---- filling ------------------------------------------------------------------------------------------------
+
+
+def _template(chain_id: bytes) -> bytes:
+    """The record of a part that ada commissioned, with places to put its own in."""
+    record = PartRecord(
+        id=NAME + _SERIAL.decode(),
+        status=PartStatus.LIVE,
+        holder="ada",
+        owner="ada",
+        origin_chain=chain_id,
+        commissioner="ada",
+        history=History(n=1, frontier=[_LEAF]),
+        last_event=_DIGEST,
+    )
+    return codec.encode(record)
+
+
+def _in_order(chain_id: bytes, numbers: range) -> list[int]:
+    """The numbers in the order in which the tree has the keys of their parts."""
+    tag = hashes.tag(hashes.Purpose.STATE_KEY, chain_id)
+    blank = state.part_key(NAME + _SERIAL.decode())
+    before = blank[: -len(_SERIAL)]
+    hashed = [(sha256(tag + before + b"%d" % (START + number)).digest()[:8], number) for number in numbers]
+    hashed.sort()
+    return [number for _, number in hashed]
+
+
+def fill(chain: TimedChain, numbers: range) -> None:
+    """Makes parts with these numbers, as if they had been commissioned."""
+    template = _template(chain.chain_id)
+    blank = state.part_key(NAME + _SERIAL.decode())
+    before = blank[: -len(_SERIAL)]
+    order = _in_order(chain.chain_id, numbers)
+    for start in range(0, len(order), PER_FILLING):
+        changes: dict[bytes, bytes | None] = {}
+        for number in order[start : start + PER_FILLING]:
+            serial, leaf = b"%d" % (START + number), sha256(b"%d" % number).digest()
+            value = template.replace(_SERIAL, serial).replace(_LEAF, leaf).replace(_DIGEST, leaf[::-1])
+            changes[before + serial] = value
+        data = chain.app.prepare_proposal([], chain.now_ms)
+        chain.app.process_proposal(data, chain.now_ms)
+        outcome = BlockOutcome([], changes, [], [], block.results_root(chain.chain_id, []))
+        chain.app.commit(data, outcome, b"filled")
+
+
+def filled(chain: TimedChain, below: int) -> int:
+    """How many parts the store has, of at most so many: a power of ten or none."""
+    size = below
+    while size >= 10:
+        if chain.app.store.get(state.part_key(f"{NAME}{START + size - 1}")) is not None:
+            return size
+        size //= 10
+    return 0
+
+
+# ---- measuring ----------------------------------------------------------------------------------------------
+
+
+def observations(numbers: Sequence[int]) -> Iterator[Operation]:
+    """Operations that observe these parts."""
+    for number in numbers:
+        things: list[Json] = [f"{NAME}{START + number}"]
+        event: dict[str, Json] = {
+            "type": "ObjectEvent",
+            "action": "OBSERVE",
+            "bizStep": "inspecting",
+            "epcList": things,
+        }
+        yield capture(to_event(event, seed=random.randbytes(16)))  # noqa: S311 (nothing secret)
+
+
+class TreeTimer:
+    """Counts what StateTree.update takes, wherever it is called."""
+
+    def __init__(self) -> None:
+        self.seconds, self.keys, self.pages, self.bytes = 0.0, 0, 0, 0
+        self._update = StateTree.update
+
+    def __enter__(self) -> Self:
+        timer, update = self, self._update
+
+        def timed(tree: StateTree, changes: dict[bytes, bytes | None]) -> TreeUpdate:
+            started = time.process_time()
+            found = update(tree, changes)
+            timer.seconds += time.process_time() - started
+            timer.keys += len(changes)
+            timer.pages += len(found.pages)
+            timer.bytes += sum(len(path) + len(page or b"") for path, page in found.pages.items())
+            return found
+
+        StateTree.update = timed  # type: ignore[method-assign, assignment]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        StateTree.update = self._update  # type: ignore[method-assign]
+
+
+def events(chain: TimedChain, size: int, blocks: int) -> dict[str, object]:
+    """Blocks of observations of random parts."""
+    per_block, stages = [], []
+    with TreeTimer() as timer:
+        for _ in range(blocks):
+            numbers = random.sample(range(size), PER_BLOCK)
+            transactions = [chain.signed("ada", [operation]) for operation in observations(numbers)]
+            chain.restart_counting()
+            chain.run(transactions)
+            stages.append(chain.microseconds(PER_BLOCK))
+            per_block.append(sum(stages[-1].values()))
+    if chain.refused:
+        raise SystemExit(f"refused for {dict(chain.refused)}; the benchmark is wrong")
+    return {
+        "us_per_event": short(median(per_block)),
+        "us_per_event_samples": [short(sample) for sample in per_block],
+        "stages_us": {stage: short(median([one[stage] for one in stages])) for stage in stages[0]},
+        "tree_us_per_key": short(timer.seconds / timer.keys * 1e6),
+        "pages_per_key": short(timer.pages / timer.keys),
+        "page_bytes_per_key": short(timer.bytes / timer.keys),
+    }
+
+
+def warm(chain: TimedChain, size: int) -> None:
+    """Reads what a node has read after it has run for a while."""
+    store = chain.app.store
+    tree = store._tree(chain.chain_id, store.tip.state_root)  # noqa: SLF001 (its cache is what is warmed)
+    for _ in range(min(2 * size, 200_000)):
+        key = state.part_key(f"{NAME}{START + random.randrange(size)}")  # noqa: S311 (nothing secret)
+        tree.prove(key)
+
+
+def resident() -> dict[str, int]:
+    """MiB of memory of this process: its own, and pages of files (LevelDB's tables) that it has mapped."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(lines[name].split()[0]) // 1024 for name in ("RssAnon", "RssFile")}
+
+
+def disk(folder: Path) -> int:
+    """Bytes of all files of the store."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def at_size(folder: Path, size: int, blocks: int) -> dict[str, object]:
+    """All figures at one size, in a store opened anew."""
+    began = time.perf_counter()
+    chain = TimedChain(folder)
+    opened = time.perf_counter() - began
+    figures: dict[str, object] = {"parts": size, "opening_s": short(opened)}
+    figures["after_start"] = events(chain, size, max(2, blocks // 4))
+    warm(chain, size)
+    figures["warm"] = events(chain, size, blocks)
+    gc.collect()
+    figures |= {"resident_mib": resident(), "disk_bytes_per_part": round(disk(folder) / size)}
+    chain.app.close()
+    return figures
+
+
+def measure(chosen: argparse.Namespace) -> Result:
+    if canonical(f"{NAME}{START}").text != f"{NAME}{START}":
+        raise SystemExit("the parts' names are not canonical")
+    random.seed(1)
+    sizes = [int(size) for size in chosen.sizes.split(",")]
+    limit = verifications()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="chiptrace-bench-") as temporary:
+        folder = (chosen.folder or Path(temporary)) / "store"
+        folder.parent.mkdir(exist_ok=True)
+        for size in sizes:
+            chain = TimedChain(folder)
+            there, began = filled(chain, max(sizes)), time.perf_counter()
+            if there < size:
+                fill(chain, range(there, size))
+            chain.app.close()
+            took = time.perf_counter() - began
+            found.append({"filling_s": short(took)} | at_size(folder, size, chosen.blocks))
+    figures = [float(one["warm"]["us_per_event"]) for one in found]  # type: ignore[index]
+    return result(
+        figures[-1] / figures[0],
+        f"time per event at {sizes[-1]} parts / at {sizes[0]}",
+        1.6,
+        "the design's budget",
+        figures,
+        verifications_per_s=round(limit),
+        sizes=found,
+    )
