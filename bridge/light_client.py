@@ -103,7 +103,7 @@ def verify_header(
     `now_ms` is the judge's time: the block's time on chain, a clock elsewhere. `trusting_period_ms` None means
     that the caller trusts the starting point without end (an auditor with a genesis in hand may).
     Raises Malformed, or Invalid: CLIENT_FROZEN, CLIENT_EXPIRED, WRONG_CHAIN, NOT_NEWER, BAD_TIME,
-    RECOVERED, BAD_VALIDATORS, BAD_CERTIFICATE.
+    RECOVERED, BAD_ROOT, BAD_VALIDATORS, BAD_CERTIFICATE.
     """
     # (1) There is something to build on: neither frozen nor expired.
     if trusted.frozen:
@@ -145,6 +145,10 @@ def verify_header(
             f"the chain was recovered before height {header.height}, with validators whom the set before did not choose; "
             "only a new anchor leads past that",
             Reason.RECOVERED,
+        )
+    if signed.recovery:
+        raise Invalid(
+            f"a recovery came along that the header of height {header.height} does not name", Reason.BAD_ROOT
         )
     # (6) A quorum of exactly the trusted set certified it.
     certified(trusted.chain_id, trusted.validators, signed)

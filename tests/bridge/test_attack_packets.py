@@ -14,13 +14,15 @@ from bridge.packet import (
     ERROR,
     SUCCESS,
     acknowledgement_commitment,
+    packet_commitment,
     received_row_key,
     sent_row_key,
 )
 from ledger import codec, state
 from ledger.block import decode_header
 from ledger.errors import Refused
-from ledger.hashes import sha256
+from ledger.hashes import ZERO, sha256
+from ledger.tree import StateTree
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     CustodyTransfer,
@@ -34,6 +36,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     IN_TRANSIT,
     LIVE,
     OFFERED,
+    AppHashOpening,
     Operation,
     PartRecord,
     Reason,
@@ -157,11 +160,19 @@ def test_attack_14_what_brings_a_part_in_without_a_proof():
     transfer, packet = sent.packet.value, codec.encode(sent.packet)
     unproven = codec.encode(ReceivePacket(packet=sent.packet, proof=RemoteProof()))
     elsewhere = codec.encode(ReceivePacket(packet=sent.packet, proof=prove(sent.b, 3, state.PARAMETERS_KEY)))
+    # A state of the prover's own making, in which everything is as he likes, under a header that is kept.
+    pages = {}
+    made = StateTree(sent.a.chain_id, pages.get, ZERO).update({sent.key: packet_commitment(sent.packet)})
+    own = RemoteProof(
+        header_height=sent.b.client("a-1").latest_height,
+        opening=AppHashOpening(state_root=made.root, log_size=sent.a.height - 1, log_root=made.root),
+    )
+    home_made = codec.encode(ReceivePacket(packet=sent.packet, proof=own))
     kinds = Operation.DESCRIPTOR.oneofs_by_name["kind"].fields
     carried = [field.name for field in kinds if field.message_type is None]
     assert "receive_packet" in carried
     for name in carried:
-        for data in (transfer, packet, unproven, elsewhere, b""):
+        for data in (transfer, packet, unproven, elsewhere, home_made, b""):
             for role in ("relayer", "operator"):
                 sent.b.operate("bob", Operation(**{name: data}), role=role)
     assert sent.b.record(state.part_key(sent.part), PartRecord) is None

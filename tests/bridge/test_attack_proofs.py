@@ -20,9 +20,12 @@ from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.hashes import ZERO, Purpose, leaf_hash, node_hash
 from ledger.state import MappingReader
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ReceivePacket, RemoteProof, UpdateClient
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Change, Header, InclusionProof, Operation, Reason, StateProof
+from tests.bridge.certified import signed_header
 from tests.bridge.test_clients import forge, misbehave, thaw
 from tests.bridge.test_handlers import Sent, refused
+from tests.bridge.test_light_client import FIRST, genesis_state, verify
 from tests.bridge.test_proofs import CHAIN, CLIENT, NOW, Certified
 from tests.ledger.test_tree_proof import ABSENT, EMPTY_SLOT, OTHER_LEAF, ROOT, STATE, honest
 from tests.ledger.test_tree_proof import CHAIN as CHAIN_OF_TREE
@@ -82,6 +85,13 @@ def test_attack_01_something_rides_along_that_no_hash_covers():
         proof = chain.proof()
         proof.proof.MergeFrom(StateProof(**fields))
         bad(chain.verify, proof)
+    # Nor does anything ride along with a header.
+    for more in ({"recovery": b"x"}, {"next_validators": b"x"}, {"next_validators": codec.encode(FIRST.set)}):
+        riding = signed_header(1, FIRST)
+        verify(genesis_state(), riding)
+        riding.MergeFrom(SignedHeader(**more))
+        with pytest.raises(Invalid):
+            verify(genesis_state(), riding)
 
 
 def test_attack_02_a_proof_of_another_kind():

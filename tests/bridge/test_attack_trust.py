@@ -112,17 +112,20 @@ def test_attack_19_a_signature_for_one_thing_serves_as_another():
         # What validators signed, honestly, for something;
         signed = signed_vote(chain, Vote(kind=kind, height=height, view=view, block_hash=named))
         signatures = {index: hashes.sign_raw(seed, signed) for index, seed in enumerate(FIRST.seeds)}
-        # shown as the finalization of this header, and as the certificate that it is.
-        for claimed in (FINALIZE, kind):
-            certificate = form(claimed, 7, 1, this, signatures, 4)
+        # shown as the finalization of this header, and as what it is.
+        for certificate in (
+            form(FINALIZE, 7, 1, this, signatures, 4),
+            form(kind, height, view, named, signatures, 4),
+        ):
             tried += 1
             try:
                 certified(CHAIN, FIRST.set, SignedHeader(header=header, certificate=certificate))
                 accepted += 1
             except Invalid:
                 continue
-            assert (kind, height, view, named, chain) == (FINALIZE, 7, 1, this, CHAIN)
-    assert (tried, accepted) == (2 * 3 * 3 * 2 * 4 * 2, 2)
+            assert (kind, height, named, chain) == (FINALIZE, 7, this, CHAIN)
+            assert certificate.view == view
+    assert (tried, accepted) == (2 * 3 * 3 * 2 * 4 * 2, 3)
     # Every other purpose for which something is signed, over the very bytes of the vote and over the header.
     body = signed_vote(CHAIN, Vote(kind=FINALIZE, height=7, view=1, block_hash=this))
     for purpose in Purpose:

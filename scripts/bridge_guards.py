@@ -1,0 +1,110 @@
+"""Remove each guard of the bridge in turn and see its test fail: `python3 scripts/bridge_guards.py`.
+
+Every guard of tests/bridge/guards.py is removed in a copy of the tree, never in the tree itself, and the test that the
+list names is run there. It must pass before, and fail without the guard. One line of a table for each, and one JSON
+object last: {"guards": ..., "seen": ..., "unseen": [...], "seconds": ...}. docs/bridge-testing.md holds the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from environment import ROOT, VENV, prepare
+
+
+def hunted(tree: Path, guard: Any) -> tuple[str, float]:
+    """What the test says without the guard (empty: it passes), and in how many seconds."""
+    from tests.mutation.hunt import PYTEST, mutated, run_tests  # noqa: PLC0415 (the environment comes first)
+
+    path = tree / f"{guard.file}.py"
+    original = path.read_text()
+    try:
+        path.write_text(mutated(original, guard))
+    except ValueError:
+        return "", 0.0  # the guard is not where the list says; tests/bridge/test_guards.py says more
+    started = time.monotonic()
+    try:
+        return run_tests(tree, (*PYTEST, guard.test)), time.monotonic() - started
+    finally:
+        path.write_text(original)
+
+
+def run(arguments: argparse.Namespace, directory: Path) -> dict[str, object]:
+    from tests.bridge.guards import GUARDS  # noqa: PLC0415 (the environment comes first)
+    from tests.mutation.hunt import PYTEST, copy_tree, run_tests  # noqa: PLC0415 (the environment comes first)
+
+    started = time.monotonic()
+    trees: Queue[Path] = Queue()
+    for number in range(arguments.jobs):
+        copy_tree(directory / str(number))
+        trees.put(directory / str(number))
+    chosen = [
+        guard for guard in GUARDS if not arguments.only or arguments.only in (guard.name, str(guard.case))
+    ]
+    if not chosen:
+        sys.exit("no such guard; --list names them")
+    failing = run_tests(directory / "0", (*PYTEST, *sorted({guard.test for guard in chosen})))
+    if failing:
+        sys.exit(f"the tree itself fails: {failing}")
+
+    def one(guard: Any) -> tuple[Any, str, float]:
+        tree = trees.get()
+        try:
+            return guard, *hunted(tree, guard)
+        finally:
+            trees.put(tree)
+
+    print("| case | guard removed | in | test that fails | s |\n|---|---|---|---|---|", flush=True)
+    unseen = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for guard, shown, seconds in pool.map(one, chosen):
+            name = guard.test.partition("::")[2]
+            told = f"`{name}`" if shown else f"NONE: `{name}` passes"
+            if not shown:
+                unseen.append(guard.name)
+            print(
+                f"| {guard.case or ''} | {guard.name} | `{guard.file}.py` | {told} | {seconds:.1f} |",
+                flush=True,
+            )
+    return {
+        "guards": len(chosen),
+        "seen": len(chosen) - len(unseen),
+        "unseen": unseen,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="guards at once, each in a copy of its own")
+    parser.add_argument("--only", metavar="CASE", help="of this number or name")
+    parser.add_argument("--list", action="store_true", help="name the guards")
+    arguments = parser.parse_args()
+    if Path(sys.prefix).resolve() != VENV.resolve():  # started with another interpreter: go on with ours
+        return subprocess.run([prepare("dev"), *sys.argv], check=False).returncode
+    sys.path.insert(0, str(ROOT))
+    if arguments.list:
+        from tests.bridge.guards import GUARDS  # noqa: PLC0415 (the environment comes first)
+
+        for guard in GUARDS:
+            print(f"{guard.case:02d} {guard.file}.py: {guard.name}")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="chiptrace-guards-") as directory:
+        figures = run(arguments, Path(directory))
+    print(json.dumps(figures))
+    return 1 if figures["unseen"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
