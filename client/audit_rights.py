@@ -24,7 +24,7 @@ from ledger.event import EventView, Quantity, event_digest, read_event
 from ledger.grants import outer_prefixes
 from ledger.identifiers import Identifier, canonical, grant_prefixes, matches_grant
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
-from ledger.ranges import read_range
+from ledger.lots import require_amount
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     Decimal,
@@ -342,5 +342,5 @@ def commissioned(view: EventView, prefix: str) -> tuple[int, list[Quantity]]:
     amounts = [quantity for quantity in quantities if matches_grant(quantity.of, prefix)]
     if view.serials is not None:
         # Of a lot of serials each is drawn as one, not its amount.
-        return serials + sum(read_range(item.of, *view.serials).count for item in amounts), []
+        return serials + sum(decimals.to_int(require_amount(item)) for item in amounts), []
     return serials, amounts

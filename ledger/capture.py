@@ -24,6 +24,7 @@ from ledger.commissioning import commission, destroy
 from ledger.context import Context
 from ledger.corrections import declare_error, original_of
 from ledger.errors import Refused
+from ledger.memberships import touch
 from ledger.notes import names_nothing, note_place
 from ledger.packing import pack_or_unpack
 from ledger.recording import Recording, read_recording
@@ -49,6 +50,8 @@ def capture(context: Context, operation: Capture) -> None:
     """
     context.require_role(Role.OPERATOR, Role.DEVICE)
     recording = read_recording(context, operation.event)
+    if not touch(recording, operation.memberships):
+        return
     view = recording.view
     if view.error_declaration is not None:
         declare_error(recording, original_of(context.chain_id, operation.event))

@@ -4,7 +4,7 @@ A serial is commissioned once. Its grant's holder who commissions it again bring
 and nothing else: the outcome is FLAGGED, for two bodies may now bear one name. Anyone else is refused.
 """
 
-from ledger import lots, state
+from ledger import lots
 from ledger.containers import Filling, standing
 from ledger.custody import check_free, find_or_adopt, find_part, is_frozen, new_part
 from ledger.delegations import draw_serials, require_right
@@ -14,8 +14,6 @@ from ledger.identifiers import Identifier
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
-    CorrectionRecord,
-    CorrectionState,
     EntryKind,
     PartRecord,
     PartStatus,
@@ -53,7 +51,7 @@ def commission(recording: Recording) -> None:
         for record in repeated:
             recording.enter_part(record, EntryKind.FLAG, finding=Reason.REPEATED_COMMISSIONING)
         recording.context.finding(Reason.REPEATED_COMMISSIONING)
-        _leave_alone(recording)
+        recording.leave_alone()
         return
     # (3) New parts, and those that were only adopted so far.
     for identifier, record in found:
@@ -94,13 +92,7 @@ def _supersede_adoption(recording: Recording, record: PartRecord) -> None:
     record.adopted = False
     record.commissioner = recording.member
     recording.enter_part(record, finding=Reason.SUPERSEDES_ADOPTION)
-    _leave_alone(recording)
-
-
-def _leave_alone(recording: Recording) -> None:
-    """Declared wrong later, the event takes nothing with it: what it names was there before."""
-    note = CorrectionRecord(original=recording.digest, state=CorrectionState.WITHOUT_EFFECT)
-    state.save(recording.context.overlay, state.correction_key(recording.digest), note)
+    recording.leave_alone()
 
 
 def commission_output(recording: Recording, identifier: Identifier, owner: str = "") -> PartRecord:

@@ -150,6 +150,14 @@ def is_whole(amount: Decimal) -> bool:
     return amount.exponent >= 0
 
 
+def to_int(amount: Decimal) -> int:
+    """The integer that an amount is. Raises Refused(QUANTITY_INVALID) where it is none."""
+    if not is_whole(amount):
+        raise _refused(f"{to_text(amount)} is no integer")
+    power: int = 10**amount.exponent
+    return _signed(amount) * power
+
+
 def to_text(amount: Decimal) -> str:
     """The amount as a JSON number in plain notation, e.g. `-12.5`, `1000`; `parse` gives it back."""
     check(amount)

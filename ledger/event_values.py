@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.errors import Refused
+from ledger.identifiers import Identifier, canonical
+from ledger.limits import CANDIDATES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Decimal, Reason, Value
 
 _TIME: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?"
     r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))\Z"
 )
+_HASH: Final = re.compile(r"[0-9a-f]{64}\Z")
 _DAYS_BEFORE_MONTH: Final = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 CBV: Final = "https://ref.gs1.org/cbv/"
 # The namespaces under which CBV words are also written: (URN, web vocabulary).
@@ -147,12 +150,13 @@ class RunClaim:
     scrap: tuple[tuple[str, Decimal], ...]
     samples: tuple[tuple[str, Decimal], ...]
     closes: bool
+    candidates: tuple[Identifier, ...] = ()  # of these one or more went in, and nobody knows which
 
 
 def run_claim(fields: Mapping[str, Value]) -> RunClaim:
-    """The yield, scrap, samples and end that an event's `ilmd` declares in our namespace.
+    """The yield, scrap, samples, end and candidates that an event's `ilmd` declares in our namespace.
 
-    Each is a number of pieces, or a list of objects with `quantity` and `uom`. Raises Refused(YIELD_INVALID) for
+    Amounts are a number of pieces, or a list of objects with `quantity` and `uom`. Raises Refused(YIELD_INVALID) for
     anything else, EVENT_INVALID for one that stands there twice.
     """
     ilmd = fields.get("ilmd")
@@ -164,7 +168,16 @@ def run_claim(fields: Mapping[str, Value]) -> RunClaim:
     name = _our_name(members, context, "closesRun")
     if name and members[name].WhichOneof("kind") != "truth":
         raise Refused(f"ilmd.{name}: true or false", Reason.YIELD_INVALID)
-    return RunClaim(declared, scrap, samples, bool(name) and members[name].truth)
+    closes = bool(name) and members[name].truth
+    return RunClaim(declared, scrap, samples, closes, _candidates(members, context))
+
+
+def _candidates(members: Mapping[str, Value], context: Value | None) -> tuple[Identifier, ...]:
+    name = _our_name(members, context, "candidates")
+    listed = texts_in(members, name, "ilmd") if name else []
+    if len(listed) > CANDIDATES_MAX:
+        raise invalid(f"ilmd.{name}", f"{len(listed)} things are named, {CANDIDATES_MAX} are allowed")
+    return tuple(dict.fromkeys(canonical(text) for text in listed))
 
 
 def _amounts(
@@ -187,24 +200,67 @@ def _amounts(
     return tuple(sorted(found.items()))
 
 
-def serials(fields: Mapping[str, Value]) -> tuple[str, str] | None:
-    """First and last serial that an event's `ilmd` gives a lot, in our namespace; None where it gives none.
+@dataclass(frozen=True, slots=True)
+class GivenSerials:
+    """The serials that a commissioning gives a lot, in one of three ways: a range, a list, or the root of a list."""
 
-    Raises Refused(EVENT_INVALID) where one stands alone, is no text, or stands there twice.
+    first: str = ""
+    last: str = ""
+    listed: tuple[str, ...] = ()
+    root: bytes = b""
+    lowest: str = ""  # of a root: of all its serials, by length and then text
+    highest: str = ""
+
+
+_SERIAL_WORDS: Final = (
+    "firstSerial",
+    "lastSerial",
+    "serials",
+    "serialsRoot",
+    "lowestSerial",
+    "highestSerial",
+)
+
+
+def serials(fields: Mapping[str, Value]) -> GivenSerials | None:
+    """The serials that an event's `ilmd` gives a lot, in our namespace; None where it gives none.
+
+    Raises Refused(EVENT_INVALID) where the words do not go together, stand there twice, or hold something else.
     """
     ilmd = fields.get("ilmd")
     if ilmd is None or ilmd.WhichOneof("kind") != "object":
         return None
     members = {field.name: field.value for field in ilmd.object.fields}
-    first, last = (_our_text(members, fields.get("@context"), word) for word in ("firstSerial", "lastSerial"))
-    if bool(first) != bool(last):
-        raise invalid("ilmd", "firstSerial and lastSerial go together")
-    return (first, last) if first else None
-
-
-def _our_text(members: Mapping[str, Value], context: Value | None, word: str) -> str:
-    name = _our_name(members, context, word)
-    return text_in(members, name, "ilmd") if name else ""
+    context = fields.get("@context")
+    names = {word: _our_name(members, context, word) for word in _SERIAL_WORDS}
+    given = tuple(word for word, name in names.items() if name)
+    text = {word: text_in(members, names[word], "ilmd") for word in given if word != "serials"}
+    empty = [word for word, value in text.items() if not value]
+    match given:
+        case ():
+            return None
+        case _ if empty:
+            raise invalid(f"ilmd.{names[empty[0]]}", "is empty")
+        case ("firstSerial", "lastSerial"):
+            found = GivenSerials(first=text["firstSerial"], last=text["lastSerial"])
+        case ("serials",):
+            found = GivenSerials(listed=tuple(texts_in(members, names["serials"], "ilmd")))
+            if not found.listed:
+                raise invalid(f"ilmd.{names['serials']}", "is empty")
+        case ("serialsRoot", "lowestSerial", "highestSerial"):
+            root = text["serialsRoot"]
+            if _HASH.match(root) is None:
+                raise invalid("ilmd", "serialsRoot is 64 hexadecimal digits, in lower case")
+            found = GivenSerials(
+                root=bytes.fromhex(root), lowest=text["lowestSerial"], highest=text["highestSerial"]
+            )
+        case _:
+            raise invalid(
+                "ilmd",
+                "serials are given by firstSerial and lastSerial, or by serials, or by serialsRoot with lowestSerial "
+                f"and highestSerial, and not by {', '.join(given)}",
+            )
+    return found
 
 
 def _our_name(members: Mapping[str, Value], context: Value | None, word: str) -> str:

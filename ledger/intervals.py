@@ -1,15 +1,17 @@
 """Lots of serials are interval maps: one record for many serials, until one of them is touched.
 
-A lot's serials stand in a row, by place 0 to count - 1. Its intervals lie end to end and cover every place once;
-each is recorded like a part, under `LOT?interval=i-j`, with holder, status, container and history. What an event
-names may be an interval that is recorded, or some of its serials: entering the event then carves them out.
+A lot's serials stand in a row, by place 0 to count - 1: a range, a list, or the root of a list. Its intervals lie end
+to end and cover every place once; each is recorded like a part, under `LOT?interval=i-j`, with holder, status,
+container and history. What an event names may be an interval that is recorded, or some of its serials: entering the
+event then carves them out. A serial of a root is carved out before, by its proof (ledger/memberships.py).
 
     [i, j)  carved at [a, b)  gives  [i, a), [a, b), [b, j)         a serial: [k, k + 1), under its own identifier
 
 Carving is no event. The pieces are as the interval was, and their histories begin with its entries so far: a piece
 names the interval and how many entries that is (`carved_from`, `carved_n`). Where the interval had none of its own,
 the piece names what the interval itself was carved from, so that the way back is never longer than the history.
-What was carved is SPLIT, for ever, and intervals are never put together again.
+What was carved is SPLIT, for ever, and intervals are never put together again. The record of an interval repeats what
+its lot says of the serials, so that it alone proves in whose hands each of them is.
 """
 
 from ledger import starts, state
@@ -31,7 +33,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 
 def serial_text(serials: Serials, place: int) -> str:
-    """Canonical identifier of the serial at a place of a lot."""
+    """Canonical identifier of the serial at a place of a lot that is a range."""
     number = str(serials.first + place).zfill(serials.width)
     return f"{serials.item_class}/21/{escape(serials.prefix + number)}"
 
@@ -73,12 +75,14 @@ def covering(reader: Reader, lot: LotRecord, place: int) -> PartRecord:
     """The record, as stored, of what holds the serial at a place: an interval, or the serial's own."""
     start = starts.at_or_below(reader, lot.id, lot.serials.count, place)
     if start is not None:
-        end = _end_of(reader, lot.id, start)
-        for name in (interval_text(lot.id, start, end), serial_text(lot.serials, start)):
-            record = state.load(reader, state.part_key(name), PartRecord)
-            if record is not None and record.status != PartStatus.SPLIT and place < end:
-                return record
-    raise InvariantBroken(f"serial {place} of {lot.id} is in no interval")
+        piece = _load_interval(reader, lot.id, start)
+        name = interval_text(lot.id, start, piece.end)
+        if piece.serial:
+            name = f"{lot.serials.item_class}/21/{piece.serial}"
+        record = state.load(reader, state.part_key(name), PartRecord)
+        if record is not None and record.status != PartStatus.SPLIT and place < piece.end:
+            return record
+    raise InvariantBroken(f"nothing holds serial {place} of {lot.id}")
 
 
 def pieces(reader: Reader, lot: LotRecord, start: int, end: int, pieces_max: int) -> list[PartRecord]:
@@ -116,36 +120,49 @@ def find_piece(recording: Recording, identifier: Identifier) -> PartRecord | Non
     """As `untouched`; entering the event for the record found carves it, unless others hold the interval."""
     piece = untouched(recording.context.overlay, identifier)
     if piece is not None:
-        name, lot, start, end = piece.id, piece.lot, piece.start, piece.end
-        recording.carving[state.part_key(name)] = lambda: _carve(recording, name, lot, start, end)
+        # What the caller enters may have another start by then.
+        named = _copy(piece, piece.id, piece.start, piece.end)
+        recording.carving[state.part_key(piece.id)] = lambda: _carve(recording, named)
     return piece
 
 
-def _carve(recording: Recording, piece_id: str, name: str, start: int, end: int) -> None:
+def _carve(recording: Recording, piece: PartRecord) -> None:
     overlay = recording.context.overlay
-    lot = _load_lot(overlay, name)
-    held = covering(overlay, lot, start)
-    if held.id == piece_id:
+    lot = _load_lot(overlay, piece.lot)
+    held = covering(overlay, lot, piece.start)
+    if held.id == piece.id:
         # The event carved its neighbour, and this is what was left.
         return
     # (1) Nothing that the event itself names is carved by it, and nothing across an edge it made.
-    if state.part_key(held.id) in recording.named or held.end < end or not is_interval(held):
-        raise Refused(f"the event names serials {start} to {end} of {name} twice", Reason.EVENT_INVALID)
-    # (2) Only who holds the interval carves it, or who is offered it.
+    if state.part_key(held.id) in recording.named or held.end < piece.end or not is_interval(held):
+        raise Refused(
+            f"the event names serials {piece.start} to {piece.end} of {lot.id} twice", Reason.EVENT_INVALID
+        )
+    carve(recording, lot, held, piece)
+
+
+def carve(recording: Recording, lot: LotRecord, held: PartRecord, piece: PartRecord) -> None:
+    """Takes a piece out of the interval that holds it. The caller saves the piece, as it is then.
+
+    Raises Refused(NOT_IN_CUSTODY).
+    """
+    overlay, start, end = recording.context.overlay, piece.start, piece.end
+    # (1) Only who holds the interval carves it, or who is offered it.
     if recording.member not in (standing(overlay, held).holder, held.offered_to):
         raise Refused(
-            f"serials {start} to {end} of {name} stand for themselves once member {held.holder}, who holds them, "
+            f"serials {start} to {end} of {lot.id} stand for themselves once member {held.holder}, who holds them, "
             f"recorded an event on them; until then name {held.id}",
             Reason.NOT_IN_CUSTODY,
         )
-    # (3) What is left on both sides; what is carved out, the caller enters and saves.
+    # (2) What is left on both sides.
     sides = [(low, high) for low, high in ((held.start, start), (end, held.end)) if low < high]
     for low, high in sides:
-        piece = _copy(held, interval_text(name, low, high), low, high)
-        state.save(overlay, state.part_key(piece.id), piece)
-    for low, high in (*sides, (start, end)):
-        starts.add(overlay, name, lot.serials.count, low)
-        state.save(overlay, state.interval_key(name, low), IntervalRecord(end=high))
+        side = _copy(held, interval_text(lot.id, low, high), low, high)
+        state.save(overlay, state.part_key(side.id), side)
+        _put_interval(overlay, lot, low, IntervalRecord(end=high))
+    # (3) What is carved out.
+    serial = "" if is_interval(piece) else piece.id.removeprefix(f"{lot.serials.item_class}/21/")
+    _put_interval(overlay, lot, start, IntervalRecord(end=end, serial=serial))
     count_pieces(overlay, held, len(sides))
     # (4) The interval is no more; with entries of its own, they stay provable.
     if held.history.n:
@@ -155,10 +172,17 @@ def _carve(recording: Recording, piece_id: str, name: str, start: int, end: int)
         overlay.delete(state.part_key(held.id))
 
 
+def piece_of(held: PartRecord, name: str, start: int, end: int) -> PartRecord:
+    """What some of an interval's serials are under a name of their own, before anything happens to them."""
+    return _copy(held, name, start, end)
+
+
 def _copy(held: PartRecord, name: str, start: int, end: int) -> PartRecord:
     piece = PartRecord()
     piece.CopyFrom(held)
     piece.id, piece.start, piece.end = name, start, end
+    if not is_interval(piece):
+        piece.ClearField("serials")
     if held.history.n:
         piece.carved_from, piece.carved_n = held.id, held.history.n
         piece.ClearField("history")
@@ -172,14 +196,28 @@ def _load_lot(reader: Reader, name: str) -> LotRecord:
     return record
 
 
-def _end_of(reader: Reader, lot: str, start: int) -> int:
+def _load_interval(reader: Reader, lot: str, start: int) -> IntervalRecord:
     record = state.load(reader, state.interval_key(lot, start), IntervalRecord)
     if record is None:
         raise InvariantBroken(f"interval {start} of {lot} has no record")
-    return record.end
+    return record
 
 
-def begin(overlay: Overlay, lot: LotRecord) -> None:
-    """The one interval that a new lot begins with; its record is the caller's."""
-    starts.add(overlay, lot.id, lot.serials.count, 0)
-    state.save(overlay, state.interval_key(lot.id, 0), IntervalRecord(end=lot.serials.count))
+def _put_interval(overlay: Overlay, lot: LotRecord, start: int, record: IntervalRecord) -> None:
+    starts.add(overlay, lot.id, lot.serials.count, start)
+    state.save(overlay, state.interval_key(lot.id, start), record)
+
+
+def begin(overlay: Overlay, lot: LotRecord) -> PartRecord:
+    """The one interval that a new lot begins with: what is said in its record of the lot. The rest is the caller's."""
+    _put_interval(overlay, lot, 0, IntervalRecord(end=lot.serials.count))
+    record = PartRecord(
+        id=interval_text(lot.id, 0, lot.serials.count),
+        origin_chain=lot.origin_chain,
+        lot=lot.id,
+        end=lot.serials.count,
+        serials=lot.serials,
+    )
+    for name in ("item_class", "lowest", "highest"):
+        record.serials.ClearField(name)
+    return record

@@ -12,16 +12,15 @@ from ledger.delegations import draw_amount, draw_serials
 from ledger.errors import Refused
 from ledger.event import Quantity
 from ledger.grants import holds_grant, require_grant
-from ledger.identifiers import interval_text
 from ledger.intervals import begin
-from ledger.ranges import add_range, read_range
+from ledger.ranges import add_list, add_range
 from ledger.recording import Recording
+from ledger.roots import read_serials
 from ledger.state import Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     BalanceRecord,
     Decimal,
     LotRecord,
-    PartRecord,
     PartStatus,
     Reason,
 )
@@ -167,34 +166,26 @@ def commission_serials(recording: Recording, quantities: Sequence[Quantity], own
         raise Refused("ilmd: serials are given to one lot, which alone is listed", Reason.EVENT_INVALID)
     (quantity,) = quantities
     # (1) As many as are said to be.
-    serials = read_range(quantity.of, *given)
-    if quantity.unit or decimals.compare(require_amount(quantity), decimals.from_int(serials.count)) != 0:
-        raise Refused(
-            f"{quantity.of.text}: serials {given[0]} to {given[1]} are {serials.count} pieces",
-            Reason.QUANTITY_INVALID,
-        )
+    if quantity.unit:
+        raise Refused(f"{quantity.of.text}: serials are counted in pieces", Reason.QUANTITY_INVALID)
+    serials = read_serials(quantity.of, given, decimals.to_int(require_amount(quantity)))
     # (2) A new lot, under a right, of serials that nothing else has.
     if context.overlay.get(state.lot_key(quantity.of.text)) is not None:
         raise Refused(f"lot {quantity.of.text} was commissioned already", Reason.ALREADY_COMMISSIONED)
     draw_serials(recording, quantity.of, serials.count)
-    add_range(context.overlay, quantity.of.text, serials)
+    if given.listed:
+        add_list(context.overlay, quantity.of.text, serials.item_class, given.listed)
+    elif not given.root:
+        add_range(context.overlay, quantity.of.text, serials)
     # (3) Its record, and that of the one interval it begins with.
     record = _new_lot(recording, quantity, adopted=False)
     record.serials.CopyFrom(serials)
-    begin(context.overlay, record)
     recording.enter_lot(record)
-    recording.enter_part(
-        PartRecord(
-            id=interval_text(record.id, 0, serials.count),
-            status=PartStatus.LIVE,
-            holder=recording.member,
-            owner=owner or recording.member,
-            origin_chain=context.chain_id,
-            commissioner=recording.member,
-            lot=record.id,
-            end=serials.count,
-        )
-    )
+    whole = begin(context.overlay, record)
+    whole.status = PartStatus.LIVE
+    whole.holder, whole.owner = recording.member, owner or recording.member
+    whole.commissioner = recording.member
+    recording.enter_part(whole)
 
 
 def hold_amount(recording: Recording, quantity: Quantity) -> LotRecord:

@@ -32,13 +32,25 @@ def root(leaves: Sequence[bytes]) -> bytes:
         return EMPTY_ROOT
     level = list(leaves)
     while len(level) > 1:
-        pairs = iter(level)
-        above = [sha256(b"\x01" + left + right) for left, right in zip(pairs, pairs, strict=False)]
-        if len(level) % 2:
-            # An odd last node is promoted, never paired with itself: two lists never share a root.
-            above.append(level[-1])
-        level = above
+        level = _above(level)
     return level[0]
+
+
+def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """All nodes of a tree of one leaf or more, the leaves first and the root last, for who proves many of them."""
+    found = [list(leaves)]
+    while len(found[-1]) > 1:
+        found.append(_above(found[-1]))
+    return found
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    pairs = iter(level)
+    above = [sha256(b"\x01" + left + right) for left, right in zip(pairs, pairs, strict=False)]
+    if len(level) % 2:
+        # An odd last node is promoted, never paired with itself: two lists never share a root.
+        above.append(level[-1])
+    return above
 
 
 def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:

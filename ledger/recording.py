@@ -22,7 +22,16 @@ from ledger.errors import Refused
 from ledger.event import EventView, check_event, event_digest, read_event
 from ledger.limits import EVENT_BYTES_MAX, TIME_PRECISION_MS
 from ledger.state import Kind
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, MovedRecord, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    CorrectionRecord,
+    CorrectionState,
+    EntryKind,
+    Event,
+    LotRecord,
+    MovedRecord,
+    PartRecord,
+    Reason,
+)
 
 _NO_FINDING: Final = Reason.REASON_UNSPECIFIED
 
@@ -66,6 +75,11 @@ class Recording:
         )
         state.save(self.context.overlay, key, record)
         self.entered.add(key)
+
+    def leave_alone(self) -> None:
+        """Notes that the event, declared wrong later, takes nothing with it: what it names was there before."""
+        note = CorrectionRecord(original=self.digest, state=CorrectionState.WITHOUT_EFFECT)
+        state.save(self.context.overlay, state.correction_key(self.digest), note)
 
     def settle(self, record: PartRecord) -> bool:
         """Saves a record under its own key, carved out of an interval if it is not yet; whether it was not."""

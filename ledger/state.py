@@ -180,9 +180,9 @@ def balance_key(lot: str, place: str, unit: str) -> bytes:
 
 
 @lru_cache(maxsize=_KEYS_CACHED)
-def serial_class_key(item_class: str) -> bytes:
-    """Key of the SerialClassRecord of a class."""
-    return state_key(Kind.SERIAL_CLASS, item_class)
+def serial_class_key(item_class: str, width: int) -> bytes:
+    """Key of the SerialClassRecord of the serials of a class that end in so many digits."""
+    return state_key(Kind.SERIAL_CLASS, item_class, width)
 
 
 def interval_key(name: str, start: int) -> bytes:

@@ -46,7 +46,7 @@ def test_a_part_begins_with_its_grant_holder(world):
     assert world.touched == {
         state.part_key(part(1)),
         state.part_key(part(2)),
-        state.serial_class_key(of_class),
+        state.serial_class_key(of_class, 1),
     }
 
 

@@ -1,5 +1,7 @@
 """Lots of serials under events, and what an attacker would try with them."""
 
+from random import Random
+
 import pytest
 
 from ledger import attestations, intervals, state
@@ -226,11 +228,29 @@ def test_overlap_of_ranges_is_refused(world):
 
 def test_a_range_over_single_serials_is_refused(world):
     world.event("ada", add([die(2_000), die(3_000)]))
-    for first, last in ((1_500, 2_000), (2_000, 2_001), (2_500, 2_600), (3_000, 4_000), (1_000, 5_000)):
+    for first, last in ((1_500, 2_000), (2_000, 2_001), (3_000, 4_000), (1_001, 5_000), (3_001, 4_001)):
         with refused(Reason.SERIALS_OVERLAP, "one by one"):
             world.event("ada", serials_of(lot_of("W2"), f"{first:06}", f"{last:06}", last - first + 1))
+    # Up to 1,000 are looked up one by one, so also between two of them; more, where none lies near.
     world.event("ada", serials_of(lot_of("W2"), "001000", "001999", 1_000))
-    world.event("ada", serials_of(lot_of("W3"), "003001", "003002", 2))
+    world.event("ada", serials_of(lot_of("W3"), "002001", "002999", 999))
+    world.event("ada", serials_of(lot_of("W4"), "003907", "500000", 496_094))
+    world.event("ada", add([die(3_500)]))
+    with refused(Reason.ALREADY_COMMISSIONED, "W4"):
+        world.event("ada", add([die(3_501), die(499_999)]))
+
+
+def test_commissioning_one_by_one_writes_a_mark_at_most_256_times():
+    """Else nothing but the part: at most one key of the tree for an event about one part."""
+    world, random, written = World(), Random(5), 0
+    for _ in range(2_000):
+        name = die(random.randrange(10**6))
+        if world.overlay.get(state.part_key(name)) is None:
+            world.event("ada", add([name]))
+            written += len(world.touched - {state.part_key(name)})
+    assert 250 < written <= 256
+    world.event("ada", add([die(10**6 - 1), f"{CLASS}/21/A", f"{CLASS}/21/B"]))
+    assert state.serial_class_key(CLASS, 0) in world.touched
 
 
 def test_a_serial_of_a_lot_is_commissioned_by_nobody_again(world):

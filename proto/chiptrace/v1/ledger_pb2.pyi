@@ -135,6 +135,18 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     NOT_DELEGATED: _Reason.ValueType  # 158
     LICENCE_MISSING: _Reason.ValueType  # 159
     """a policy asks for a licence that nothing named fits"""
+    NOT_ARRIVED: _Reason.ValueType  # 180
+    """Containers and lots over the bridge.
+    no container arrived here out of which this could come
+    """
+    MANIFEST_EXCEEDED: _Reason.ValueType  # 181
+    """more would come out of an arrived container than it was said to hold"""
+    MORE_THAN_LEFT: _Reason.ValueType  # 182
+    """more of a lot comes back than went to that chain"""
+    INBOUND_FULL: _Reason.ValueType  # 183
+    """too many shipments of one lot wait for one member"""
+    CONTENTS_INVALID: _Reason.ValueType  # 184
+    """what a container is said to hold cannot be"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -290,6 +302,18 @@ DELEGATION_REVOKED: Reason.ValueType  # 157
 NOT_DELEGATED: Reason.ValueType  # 158
 LICENCE_MISSING: Reason.ValueType  # 159
 """a policy asks for a licence that nothing named fits"""
+NOT_ARRIVED: Reason.ValueType  # 180
+"""Containers and lots over the bridge.
+no container arrived here out of which this could come
+"""
+MANIFEST_EXCEEDED: Reason.ValueType  # 181
+"""more would come out of an arrived container than it was said to hold"""
+MORE_THAN_LEFT: Reason.ValueType  # 182
+"""more of a lot comes back than went to that chain"""
+INBOUND_FULL: Reason.ValueType  # 183
+"""too many shipments of one lot wait for one member"""
+CONTENTS_INVALID: Reason.ValueType  # 184
+"""what a container is said to hold cannot be"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
@@ -422,6 +446,10 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """an event was recorded under a delegation and took from what is left of it"""
     UNDONE: _EntryKind.ValueType  # 20
     """an event declared wrong was undone: what it did to the subject is taken back"""
+    MATERIALISED: _EntryKind.ValueType  # 22
+    """the subject arrived inside `container`, whose entries were container_n before it arrived"""
+    FOLLOWED: _EntryKind.ValueType  # 23
+    """the chain that the subject departed to proves that it departed from there too"""
     COPIED: _EntryKind.ValueType  # 24
     """an attestation was sent to another chain, or came from one"""
     REHOMED: _EntryKind.ValueType  # 25
@@ -458,6 +486,10 @@ DRAWN: EntryKind.ValueType  # 19
 """an event was recorded under a delegation and took from what is left of it"""
 UNDONE: EntryKind.ValueType  # 20
 """an event declared wrong was undone: what it did to the subject is taken back"""
+MATERIALISED: EntryKind.ValueType  # 22
+"""the subject arrived inside `container`, whose entries were container_n before it arrived"""
+FOLLOWED: EntryKind.ValueType  # 23
+"""the chain that the subject departed to proves that it departed from there too"""
 COPIED: EntryKind.ValueType  # 24
 """an attestation was sent to another chain, or came from one"""
 REHOMED: EntryKind.ValueType  # 25
@@ -1034,6 +1066,8 @@ class Operation(_message.Message):
     ACKNOWLEDGE_PACKET_FIELD_NUMBER: _builtins.int
     TIMEOUT_PACKET_FIELD_NUMBER: _builtins.int
     RETURN_PART_FIELD_NUMBER: _builtins.int
+    MATERIALISE_FIELD_NUMBER: _builtins.int
+    FOLLOW_PART_FIELD_NUMBER: _builtins.int
     update_client: _builtins.bytes
     """The bridge's, decoded by its handlers (bridge.proto).
     UpdateClient
@@ -1050,6 +1084,10 @@ class Operation(_message.Message):
     """TimeoutPacket"""
     return_part: _builtins.bytes
     """ReturnPart"""
+    materialise: _builtins.bytes
+    """Materialise"""
+    follow_part: _builtins.bytes
+    """FollowPart"""
     @_builtins.property
     def capture(self) -> Global___Capture: ...
     @_builtins.property
@@ -1084,12 +1122,14 @@ class Operation(_message.Message):
         acknowledge_packet: _builtins.bytes = ...,
         timeout_packet: _builtins.bytes = ...,
         return_part: _builtins.bytes = ...,
+        materialise: _builtins.bytes = ...,
+        follow_part: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "govern", b"govern", "kind", b"kind", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part", "materialise", "follow_part"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1624,20 +1664,24 @@ class PutGrant(_message.Message):
     PREFIX_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
     HOME_CHAIN_FIELD_NUMBER: _builtins.int
+    LONG_ROUTES_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
     holder: _builtins.str
     home_chain: _builtins.bytes
     """32 bytes, or empty for this chain (SELF)"""
+    long_routes: _builtins.bool
+    """What is under it may cross between any two chains, each step proven; else only from its home and to it."""
     def __init__(
         self,
         *,
         prefix: _builtins.str = ...,
         holder: _builtins.str = ...,
         home_chain: _builtins.bytes = ...,
+        long_routes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "home_chain", b"home_chain", "prefix", b"prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "home_chain", b"home_chain", "long_routes", b"long_routes", "prefix", b"prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2192,11 +2236,13 @@ class GrantRecord(_message.Message):
     HOME_CHAIN_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    LONG_ROUTES_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
     holder: _builtins.str
     home_chain: _builtins.bytes
     """empty: this chain"""
     revoked: _builtins.bool
+    long_routes: _builtins.bool
     @_builtins.property
     def history(self) -> Global___History: ...
     def __init__(
@@ -2207,10 +2253,11 @@ class GrantRecord(_message.Message):
         home_chain: _builtins.bytes = ...,
         revoked: _builtins.bool = ...,
         history: Global___History | None = ...,
+        long_routes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "holder", b"holder", "home_chain", b"home_chain", "prefix", b"prefix", "revoked", b"revoked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "holder", b"holder", "home_chain", b"home_chain", "long_routes", b"long_routes", "prefix", b"prefix", "revoked", b"revoked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2380,6 +2427,7 @@ class PartRecord(_message.Message):
     CARVED_FROM_FIELD_NUMBER: _builtins.int
     CARVED_N_FIELD_NUMBER: _builtins.int
     SERIALS_FIELD_NUMBER: _builtins.int
+    GONE_TO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -2424,6 +2472,8 @@ class PartRecord(_message.Message):
     carved_from: _builtins.str
     """Where its history begins: with the first carved_n entries of this interval. Empty: with its own."""
     carved_n: _builtins.int
+    gone_to: _builtins.bytes
+    """DEPARTED, and proven to have gone on: to which chain"""
     @_builtins.property
     def history(self) -> Global___History: ...
     @_builtins.property
@@ -2461,10 +2511,11 @@ class PartRecord(_message.Message):
         carved_from: _builtins.str = ...,
         carved_n: _builtins.int = ...,
         serials: Global___Serials | None = ...,
+        gone_to: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "serials", b"serials", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "gone_to", b"gone_to", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "serials", b"serials", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2559,31 +2610,27 @@ Global___IntervalRecord: _TypeAlias = IntervalRecord  # noqa: Y015
 
 @_typing.final
 class SerialClassRecord(_message.Message):
-    """What is commissioned of a class: how many ranges, and between which serials those lie that are in no range, by
-    length, then by text. Both empty: there are none.
-    """
+    """What is commissioned of the serials of a class that end in so many digits; key SERIAL_CLASS/<class>/<be64 digits>."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RANGES_FIELD_NUMBER: _builtins.int
-    LOWEST_FIELD_NUMBER: _builtins.int
-    HIGHEST_FIELD_NUMBER: _builtins.int
     SINGLES_FIELD_NUMBER: _builtins.int
     ranges: _builtins.int
-    lowest: _builtins.str
-    highest: _builtins.str
+    """runs that lots have among them"""
     singles: _builtins.bytes
+    """32 bytes, or empty: bit m is set where one was commissioned by itself whose number, times 256, divided by
+    10^digits and cut, is m.
+    """
     def __init__(
         self,
         *,
         ranges: _builtins.int = ...,
-        lowest: _builtins.str = ...,
-        highest: _builtins.str = ...,
         singles: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "ranges", b"ranges", "singles", b"singles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges", "singles", b"singles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2610,6 +2657,10 @@ class GenerationRecord(_message.Message):
     FOREIGN_FIELD_NUMBER: _builtins.int
     OWNER_AT_CLOSE_FIELD_NUMBER: _builtins.int
     LEVELS_FIELD_NUMBER: _builtins.int
+    OWNERSHIP_LEFT_FIELD_NUMBER: _builtins.int
+    FROM_CHAIN_FIELD_NUMBER: _builtins.int
+    FROM_HOP_FIELD_NUMBER: _builtins.int
+    FROM_GENERATION_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     generation: _builtins.int
     closed_by: Global___ClosedBy.ValueType
@@ -2632,6 +2683,12 @@ class GenerationRecord(_message.Message):
     """
     owner_at_close: _builtins.str
     """of everything inside; empty: each child kept its own"""
+    ownership_left: _builtins.bool
+    """of EXPORT: ownership of everything inside was offered with it"""
+    from_chain: _builtins.bytes
+    """Opened by an arrival: the chain it came from, its hop there, and the number of the filling there."""
+    from_hop: _builtins.int
+    from_generation: _builtins.int
     @_builtins.property
     def manifest(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestRow]:
         """all levels, ascending by (class, lot, unit, place)"""
@@ -2658,10 +2715,14 @@ class GenerationRecord(_message.Message):
         foreign: _builtins.int = ...,
         owner_at_close: _builtins.str = ...,
         levels: _abc.Iterable[_builtins.int] | None = ...,
+        ownership_left: _builtins.bool = ...,
+        from_chain: _builtins.bytes = ...,
+        from_hop: _builtins.int = ...,
+        from_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "foreign", b"foreign", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "levels", b"levels", "manifest", b"manifest", "opened_n", b"opened_n", "owner_at_close", b"owner_at_close"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_by", b"closed_by", "closed_n", b"closed_n", "container", b"container", "count", b"count", "depth", b"depth", "destination", b"destination", "foreign", b"foreign", "from_chain", b"from_chain", "from_generation", b"from_generation", "from_hop", b"from_hop", "generation", b"generation", "holder_at_close", b"holder_at_close", "hop", b"hop", "installed", b"installed", "levels", b"levels", "manifest", b"manifest", "opened_n", b"opened_n", "owner_at_close", b"owner_at_close", "ownership_left", b"ownership_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2782,6 +2843,30 @@ class BalanceRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BalanceRecord: _TypeAlias = BalanceRecord  # noqa: Y015
+
+@_typing.final
+class InboundRecord(_message.Message):
+    """Amounts of a lot, in one unit, that came over the bridge for a member and wait; key INBOUND/<lot>/<receiver>/<unit>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of BalanceRecords, oldest first"""
+
+    def __init__(
+        self,
+        *,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["places", b"places"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InboundRecord: _TypeAlias = InboundRecord  # noqa: Y015
 
 @_typing.final
 class MovedRecord(_message.Message):
