@@ -28,6 +28,7 @@ KEYS_PER_TRANSACTION_MAX: Final = 10_000
 KEYS_PER_BLOCK_MAX: Final = 20_000
 IDENTIFIERS_PER_EVENT_MAX: Final = 1_000
 EVENT_FIELDS_MAX: Final = 64
+CANDIDATES_MAX: Final = 64  # of what may have gone into one transformation
 VALUE_NODES_MAX: Final = 10_000
 VALUE_DEPTH_MAX: Final = 16
 EPCIS_DOCUMENT_DEPTH_MAX: Final = 64
@@ -36,6 +37,8 @@ DELEGATED_UNITS_MAX: Final = 16
 POLICIES_PER_PREFIX_MAX: Final = 16  # in force
 POLICY_NAMES_MAX: Final = 64  # of members, of issuers, of destinations
 LICENCES_NAMED_MAX: Final = 64  # by one shipping
+COPIES_PER_SUBJECT_MAX: Final = 64  # attestations that one chain has told here about one subject
+PASSED_ON_MAX: Final = 8  # chains that passed a notice on
 # How far back the height may lie at which a joining validator's node was in step.
 JOIN_PROOF_HEIGHTS_MAX: Final = 10_000
 CONTAINER_DEPTH_MAX: Final = 8
