@@ -81,6 +81,10 @@ class Outbox:
         found = self._open.get(sequence)
         return None if found is None else found.lane
 
+    def begin(self, next_sequence: int) -> None:
+        """What was sent before this sequence is for a scan to find."""
+        self.next = max(self.next, next_sequence)
+
     # ---- what nodes answered ------------------------------------------------------------------------------
 
     def see_new(self, items: Sequence[PacketItem]) -> None:
@@ -107,7 +111,7 @@ class Outbox:
         if not self.full:
             claim = self._scan_low or through
             self.low, self._claimed = max(self.low, min(claim, self._claimed)), claim
-            self.next = max(self.next, through)
+            self.next = through
         self._scan, self._scan_low = self.low, 0
         return True
 

@@ -151,7 +151,7 @@ def recorded(chain: VerifiedChain) -> list[Fault]:
     were are all that can have one.
     """
     chain.snapshot()
-    way = _way(chain)
+    way = way_of(chain)
     found: list[Fault] = []
     for member in sorted(way.members):
         key = state.member_key(member)
@@ -164,8 +164,8 @@ def recorded(chain: VerifiedChain) -> list[Fault]:
     return sorted(timed, key=lambda fault: (fault.recorded_at, fault.member, fault.first.view))
 
 
-def _way(chain: VerifiedChain) -> Way:
-    """All headers at which the set changed, up to the newest that was pinned."""
+def way_of(chain: VerifiedChain) -> Way:
+    """All headers at which the set changed, up to the newest that the chain was followed to. Raises NotVerifiable."""
     newest = chain.trusted().latest_height
     headers: list[SignedHeader] = []
     height = 0

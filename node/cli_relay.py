@@ -8,19 +8,19 @@ import typer
 from ledger.errors import ChiptraceError
 from node import relay as relayer
 
-relay = typer.Typer(no_args_is_help=True, help="Run a relayer between two chains.")
+relay = typer.Typer(no_args_is_help=True, help="Run a relayer between chains.")
 
 
 @relay.callback()
 def _relay() -> None:
-    """Run a relayer between two chains."""
+    """Run a relayer between chains."""
 
 
 @relay.command("run")
 def run(
     config: Annotated[Path, typer.Option("--config", help="The relayer's configuration (TOML).")],
 ) -> None:
-    """Carry between two chains until SIGTERM; logs are JSON, one object per line. Exit 1: it could not start or go on.
+    """Carry between chains until SIGTERM; logs are JSON, one object per line. Exit 1: it could not start or go on.
 
     Example: chiptrace relay run --config .chiptrace/relay/relay.toml
     """

@@ -18,7 +18,7 @@ from node.testnet import RELAY, ProcessStatus, Testnet
 from node.testnet_layout import Network
 
 testnet = typer.Typer(
-    no_args_is_help=True, help="Two local chains and a relayer between them, as real processes."
+    no_args_is_help=True, help="Local chains, two or more, and a relayer between them, as real processes."
 )
 DirectoryOption = Annotated[Path, typer.Option("--dir", help="Directory of the test network.")]
 NodeArgument = Annotated[str, typer.Argument(help="A name from `chiptrace testnet status`.", metavar="NODE")]
@@ -32,7 +32,7 @@ def up(
     base_port: Annotated[
         int | None,
         typer.Option(
-            help="First of 16 ports (4 for each of --validators); without it free ones are taken.",
+            help="First port: 2 for each node, 1 for the relayer; without it free ones are taken.",
             min=1024,
             max=65_000,
         ),
@@ -45,6 +45,19 @@ def up(
             max=VALIDATORS_MAX,
         ),
     ] = None,
+    chains: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the chains, with commas (chipmaker,assembler where nothing is said); chipmaker, assembler, fab "
+            "and osat have named members."
+        ),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="Which chains follow each other: all, or any topology as a:b,a:c (all where nothing is said)."
+        ),
+    ] = None,
     grant_for: Annotated[
         list[Path] | None,
         typer.Option(help="EPCIS document whose namespaces are granted, with adoption, to the first member."),
@@ -53,11 +66,11 @@ def up(
 ) -> None:
     """Make a test network, or start what does not run of one; return when blocks are being finalized.
 
-    Example: chiptrace testnet up
+    Example: chiptrace testnet up --chains fab,osat,assembler --pairs fab:osat,fab:assembler
     """
     began = time.monotonic()
     grants = _grants(grant_for or [])
-    plan = None if validators is None else testnet_plan.two_chains(validators)
+    plan = _plan(chains, pairs, validators)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=ERR, transient=True
     ) as progress:
@@ -149,6 +162,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(testnet, name="testnet")
 
 
+def _plan(chains: str | None, pairs: str | None, validators: int | None) -> testnet_plan.NetworkPlan | None:
+    """What was asked for; None: as it is, or the usual network."""
+    if chains is None and pairs is None and validators is None:
+        return None
+    names = [name.strip() for name in (chains or "chipmaker,assembler").split(",")]
+    return testnet_plan.chains(names, pairs or testnet_plan.ALL, validators or 4)
+
+
 def _grants(paths: list[Path]) -> list[str]:
     try:
         imported = epcis_read.read_files(paths, strict=False)
@@ -178,13 +199,23 @@ def _network_json(network: Network, seconds: float) -> dict[str, object]:
             for chain in network.chains
         ],
         "grants": list(network.grants),
+        "pairs": [list(pair) for pair in network.pairs],
+        "relay": {"config": str(network.config_file(RELAY)), "metrics": network.relay_listen}
+        if network.relayed
+        else None,
     }
 
 
 def _print_network(network: Network, seconds: float) -> None:
     count = len(network.chains[0].nodes)
     each = "1 validator" if count == 1 else f"{count} validators"
-    OUT.print(f"Two chains of {each} and a relayer are running ({seconds:.1f} s).")
+    chains = {1: "One chain", 2: "Two chains", 3: "Three chains"}.get(
+        len(network.chains), f"{len(network.chains)} chains"
+    )
+    relayed = " and a relayer" if network.relayed else ""
+    OUT.print(
+        f"{chains} of {each}{relayed} {'are' if relayed or len(network.chains) > 1 else 'is'} running ({seconds:.1f} s)."
+    )
     table = Table("chain", "member", "endpoint", box=None, padding=(0, 2, 0, 0))
     for node in network.nodes:
         table.add_row(node.chain, node.member, node.clients)
@@ -193,12 +224,20 @@ def _print_network(network: Network, seconds: float) -> None:
     trust = "" if network.directory == DEFAULT_DIRECTORY else f" --trust {network.trust_file}"
     place = "" if network.directory == DEFAULT_DIRECTORY else f" --dir {network.directory}"
     OUT.print(f"trust file {escape(str(network.trust_file))}")
+    if network.relayed:
+        pairs = ", ".join(f"{first}-{second}" for first, second in network.pairs)
+        OUT.print(f"relayer between {pairs}; http://{network.relay_listen}/health and /metrics")
     OUT.print("\nTry next:", style="bold")
     member = first.nodes[0].member
     OUT.print(
         f"  chiptrace testnet status{place}\n"
-        f"  chiptrace capture docs/samples/{first.name}-1-{member}.jsonld --chain {first.name} --as {member}{trust}\n"
-        f"  chiptrace testnet kill {first.nodes[-1].name}{place}    # the chain goes on without it\n"
+        + (
+            f"  chiptrace capture docs/samples/{first.name}-1-{member}.jsonld --chain {first.name} --as {member}{trust}\n"
+            if first.name == testnet_plan.TWO_CHAINS.chains[0].name
+            else ""
+        )
+        + (f"  chiptrace bridge clients{trust}\n" if network.relayed else "")
+        + f"  chiptrace testnet kill {first.nodes[-1].name}{place}    # the chain goes on without it\n"
         f"  chiptrace testnet down{place}",
         markup=False,
     )

@@ -155,25 +155,54 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayChainConfig:
-    """One of the two chains a relayer serves."""
+    """A chain that the relayer serves."""
 
     name: Annotated[str, "Name of the chain in the trust file."]
-    client: Annotated[str, "The light client on this chain that follows the other one."]
     member: Annotated[str, "Whose identity of the trust file to show and to sign with."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelayConfig:
-    """A relayer between two chains. It is believed by nobody; several may run side by side."""
+class RelayRouteConfig:
+    """Two chains to carry between, and the clients by which they follow each other."""
 
-    trust: Annotated[Path, "Trust file with both chains and the relayer's identities."]
-    state_file: Annotated[Path, "Where the relayer notes how far it has read; may be deleted."]
+    first: Annotated[str, "Name of one chain."]
+    first_client: Annotated[str, "The client on this chain that follows the other one."]
+    second: Annotated[str, "Name of the other chain."]
+    second_client: Annotated[str, "The client there that follows this one."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """A relayer between two chains or more. It is believed by nobody; several may run side by side."""
+
+    trust: Annotated[Path, "Trust file with the chains and the relayer's identities."]
+    table: Annotated[Path, "The relayer's table (SQLite). May be deleted: it then reads all packets once."]
     log_file: Annotated[str, "File for the JSON log, one object per line; empty: standard error."] = ""
     log_level: Annotated[str, "debug, info, warning or error."] = "info"
-    poll_ms: Annotated[int, "How often both chains are asked when nothing happens."] = 250
-    packets_per_round: Annotated[int, "Packets carried in one transaction."] = 50
-    first: RelayChainConfig
-    second: RelayChainConfig
+    listen: Annotated[str, "host:port of /metrics and /health; empty: none."] = ""
+    poll_ms: Annotated[int, "How often both chains of a route are asked when nothing happens."] = 250
+    watch_ms: Annotated[int, "How often each chain is looked at for forks."] = 2_000
+    clear_ms: Annotated[int, "How often all open packets are looked up anew, asking another node."] = 30_000
+    packets_per_round: Annotated[int, "Packets of one lane carried in one round under one update."] = 1_000
+    unhealthy_ms: Annotated[int, "A backlog that makes no progress for so long is unhealthy."] = 60_000
+    chains: Annotated[tuple[RelayChainConfig, ...], "The chains."]
+    routes: Annotated[tuple[RelayRouteConfig, ...], "What is carried between."]
+
+    def __post_init__(self) -> None:
+        names = [chain.name for chain in self.chains]
+        if len(set(names)) != len(names) or not self.routes:
+            raise Malformed("name each chain once in [[chains]], and at least one route in [[routes]]")
+        for route in self.routes:
+            if route.first == route.second or not {route.first, route.second} <= set(names):
+                raise Malformed(
+                    f"the route {route.first}-{route.second} must join two of: {', '.join(names)}"
+                )
+        if self.listen:
+            split_address(self.listen)
+
+    def member(self, chain: str) -> str:
+        """Whose identity is used on a chain."""
+        return next(item.member for item in self.chains if item.name == chain)
 
 
 def split_address(address: str) -> tuple[str, int]:

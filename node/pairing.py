@@ -47,6 +47,12 @@ def pair(
     """
     changes = [Change(create_client=_client_of(network, seen, other, here))]
     changes += [Change(put_grant=grant) for grant in _foreign_grants(network, here, other)]
+    pairs = [pair for pair in network.pairs if here.name in pair]
+    if pairs and other.name in pairs[0]:
+        paired = {name for pair in pairs for name in pair}
+        for far in network.chains:
+            if far.name not in paired:
+                changes += [Change(put_grant=grant) for grant in _foreign_grants(network, here, far)]
     nonce = hashlib.sha256(b"pairing" + other.chain_id).digest()[:16]
     proposal = codec.encode(
         GovernanceProposal(

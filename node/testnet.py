@@ -1,4 +1,4 @@
-"""A local test network as running processes: two chains and a relayer between them, or one chain alone."""
+"""A local test network as running processes: chains and a relayer between those that are paired, or one chain alone."""
 
 import json
 import shutil
@@ -64,12 +64,10 @@ class Testnet:
                     f"the network in {self._directory} exists, and grants come with its genesis; "
                     "`chiptrace testnet reset` first, or use another --dir"
                 )
-            if plan is not None and [len(chain.members) for chain in plan.chains] != [
-                len(chain.nodes) for chain in network.chains
-            ]:
+            if plan is not None and not _is_of(network, plan):
                 raise Malformed(
-                    f"the network in {self._directory} exists with another number of validators; "
-                    "`chiptrace testnet reset` first, or use another --dir"
+                    f"the network in {self._directory} exists with another number of validators, other chains or other "
+                    "pairs; `chiptrace testnet reset` first, or use another --dir"
                 )
         else:
             say("making keys, certificates and geneses")
@@ -194,3 +192,10 @@ class Testnet:
             except (ValueError, KeyError, TypeError):
                 text = lines[-1]
         return f"{text} (see {log})"
+
+
+def _is_of(network: Network, plan: NetworkPlan) -> bool:
+    chains = [(chain.name, len(chain.members)) for chain in plan.chains]
+    return network.pairs == plan.pairs and chains == [
+        (chain.name, len(chain.nodes)) for chain in network.chains
+    ]

@@ -5,7 +5,7 @@
     chains/CHAIN/genesis, ca.pem      the chain's first document and its authority (ca-key.pem beside it)
     members/CHAIN/MEMBER/             operator.key, admin.key, client.pem (and relayer.key of the first member)
     nodes/CHAIN-MEMBER/               node.toml, node.pem, keys/ (validator key, signing record), data/, logs
-    relay/                            relay.toml, logs (where there are two chains)
+    relay/                            relay.toml, table, logs (where chains are paired)
 
 Made at once, complete or not at all: the marker is last.
 """
@@ -32,13 +32,14 @@ from node.config import (
     PeerConfig,
     RelayChainConfig,
     RelayConfig,
+    RelayRouteConfig,
     TlsConfig,
 )
 from node.testnet_plan import TWO_CHAINS, ChainPlan, NetworkPlan
 from proto.chiptrace.v1.ledger_pb2 import Genesis, Parameters, PutGrant, PutKey, PutMember, Role, Validator
 
 MARKER: Final = "testnet.json"
-VERSION: Final = 1
+VERSION: Final = 2
 HOSTS: Final = ("localhost", "127.0.0.1")
 DAY_MS: Final = 86_400_000
 BACKDATE_MS: Final = 3_650 * DAY_MS
@@ -76,6 +77,8 @@ class Network:
     directory: Path
     chains: tuple[ChainPlace, ...]
     grants: tuple[str, ...]  # prefixes granted beyond the members' own
+    pairs: tuple[tuple[str, str], ...] = ()  # chains that follow each other, by name
+    relay_listen: str = ""  # host:port of the relayer's metrics
 
     @property
     def nodes(self) -> tuple[NodePlace, ...]:
@@ -84,8 +87,12 @@ class Network:
 
     @property
     def relayed(self) -> bool:
-        """Whether there are two chains, and so a relayer between them."""
-        return len(self.chains) == 2
+        """Whether chains are paired, and so a relayer runs between them."""
+        return bool(self.pairs)
+
+    def chain(self, name: str) -> ChainPlace:
+        """The chain of this name."""
+        return next(chain for chain in self.chains if chain.name == name)
 
     @property
     def trust_file(self) -> Path:
@@ -135,7 +142,8 @@ def read(directory: Path) -> Network:
             )
             for chain in document["chains"]
         )
-        return Network(directory, chains, tuple(document["grants"]))
+        pairs = tuple((first, second) for first, second in document["pairs"])
+        return Network(directory, chains, tuple(document["grants"]), pairs, document["relay_listen"])
     except OSError:
         raise Malformed(
             f"there is no test network in {directory}; `chiptrace testnet up` makes one"
@@ -162,7 +170,8 @@ def create(
             for member in chain.members
         )
         chains.append(_create_chain(directory, plan, chain, nodes, grants if index == 0 else ()))
-    network = Network(directory, tuple(chains), tuple(grants))
+    listen = f"127.0.0.1:{next(ports)}" if plan.pairs else ""
+    network = Network(directory, tuple(chains), tuple(grants), plan.pairs, listen)
     _write_trust(network, plan.heartbeat_ms)
     if network.relayed:
         _write_relay(network)
@@ -180,6 +189,8 @@ def create(
             for chain in network.chains
         ],
         "grants": list(network.grants),
+        "pairs": [list(pair) for pair in network.pairs],
+        "relay_listen": network.relay_listen,
     }
     (directory / MARKER).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return network
@@ -317,15 +328,24 @@ def _write_trust(network: Network, heartbeat_ms: int) -> None:
 
 
 def _write_relay(network: Network) -> None:
-    first, second = network.chains
+    """One relayer for all pairs; each client is named after the chain that it follows."""
     place = _made(network.node_directory("relay"))
+    paired = {name for pair in network.pairs for name in pair}
     config.write(
         place / "relay.toml",
         RelayConfig(
             trust=network.trust_file,
-            state_file=place / "cursor.json",
-            first=RelayChainConfig(name=first.name, client=second.name, member=first.nodes[0].member),
-            second=RelayChainConfig(name=second.name, client=first.name, member=second.nodes[0].member),
+            table=place / "relay.db",
+            listen=network.relay_listen,
+            chains=tuple(
+                RelayChainConfig(name=chain.name, member=chain.nodes[0].member)
+                for chain in network.chains
+                if chain.name in paired
+            ),
+            routes=tuple(
+                RelayRouteConfig(first=first, first_client=second, second=second, second_client=first)
+                for first, second in network.pairs
+            ),
         ),
     )
 

@@ -1,9 +1,6 @@
-"""The watch for forks: two certified heads of one height are an accusation; nothing else is."""
+"""Heads seen of a chain: two certified heads of one height are an accusation; nothing else is."""
 
-from types import SimpleNamespace
-
-from client.connection import NoAnswer
-from node.header_watch import HEADS_KEPT_MAX, HeaderWatch, Heads
+from node.header_watch import HEADS_KEPT_MAX, Heads
 from tests.bridge.certified import CHAIN, Keys, signed_header
 
 KEYS = Keys()
@@ -44,22 +41,11 @@ def test_memory_is_bounded_and_keeps_the_newest(monkeypatch):
     assert heads.see(other(1), KEYS.set) is None
 
 
-def test_every_endpoint_is_asked_and_a_silent_one_holds_up_nothing():
-    def endpoint(head):
-        def call(*_):
-            if head is None:
-                raise NoAnswer("gone")
-            return SimpleNamespace(name="chain", head=head)
-
-        return SimpleNamespace(call=call)
-
-    accused = []
-    first, second = signed_header(7, KEYS), other(7)
-    endpoints = [endpoint(first), endpoint(None), endpoint(second)]
-    known = [None]
-    watch = HeaderWatch(CHAIN, endpoints, lambda: known[0], lambda *pair: accused.append(pair))
-    watch.round()
-    assert accused == []  # the set is not known yet
-    known[0] = KEYS.set
-    watch.round()
-    assert accused == [(first, second)]
+def test_what_was_seen_first_is_what_is_known():
+    heads, first = Heads(CHAIN), signed_header(7, KEYS)
+    assert heads.known(7) is None
+    heads.see(other(7, signers=[0, 1]), KEYS.set)
+    assert heads.known(7) is None
+    heads.see(first, KEYS.set)
+    heads.see(other(7), KEYS.set)
+    assert heads.known(7) == first

@@ -1,0 +1,336 @@
+"""One end of a route: a chain as a relayer asks it, what it is made to prove before anything is brought, and the bringing.
+
+Nothing that a node says is believed further than it costs time. Before anything is sent to another chain it is judged
+here as that chain will judge it, by the same code: headers extend what its client holds, proofs open to them. So a node
+that lies never makes a transaction fail, and is left for the next one; so is one whose head has grown stale.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from bridge.light_client import TrustedState, certified, verify_header
+from bridge.packet import acknowledgement_commitment, packet_commitment
+from bridge.relayer_outbox import Outbox
+from bridge.relayer_plan import (
+    Action,
+    ChainView,
+    ClientView,
+    PacketAction,
+    Receive,
+    TimeOut,
+    Update,
+    packet_operation,
+    update_operation,
+)
+from client import keys
+from client.clock import now_ms
+from client.connection import Connection
+from client.trust import ChainTrust, Identity, Trust
+from ledger import codec, limits, state, tree_proof
+from ledger.block import app_hash, decode_header, parse_log_leaf, sign_transaction
+from ledger.errors import ChiptraceError, Invalid, Malformed
+from ledger.hashes import ZERO
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import Header, Operation, Reason, Result
+from proto.chiptrace.v1.node_pb2 import (
+    BlockAtRequest,
+    HeadersRequest,
+    PacketItem,
+    PacketsRequest,
+    ProvenKey,
+    ProveReply,
+    ProveRequest,
+    StatusReply,
+    StatusRequest,
+    SubmitRequest,
+    TransactionRequest,
+)
+
+VALID_MS: Final = 60_000
+WAIT_SECONDS: Final = 20.0
+ASK_SECONDS: Final = 5.0
+STALE_HEARTBEATS: Final = 3
+TIMES_KEPT_MAX: Final = 1_024
+
+
+class NotReady(ChiptraceError):
+    """Something the relayer needs is not there yet; it tries again."""
+
+
+class NodeLied(ChiptraceError):
+    """A node's answer does not hold; another one of its chain is asked from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An action with the operation that carries it out, judged here already."""
+
+    action: Action
+    operation: Operation
+
+
+def open_end(
+    trusted: Trust, chain: str, member: str, client: str, counterparty: str, low: int = 1
+) -> "RelayEnd":
+    """An end as a member's relayer has it, or its operator where it has none. Raises Malformed."""
+    try:
+        identity = trusted.identity(chain, member, "relayer")
+    except Malformed:
+        identity = trusted.identity(chain, member, "operator")
+    if identity.key is None:
+        raise Malformed(f"the relayer's identity for {chain} has no key")
+    return RelayEnd(trusted.chain(chain), identity, keys.read_seed(identity.key), client, counterparty, low)
+
+
+class RelayEnd:
+    """One chain of a route, over the client of the other chain that it keeps."""
+
+    def __init__(
+        self, trust: ChainTrust, identity: Identity, seed: bytes, client: str, counterparty: str, low: int = 1
+    ) -> None:
+        self.trust = trust
+        self.outbox = Outbox(client, counterparty, low)
+        self.connection = Connection(trust, identity)
+        self.record: ClientRecord | None = None  # of the other chain, as this one keeps it
+        self.head_time_ms = 0  # of the newest head seen
+        self.lies = 0
+        self._seed = seed
+        self._times: dict[int, int] = {}
+
+    @property
+    def client(self) -> str:
+        """The id of the client on this chain that follows the other one."""
+        return self.outbox.client
+
+    def turn(self) -> None:
+        """Ask the next node from now on."""
+        nodes = self.trust.endpoints
+        at = nodes.index(self.connection.endpoint)
+        self.connection.endpoint = nodes[(at + 1) % len(nodes)]
+
+    # ---- asking -------------------------------------------------------------------------------------------
+
+    def packets(self, first: int, *, received: bool = False) -> list[PacketItem]:
+        """A page of packets sent over the client (or received over it) from a sequence on."""
+        request = PacketsRequest(client=self.client, from_sequence=first, received=received)
+        return list(self.connection.call(lambda stub: stub.GetPackets, request, ASK_SECONDS).items)
+
+    def look(self) -> tuple[StatusReply, ProveReply]:
+        """Where the chain stands, and its record of the client with a proof. Raises NotReady, NodeLied."""
+        status = self.connection.call(lambda stub: stub.GetStatus, StatusRequest(), ASK_SECONDS)
+        proven = self.prove([state.client_key(self.client)], 0)
+        if not proven.keys[0].present:
+            raise NotReady(
+                f"chain {self.trust.name} has no client '{self.client}' yet; governance creates it"
+            )
+        record = ClientRecord.FromString(proven.keys[0].value)
+        if record.counterparty_client != self.outbox.counterparty:
+            raise NotReady(
+                f"client '{self.client}' of chain {self.trust.name} pairs with '{record.counterparty_client}', not with "
+                f"'{self.outbox.counterparty}'; correct the route in the relayer's configuration"
+            )
+        if self.record is None:
+            self.outbox.begin(record.next_sequence)
+        self.record = record
+        head = decode_header(proven.head.header)
+        if now_ms() - head.time_ms > STALE_HEARTBEATS * self.trust.heartbeat_ms:
+            self.turn()  # this round goes on with what there is; the next one asks another node
+        self.head_time_ms = max(self.head_time_ms, head.time_ms)
+        return status, proven
+
+    def view(self, status: StatusReply, proven: ProveReply, other: Outbox) -> ChainView:
+        """What the planner is told. `other`: what the other chain has sent here."""
+        record = self.record
+        if record is None:
+            raise NotReady(f"chain {self.trust.name} was not asked yet")
+        head = decode_header(proven.head.header)
+        return ChainView(
+            head_height=head.height,
+            head_time_ms=head.time_ms,
+            proven_time_ms=parse_log_leaf(proven.last_leaf.leaf).time_ms if proven.height else 0,
+            proven_from=status.proof_height_min,
+            client=ClientView(
+                record.id,
+                record.latest_height,
+                record.latest_time_ms,
+                record.trusting_period_ms,
+                record.frozen,
+            ),
+            open_packets=tuple(item.sent for item in self.outbox.open()),
+            received=tuple(item.answer for item in other.open() if item.answer is not None),
+        )
+
+    def prove(self, keys: Sequence[bytes], height: int) -> ProveReply:
+        """These keys after a height; the proofs open to the header that came along. Raises NodeLied."""
+        request = ProveRequest(keys=keys, height=height)
+        reply = self.connection.call(lambda stub: stub.Prove, request, ASK_SECONDS)
+        try:
+            header = decode_header(reply.head.header)
+            if header.app_hash != app_hash(self.trust.chain_id, reply.opening):
+                raise Invalid("the header does not commit to the state shown", Reason.BAD_PROOF)
+            if [item.key for item in reply.keys] != list(keys) or height not in (0, reply.height):
+                raise Invalid("something else than was asked for", Reason.BAD_PROOF)
+            for item in reply.keys:
+                value = item.value if item.present else None
+                tree_proof.verify(self.trust.chain_id, reply.opening.state_root, item.key, value, item.proof)
+        except (Malformed, Invalid, DecodeError) as error:
+            raise self._lied(error) from error
+        return reply
+
+    def time_of(self, height: int) -> int:
+        """The header time of a height, as a node tells it; 0 where it does not."""
+        if height not in self._times:
+            if len(self._times) >= TIMES_KEPT_MAX:
+                self._times.clear()
+            request = BlockAtRequest(height=height, header_only=True)
+            try:
+                reply = self.connection.call(lambda stub: stub.GetBlock, request, ASK_SECONDS)
+                self._times[height] = decode_header(reply.head.header).time_ms
+            except ChiptraceError:
+                return 0
+        return self._times[height]
+
+    # ---- what is brought from here, judged as the other chain will judge it -----------------------------------------
+
+    def build(self, actions: Sequence[Action], host: "RelayEnd") -> Iterator[Built]:
+        """The actions that hold, with headers and proofs from this chain. What turns out not to be so is put right in
+        the outboxes, and planned anew. Raises NodeLied, Invalid(RECOVERED)."""
+        record = host.record
+        if record is None or not actions:
+            return
+        trusted: Header | None = None
+        for action in actions:
+            if isinstance(action, Update):
+                headers = self._headers(action)
+                trusted = self._judge_headers(record, headers)
+                yield Built(action, update_operation(action, headers))
+        packets = [action for action in actions if not isinstance(action, Update)]
+        for start in range(0, len(packets), limits.PROVE_KEYS_MAX):
+            part = packets[start : start + limits.PROVE_KEYS_MAX]
+            if trusted is not None and trusted.height < part[0].header_height:
+                return  # more set changes than one update brings; the rest comes with the next one
+            reply = self.prove([action.key for action in part], part[0].header_height - 1)
+            self._judge_head(record, trusted, reply.head)
+            for action, proven in zip(part, reply.keys, strict=True):
+                if self._holds(action, proven, host):
+                    yield Built(
+                        action, packet_operation(action, reply.opening, proven.proof, reply.last_leaf)
+                    )
+
+    def _headers(self, action: Update) -> list[SignedHeader]:
+        """Every boundary above the client's header, up to and with the planned one."""
+        found: list[SignedHeader] = []
+        height, more = action.from_height, True
+        while more and len(found) < limits.HEADERS_PER_UPDATE_MAX:
+            reply = self.connection.call(
+                lambda stub: stub.GetHeaders, HeadersRequest(from_height=height), ASK_SECONDS
+            )
+            before = height
+            for header in reply.headers:
+                height = decode_header(header.header).height
+                if header.recovery and height <= action.to_height:
+                    raise Invalid(
+                        f"chain {self.trust.name} was recovered after height {height - 1}; its client on the other chain "
+                        "stays below until the governance of both chains thaws it (docs/recovery.md)",
+                        Reason.RECOVERED,
+                    )
+                if header.next_validators and height <= action.to_height:
+                    found.append(header)
+            more = reply.more and before < height < action.to_height
+        if len(found) < limits.HEADERS_PER_UPDATE_MAX:
+            head = self.prove([], action.to_height - 1).head
+            if not found or found[-1].header != head.header:
+                found.append(head)
+        return found[: limits.HEADERS_PER_UPDATE_MAX]
+
+    def _judge_headers(self, record: ClientRecord, headers: Sequence[SignedHeader]) -> Header:
+        """The last of the headers, all of which extend what the client holds."""
+        trusted = TrustedState(
+            chain_id=self.trust.chain_id,
+            validators=record.validators,
+            latest_height=record.latest_height,
+            latest_time_ms=record.latest_time_ms,
+            latest_block_hash=ZERO,  # the client's own header is never brought again
+            latest_validators_hash=record.latest_validators_hash,
+            latest_next_validators_hash=record.latest_next_validators_hash,
+        )
+        try:
+            for signed in headers:
+                trusted = verify_header(trusted, signed, now_ms(), None)
+            return decode_header(headers[-1].header)
+        except (Malformed, Invalid, DecodeError) as error:
+            raise self._lied(error) from error
+
+    def _judge_head(self, record: ClientRecord, trusted: Header | None, head: SignedHeader) -> None:
+        """The header that proofs open to is the one just judged, or one that the client's set certified."""
+        try:
+            header = decode_header(head.header)
+            if trusted is not None:
+                if header != trusted:
+                    raise Invalid("another header than the one brought", Reason.BAD_PROOF)
+            elif record.latest_validators_hash == record.latest_next_validators_hash:
+                certified(self.trust.chain_id, record.validators, head)
+        except (Malformed, Invalid) as error:
+            raise self._lied(error) from error
+
+    def _holds(self, action: PacketAction, proven: ProvenKey, host: "RelayEnd") -> bool:
+        """Whether the chain's state is as the action says; else what was thought of the packet is put right."""
+        value = proven.value if proven.present else None
+        sequence = action.packet.sequence
+        if isinstance(action, Receive):
+            if value is None:
+                self.outbox.close(sequence)  # proven: it is acknowledged or timed out already
+            return value == packet_commitment(action.packet)
+        if isinstance(action, TimeOut):
+            if value is not None:
+                host.outbox.set_back(sequence)  # it was received after all
+            return value is None
+        if value != acknowledgement_commitment(action.acknowledgement):
+            host.outbox.set_back(sequence)
+            return False
+        return True
+
+    def _lied(self, error: Exception) -> NodeLied:
+        self.lies += 1
+        node = self.connection.endpoint
+        self.turn()
+        return NodeLied(f"node {node} of chain {self.trust.name} gave an answer that does not hold: {error}")
+
+    # ---- bringing -----------------------------------------------------------------------------------------
+
+    def submit(self, groups: Sequence[Sequence[Operation]]) -> list[Result]:
+        """One transaction for each group, signed by the relayer's key; their results once all are final.
+
+        Raises ChiptraceError when it is not known what became of one.
+        """
+        until = now_ms() + VALID_MS
+        signed = [
+            sign_transaction(self.trust.chain_id, self._seed, group, until, secrets.token_bytes(16))
+            for group in groups
+        ]
+        request = SubmitRequest(transactions=signed, wait=True)
+        outcomes = self.connection.call(lambda stub: stub.Submit, request, WAIT_SECONDS).outcomes
+        if len(outcomes) != len(groups):
+            raise NotReady(f"a node of chain {self.trust.name} answered about other transactions")
+        results = []
+        for outcome in outcomes:
+            if not outcome.final:
+                raise NotReady(
+                    f"chain {self.trust.name} did not take a transaction: {outcome.detail}", outcome.reason
+                )
+            if outcome.ok:
+                results.append(Result(transaction=outcome.transaction, ok=True, reason=outcome.reason))
+                continue
+            asked = TransactionRequest(id=outcome.transaction)
+            found = self.connection.call(lambda stub: stub.GetTransaction, asked, ASK_SECONDS)
+            results.append(codec.decode(Result, found.result, limits.TRANSACTION_BYTES_MAX))
+        return results
+
+    def close(self) -> None:
+        """Close the lines."""
+        self.connection.close()

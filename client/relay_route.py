@@ -1,0 +1,269 @@
+"""A route: two chains, the pair of clients between them, and one round of carrying (bridge/relayer_plan.py plans it).
+
+A round asks both chains where they stand, plans, and brings to both at once; the steps are numbered in `round`. What was
+refused is left alone for a while, longer each time, with a jitter, so that several relayers do not keep step; what can
+never be taken is not tried again at all. Nothing of it needs to be kept: another relayer, or this one anew, goes on from
+what the chains say.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from bridge import relayer_plan
+from bridge.packet import answered_key, received_key, sent_key
+from bridge.relayer_outbox import Lane
+from bridge.relayer_plan import Acknowledge, Action, PacketAction, TimeOut, Update
+from client.clock import now_ms
+from client.relay_end import NotReady, RelayEnd
+from ledger import limits
+from ledger.errors import ChiptraceError
+from proto.chiptrace.v1.ledger_pb2 import Reason, Result
+
+REFUSED_MS_MIN: Final = 2_000
+REFUSED_MS_MAX: Final = 600_000
+REFUSALS_KEPT_MAX: Final = 20_000
+SCAN_PAGES: Final = 4  # of the clearing lane, in one round
+SCAN_TIMES: Final = 10  # a scan that took long is not repeated before so many times as long
+# Of no packet that is refused for these does another try help: only another packet, another key or other rules would.
+TERMINAL: Final = frozenset(
+    {
+        Reason.MALFORMED,
+        Reason.OVERSIZE,
+        Reason.WRONG_COUNTERPARTY,
+        Reason.PACKET_MISMATCH,
+        Reason.PORT_NOT_ALLOWED,
+    }
+)
+NEVER_MS: Final = limits.U64_MAX >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a chain said against an action, and until when it is not tried again."""
+
+    tries: int
+    until_ms: int
+    reason: "Reason.ValueType"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it is not tried again at all."""
+        return self.until_ms == NEVER_MS
+
+
+@dataclass(slots=True)
+class Direction:
+    """What is brought from one end to the other, and how that goes."""
+
+    source: RelayEnd
+    host: RelayEnd
+    refusals: dict[bytes, Refusal] = field(
+        default_factory=dict
+    )  # by the chain that is `host`, by key of the action
+
+    @property
+    def name(self) -> str:
+        """For people: from where to where."""
+        return f"{self.source.trust.name}>{self.host.trust.name}"
+
+
+# (direction, actions, result): told of every transaction that is final.
+Told = Callable[[Direction, Sequence[Action], Result], None]
+
+
+@dataclass(slots=True)
+class _Scan:
+    """When the outbox of an end is read anew from its low cursor."""
+
+    due_ms: int = 0
+    began_ms: int = 0
+
+
+class Route:
+    """Two ends, and the loop between them. Not for more than one thread at a time."""
+
+    def __init__(
+        self,
+        first: RelayEnd,
+        second: RelayEnd,
+        *,
+        packets_per_round: int = 1_000,
+        clear_ms: int = 30_000,
+        told: Told = lambda *_: None,
+    ) -> None:
+        self.first, self.second = first, second
+        self.forth = Direction(first, second)
+        self.back = Direction(second, first)
+        self.stuck: tuple[str, ...] = ()
+        self._packets_per_round = packets_per_round
+        self._clear_ms = clear_ms
+        self._told = told
+        self._scans = {id(first): _Scan(), id(second): _Scan()}
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bring")
+
+    @property
+    def name(self) -> str:
+        """For people: both chains."""
+        return f"{self.first.trust.name}-{self.second.trust.name}"
+
+    def round(self) -> int:
+        """One round; how many actions were planned. Raises ChiptraceError when a chain does not answer."""
+        first, second = self.first, self.second
+        # (1) Where both stand.
+        first_look, second_look = first.look(), second.look()
+        # (2) What is new on either chain; and now and then all that is open, asked of another node.
+        for end in (first, second):
+            self._find(end)
+        # (3) What each has answered to the other's packets.
+        self._answers(first, second)
+        self._answers(second, first)
+        # (4) The plan.
+        plan = relayer_plan.plan(
+            first.view(*first_look, second.outbox),
+            second.view(*second_look, first.outbox),
+            self._packets_per_round,
+            self._skips(self.back),
+            self._skips(self.forth),
+            _clearing(second, first),
+            _clearing(first, second),
+        )
+        self.stuck = plan.stuck
+        # (5) Bring to both at once; one that cannot be reached holds up the other no longer than its deadline.
+        jobs = [
+            self._pool.submit(self._bring, self.back, plan.on_a),
+            self._pool.submit(self._bring, self.forth, plan.on_b),
+        ]
+        errors = [error for job in jobs if (error := job.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return len(plan.on_a) + len(plan.on_b)
+
+    def scan_now(self) -> None:
+        """Read both outboxes anew in the next round, and try again what was refused, whatever the reason."""
+        for scan in self._scans.values():
+            scan.due_ms = 0
+        self.forth.refusals.clear()
+        self.back.refusals.clear()
+
+    def close(self) -> None:
+        """Close the lines."""
+        self._pool.shutdown()
+        self.first.close()
+        self.second.close()
+
+    # ---- finding ------------------------------------------------------------------------------------------
+
+    def _find(self, end: RelayEnd) -> None:
+        outbox, scan = end.outbox, self._scans[id(end)]
+        if now_ms() >= scan.due_ms:
+            if not scan.began_ms:
+                scan.began_ms = now_ms()
+                end.turn()  # what one node keeps back, another tells
+            for _ in range(SCAN_PAGES):
+                if outbox.see_scanned(end.packets(outbox.scan_from)):
+                    took = now_ms() - scan.began_ms
+                    scan.due_ms, scan.began_ms = now_ms() + max(self._clear_ms, SCAN_TIMES * took), 0
+                    break
+        while not outbox.full:
+            items = end.packets(outbox.next)
+            outbox.see_new(items)
+            if len(items) < limits.PACKETS_PER_REPLY_MAX:
+                return
+
+    @staticmethod
+    def _answers(sender: RelayEnd, receiver: RelayEnd) -> None:
+        for first, last in list(sender.outbox.unanswered()):
+            at = first
+            while at <= last:
+                items = receiver.packets(at, received=True)
+                sender.outbox.see_answers(items, at, last)
+                if not items:
+                    break
+                at = items[-1].packet.sequence + 1
+
+    # ---- bringing -----------------------------------------------------------------------------------------
+
+    def _skips(self, direction: Direction) -> frozenset[bytes]:
+        now = now_ms()
+        return frozenset(key for key, refusal in direction.refusals.items() if refusal.until_ms > now)
+
+    def _bring(self, direction: Direction, actions: Sequence[Action]) -> None:
+        """The first group is final before the others leave, for they rest on its headers; those leave together."""
+        host = direction.host
+        built = list(direction.source.build(actions, host))
+        if not built:
+            return
+        operations = {id(item.action): item.operation for item in built}
+        groups = relayer_plan.groups(
+            [item.action for item in built], lambda action: operations[id(action)].ByteSize()
+        )
+        for batch in (groups[:1], groups[1:]):
+            if not batch:
+                return
+            results = host.submit([[operations[id(action)] for action in group] for group in batch])
+            for group, result in zip(batch, results, strict=True):
+                self._told(direction, group, result)
+                self._settle(direction, group, result)
+            if not results[0].ok:
+                return
+
+    def _settle(self, direction: Direction, group: Sequence[Action], result: Result) -> None:
+        if not result.ok:
+            refused = group[min(result.operation, len(group) - 1)]
+            if isinstance(refused, Update) and result.reason == Reason.NOT_NEWER:
+                return  # another relayer was faster; its header serves
+            if isinstance(refused, Update):
+                raise NotReady(
+                    f"chain {direction.host.trust.name} refused headers of chain {direction.source.trust.name}",
+                    result.reason,
+                )
+            self._refused(direction, refused, result.reason)
+            return
+        for action in group:
+            if isinstance(action, Update):
+                continue
+            direction.refusals.pop(action.key, None)
+            if isinstance(action, Acknowledge | TimeOut):
+                direction.host.outbox.close(action.packet.sequence)
+
+    @staticmethod
+    def _refused(direction: Direction, action: PacketAction, reason: "Reason.ValueType") -> None:
+        known = direction.refusals.get(action.key)
+        tries = known.tries + 1 if known else 1
+        wait = min(REFUSED_MS_MAX, REFUSED_MS_MIN << min(tries - 1, 20))
+        until = NEVER_MS if reason in TERMINAL else now_ms() + int(wait * random.uniform(0.75, 1.25))  # noqa: S311
+        if known is None and len(direction.refusals) >= REFUSALS_KEPT_MAX:
+            direction.refusals.pop(next(iter(direction.refusals)))
+        direction.refusals[action.key] = Refusal(tries, until, reason)
+        sender = direction.host if isinstance(action, Acknowledge | TimeOut) else direction.source
+        sender.outbox.set_back(action.packet.sequence)
+
+
+def route_of(
+    ends: tuple[RelayEnd, RelayEnd], rounds_max: int, told: Told = lambda *_: None
+) -> tuple[int, ChiptraceError | None]:
+    """Carry what there is between two ends, until nothing is left or so many rounds are over; how many actions were
+    planned, and what cut it short."""
+    route = Route(*ends, told=told)
+    done = 0
+    try:
+        for _ in range(rounds_max):
+            planned = route.round()
+            done += planned
+            if not planned:
+                break
+    except ChiptraceError as error:
+        return done, error
+    return done, None
+
+
+def _clearing(source: RelayEnd, host: RelayEnd) -> frozenset[bytes]:
+    """Keys of what is to be brought to the host in the clearing lane."""
+    begin = [sent_key(item.sent.packet) for item in source.outbox.open() if item.lane == Lane.CLEARING]
+    ends = [item.sent.packet for item in host.outbox.open() if item.lane == Lane.CLEARING]
+    return frozenset(
+        [*begin, *(answered_key(packet) for packet in ends), *(received_key(packet) for packet in ends)]
+    )

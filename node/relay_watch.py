@@ -1,0 +1,205 @@
+"""The relayer's watch over one chain: its nodes against each other, and against what clients of it hold elsewhere.
+
+A lane of its own, on its own thread and lines, whether or not anything is carried. Every round:
+
+1. every node of the chain is asked for its head; the first certified one of each height is remembered, durably;
+2. each client of the chain, on every chain that the relayer serves, is asked which headers it holds; those not yet
+   compared, and now and then old ones, are compared with what two nodes show and with what was remembered;
+3. what contradicts itself is brought before every client of the chain, until all of them are frozen, and who is proven
+   guilty is written to a file that proves it (`chiptrace chain evidence --verify`).
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from client import faults, witness
+from client.clock import now_ms
+from client.connection import Connection
+from client.faults import Way
+from client.relay_end import RelayEnd
+from client.trust import ChainTrust, Identity
+from client.verified import VerifiedChain
+from client.witness import Fork, Held
+from ledger import state
+from ledger.errors import ChiptraceError, StoreError
+from node.header_watch import Heads
+from node.relay_metrics import RelayMetrics
+from node.relay_table import RelayTable
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import Reason
+from proto.chiptrace.v1.node_pb2 import StatusRequest
+
+_LOG: Final = logging.getLogger("chiptrace.relay")
+ANSWER_SECONDS: Final = 2.0
+NEW_PER_ROUND: Final = 64  # headers of one client
+OLD_PER_ROUND: Final = 4
+NODES_ASKED: Final = 2
+
+
+class WatchedClient:
+    """A client of the watched chain, on the chain that keeps it."""
+
+    def __init__(self, host: RelayEnd) -> None:
+        self.host = host
+        self.verified = VerifiedChain(host.trust, host.connection, now_ms)
+        self.compared = 0  # the highest held height that was compared
+        self._again = 0
+
+    def held(self) -> list[Held]:
+        """Headers it holds: those above what was compared, and a few old ones in turn."""
+        self.verified.repin()
+        found = witness.held(self.verified, self.host.client, self.compared, NEW_PER_ROUND)
+        old = witness.held(self.verified, self.host.client, self._again, OLD_PER_ROUND)
+        self._again = old[-1].header.height if old else 0
+        heights = {item.header.height for item in found}
+        return found + [item for item in old if item.header.height not in heights]
+
+    def record(self) -> ClientRecord | None:
+        """The client, proven."""
+        return self.verified.record(state.client_key(self.host.client), ClientRecord)
+
+
+class ChainWatch:
+    """Watches one chain. `clients`: where headers of it are held."""
+
+    def __init__(
+        self,
+        chain: ChainTrust,
+        identity: Identity,
+        clients: Sequence[WatchedClient],
+        metrics: RelayMetrics,
+        folder: Path,
+    ) -> None:
+        self.name = chain.name
+        self._clients = clients
+        self._metrics = metrics
+        self._folder = folder
+        self._nodes = [Connection(chain, identity, only=endpoint) for endpoint in chain.endpoints]
+        self._source = VerifiedChain(chain, Connection(chain, identity), now_ms)
+        self._heads = Heads(chain.chain_id)
+        self._way: Way | None = None
+        self._forks: list[Fork] = []
+        self._chain_id = chain.chain_id
+
+    def round(self, table: RelayTable) -> int:
+        """Look once; how many headers were compared. Raises ChiptraceError."""
+        # (1) The chain's nodes among themselves.
+        self._look_at_nodes(table)
+        # (2) What clients hold.
+        items: list[Held] = []
+        for client in self._clients:
+            items += client.held()
+        answered: set[int] = set()
+
+        def shown(height: int) -> list[tuple[str, SignedHeader]]:
+            found = self._shown(height, table)
+            if found:
+                answered.add(height)
+            return found
+
+        by_name = {(client.host.trust.name, client.host.client): client for client in self._clients}
+
+        def fetched(item: Held) -> SignedHeader | None:
+            client = by_name[item.by, item.client]
+            return witness.brought(client.verified, item.client, item.header.height)
+
+        for found in witness.compare(items, shown, fetched, self._walk):
+            self._found(found)
+        for client in self._clients:
+            mine = [item.header.height for item in items if item.by == client.host.trust.name]
+            client.compared = max([client.compared, *(height for height in mine if height in answered)])
+        # (3) Accuse, until every client is frozen.
+        self._accuse()
+        return len(items)
+
+    def run(self, stopping: threading.Event, pause_ms: int, open_table: Callable[[], RelayTable]) -> None:
+        """Watch until told to stop. Raises StoreError: the relayer must stop."""
+        table = open_table()
+        pause = pause_ms / 1_000
+        while not stopping.wait(pause * random.uniform(0.8, 1.0)):  # noqa: S311
+            compared, trouble = 0, ""
+            try:
+                compared = self.round(table)
+            except StoreError:
+                raise
+            except ChiptraceError as error:
+                trouble = str(error)
+                _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
+            self._metrics.watched(self.name, compared, trouble)
+
+    # ---- steps ------------------------------------------------------------------------------------------------
+
+    def _look_at_nodes(self, table: RelayTable) -> None:
+        validators = self._source.advance().validators
+        certified: dict[int, SignedHeader] = {}
+        for node in self._nodes:
+            try:
+                head = node.call(lambda stub: stub.GetStatus, StatusRequest(), ANSWER_SECONDS).head
+            except ChiptraceError:
+                continue
+            conflict = self._heads.see(head, validators)
+            kept = self._heads.known(head.certificate.height)
+            if kept is not None:
+                certified[head.certificate.height] = kept
+            if conflict is not None:
+                self._judge(*conflict, ("a node", node.endpoint))
+        table.keep_headers(self._chain_id, certified)
+
+    def _shown(self, height: int, table: RelayTable) -> list[tuple[str, SignedHeader]]:
+        """What was remembered of a height, and what two nodes show now."""
+        kept = self._heads.known(height) or table.header(self._chain_id, height)
+        found = [] if kept is None else [("this relayer's table", kept)]
+        for node in random.sample(self._nodes, min(NODES_ASKED, len(self._nodes))):
+            signed = witness.shown(node, height)
+            if signed is not None:
+                found.append((f"node {node.endpoint}", signed))
+        return found
+
+    def _walk(self) -> Way:
+        """The sets of all heights up to the head."""
+        newest = self._source.trusted().latest_height
+        if self._way is None or self._way.height < newest:
+            self._way = faults.way_of(self._source)
+        return self._way
+
+    def _judge(self, first: SignedHeader, second: SignedHeader, by: tuple[str, str]) -> None:
+        found = witness.fork(self._walk(), first, second, by)
+        if found is not None:
+            self._found(found)
+
+    def _found(self, found: Fork) -> None:
+        if any(known.height == found.height for known in self._forks):
+            return
+        self._forks.append(found)
+        names = sorted({fault.member for fault in found.faults})
+        text = (
+            f"chain {self.name} has certified two blocks of height {found.height}, shown by {found.shown_by[0]} and "
+            f"{found.shown_by[1]}; guilty: {', '.join(names) or 'not proven by these two'}"
+        )
+        _LOG.critical("a chain forks", extra={"chain": self.name, "cause": text})
+        self._metrics.fork(self.name, text)
+        if found.faults:
+            path = self._folder / f"fork-{self.name}-{found.height}.json"
+            faults.write(path, found.faults)
+
+    def _accuse(self) -> None:
+        for found in self._forks:
+            for client in self._clients:
+                record = client.record()
+                if record is None or record.frozen:
+                    continue
+                (result,) = client.host.submit([[found.accusation(record)]])
+                _LOG.critical(
+                    "misbehaviour submitted",
+                    extra={
+                        "chain": self.name,
+                        "to": client.host.trust.name,
+                        "ok": result.ok,
+                        "reason": Reason.Name(result.reason),
+                    },
+                )
