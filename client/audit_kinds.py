@@ -168,6 +168,7 @@ def names(name: str, view: EventView) -> bool:
         view.child_quantities,
         view.input_quantities,
         view.output_quantities,
+        view.run.candidates,
     )
 
 

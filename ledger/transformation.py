@@ -8,15 +8,19 @@ is there; outputs need the member's grant, as commissioning does.
 What goes in may come with a declared yield (dies of a wafer, say), in `ilmd` and in our namespace: yield, scrap and
 samples, by unit. Then, over all events of the run and exactly, declared = made + scrap + samples + what is left; more
 than was declared is refused. A run that declares nothing is not bounded. closesRun ends a run for good.
+
+Where nobody knows which of several lots went in (two reels at one feeder), `ilmd` names them all as candidates; the one
+that is booked stands among the inputs, too. Nothing is taken of a candidate, but its history says that it may be in
+what was made, so that a recall of it finds that.
 """
 
 from typing import Final
 
 from ledger import codec, decimals, lots, state
 from ledger.commissioning import commission_output
-from ledger.custody import check_empty, check_free, find_or_adopt
+from ledger.custody import check_empty, check_free, check_possession, find_or_adopt
 from ledger.errors import Refused
-from ledger.event import EventView
+from ledger.event import EventView, Quantity
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     Decimal,
@@ -51,6 +55,7 @@ def transform(recording: Recording) -> None:
     run = _enter_run(recording)
     _account(recording, run)
     state.save(recording.context.overlay, state.transformation_key(run.id), run)
+    _enter_candidates(recording)
     # (1) Inputs are the member's to consume, and nothing's place is lost with them.
     owners: set[str] = set()
     for identifier in view.inputs:
@@ -72,6 +77,26 @@ def transform(recording: Recording) -> None:
         return
     for quantity in view.output_quantities:
         recording.enter_lot(lots.commission_amount(recording, quantity))
+
+
+def _enter_candidates(recording: Recording) -> None:
+    """What may have gone in, and is no input by name, is the member's, and is given the event."""
+    view, overlay = recording.view, recording.context.overlay
+    named = {*view.inputs, *view.outputs, *(quantity.of for quantity in view.input_quantities)}
+    units = sorted({quantity.unit for quantity in view.input_quantities} or {""})
+    for identifier in view.run.candidates:
+        if identifier in named:
+            continue
+        if not identifier.is_class:
+            record = find_or_adopt(recording, identifier)
+            check_possession(recording.context, record)
+            recording.enter_part(record)
+            continue
+        held = [
+            u for u in units if decimals.sign(lots.amount_at(overlay, identifier.text, recording.member, u))
+        ]
+        quantity = Quantity(identifier, None, held[0] if held else units[0])
+        recording.enter_lot(lots.hold_amount(recording, quantity))
 
 
 def run_name(view: EventView, digest: bytes) -> str:

@@ -20,6 +20,7 @@ _OF_CLIENT: Final = (
     "client.cli_rights",
     "client.cli_govern",
     "client.cli_audit",
+    "client.cli_recall",
     "client.cli_chain",
     "client.cli_epcis",
 )

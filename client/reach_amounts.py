@@ -1,0 +1,144 @@
+"""Where all of a lot of amounts is: every place that its history names, and a sum that shows that there is no other.
+
+An amount comes to lie at a place only by an event that stands in the lot's history: with who recorded or received
+it, on offer to whom it was shipped, in the container it was put into. So all places are known; what lies at each is
+proven, and together with what was consumed and destroyed it must be as much as was ever made.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from client.audit_chains import present_status
+from client.audit_entries import Reading
+from client.reach_report import Amount
+from client.records import name_of
+from client.verified import VerifiedChain
+from ledger import decimals, state
+from ledger.event import EventView, Quantity
+from ledger.lots import offer_place
+from ledger.members import member_for
+from proto.chiptrace.v1.ledger_pb2 import (
+    BalanceRecord,
+    CorrectionRecord,
+    CorrectionState,
+    Decimal,
+    EntryKind,
+    LotRecord,
+    PartRecord,
+    PartStatus,
+)
+
+_HAPPENED = (EntryKind.EVENT, EntryKind.PACKED, EntryKind.UNPACKED)
+
+
+@dataclass
+class Spread:
+    """A lot's amounts. makings: digests of the events that made some. gap: why the sum is not known to be right."""
+
+    amounts: list[Amount]
+    makings: set[bytes] = field(default_factory=set)
+    gap: str = ""
+
+
+def undone(chain: VerifiedChain, digests: Iterable[bytes]) -> set[bytes]:
+    """Of these events the ones that were declared wrong and taken back, by the proven record of that."""
+    asked = list(dict.fromkeys(digests))
+    chain.values(state.correction_key(digest) for digest in asked)
+    found = ((digest, chain.record(state.correction_key(digest), CorrectionRecord)) for digest in asked)
+    return {d for d, record in found if record is not None and record.state == CorrectionState.TAKEN_BACK}
+
+
+def spread(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading]) -> Spread:
+    """Every place at which something of a lot lies now."""
+    units = {q.unit for reading in readings for q in _of(lot.id, reading.view)}
+    keys = [(place, unit) for place in _places(chain, readings) for unit in sorted(units)]
+    chain.values(state.balance_key(lot.id, place, unit) for place, unit in keys)
+    found = Spread([])
+    for place, unit in keys:
+        record = chain.record(state.balance_key(lot.id, place, unit), BalanceRecord)
+        if record is not None:
+            found.amounts.append(_amount(chain, record))
+    _account(chain, lot, readings, found)
+    return found
+
+
+def _places(chain: VerifiedChain, readings: Sequence[Reading]) -> list[str]:
+    places: dict[str, None] = {}
+    for reading in readings:
+        member, view = reading.step.member, reading.view
+        places[member] = None
+        back = reading.operation.return_offer
+        if reading.operation.WhichOneof("kind") == "return_offer":
+            places[back.sender] = None
+        if view is None:
+            continue
+        if reading.entry.container:
+            places[reading.entry.container] = None
+        elif view.parent is not None:
+            places[view.parent.text] = None
+        to = view.destination("possessing_party")
+        receiver = None if to is None else member_for(chain, to.text)
+        if receiver is not None and view.biz_step == "shipping":
+            places[offer_place(member, receiver)] = None
+    return list(places)
+
+
+def _amount(chain: VerifiedChain, record: BalanceRecord) -> Amount:
+    """Whose it is by the place it lies at."""
+    found = Amount(record.lot, record.unit, record.amount, record.place, record.place, "", "LIVE")
+    sender, offered, receiver = record.place.partition(">")
+    if offered:
+        found.holder, found.offered_to, found.status = sender, receiver, "OFFERED"
+        return found
+    container = chain.record(state.part_key(record.place), PartRecord)
+    if container is not None:
+        status, found.holder, _ = present_status(chain, container)
+        found.status, found.offered_to = name_of(PartStatus, status), container.offered_to
+    return found
+
+
+# ---- the sum -------------------------------------------------------------------------------------------------
+
+
+def _of(lot: str, view: EventView | None) -> list[Quantity]:
+    if view is None:
+        return []
+    lists = (view.quantities, view.child_quantities, view.input_quantities, view.output_quantities)
+    return [quantity for one in lists for quantity in one if quantity.of.text == lot]
+
+
+def _account(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading], found: Spread) -> None:
+    """As much was made as lies somewhere now, was consumed or destroyed, exactly and by unit; else a place is missing."""
+    back = undone(chain, (r.entry.digest for r in readings if r.view is not None))
+    left: dict[str, Decimal] = {}
+    for reading in readings:
+        view = reading.view
+        if view is None or reading.entry.kind not in _HAPPENED or view.error_declaration is not None:
+            continue
+        if reading.entry.digest in back:
+            continue
+        making = view.type == "ObjectEvent" and view.action == "ADD"
+        ending = view.type == "ObjectEvent" and (
+            view.action == "DELETE" or view.biz_step in ("destroying", "decommissioning")
+        )
+        came = [
+            q for q in (*view.output_quantities, *(view.quantities if making else ())) if q.of.text == lot.id
+        ]
+        went = [
+            q for q in (*view.input_quantities, *(view.quantities if ending else ())) if q.of.text == lot.id
+        ]
+        if came:
+            found.makings.add(reading.entry.digest)
+        for sign, quantities in ((decimals.add, came), (decimals.subtract, went)):
+            for quantity in quantities:
+                amount = quantity.amount or Decimal()
+                left[quantity.unit] = sign(left.get(quantity.unit, Decimal()), amount)
+    for lies in found.amounts:
+        left[lies.unit] = decimals.subtract(left.get(lies.unit, Decimal()), lies.amount)
+    if lot.adopted:
+        found.gap = f"lot {lot.id} was adopted: how much of it there was before is on no ledger"
+        return
+    wrong = {unit: amount for unit, amount in left.items() if decimals.sign(amount) != 0}
+    if wrong:
+        told = ", ".join(f"{decimals.to_text(amount)} {unit or 'pieces'}" for unit, amount in wrong.items())
+        found.gap = f"of lot {lot.id}, {told} are at no place that its history names"
