@@ -46,7 +46,6 @@ _OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
     "TransformationEvent": frozenset(("action", "transformationID", *_FLOWS)),
 }
 _OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
-_NOT_OWN: Final = {kind: tuple(sorted(_OWNED - own)) for kind, own in _OWN_FIELDS.items()}
 _UNIT: Final = re.compile(r"[A-Z0-9]{2,3}\Z")
 
 
@@ -79,8 +78,7 @@ class ErrorDeclaration:
 @dataclass(frozen=True, slots=True)
 class EventView:
     """What rules read of an event. Lists hold every thing once, in the order written, and then the intervals of
-    lots' serials, which are written among the quantities; quantities, and then the classes that are written among the
-    things: amounts left open. Words are bare."""
+    lots' serials, which are written among the quantities; words are bare."""
 
     type: str
     action: str  # empty for a TransformationEvent
@@ -135,9 +133,8 @@ def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     # As `field_leaf` and `field_salt`, with the tags made once: this is done for every event of every block.
     salt_tag = tag(Purpose.FIELD_SALT, chain_id) + event.seed
     leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
-    encode = codec.encode
     return [
-        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + encode(field))
+        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + codec.encode(field))
         for field in event.fields
     ]
 
@@ -244,9 +241,8 @@ class _EventReader:
         kind = self._text("type")
         if kind not in _OWN_FIELDS:
             raise event_values.invalid("type", f"{kind!r} is none of {', '.join(_OWN_FIELDS)}")
-        for name in _NOT_OWN[kind]:
-            if name in self._fields:
-                raise event_values.invalid(name, f"is no field of {kind}")
+        for name in sorted(self._fields.keys() & _OWNED - _OWN_FIELDS[kind]):
+            raise event_values.invalid(name, f"is no field of {kind}")
         action = self._text("action")
         if kind == "TransformationEvent":
             # It has none by the standard; some write the only one that would not contradict it.
@@ -265,14 +261,14 @@ class _EventReader:
             biz_step=self._word(self._text("bizStep"), event_values.BIZ_STEP),
             disposition=self._word(self._text("disposition"), event_values.DISPOSITION),
             epcs=self._things("epcList", "quantityList"),
-            quantities=self._quantities("quantityList", "epcList"),
+            quantities=self._quantities("quantityList"),
             parent=self._thing(parent, "parentID") if parent else None,
             children=self._things("childEPCs", "childQuantityList"),
-            child_quantities=self._quantities("childQuantityList", "childEPCs"),
+            child_quantities=self._quantities("childQuantityList"),
             inputs=self._things("inputEPCList", "inputQuantityList"),
-            input_quantities=self._quantities("inputQuantityList", "inputEPCList"),
+            input_quantities=self._quantities("inputQuantityList"),
             outputs=self._things("outputEPCList", "outputQuantityList"),
-            output_quantities=self._quantities("outputQuantityList", "outputEPCList"),
+            output_quantities=self._quantities("outputQuantityList"),
             transformation_id=self._identifier(run, "transformationID").text if run else "",
             sources=self._parties("sourceList", "source"),
             destinations=self._parties("destinationList", "destination"),
@@ -312,14 +308,14 @@ class _EventReader:
             raise Refused(f"{name}: {error}", error.reason) from error
 
     def _things(self, name: str, quantities: str) -> tuple[Identifier, ...]:
-        named = [identifier for identifier in self._named(name) if not identifier.is_class]
+        if name not in self._fields and quantities not in self._fields:
+            return ()  # most lists of most events
+        items = self._list(name)
+        texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
+        named = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
         intervals = [item.of for item in self._listed(quantities) if item.of.interval is not None]
         # A list without order: naming a thing twice names it once.
         return tuple(dict.fromkeys((*named, *intervals)))
-
-    def _named(self, name: str) -> list[Identifier]:
-        texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
-        return [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
 
     def _thing(self, text: str, name: str) -> Identifier:
         identifier = self._identifier(text, name)
@@ -327,10 +323,10 @@ class _EventReader:
             raise Refused(f"{name}: serials of a lot belong in a quantity list", Reason.IDENTIFIER_INVALID)
         return identifier
 
-    def _quantities(self, name: str, things: str) -> tuple[Quantity, ...]:
-        amounts = [item for item in self._listed(name) if item.of.interval is None]
-        classes = dict.fromkeys(identifier for identifier in self._named(things) if identifier.is_class)
-        return (*amounts, *(Quantity(of, None, "") for of in classes))
+    def _quantities(self, name: str) -> tuple[Quantity, ...]:
+        if name not in self._fields:
+            return ()
+        return tuple(item for item in self._listed(name) if item.of.interval is None)
 
     def _listed(self, name: str) -> list[Quantity]:
         return [self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
@@ -359,8 +355,6 @@ class _EventReader:
         return Quantity(of, amount.number, unit)
 
     def _parties(self, name: str, member: str) -> tuple[Party, ...]:
-        if name not in self._fields:
-            return ()
         parties: dict[str, Party] = {}
         for i, item in enumerate(self._list(name)):
             place = f"{name}[{i}]"
@@ -385,8 +379,6 @@ class _EventReader:
         return tuple(found)
 
     def _dispositions(self, name: str) -> tuple[str, ...]:
-        if "persistentDisposition" not in self._fields:
-            return ()
         members, place = self._object("persistentDisposition"), f"persistentDisposition.{name}"
         texts = event_values.texts_in(members, name, place)
         return tuple(self._word(text, event_values.DISPOSITION) for text in texts)
