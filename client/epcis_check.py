@@ -23,6 +23,7 @@ from client.epcis_shapes import (
     check_members,
     hexadecimal,
     identifier,
+    instance,
     items,
     members,
     namespaced,
@@ -151,12 +152,12 @@ _COMMON: Final[dict[str, Check]] = {
     "persistentDisposition": _misplaced_disposition,
 }
 _ACTION: Final = one_of(epcis_vocabulary.ACTIONS)
-_NAMES: Final = items(identifier, unique=True)
+_NAMES: Final = items(instance, unique=True)
 _CHILDREN: Final[dict[str, Check]] = {
     **_COMMON,
     "action": _ACTION,
     "parentID": identifier,
-    "childEPCs": items(identifier, unique=True),
+    "childEPCs": items(instance, unique=True),
     "childQuantityList": _QUANTITIES,
 }
 # Event type -> (its fields, those required beyond type, eventTime and eventTimeZoneOffset).

@@ -57,9 +57,16 @@ def prefix_for(name: Identifier, told: Iterable[str] = ()) -> str:
     if name.scheme == "web":
         return prefixes[-1]
     parts = _EPC_PARTS if name.text.startswith("urn:epc:") else _URN_PARTS if name.scheme == "urn" else 2
-    # The shortest that has enough parts; a name of fewer is its own namespace.
-    enough = [prefix for prefix in prefixes if len(prefix.split(":")) >= parts]
+    # The shortest that has enough parts and is a namespace; a name of fewer is its own.
+    enough = [prefix for prefix in prefixes if len(prefix.split(":")) >= parts and _is_namespace(prefix)]
     return enough[-1] if enough else prefixes[0]
+
+
+def _is_namespace(prefix: str) -> bool:
+    try:
+        return identifiers.canonical_grant(prefix) == prefix
+    except Refused:
+        return False
 
 
 def parties(events: Iterable[Event]) -> list[str]:

@@ -55,6 +55,7 @@ _WORDS: Final[dict[str, Vocabulary]] = {
     "sensorElementList.sensorReport.exception": epcis_vocabulary.ALERT,
     "sensorElementList.sensorReport.component": epcis_vocabulary.COMPONENT,
 }
+_TYPE: Final = re.compile(r"(?:epcis:|https://ref\.gs1\.org/epcis/)")
 _PLACES: Final = re.compile(r"\[[0-9]+\]")
 # Only inside these are members other than the event's own looked at; extensions are their owner's business.
 _OPENED: Final = frozenset(
@@ -128,6 +129,9 @@ class _Spelling:
         member = place.rpartition(".")[2]
         if vocabulary is not None:
             return self._changed(text, vocabulary.bare(text, self._cbv, self._gs1), path)
+        if place == "type":
+            bare = _TYPE.sub("", text)
+            return self._changed(text, bare if bare.endswith("Event") else text, path)
         if place == "action":
             upper = text.upper()
             return self._changed(text, upper if upper in epcis_vocabulary.ACTIONS else text, path)

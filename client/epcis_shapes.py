@@ -95,9 +95,24 @@ def identifier(value: Json, path: str, report: Report) -> None:
     except Refused as error:
         report.add(Code.BAD_IDENTIFIER, path, str(error))
         return
+    if identifiers.is_own_name(value):
+        report.add(Code.BAD_IDENTIFIER, path, f"{value} has a word where GS1 has a number; a name of its own")
     why = identifiers.why_not_gs1(value) if name.scheme == "web" else ""
     if why:
         report.add(Code.IDENTIFIER_NOT_GS1, path, f"taken as a plain URI, not as a GS1 key: {why}")
+
+
+def instance(value: Json, path: str, report: Report) -> None:
+    """The name of one thing, as a list of EPCs has them."""
+    identifier(value, path, report)
+    try:
+        is_class = isinstance(value, str) and identifiers.canonical(value).is_class
+    except Refused:
+        return
+    if is_class:
+        report.add(
+            Code.CLASS_AMONG_THINGS, path, f"{value} names a class or lot: read as an amount left open"
+        )
 
 
 def time(value: Json, path: str, report: Report) -> None:

@@ -73,6 +73,9 @@ def _record_object_event(recording: Recording) -> None:
         note_place(recording)
         return
     rule = _STEPS.get(view.biz_step)
+    if view.action == "ADD" and rule in (ship, receive) and recording.context.parameters.adoption:
+        # Real documents commission at the first place that sees a thing, whatever that place does with it.
+        rule = None
     if view.action == "OBSERVE":
         (rule or observe)(recording)
         return

@@ -46,6 +46,12 @@ _OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
     "TransformationEvent": frozenset(("action", "transformationID", *_FLOWS)),
 }
 _OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
+_NOT_OWN: Final = {kind: tuple(sorted(_OWNED - own)) for kind, own in _OWN_FIELDS.items()}
+_THINGS: Final = ("epcList", "childEPCs", "inputEPCList", "outputEPCList")
+_LISTS: Final = (
+    *("epcs", "children", "inputs", "outputs"),
+    *("quantities", "child_quantities", "input_quantities", "output_quantities"),
+)
 _UNIT: Final = re.compile(r"[A-Z0-9]{2,3}\Z")
 
 
@@ -67,18 +73,10 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorDeclaration:
-    """That an earlier event was wrong. reason: did_not_occur, incorrect_data, another URI, or empty."""
-
-    declared_ms: int
-    reason: str
-    corrective_event_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EventView:
     """What rules read of an event. Lists hold every thing once, in the order written, and then the intervals of
-    lots' serials, which are written among the quantities; words are bare."""
+    lots' serials, which are written among the quantities; quantities, and then the classes that are written among the
+    things: amounts left open. Words are bare."""
 
     type: str
     action: str  # empty for a TransformationEvent
@@ -101,9 +99,10 @@ class EventView:
     biz_transactions: tuple[tuple[str, str], ...]  # (type or empty, identifier as written)
     dispositions_set: tuple[str, ...]
     dispositions_unset: tuple[str, ...]
-    error_declaration: ErrorDeclaration | None
+    error_declaration: event_values.ErrorDeclaration | None
     serials: event_values.GivenSerials | None  # of the lot that is commissioned
     run: event_values.RunClaim
+    classes: tuple[Identifier, ...]  # written among the things
     read_point: str  # as written, empty where the event tells none
 
     def source(self, role: str) -> Identifier | None:
@@ -133,8 +132,9 @@ def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     # As `field_leaf` and `field_salt`, with the tags made once: this is done for every event of every block.
     salt_tag = tag(Purpose.FIELD_SALT, chain_id) + event.seed
     leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
+    encode = codec.encode
     return [
-        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + codec.encode(field))
+        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + encode(field))
         for field in event.fields
     ]
 
@@ -221,9 +221,7 @@ def read_event(event: Event) -> EventView:
     """
     reader = _EventReader({field.name: field.value for field in event.fields})
     view = reader.view()
-    named = len(view.epcs) + len(view.children) + len(view.inputs) + len(view.outputs)
-    for quantities in (view.quantities, view.child_quantities, view.input_quantities, view.output_quantities):
-        named += len(quantities)
+    named = sum(len(getattr(view, name)) for name in _LISTS)
     if named > IDENTIFIERS_PER_EVENT_MAX:
         message = f"names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
         raise event_values.invalid("event", message)
@@ -235,14 +233,16 @@ class _EventReader:
 
     def __init__(self, fields: dict[str, Value]) -> None:
         self._fields = fields
+        self._names: dict[str, list[Identifier]] = {}  # of the lists of things
         self._cbv = event_values.cbv_namespace(fields.get("@context"))
 
     def view(self) -> EventView:
         kind = self._text("type")
         if kind not in _OWN_FIELDS:
             raise event_values.invalid("type", f"{kind!r} is none of {', '.join(_OWN_FIELDS)}")
-        for name in sorted(self._fields.keys() & _OWNED - _OWN_FIELDS[kind]):
-            raise event_values.invalid(name, f"is no field of {kind}")
+        for name in _NOT_OWN[kind]:
+            if name in self._fields:
+                raise event_values.invalid(name, f"is no field of {kind}")
         action = self._text("action")
         if kind == "TransformationEvent":
             # It has none by the standard; some write the only one that would not contradict it.
@@ -251,8 +251,7 @@ class _EventReader:
             action = ""
         elif action not in ACTIONS:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
-        parent = self._text("parentID")
-        run = self._text("transformationID")
+        parent, run = self._text("parentID"), self._text("transformationID")
         return EventView(
             type=kind,
             action=action,
@@ -261,23 +260,24 @@ class _EventReader:
             biz_step=self._word(self._text("bizStep"), event_values.BIZ_STEP),
             disposition=self._word(self._text("disposition"), event_values.DISPOSITION),
             epcs=self._things("epcList", "quantityList"),
-            quantities=self._quantities("quantityList"),
+            quantities=self._quantities("quantityList", "epcList"),
             parent=self._thing(parent, "parentID") if parent else None,
             children=self._things("childEPCs", "childQuantityList"),
-            child_quantities=self._quantities("childQuantityList"),
+            child_quantities=self._quantities("childQuantityList", "childEPCs"),
             inputs=self._things("inputEPCList", "inputQuantityList"),
-            input_quantities=self._quantities("inputQuantityList"),
+            input_quantities=self._quantities("inputQuantityList", "inputEPCList"),
             outputs=self._things("outputEPCList", "outputQuantityList"),
-            output_quantities=self._quantities("outputQuantityList"),
+            output_quantities=self._quantities("outputQuantityList", "outputEPCList"),
             transformation_id=self._identifier(run, "transformationID").text if run else "",
             sources=self._parties("sourceList", "source"),
             destinations=self._parties("destinationList", "destination"),
             biz_transactions=self._biz_transactions(),
             dispositions_set=self._dispositions("set"),
             dispositions_unset=self._dispositions("unset"),
-            error_declaration=self._error_declaration(),
+            error_declaration=event_values.error_declaration(self._fields, self._cbv),
             serials=event_values.serials(self._fields),
             run=event_values.run_claim(self._fields),
+            classes=tuple(one for name in _THINGS for one in self._named(name) if one.is_class),
             read_point=event_values.read_point(self._fields),
         )
 
@@ -310,12 +310,17 @@ class _EventReader:
     def _things(self, name: str, quantities: str) -> tuple[Identifier, ...]:
         if name not in self._fields and quantities not in self._fields:
             return ()  # most lists of most events
-        items = self._list(name)
-        texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(items)]
-        named = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+        named = [one for one in self._named(name) if not one.is_class]
         intervals = [item.of for item in self._listed(quantities) if item.of.interval is not None]
         # A list without order: naming a thing twice names it once.
         return tuple(dict.fromkeys((*named, *intervals)))
+
+    def _named(self, name: str) -> list[Identifier]:
+        found = self._names.get(name)
+        if found is None:
+            texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
+            found = self._names[name] = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+        return found
 
     def _thing(self, text: str, name: str) -> Identifier:
         identifier = self._identifier(text, name)
@@ -323,10 +328,12 @@ class _EventReader:
             raise Refused(f"{name}: serials of a lot belong in a quantity list", Reason.IDENTIFIER_INVALID)
         return identifier
 
-    def _quantities(self, name: str) -> tuple[Quantity, ...]:
-        if name not in self._fields:
+    def _quantities(self, name: str, things: str) -> tuple[Quantity, ...]:
+        if name not in self._fields and things not in self._fields:
             return ()
-        return tuple(item for item in self._listed(name) if item.of.interval is None)
+        amounts = [item for item in self._listed(name) if item.of.interval is None]
+        classes = dict.fromkeys(one for one in self._named(things) if one.is_class)
+        return (*amounts, *(Quantity(of, None, "") for of in classes))
 
     def _listed(self, name: str) -> list[Quantity]:
         return [self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
@@ -355,6 +362,8 @@ class _EventReader:
         return Quantity(of, amount.number, unit)
 
     def _parties(self, name: str, member: str) -> tuple[Party, ...]:
+        if name not in self._fields:
+            return ()
         parties: dict[str, Party] = {}
         for i, item in enumerate(self._list(name)):
             place = f"{name}[{i}]"
@@ -362,9 +371,8 @@ class _EventReader:
             role = self._word(event_values.text_in(members, "type", place), event_values.PARTY_ROLE)
             if role not in ("owning_party", "possessing_party"):
                 continue
-            party = Party(
-                role, self._identifier(event_values.text_in(members, member, place), f"{place}.{member}")
-            )
+            text = event_values.text_in(members, member, place)
+            party = Party(role, self._identifier(text, f"{place}.{member}"))
             if parties.setdefault(role, party) != party:
                 raise event_values.invalid(place, f"a second {role}; one is allowed")
         return tuple(parties.values())
@@ -379,18 +387,8 @@ class _EventReader:
         return tuple(found)
 
     def _dispositions(self, name: str) -> tuple[str, ...]:
+        if "persistentDisposition" not in self._fields:
+            return ()
         members, place = self._object("persistentDisposition"), f"persistentDisposition.{name}"
         texts = event_values.texts_in(members, name, place)
         return tuple(self._word(text, event_values.DISPOSITION) for text in texts)
-
-    def _error_declaration(self) -> ErrorDeclaration | None:
-        if "errorDeclaration" not in self._fields:
-            return None
-        members, place = self._object("errorDeclaration"), "errorDeclaration"
-        declared = event_values.text_in(members, "declarationTime", place)
-        ids = event_values.texts_in(members, "correctiveEventIDs", f"{place}.correctiveEventIDs")
-        return ErrorDeclaration(
-            declared_ms=event_values.parse_time(declared, f"{place}.declarationTime"),
-            reason=self._word(event_values.text_in(members, "reason", place), event_values.ERROR_REASON),
-            corrective_event_ids=tuple(self._bounded(text, place) for text in ids),
-        )

@@ -10,7 +10,7 @@ from typing import Final
 
 from ledger.errors import Refused
 from ledger.identifiers import Identifier, canonical
-from ledger.limits import CANDIDATES_MAX
+from ledger.limits import CANDIDATES_MAX, IDENTIFIER_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Decimal, Reason, Value
 
 _TIME: Final = re.compile(
@@ -286,3 +286,28 @@ def read_point(fields: Mapping[str, Value]) -> str:
         return ""
     named = {field.name: field.value for field in place.object.fields}.get("id")
     return "" if named is None else named.text
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDeclaration:
+    """That an earlier event was wrong. reason: did_not_occur, incorrect_data, another URI, or empty."""
+
+    declared_ms: int
+    reason: str
+    corrective_event_ids: tuple[str, ...]
+
+
+def error_declaration(fields: Mapping[str, Value], cbv: str) -> ErrorDeclaration | None:
+    """The declaration that an event carries; `cbv` as from `cbv_namespace`. Raises Refused(EVENT_INVALID)."""
+    place = "errorDeclaration"
+    if place not in fields:
+        return None
+    members = object_of(fields[place], place)
+    ids = tuple(texts_in(members, "correctiveEventIDs", f"{place}.correctiveEventIDs"))
+    if any(len(text.encode()) > IDENTIFIER_BYTES_MAX for text in ids):
+        raise invalid(place, f"longer than {IDENTIFIER_BYTES_MAX} bytes")
+    return ErrorDeclaration(
+        declared_ms=parse_time(text_in(members, "declarationTime", place), f"{place}.declarationTime"),
+        reason=word(text_in(members, "reason", place), ERROR_REASON, cbv),
+        corrective_event_ids=ids,
+    )

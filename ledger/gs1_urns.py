@@ -4,6 +4,7 @@ A URN writes a key in parts: company prefix, reference, serial. The lengths of t
 everything else where the key is built.
 """
 
+import re
 from typing import Final
 
 from ledger.gs1_keys import (
@@ -38,7 +39,21 @@ _URN_SHAPES: Final[dict[str, tuple[int, int]]] = {
     "gsin": (2, 16), "itip": (5, 13), "upui": (3, 13),
 }  # fmt: skip
 _PATTERNS: Final = frozenset(("sgtin", "grai", "gdti", "sgcn", "cpi", "itip", "upui"))
+_WORD: Final = re.compile(r"(?=.*[A-Za-z]{2})[0-9A-Za-z-]+\Z")
 URN_SCHEMES: Final = frozenset(_URN_SHAPES) | {"lgtin"}
+
+
+def is_own_name(kind: str, scheme: str, rest: str) -> bool:
+    """Whether a URN is spelled like one of a GS1 scheme, and names something by a word where GS1 has a number.
+
+    It is no GS1 key, and never becomes one: a name of its own, kept verbatim, as real documents have them
+    (`urn:epc:class:lgtin:6000001.recycled-copper.2032-03`).
+    """
+    count, total = _URN_SHAPES["sgtin" if scheme == "lgtin" else scheme]
+    parts = rest.split(".", count - 1)
+    if kind == "idpat" or not total or len(parts) < 2:
+        return False
+    return DIGITS.issuperset(parts[0]) and 4 <= len(parts[0]) <= 12 and _WORD.match(parts[1]) is not None
 
 
 def from_urn(kind: str, scheme: str, rest: str, where: str) -> Key:

@@ -4,7 +4,7 @@ Two spellings of one thing must never look like two things, and no spelling may 
 
 1. GS1 keys, as EPC URN or as Digital Link of any domain, become the Digital Link of ledger/gs1_keys.py; what
    only resembles a Digital Link (a wrong check digit, say) names nothing under id.gs1.org, and is a URI like
-   any other under other domains;
+   any other under other domains; so is a URN that has a word where GS1 has a number;
 2. every other URI is kept verbatim, after a strict check that leaves it one spelling: lower-case scheme and
    host, no default port, no user, no fragment, no empty or dotted path segment, no needless escapes.
 
@@ -95,7 +95,8 @@ def canonical(text: str) -> Identifier:
         raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
     # 2. GS1 keys, in either spelling.
     epc = _EPC.match(text)
-    if epc is not None and epc[2].lower() in gs1_urns.URN_SCHEMES:
+    own = is_own_name(text)
+    if epc is not None and epc[2].lower() in gs1_urns.URN_SCHEMES and not own:
         return _from_key(gs1_urns.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
     web = _WEB.match(text)
     if web is not None:
@@ -103,10 +104,18 @@ def canonical(text: str) -> Identifier:
     # 3. Other URIs, verbatim.
     _check_spelling(text)
     if text.startswith("urn:"):
-        return _urn(text)
+        return _urn(text, own)
     if _OTHER.match(text) is None or text.startswith(("http:", "https:")):
         raise _refused(f"{text} is no absolute URI")
     return Identifier(text, "uri")
+
+
+def is_own_name(text: str) -> bool:
+    """Whether a URN is spelled like a GS1 key and has a word where that has a number: a URI like any other."""
+    epc = _EPC.match(text)
+    if epc is None or epc[2] not in gs1_urns.URN_SCHEMES:
+        return False
+    return gs1_urns.is_own_name(epc[1], epc[2], epc[3])
 
 
 def _from_key(key: gs1_keys.Key) -> Identifier:
@@ -215,14 +224,14 @@ def _check_spelling(text: str) -> None:
         raise _refused(f"{text}: an escape stands where the plain character belongs")
 
 
-def _urn(text: str) -> Identifier:
+def _urn(text: str, own: bool) -> Identifier:
     if _URN.match(text) is None or "#" in text or "?" in text or text[-1] in _SEGMENT_ENDS:
         raise _refused(f"{text} is no URN in its plain form (urn:namespace:name, namespace in lower case)")
     if text.startswith("urn:uuid:"):
         return Identifier(text.lower(), "urn")  # the case of its digits says nothing (RFC 9562)
     if not text.startswith("urn:epc:"):
         return Identifier(text, "urn")
-    if _OTHER_EPC.match(text) is None or text.split(":")[3] in gs1_urns.URN_SCHEMES:
+    if _OTHER_EPC.match(text) is None or (text.split(":")[3] in gs1_urns.URN_SCHEMES and not own):
         raise _refused(f"{text}: of urn:epc: only id, class and idpat name things")
     kind = text.split(":")[2]
     if kind == "idpat" and not text.endswith(".*"):

@@ -144,13 +144,17 @@ def commission_amount(recording: Recording, quantity: Quantity) -> LotRecord:
     Raises Refused: QUANTITY_INVALID, EVENT_REPEATED, and what `draw_amount` raises. The caller enters the event.
     """
     context = recording.context
-    amount = require_amount(quantity)
+    # A chain that adopts takes a lot of which nobody says how much: it begins, and there is nothing of it to move.
+    is_open = quantity.amount is None and context.parameters.adoption
+    amount = Decimal() if is_open else require_amount(quantity)
     draw_amount(recording, quantity, amount)
     recording.mark_moved()
     record = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
     if record is None:
         record = _new_lot(recording, quantity, adopted=False)
     _check_amounts(record)
+    if is_open:
+        return record
     put_amount(context.overlay, record.id, recording.member, quantity.unit, amount)
     return record
 
@@ -195,8 +199,9 @@ def hold_amount(recording: Recording, quantity: Quantity) -> LotRecord:
     """
     record = find_lot(recording, quantity)
     held = amount_at(recording.context.overlay, record.id, recording.member, quantity.unit)
-    adopted_open = quantity.amount is None and state.lot_key(record.id) in recording.adopted
-    if decimals.sign(held) == 0 and not adopted_open:
+    # Who brought a lot into being on a chain that adopts may have said nothing of how much there is.
+    begun = recording.context.parameters.adoption and record.commissioner == recording.member
+    if decimals.sign(held) == 0 and not (quantity.amount is None and begun):
         raise Refused(f"member {recording.member} has nothing of {record.id}", Reason.NOT_IN_CUSTODY)
     check_amount(recording.context.overlay, quantity, recording.member)
     return record

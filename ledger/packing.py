@@ -74,7 +74,9 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
             raise Refused(f"{parent.text} cannot be put into itself", Reason.SELF_CONTAINMENT)
         child = find_or_adopt(recording, identifier)
         if _stays_where_it_is(recording, child):
-            flagged.append(child)
+            if child.container != container.id:
+                flagged.append(child)
+            # What is inside already is where it is said to be, and the container's entry speaks for it.
             continue
         check_free(context, child)
         children.append((child, open_generation(context.overlay, child)))

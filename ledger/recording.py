@@ -189,8 +189,8 @@ class Recording:
 def read_recording(context: Context, data: bytes) -> Recording:
     """The event that `data` encodes, checked in itself.
 
-    Raises Malformed for bytes that are no event; Refused: EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID,
-    EVENT_TIME_OUT_OF_BOUNDS for a time in the future.
+    A chain that adopts reads a class among things as an amount left open. Raises Malformed for bytes that are no event;
+    Refused: EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, EVENT_TIME_OUT_OF_BOUNDS for a time in the future.
     """
     event = codec.decode(Event, data, EVENT_BYTES_MAX)
     check_event(event)
@@ -200,6 +200,11 @@ def read_recording(context: Context, data: bytes) -> Recording:
             f"eventTime is {view.event_time_ms - context.time_ms} ms ahead of the chain's clock; "
             "record what has happened",
             Reason.EVENT_TIME_OUT_OF_BOUNDS,
+        )
+    if view.classes and not context.parameters.adoption:
+        raise Refused(
+            f"{view.classes[0].text} names a class; one part needs its serial, an amount a quantity list",
+            Reason.IDENTIFIER_INVALID,
         )
     late = view.event_time_ms < context.time_ms - context.parameters.backdate_ms
     return Recording(context, view, event_digest(context.chain_id, event), late)

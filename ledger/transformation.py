@@ -66,7 +66,10 @@ def transform(recording: Recording) -> None:
             owners.add(record.owner)
         recording.enter_part(record)
     for quantity in view.input_quantities:
-        recording.enter_lot(lots.spend_amount(recording, quantity))
+        # Of how much went in a chain that adopts may hear nothing: the lot tells of it, and nothing is taken.
+        is_open = quantity.amount is None and recording.context.parameters.adoption
+        take = lots.hold_amount if is_open else lots.spend_amount
+        recording.enter_lot(take(recording, quantity))
     # (2) Outputs are the member's to commission.
     owner = owners.pop() if len(owners) == 1 else recording.member
     for identifier in view.outputs:

@@ -15,6 +15,7 @@ from tests.ledger.rules_world import (
     quantity,
     refused,
     seen,
+    shipping,
     unpacking,
 )
 
@@ -94,6 +95,15 @@ def test_what_is_inside_one_thing_and_said_to_be_put_into_another_stays_where_it
     assert world.part(part(1)).container == ""
 
 
+def test_what_is_put_twice_into_the_same_thing_is_in_it_once(world):
+    world.event("ada", packing(box(1), [part(1)]))
+    world.event("ada", packing(box(1), [part(1), part(2)]))
+    assert (world.story(part(1)), world.story(box(1))) == (["ADOPTED_EVENT", "PACKED"], ["EVENT", "EVENT"])
+    assert world.generation(box(1)).count == 2
+    world.event("ada", packing(box(1), [part(1)], bizStep="loading"))
+    assert world.generation(box(1)).count == 2
+
+
 def test_only_what_is_adopted_and_in_the_members_hands_is_flagged_where_it_is(world):
     world.event("ada", add([part(1)]))
     world.event("ada", packing(box(1), [part(1), part(2)]))
@@ -121,8 +131,73 @@ def test_an_amount_left_open_adopts_its_lot_with_nothing(world):
     world.event("ada", seen([part(1)], [quantity(lot("a"))]))
     assert world.lot_story(lot("a")) == ["ADOPTED_EVENT"]
     assert world.amount(lot("a"), "ada") == "0"
+    world.event("ada", seen([part(1)], [quantity(lot("a"))]))
+    assert world.lot_story(lot("a")) == ["ADOPTED_EVENT", "EVENT"]
+    for amount in (quantity(lot("a"), 1), quantity(lot("a"), 1, "KGM")):
+        with refused(Reason.QUANTITY_EXCEEDED):
+            world.event("ada", shipping([], "bob", [amount]))
     with refused(Reason.NOT_IN_CUSTODY):
-        world.event("ada", seen([part(1)], [quantity(lot("a"))]))
+        world.event("bob", seen([], [quantity(lot("a"))]))
+    strict = World()
+    strict.event("ada", add([], [quantity(lot("a"), 1)]))
+    strict.event("ada", destroying([], [quantity(lot("a"), 1)]))
+    with refused(Reason.NOT_IN_CUSTODY):
+        strict.event("ada", seen([], [quantity(lot("a"))]))
+
+
+def test_a_lot_may_begin_with_nobody_saying_how_much(world):
+    world.event("ada", add([], [quantity(lot("a"))]))
+    assert (world.lot(lot("a")).adopted, world.amount(lot("a"), "ada")) == (False, "0")
+    with refused(Reason.QUANTITY_EXCEEDED):
+        world.event("ada", destroying([], [quantity(lot("a"), 1)]))
+    world.event("ada", add([], [quantity(lot("a"), 7)]))
+    assert world.amount(lot("a"), "ada") == "7"
+    with refused(Reason.NOT_GRANTED):
+        world.event("bob", add([], [quantity(lot("b"))]))
+    with refused(Reason.QUANTITY_INVALID, "say how much"):
+        World().event("ada", add([], [quantity(lot("a"))]))
+
+
+def test_a_lot_among_things_is_an_amount_left_open(world):
+    world.event("ada", add([lot("a"), part(1)]))
+    world.event("ada", seen([lot("a")]))
+    world.event("ada", packing(box(1), [part(1)]))
+    assert world.lot_story(lot("a")) == ["EVENT", "EVENT"]
+    assert world.story(part(1)) == ["EVENT", "PACKED"]
+    world.event("ada", making([lot("a")], [lot("b")]))
+    world.event("ada", making([lot("b")], [part(2)]))
+    assert (world.lot_story(lot("b")), world.lot(lot("b")).adopted) == (["EVENT", "EVENT"], False)
+    with refused(Reason.NOT_IN_CUSTODY):
+        world.event("bob", making([lot("a")], [part(9, "bob")]))
+    for moved in (packing(box(2), [lot("a")]), destroying([lot("a")]), shipping([lot("a")], "bob")):
+        with refused(Reason.QUANTITY_INVALID, "say how much"):
+            world.event("ada", moved)
+    for strict in (World(), World(adoption=False)):
+        with refused(Reason.IDENTIFIER_INVALID, "names a class"):
+            strict.event("ada", seen([lot("a")]))
+
+
+def test_what_is_added_where_it_is_received_begins_there(world):
+    for place, step in enumerate(("shipping", "receiving", "accepting"), 1):
+        world.event("ada", {**add([part(place)]), "bizStep": step})
+        assert (world.story(part(place)), world.part(part(place)).adopted) == (["EVENT"], False)
+        with refused(Reason.EVENT_INVALID):
+            World().event("ada", {**add([part(place)]), "bizStep": step})
+    with refused(Reason.EVENT_INVALID):
+        world.event("ada", {**destroying([part(1)]), "bizStep": "shipping"})
+    with refused(Reason.NOT_GRANTED):
+        world.event("bob", {**add([part(9)]), "bizStep": "receiving"})
+
+
+def test_a_urn_with_a_word_for_a_number_is_a_name_of_its_own():
+    dust = "urn:epc:class:lgtin:6000001.recycled-copper.2032-03"
+    world = World(
+        adoption=True, grants={"gs1:4012345": "ada", "urn:epc:id:lgtin:6000001.recycled-copper": "ada"}
+    )
+    world.event("ada", making([part(1)], made=[quantity(dust, "25.5", "GRM")]))
+    assert world.amount(dust, "ada", "GRM") == "25.5"
+    with refused(Reason.NOT_GRANTED):
+        world.event("ada", making([part(2)], made=[quantity(dust.replace("copper", "Copper"), 1, "GRM")]))
 
 
 WRONG = {"errorDeclaration": {"declarationTime": "2023-11-14T22:13:20.000Z", "reason": "did_not_occur"}}
