@@ -26,6 +26,7 @@ from ledger.event_values import OURS
 from ledger.execute import check_signer, rotate_validators
 from ledger.identifiers import canonical
 from ledger.operations import CHANGES, OPERATIONS
+from ledger.roots import SerialList
 from ledger.state import MappingReader, Overlay
 from proto.chiptrace.v1.ledger_pb2 import (
     Capture,
@@ -40,6 +41,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     History,
     JoinProof,
     LotRecord,
+    Membership,
     Object,
     Operation,
     Parameters,
@@ -136,6 +138,20 @@ def serials_of(lot: str, first: str, last: str, count: int, **more: Any) -> dict
     """The commissioning of a lot of serials."""
     given = {"ours:firstSerial": first, "ours:lastSerial": last}
     return add([], [quantity(lot, count)], ilmd=given, **{"@context": [{"ours": OURS}]}, **more)
+
+
+def listed(lot: str, serials: Sequence[str]) -> dict:
+    """The commissioning of a lot of serials by their list."""
+    given = {"ours:serials": list(serials)}
+    return add([], [quantity(lot, len(serials))], ilmd=given, **{"@context": [{"ours": OURS}]})
+
+
+def root_of(lot: str, kept: SerialList, **changed: str) -> dict:
+    """The commissioning of a lot of serials by the root of their list."""
+    said = {"serialsRoot": kept.given.root.hex(), "lowestSerial": kept.given.lowest}
+    said |= {"highestSerial": kept.given.highest} | changed
+    given = {f"ours:{word}": text for word, text in said.items()}
+    return add([], [quantity(lot, len(kept))], ilmd=given, **{"@context": [{"ours": OURS}]})
 
 
 def seen(epcs: list[str] = (), amounts: list = (), **more: Any) -> dict:
@@ -275,11 +291,23 @@ class World:
         self.keep(context.entries)
         self.reason = context.reason
 
-    def capture(self, event: dict, seed: bytes | None = None) -> Operation:
+    def capture(
+        self, event: dict, seed: bytes | None = None, memberships: Sequence[Membership] = ()
+    ) -> Operation:
         self.seed += 1
         fields = {"eventTime": iso(self.time_ms), "eventTimeZoneOffset": "+00:00"} | event
         made = Event(seed=seed or self.seed.to_bytes(16, "big"), fields=to_fields(fields))
-        return Operation(capture=Capture(event=codec.encode(made)))
+        return Operation(capture=Capture(event=codec.encode(made), memberships=memberships))
+
+    def shown(self, member: str, event: dict, *memberships: Membership) -> None:
+        """An event with proofs of the serials that it names for the first time."""
+        self.act(member, self.capture(event, memberships=memberships))
+
+    def root(self, lot: str, serials: Sequence[str], member: str = "ada", **more: Any) -> SerialList:
+        """Commissions a lot of serials by the root of their list; the list, as its owner keeps it."""
+        kept = SerialList(self.chain_id, canonical(lot), serials)
+        self.event(member, root_of(lot, kept) | more)
+        return kept
 
     def event(self, member: str, *events: dict, role: str = "operator", wait_ms: int = 100) -> None:
         """Each event is one operation of one transaction."""
