@@ -91,6 +91,14 @@ class Fork:
         return Operation(submit_misbehaviour=codec.encode(message))
 
 
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """Two headers of one height that differ, of which one is not shown to be certified: somebody lies, but who?"""
+
+    height: int
+    shown_by: tuple[str, str]
+
+
 def held(
     host: VerifiedChain, client: str, above: int = 0, limit: int = limits.CLIENT_HEADERS_KEPT
 ) -> list[Held]:
@@ -199,11 +207,10 @@ def compare(
     header_of: Callable[[int], Sequence[tuple[str, SignedHeader]]],
     header_held: Callable[[Held], SignedHeader | None],
     way: Callable[[], Way],
-) -> Iterator[Fork]:
-    """Every height at which these held headers of one chain show a fork, lowest first.
+) -> Iterator[Fork | Unproven]:
+    """Every height at which these held headers of one chain show a fork, or at least differ, lowest first.
 
-    `header_of` gives what others show of a height, and who; `header_held` fetches a held one with its certificate. A
-    difference that cannot be proven, because one of the headers is not certified, is no fork.
+    `header_of` gives what others show of a height, and who; `header_held` fetches a held one with its certificate.
     """
     by_height: dict[int, list[Held]] = {}
     for item in items:
@@ -212,15 +219,19 @@ def compare(
         known = list(header_of(height))
         # (1) What a client holds and nobody shows is fetched.
         for item in by_height[height]:
+            by = f"client {item.client} of chain {item.by}"
             hashes = {block_hash(item.chain_id, signed.header) for _, signed in known}
             if item.header.block_hash not in hashes:
                 signed = header_held(item)
-                known += [] if signed is None else [(f"client {item.client} of chain {item.by}", signed)]
+                if signed is not None and block_hash(item.chain_id, signed.header) == item.header.block_hash:
+                    known.append((by, signed))
+                elif known:
+                    yield Unproven(height, (known[0][0], by))
         # (2) Any two that differ, and are both certified.
-        for (first_by, first), (second_by, second) in combinations(known, 2):
-            found = None
-            if first.header != second.header:
-                found = fork(way(), first, second, (first_by, second_by))
-            if found is not None:
-                yield found
-                break
+        differing = [pair for pair in combinations(known, 2) if pair[0][1].header != pair[1][1].header]
+        found = (fork(way(), one[1], other[1], (one[0], other[0])) for one, other in differing)
+        proven = next((item for item in found if item is not None), None)
+        if proven is not None:
+            yield proven
+        elif differing:
+            yield Unproven(height, (differing[0][0][0], differing[0][1][0]))

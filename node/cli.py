@@ -22,6 +22,7 @@ _OF_CLIENT: Final = (
     "client.cli_audit",
     "client.cli_recall",
     "client.cli_chain",
+    "client.cli_bridge",
     "client.cli_epcis",
 )
 

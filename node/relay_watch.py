@@ -109,7 +109,13 @@ class ChainWatch:
             return witness.brought(client.verified, item.client, item.header.height)
 
         for found in witness.compare(items, shown, fetched, self._walk):
-            self._found(found)
+            if isinstance(found, Fork):
+                self._found(found)
+            else:
+                _LOG.warning(
+                    "headers differ, and one of them is not certified",
+                    extra={"chain": self.name, "height": found.height, "shown_by": found.shown_by},
+                )
         for client in self._clients:
             mine = [item.header.height for item in items if item.by == client.host.trust.name]
             client.compared = max([client.compared, *(height for height in mine if height in answered)])
