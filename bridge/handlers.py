@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge import custody_transfer
+from bridge import attest_port, custody_transfer
 from bridge.clients import load_client
 from bridge.packet import (
     ERROR,
@@ -25,8 +25,9 @@ from bridge.packet import (
     received_row_key,
     sent_key,
 )
-from bridge.proofs import proven_leaf, verify_remote
+from bridge.proofs import verify_ending, verify_remote
 from ledger import codec
+from ledger.block import LogLeaf
 from ledger.context import Context
 from ledger.errors import Invalid, Malformed, Refused
 from proto.chiptrace.v1.bridge_pb2 import (
@@ -53,6 +54,7 @@ APPLICATIONS: Final = {
     custody_transfer.PORT: Application(
         custody_transfer.receive, custody_transfer.acknowledged, custody_transfer.timed_out
     ),
+    attest_port.PORT: Application(attest_port.receive, attest_port.acknowledged, attest_port.timed_out),
 }
 
 
@@ -99,7 +101,7 @@ def acknowledge_packet(ctx: Context, message: AcknowledgePacket) -> None:
     """Operation: ends a packet of ours with the proven answer to it.
 
     Raises Refused or Invalid: ROLE_NOT_ALLOWED, MALFORMED, UNKNOWN_CLIENT, WRONG_COUNTERPARTY,
-    PACKET_MISMATCH, and what `verify_remote` raises.
+    PACKET_MISMATCH, and what `verify_ending` raises.
     """
     ctx.require_role(RELAYER, OPERATOR)
     packet = message.packet
@@ -111,7 +113,7 @@ def acknowledge_packet(ctx: Context, message: AcknowledgePacket) -> None:
     if message.acknowledgement not in (SUCCESS, ERROR):
         raise Refused("the acknowledgement is neither success nor the one error", Reason.PACKET_MISMATCH)
     # (3) The other chain gave it.
-    verify_remote(
+    verify_ending(
         ctx.overlay,
         client,
         ctx.time_ms,
@@ -128,7 +130,7 @@ def timeout_packet(ctx: Context, message: TimeoutPacket) -> None:
     """Operation: ends a packet of ours that the other chain had not received when its time was up.
 
     Raises Refused or Invalid: ROLE_NOT_ALLOWED, MALFORMED, UNKNOWN_CLIENT, WRONG_COUNTERPARTY,
-    PACKET_MISMATCH, TIMEOUT_NOT_REACHED, and what `verify_remote` and `proven_leaf` raise.
+    PACKET_MISMATCH, TIMEOUT_NOT_REACHED, and what `verify_ending` raises.
     """
     ctx.require_role(RELAYER, OPERATOR)
     packet = message.packet
@@ -137,18 +139,23 @@ def timeout_packet(ctx: Context, message: TimeoutPacket) -> None:
     if client is None:
         return
     # (2) No receipt of it over there...
-    verify_remote(ctx.overlay, client, ctx.time_ms, message.proof, received_key(packet), None)
+    leaf = verify_ending(ctx.overlay, client, ctx.time_ms, message.proof, received_key(packet), None)
     # (3) ...in a state that was itself made at or after the timeout: no later block takes the packet any more.
-    #     A fresh header does not do, for it certifies the state before it.
-    leaf = proven_leaf(client, message.proof)
+    #     A fresh header does not do, for it certifies the state before it. Of a chain that was given up there is no
+    #     later block at all.
+    if leaf is not None:
+        _check_late_enough(leaf, packet)
+    # (4) Closed, before the application hears of it.
+    ctx.overlay.delete(sent_key(packet))
+    _application(packet).timed_out(ctx, packet)
+
+
+def _check_late_enough(leaf: LogLeaf, packet: Packet) -> None:
     if leaf.time_ms < packet.timeout_ms:
         raise Refused(
             f"the proven state is of {leaf.time_ms}, before the timeout {packet.timeout_ms}",
             Reason.TIMEOUT_NOT_REACHED,
         )
-    # (4) Closed, before the application hears of it.
-    ctx.overlay.delete(sent_key(packet))
-    _application(packet).timed_out(ctx, packet)
 
 
 def _open_packet(ctx: Context, packet: Packet) -> ClientRecord | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from bridge import clients, custody_transfer, handlers
+from bridge import attest_port, clients, custody_transfer, handlers, rehoming
 from bridge.snapshot_tables import PacketTables
 from consensus import evidence
 from ledger import codec
@@ -19,7 +19,9 @@ from ledger.snapshot import SideTables
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     ReceivePacket,
+    RehomePart,
     ReturnPart,
+    SendAttestation,
     SendPart,
     SubmitMisbehaviour,
     TimeoutPacket,
@@ -34,6 +36,8 @@ def operations() -> OperationTable:
     return {
         **ledger_operations.OPERATIONS,
         "evidence": evidence.record,
+        "attest": attest_port.attest,
+        "revoke_attestation": attest_port.revoke_attestation,
         "update_client": _decoded(UpdateClient, clients.update_client),
         "submit_misbehaviour": _decoded(SubmitMisbehaviour, clients.submit_misbehaviour),
         "send_part": _decoded(SendPart, custody_transfer.send_part),
@@ -41,6 +45,8 @@ def operations() -> OperationTable:
         "acknowledge_packet": _decoded(AcknowledgePacket, handlers.acknowledge_packet),
         "timeout_packet": _decoded(TimeoutPacket, handlers.timeout_packet),
         "return_part": _decoded(ReturnPart, custody_transfer.return_part),
+        "send_attestation": _decoded(SendAttestation, attest_port.send_attestation),
+        "rehome_part": _decoded(RehomePart, rehoming.rehome_part),
     }
 
 
@@ -55,6 +61,7 @@ def changes() -> ChangeTable:
         **ledger_operations.CHANGES,
         "create_client": clients.create_client,
         "thaw_client": clients.thaw_client,
+        "rehome_chain": rehoming.rehome_chain,
     }
 
 

@@ -4,13 +4,30 @@ The key and the value proven are built by the caller from what it acts on; a pro
 height h says what the state was after height h - 1.
 """
 
-from bridge.clients import check_active, load_header
-from ledger import merkle, tree_proof
+from bridge.clients import check_active, load_header, rehoming_key
+from ledger import merkle, state, tree_proof
 from ledger.block import LogLeaf, app_hash, log_leaf_hash, parse_log_leaf
 from ledger.errors import Invalid
 from ledger.state import Reader
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RemoteProof
-from proto.chiptrace.v1.ledger_pb2 import Reason
+from proto.chiptrace.v1.ledger_pb2 import Reason, RehomingRecord
+
+
+def verify_ending(
+    reader: Reader, client: ClientRecord, now_ms: int, proof: RemoteProof, key: bytes, value: bytes | None
+) -> LogLeaf | None:
+    """Returns only if a packet of ours ended so over there: as `verify_remote`, with the leaf of the proven state where
+    the proof has one. Of a chain that was given up the last state that counts is proven instead, which no leaf needs
+    to date: no later block will take a packet.
+
+    Raises Refused, Malformed or Invalid as `verify_remote` and `proven_leaf`.
+    """
+    lost = state.load(reader, rehoming_key(client.chain_id), RehomingRecord)
+    if lost is None:
+        verify_remote(reader, client, now_ms, proof, key, value)
+        return proven_leaf(client, proof) if value is None else None
+    tree_proof.verify(lost.chain_id, lost.state_root, key, value, proof.proof)
+    return None
 
 
 def verify_remote(

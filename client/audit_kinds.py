@@ -47,7 +47,8 @@ KINDS: Final[Mapping[str, frozenset[int]]] = {
     "return_offer": frozenset((EntryKind.RETURNED,)),
     "send_part": frozenset((EntryKind.SENT,)),
     "return_part": frozenset((EntryKind.SENT,)),
-    "receive_packet": frozenset((EntryKind.ARRIVED,)),
+    "rehome_part": frozenset((EntryKind.REHOMED,)),
+    "receive_packet": frozenset((EntryKind.ARRIVED, EntryKind.COPIED)),
     "acknowledge_packet": frozenset((EntryKind.DEPARTED_FOR_GOOD, EntryKind.RETURNED)),
     "timeout_packet": frozenset((EntryKind.RETURNED,)),
 }
@@ -62,6 +63,8 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "revoke_delegation": frozenset((Role.OPERATOR,)),
     "send_part": frozenset((Role.OPERATOR, Role.DEVICE)),
     "return_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
+    "send_attestation": _CLAIMING | {Role.RELAYER},
+    "rehome_part": frozenset((Role.OPERATOR,)),
     "receive_packet": _CARRYING,
     "acknowledge_packet": _CARRYING,
     "timeout_packet": _CARRYING,

@@ -3,6 +3,9 @@
 Whoever is a member may claim; custody is not asked for. The claim is a subject with a history of its own, and
 stands in its subject's history too, so that a complete history shows every recall. What is on another chain
 takes no entry: it is frozen here.
+
+A claim of another chain's member lies under a key of its own, with the chain that told it and the issuer's chain, so
+that it can never be taken for one of this chain (bridge/attest_port.py).
 """
 
 from typing import Final
@@ -13,6 +16,7 @@ from ledger.custody import is_frozen, load_part, save_part
 from ledger.errors import Refused
 from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, POLICY_NAMES_MAX
 from ledger.members import check_name
+from ledger.state import Kind
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
@@ -29,6 +33,16 @@ KINDS: Final = ("certificate", "test_report", "export_licence", "recall")
 _ROLES: Final = (Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR)
 
 
+def foreign_attestation_key(chain_id: bytes, issuer_chain: bytes, attestation: str) -> bytes:
+    """Key of the ForeignAttestationRecord of what a chain told here."""
+    return state.state_key(Kind.FOREIGN_ATTESTATION, chain_id, issuer_chain, attestation)
+
+
+def foreign_attestations_key(chain_id: bytes, subject: str) -> bytes:
+    """Key of the ForeignAttestationsRecord of what a chain told here about a subject."""
+    return state.state_key(Kind.FOREIGN_ATTESTATION, chain_id, "about", subject)
+
+
 def attest(context: Context, operation: Attest) -> None:
     """Records a claim about a part or lot that has a record here, or about a class of things as a whole; a recall of a
     class that stood in no part's history would be overlooked, so that names parts or lots.
@@ -38,13 +52,13 @@ def attest(context: Context, operation: Attest) -> None:
     """
     context.require_role(*_ROLES)
     # (1) The claim in itself.
-    _check_claim(operation)
+    check_claim(operation)
     key = state.attestation_key(operation.id)
     if context.overlay.get(key) is not None:
         raise Refused(f"attestation {operation.id} exists; ids are used once", Reason.ATTESTATION_EXISTS)
     # (2) What it is about.
     stands_alone = operation.kind != "recall" and _is_whole_class(operation.subject)
-    if not _enter_subject(context, operation.subject) and not stands_alone:
+    if not enter_subject(context, operation.subject) and not stands_alone:
         raise Refused(
             f"{operation.subject} is neither a class nor a part or lot recorded on this chain",
             Reason.UNKNOWN_PART,
@@ -84,12 +98,13 @@ def revoke_attestation(context: Context, operation: RevokeAttestation) -> None:
     if record.revoked_at_ms:
         raise Refused(f"attestation {record.id} was revoked at {record.revoked_at_ms}", Reason.NOTHING_TO_DO)
     record.revoked_at_ms = context.time_ms
-    _enter_subject(context, record.subject)
+    enter_subject(context, record.subject)
     context.enter(key, record.history, EntryKind.ATTESTED)
     state.save(context.overlay, key, record)
 
 
-def _check_claim(operation: Attest) -> None:
+def check_claim(operation: Attest | AttestationRecord) -> None:
+    """Returns only for a claim that is sound in itself. Raises Refused: IDENTIFIER_INVALID, ATTESTATION_INVALID."""
     for what, text in (("id", operation.id), ("subject", operation.subject)):
         if identifiers.canonical(text).text != text:
             raise Refused(f"{what} {text!a} is not in canonical form", Reason.IDENTIFIER_INVALID)
@@ -116,19 +131,28 @@ def _is_whole_class(subject: str) -> bool:
     return identifier.is_class and identifier.text == identifier.class_text
 
 
-def _enter_subject(context: Context, subject: str) -> bool:
+def enter_subject(
+    context: Context,
+    subject: str,
+    kind: "EntryKind.ValueType" = EntryKind.ATTESTED,
+    digest: bytes | None = None,
+) -> bool:
     """Enters the claim in the history of the part or lot, unless frozen; whether there is such a record.
 
     A plain URI may name both, and does not tell which is meant: then both histories say it.
     """
     part = load_part(context.overlay, subject)
     if part is not None and part.status == PartStatus.SPLIT:
-        raise Refused(f"{part.id} is SPLIT; name the intervals that stand for it now", Reason.INTERVAL_SPLIT)
+        if kind == EntryKind.ATTESTED:
+            raise Refused(
+                f"{part.id} is SPLIT; name the intervals that stand for it now", Reason.INTERVAL_SPLIT
+            )
+        part = None  # another chain cannot know; the list of what it told names the interval
     if part is not None and not is_frozen(context.overlay, part):
-        context.enter(state.part_key(subject), part.history, EntryKind.ATTESTED)
+        context.enter(state.part_key(subject), part.history, kind, digest)
         save_part(context.overlay, part)
     lot = state.load(context.overlay, state.lot_key(subject), LotRecord)
     if lot is not None:
-        context.enter(state.lot_key(subject), lot.history, EntryKind.ATTESTED)
+        context.enter(state.lot_key(subject), lot.history, kind, digest)
         state.save(context.overlay, state.lot_key(subject), lot)
     return part is not None or lot is not None

@@ -39,6 +39,7 @@ POLICY_NAMES_MAX: Final = 64  # of members, of issuers, of destinations
 LICENCES_NAMED_MAX: Final = 64  # by one shipping
 COPIES_PER_SUBJECT_MAX: Final = 64  # attestations that one chain has told here about one subject
 PASSED_ON_MAX: Final = 8  # chains that passed a notice on
+REHOMED_MEMBERS_MAX: Final = 256  # of a lost chain, from whom somebody takes over
 # How far back the height may lie at which a joining validator's node was in step.
 JOIN_PROOF_HEIGHTS_MAX: Final = 10_000
 CONTAINER_DEPTH_MAX: Final = 8

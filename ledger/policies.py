@@ -8,6 +8,9 @@ documents, a crossing in `licences`. It fits what it is about:
     subject        the part that leaves itself (not what is inside it), its lot, or its class
     destinations   everyone, or the receiver by name; `client/receiver` over the bridge
 
+An issuer is a member of this chain. A member of another chain is one only where the policy names it with its chain, as
+64 hexadecimal digits, a slash and its id; its claim counts as that very chain told it over the bridge.
+
 Things whose identifier names no class (boxes, assets, plain URIs) are under no policy, for a manifest does not tell them.
 Taking an offer back, declining it and returning a crossing are no shipping.
 """
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger import identifiers, state
-from ledger.attestations import KINDS
+from ledger.attestations import KINDS, foreign_attestation_key
 from ledger.containers import open_generation
 from ledger.context import Context
 from ledger.custody import load_part
@@ -32,6 +35,7 @@ from ledger.state import Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     EntryKind,
+    ForeignAttestationRecord,
     PoliciesRecord,
     PolicyRecord,
     PutPolicy,
@@ -41,6 +45,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 _POLICY_ID: Final = re.compile(r"[a-z0-9-]{1,32}\Z")
+_ABROAD: Final = re.compile(r"([0-9a-f]{64})/[a-z0-9-]{1,32}\Z")
 _ENDED_MAX: Final = 1_000  # per prefix
 
 
@@ -133,13 +138,11 @@ def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:
 def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) -> None:
     why = []
     for name in named(leaving.documents):
-        record = state.load(context.overlay, state.attestation_key(name), AttestationRecord)
-        if record is None:
-            continue
-        reason = why_not(policy, record, item, leaving.destination, context.time_ms)
-        if not reason:
-            return
-        why.append(f"{name}: {reason}")
+        for record in claims(context.overlay, policy, name):
+            reason = why_not(policy, record, item, leaving.destination, context.time_ms)
+            if not reason:
+                return
+            why.append(f"{name}: {reason}")
     raise Refused(
         f"{item.name.text}: policy {policy.id} lets it leave to {leaving.destination or 'nobody named'} only under an "
         f"attestation {policy.attestation} of {' or '.join(policy.issuers)}, named by the shipping; "
@@ -157,6 +160,33 @@ def named(documents: Sequence[str]) -> list[str]:
         except Refused:
             continue  # any text names a business document
     return list(found)
+
+
+def claims(reader: Reader, policy: PutPolicy, attestation: str) -> list[AttestationRecord]:
+    """What has this id and could be a licence under a policy: the claim made here, and those of the chains that the
+    policy names, with the issuer as the policy names it."""
+    own = state.load(reader, state.attestation_key(attestation), AttestationRecord)
+    found = [] if own is None else [own]
+    for chain_id in foreign_chains(policy.issuers):
+        key = foreign_attestation_key(chain_id, chain_id, attestation)
+        told = state.load(reader, key, ForeignAttestationRecord)
+        if told is not None:
+            found.append(named_abroad(told))
+    return found
+
+
+def foreign_chains(issuers: Iterable[str]) -> list[bytes]:
+    """The other chains that issuers are named of, each once."""
+    chains = [bytes.fromhex(match[1]) for match in map(_ABROAD.match, issuers) if match is not None]
+    return list(dict.fromkeys(chains))
+
+
+def named_abroad(told: ForeignAttestationRecord) -> AttestationRecord:
+    """A claim of another chain with its issuer as a policy names it, so that it can never be taken for one made here."""
+    record = AttestationRecord()
+    record.CopyFrom(told.copy.record)
+    record.issuer = f"{told.copy.issuer_chain.hex()}/{record.issuer}"
+    return record
 
 
 def why_not(policy: PutPolicy, record: AttestationRecord, item: Item, destination: str, time_ms: int) -> str:
@@ -202,7 +232,10 @@ def put_policy(context: Context, change: PutPolicy) -> None:
                 f"policy {change.id}: {least} to {POLICY_NAMES_MAX} {what}, each once", Reason.BAD_CHANGE
             )
         for member in names:
-            load_member(context.overlay, member)
+            if what == "members" or _ABROAD.match(member) is None:
+                load_member(context.overlay, member)
+    if context.chain_id in foreign_chains(change.issuers):
+        raise Refused(f"policy {change.id}: name issuers of this chain by their id alone", Reason.BAD_CHANGE)
     # (2) New for ever.
     key = state.policy_key(change.id)
     if context.overlay.get(key) is not None:

@@ -267,7 +267,7 @@ Global___Packet: _TypeAlias = Packet  # noqa: Y015
 
 @_typing.final
 class CustodyTransfer(_message.Message):
-    """The payload of custody/1: one part changes chains."""
+    """The payload of custody/1: one part changes chains, with all that is inside it; or some of a lot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -282,10 +282,19 @@ class CustodyTransfer(_message.Message):
     RETURN_FIELD_NUMBER: _builtins.int
     CLASS_COMMISSIONER_FIELD_NUMBER: _builtins.int
     OWNERSHIP_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    LOT_ORIGIN_FIELD_NUMBER: _builtins.int
+    LOT_COMMISSIONER_FIELD_NUMBER: _builtins.int
     part: _builtins.str
-    """canonical"""
+    """canonical; of `amount` the lot"""
     origin_chain: _builtins.bytes
     hop: _builtins.int
+    """0 for an amount, which has no identity of its own"""
     sender: _builtins.str
     """member on the source chain"""
     receiver: _builtins.str
@@ -293,12 +302,33 @@ class CustodyTransfer(_message.Message):
     adopted: _builtins.bool
     """origin unknown"""
     history_root: _builtins.bytes
-    """root of the part's history on the source chain, before the send entry"""
+    """root of the part's (or lot's) history on the source chain, before the send entry"""
     history_n: _builtins.int
     class_commissioner: _builtins.str
     """who commissioned it, named on its origin chain"""
     ownership: _builtins.bool
     """the sender owned it: acceptance moves ownership too"""
+    lot: _builtins.str
+    """that lot"""
+    start: _builtins.int
+    """which of its serials"""
+    end: _builtins.int
+    """exclusive"""
+    lot_origin: _builtins.bytes
+    """chain on which that lot was commissioned"""
+    lot_commissioner: _builtins.str
+    @_builtins.property
+    def contents(self) -> Global___Contents:
+        """absent: nothing is inside"""
+
+    @_builtins.property
+    def amount(self) -> _ledger_pb2.UnitAmount:
+        """of a lot of amounts; absent: a part"""
+
+    @_builtins.property
+    def serials(self) -> _ledger_pb2.Serials:
+        """of the lot that an interval or a serial is of; absent: of none"""
+
     def __init__(
         self,
         *,
@@ -312,14 +342,111 @@ class CustodyTransfer(_message.Message):
         history_n: _builtins.int = ...,
         class_commissioner: _builtins.str = ...,
         ownership: _builtins.bool = ...,
+        contents: Global___Contents | None = ...,
+        amount: _ledger_pb2.UnitAmount | None = ...,
+        serials: _ledger_pb2.Serials | None = ...,
+        lot: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        lot_origin: _builtins.bytes = ...,
+        lot_commissioner: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "contents", b"contents", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "class_commissioner", b"class_commissioner", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "class_commissioner", b"class_commissioner", "contents", b"contents", "end", b"end", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "lot", b"lot", "lot_commissioner", b"lot_commissioner", "lot_origin", b"lot_origin", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender", "serials", b"serials", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CustodyTransfer: _TypeAlias = CustodyTransfer  # noqa: Y015
+
+@_typing.final
+class Contents(_message.Message):
+    """What is inside a container that crosses: the generation that its sending closed, as it was then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    INSTALLED_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """its number on the source chain"""
+    count: _builtins.int
+    """children"""
+    installed: _builtins.bool
+    foreign: _builtins.bool
+    """it holds things of several owners, each of which keeps its own"""
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """levels[d]: how many children have d levels below them"""
+
+    @_builtins.property
+    def manifest(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.ManifestRow]:
+        """all levels, ascending by (class, lot, unit, place)"""
+
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContainedAmount]:
+        """one for each manifest row of an amount, in that order"""
+
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        count: _builtins.int = ...,
+        levels: _abc.Iterable[_builtins.int] | None = ...,
+        manifest: _abc.Iterable[_ledger_pb2.ManifestRow] | None = ...,
+        installed: _builtins.bool = ...,
+        foreign: _builtins.bool = ...,
+        amounts: _abc.Iterable[Global___ContainedAmount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "count", b"count", "foreign", b"foreign", "generation", b"generation", "installed", b"installed", "levels", b"levels", "manifest", b"manifest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contents: _TypeAlias = Contents  # noqa: Y015
+
+@_typing.final
+class ContainedAmount(_message.Message):
+    """Some of a lot inside a container that crosses; where it lies is in the manifest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    ORIGIN_CHAIN_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
+    COMMISSIONER_FIELD_NUMBER: _builtins.int
+    HISTORY_ROOT_FIELD_NUMBER: _builtins.int
+    HISTORY_N_FIELD_NUMBER: _builtins.int
+    origin_chain: _builtins.bytes
+    adopted: _builtins.bool
+    commissioner: _builtins.str
+    history_root: _builtins.bytes
+    """of the lot's history on the source chain, before its entry about this"""
+    history_n: _builtins.int
+    @_builtins.property
+    def amount(self) -> _ledger_pb2.Decimal: ...
+    def __init__(
+        self,
+        *,
+        amount: _ledger_pb2.Decimal | None = ...,
+        origin_chain: _builtins.bytes = ...,
+        adopted: _builtins.bool = ...,
+        commissioner: _builtins.str = ...,
+        history_root: _builtins.bytes = ...,
+        history_n: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "commissioner", b"commissioner", "history_n", b"history_n", "history_root", b"history_root", "origin_chain", b"origin_chain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContainedAmount: _TypeAlias = ContainedAmount  # noqa: Y015
 
 @_typing.final
 class SendPart(_message.Message):
@@ -330,14 +457,18 @@ class SendPart(_message.Message):
     RECEIVER_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     LICENCES_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     part: _builtins.str
+    """or a lot of amounts, then with `amount`"""
     receiver: _builtins.str
     timeout_ms: _builtins.int
     @_builtins.property
     def licences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """ids of attestations under which it leaves"""
 
+    @_builtins.property
+    def amount(self) -> _ledger_pb2.UnitAmount: ...
     def __init__(
         self,
         *,
@@ -346,10 +477,11 @@ class SendPart(_message.Message):
         receiver: _builtins.str = ...,
         timeout_ms: _builtins.int = ...,
         licences: _abc.Iterable[_builtins.str] | None = ...,
+        amount: _ledger_pb2.UnitAmount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "licences", b"licences", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client", b"client", "licences", b"licences", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,21 +495,162 @@ class ReturnPart(_message.Message):
 
     PART_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     part: _builtins.str
+    """or a lot, then with what follows"""
     timeout_ms: _builtins.int
+    client: _builtins.str
+    """of a lot's offer: over which it came"""
+    sender: _builtins.str
+    """of a lot's offer: the member of the other chain that shipped it"""
+    receiver: _builtins.str
+    """of a lot's offer: the member it was shipped to"""
+    unit: _builtins.str
+    """of a lot's offer"""
     def __init__(
         self,
         *,
         part: _builtins.str = ...,
         timeout_ms: _builtins.int = ...,
+        client: _builtins.str = ...,
+        sender: _builtins.str = ...,
+        receiver: _builtins.str = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "part", b"part", "receiver", b"receiver", "sender", b"sender", "timeout_ms", b"timeout_ms", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReturnPart: _TypeAlias = ReturnPart  # noqa: Y015
+
+@_typing.final
+class ProvenRecord(_message.Message):
+    """A record of another chain's state with its proof under an opening given elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    value: _builtins.bytes
+    @_builtins.property
+    def proof(self) -> _ledger_pb2.StateProof: ...
+    def __init__(
+        self,
+        *,
+        value: _builtins.bytes = ...,
+        proof: _ledger_pb2.StateProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenRecord: _TypeAlias = ProvenRecord  # noqa: Y015
+
+@_typing.final
+class Materialise(_message.Message):
+    """What lay in a container that arrived becomes a record here, as it stands on the chain that sent the container."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    HEADER_HEIGHT_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    LOT_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """of that chain"""
+    part: _builtins.str
+    """canonical"""
+    header_height: _builtins.int
+    """kept by the client, not below that under which the arrival was proven"""
+    @_builtins.property
+    def opening(self) -> _ledger_pb2.AppHashOpening: ...
+    @_builtins.property
+    def record(self) -> Global___ProvenRecord:
+        """PartRecord"""
+
+    @_builtins.property
+    def contents(self) -> Global___ProvenRecord:
+        """GenerationRecord that is open in it; absent: nothing is inside"""
+
+    @_builtins.property
+    def lot(self) -> Global___ProvenRecord:
+        """LotRecord of the lot it is of; absent: of none"""
+
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        part: _builtins.str = ...,
+        header_height: _builtins.int = ...,
+        opening: _ledger_pb2.AppHashOpening | None = ...,
+        record: Global___ProvenRecord | None = ...,
+        contents: Global___ProvenRecord | None = ...,
+        lot: Global___ProvenRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "lot", b"lot", "opening", b"opening", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "contents", b"contents", "header_height", b"header_height", "lot", b"lot", "opening", b"opening", "part", b"part", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Materialise: _TypeAlias = Materialise  # noqa: Y015
+
+@_typing.final
+class FollowPart(_message.Message):
+    """A part that left is known to have gone on: the chain it went to proves that it departed from there. Only where the
+    grant allows long routes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    HEADER_HEIGHT_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    OVER_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """of the chain that proves it"""
+    part: _builtins.str
+    """canonical"""
+    header_height: _builtins.int
+    @_builtins.property
+    def opening(self) -> _ledger_pb2.AppHashOpening: ...
+    @_builtins.property
+    def path(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProvenRecord]:
+        """PartRecord of the part; if it lies in a container, GenerationRecord and PartRecord of that, and so on outwards."""
+
+    @_builtins.property
+    def over(self) -> Global___ProvenRecord:
+        """ClientRecord over which it departed; absent where a generation names the chain"""
+
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        part: _builtins.str = ...,
+        header_height: _builtins.int = ...,
+        opening: _ledger_pb2.AppHashOpening | None = ...,
+        path: _abc.Iterable[Global___ProvenRecord] | None = ...,
+        over: Global___ProvenRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opening", b"opening", "over", b"over"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "header_height", b"header_height", "opening", b"opening", "over", b"over", "part", b"part", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowPart: _TypeAlias = FollowPart  # noqa: Y015
 
 @_typing.final
 class RemoteProof(_message.Message):
@@ -583,3 +856,84 @@ class RehomePart(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RehomePart: _TypeAlias = RehomePart  # noqa: Y015
+
+@_typing.final
+class ArrivalRecord(_message.Message):
+    """A container that arrived here, by itself or inside another; key
+    ARRIVAL/<chain id>/<container>/<be64 source_generation>. Permanent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTAINER_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    HOP_FIELD_NUMBER: _builtins.int
+    SOURCE_GENERATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PROVEN_HEIGHT_FIELD_NUMBER: _builtins.int
+    LEFT_COUNT_FIELD_NUMBER: _builtins.int
+    LEFT_LEVELS_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    container: _builtins.str
+    chain_id: _builtins.bytes
+    """whence"""
+    hop: _builtins.int
+    """at which it was exported there, with whatever it was in"""
+    source_generation: _builtins.int
+    """its filling, by its number there"""
+    generation: _builtins.int
+    """the filling opened for it here"""
+    proven_height: _builtins.int
+    """header of that chain under which it had been exported"""
+    left_count: _builtins.int
+    """What did not become a record here yet.
+    children
+    """
+    @_builtins.property
+    def left_levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.ManifestRow]: ...
+    def __init__(
+        self,
+        *,
+        container: _builtins.str = ...,
+        chain_id: _builtins.bytes = ...,
+        hop: _builtins.int = ...,
+        source_generation: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        proven_height: _builtins.int = ...,
+        left_count: _builtins.int = ...,
+        left_levels: _abc.Iterable[_builtins.int] | None = ...,
+        left: _abc.Iterable[_ledger_pb2.ManifestRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "container", b"container", "generation", b"generation", "hop", b"hop", "left", b"left", "left_count", b"left_count", "left_levels", b"left_levels", "proven_height", b"proven_height", "source_generation", b"source_generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivalRecord: _TypeAlias = ArrivalRecord  # noqa: Y015
+
+@_typing.final
+class AbroadRecord(_message.Message):
+    """How much of a lot in one unit went to another chain and may come back: of a lot of this chain's in all, key
+    ABROAD/<lot>/<chain id>/<unit>; as a return to the member that sent it, key ABROAD/<lot>/<chain id>/<unit>/<member>.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def amount(self) -> _ledger_pb2.Decimal: ...
+    def __init__(
+        self,
+        *,
+        amount: _ledger_pb2.Decimal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbroadRecord: _TypeAlias = AbroadRecord  # noqa: Y015

@@ -1066,6 +1066,8 @@ class Operation(_message.Message):
     ACKNOWLEDGE_PACKET_FIELD_NUMBER: _builtins.int
     TIMEOUT_PACKET_FIELD_NUMBER: _builtins.int
     RETURN_PART_FIELD_NUMBER: _builtins.int
+    SEND_ATTESTATION_FIELD_NUMBER: _builtins.int
+    REHOME_PART_FIELD_NUMBER: _builtins.int
     MATERIALISE_FIELD_NUMBER: _builtins.int
     FOLLOW_PART_FIELD_NUMBER: _builtins.int
     update_client: _builtins.bytes
@@ -1084,6 +1086,10 @@ class Operation(_message.Message):
     """TimeoutPacket"""
     return_part: _builtins.bytes
     """ReturnPart"""
+    send_attestation: _builtins.bytes
+    """SendAttestation"""
+    rehome_part: _builtins.bytes
+    """RehomePart"""
     materialise: _builtins.bytes
     """Materialise"""
     follow_part: _builtins.bytes
@@ -1122,14 +1128,16 @@ class Operation(_message.Message):
         acknowledge_packet: _builtins.bytes = ...,
         timeout_packet: _builtins.bytes = ...,
         return_part: _builtins.bytes = ...,
+        send_attestation: _builtins.bytes = ...,
+        rehome_part: _builtins.bytes = ...,
         materialise: _builtins.bytes = ...,
         follow_part: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "rehome_part", b"rehome_part", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_attestation", b"send_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_packet", b"acknowledge_packet", "attest", b"attest", "capture", b"capture", "delegate", b"delegate", "evidence", b"evidence", "follow_part", b"follow_part", "govern", b"govern", "kind", b"kind", "materialise", b"materialise", "receive_packet", b"receive_packet", "rehome_part", b"rehome_part", "return_offer", b"return_offer", "return_part", b"return_part", "revoke_attestation", b"revoke_attestation", "revoke_delegation", b"revoke_delegation", "send_attestation", b"send_attestation", "send_part", b"send_part", "submit_misbehaviour", b"submit_misbehaviour", "timeout_packet", b"timeout_packet", "update_client", b"update_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part", "materialise", "follow_part"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["capture", "attest", "revoke_attestation", "return_offer", "govern", "evidence", "delegate", "revoke_delegation", "update_client", "submit_misbehaviour", "send_part", "receive_packet", "acknowledge_packet", "timeout_packet", "return_part", "send_attestation", "rehome_part", "materialise", "follow_part"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1516,6 +1524,7 @@ class Change(_message.Message):
     THAW_CLIENT_FIELD_NUMBER: _builtins.int
     PUT_POLICY_FIELD_NUMBER: _builtins.int
     REVOKE_POLICY_FIELD_NUMBER: _builtins.int
+    REHOME_CHAIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def put_member(self) -> Global___PutMember: ...
     @_builtins.property
@@ -1538,6 +1547,8 @@ class Change(_message.Message):
     def put_policy(self) -> Global___PutPolicy: ...
     @_builtins.property
     def revoke_policy(self) -> Global___RevokePolicy: ...
+    @_builtins.property
+    def rehome_chain(self) -> Global___RehomeChain: ...
     def __init__(
         self,
         *,
@@ -1552,12 +1563,13 @@ class Change(_message.Message):
         thaw_client: Global___ThawClient | None = ...,
         put_policy: Global___PutPolicy | None = ...,
         revoke_policy: Global___RevokePolicy | None = ...,
+        rehome_chain: Global___RehomeChain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "rehome_chain", b"rehome_chain", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_client", b"create_client", "kind", b"kind", "put_grant", b"put_grant", "put_key", b"put_key", "put_member", b"put_member", "put_policy", b"put_policy", "rehome_chain", b"rehome_chain", "revoke_grant", b"revoke_grant", "revoke_key", b"revoke_key", "revoke_policy", b"revoke_policy", "set_parameters", b"set_parameters", "set_validators", b"set_validators", "thaw_client", b"thaw_client"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client", "put_policy", "revoke_policy"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["put_member", "put_key", "revoke_key", "put_grant", "revoke_grant", "set_validators", "create_client", "set_parameters", "thaw_client", "put_policy", "revoke_policy", "rehome_chain"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -2776,6 +2788,7 @@ class LotRecord(_message.Message):
     COMMISSIONER_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     SERIALS_FIELD_NUMBER: _builtins.int
+    GONE_TO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical class identifier"""
     origin_chain: _builtins.bytes
@@ -2787,6 +2800,10 @@ class LotRecord(_message.Message):
     def serials(self) -> Global___Serials:
         """absent for a lot of amounts"""
 
+    @_builtins.property
+    def gone_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """chains that some of it was ever sent to, in the order of the first time"""
+
     def __init__(
         self,
         *,
@@ -2796,10 +2813,11 @@ class LotRecord(_message.Message):
         commissioner: _builtins.str = ...,
         history: Global___History | None = ...,
         serials: Global___Serials | None = ...,
+        gone_to: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "history", b"history", "id", b"id", "origin_chain", b"origin_chain", "serials", b"serials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "commissioner", b"commissioner", "gone_to", b"gone_to", "history", b"history", "id", b"id", "origin_chain", b"origin_chain", "serials", b"serials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
