@@ -1,4 +1,4 @@
-"""Port custody/1: one part changes chains, and is live on exactly one of them at any time.
+"""Port custody/1: a part changes chains with all that is inside it, and is live on exactly one of them at any time.
 
     here   LIVE ── send ──► IN_TRANSIT ── success ──► DEPARTED ── arrives again ──► OFFERED, or LIVE as a return
                                 │
@@ -7,24 +7,23 @@
                                                  └─ declined or expired ── sent as a return ──► IN_TRANSIT …
 
 The hop rises when a part is sent and is never used again, not even after a timeout; an arrival needs a hop above
-that of our own record. Who may send a part to us: the chain that our DEPARTED record names, or, where we have no
-record, the home chain of the part's prefix.
+that at which our own left. Who may send a part to us: bridge/senders.py. What is inside: bridge/contents.py. Amounts
+of lots travel through the same port: bridge/amount_transfer.py.
 """
 
-import re
-from typing import Final
-
+from bridge import amount_transfer, amounts, contents
 from bridge.clients import load_client
 from bridge.packet import packet_commitment
+from bridge.senders import Departure, check_sender, may_cross
 from bridge.sending import send_packet
+from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, read_transfer
 from ledger import codec, custody
+from ledger.containers import open_generation
 from ledger.context import Context
 from ledger.errors import Refused
-from ledger.grants import grant_for
-from ledger.hashes import HASH_BYTES
 from ledger.history import history_root
 from ledger.identifiers import canonical
-from ledger.limits import HOP_MAX, PACKET_VALUE_BYTES_MAX
+from ledger.limits import HOP_MAX
 from ledger.members import load_member
 from ledger.policies import Leaving, check_part
 from ledger.ranges import note_single
@@ -47,47 +46,61 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
 )
 
-PORT: Final = "custody/1"
-VERSION: Final = "custody/1"
-ENCODING: Final = "application/x-protobuf"
-
-_MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
+__all__ = ["ENCODING", "PORT", "VERSION"]
 
 # ---- leaving --------------------------------------------------------------------------------------------
 
 
 def send_part(ctx: Context, message: SendPart) -> None:
-    """Operation: sends a part that the signer's member holds to a member of another chain.
+    """Operation: sends a part that the signer's member holds, with its contents, or some of a lot, to a member of
+    another chain.
 
-    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess` raises, NOT_FROM_HOME,
-    UNKNOWN_MEMBER, LICENCE_MISSING, and what `send_packet` raises.
+    Raises Refused: ROLE_NOT_ALLOWED, what `custody.possess_whole` raises, NOT_FROM_HOME, UNKNOWN_MEMBER,
+    LICENCE_MISSING, and what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE)
-    # (1) Live here, in the hands of the signer's member, in nothing and with nothing in it: containers cross with a
-    #     later version.
+    if message.HasField("amount"):
+        amount_transfer.send_amount(ctx, message)
+        return
+    # (1) Live here, in the hands of the signer's member, and in nothing.
     if canonical(message.part).interval is not None:
         raise Refused(
             f"{message.part} stays on this chain: serials of a lot cross one by one, each after an event of its own",
             Reason.INTERVAL_STAYS,
         )
-    part = custody.possess(ctx, message.part)
-    # (2) Every crossing starts or ends at the part's home; the other chain would refuse it.
+    part = custody.possess_whole(ctx, message.part)
+    # (2) Every crossing starts or ends at the part's home, or its grant allows others.
     client = load_client(ctx.overlay, message.client)
-    if part.origin_chain not in (ctx.chain_id, client.chain_id):
+    _check_route(ctx, client, part)
+    # (3) To somebody, under every licence that a policy here asks for, also for what is inside.
+    check_member_id(message.receiver)
+    to = f"{message.client}/{message.receiver}"
+    check_part(ctx, canonical(part.id), Leaving(to, "", True, tuple(message.licences)))
+    # (4) On its way. What belongs to others in it stays theirs, and then so does it.
+    filling = open_generation(ctx.overlay, part)
+    part.shipper = ""
+    part.offers_ownership = part.owner == ctx.member and (filling is None or not filling.foreign)
+    _depart(ctx, part, client, message.receiver, message.timeout_ms)
+
+
+def _check_route(ctx: Context, client: ClientRecord, part: PartRecord) -> None:
+    """Returns only if the other chain may take the part, and what is in it as far as the manifest tells its home."""
+    if not may_cross(ctx.overlay, canonical(part.id), part.origin_chain, ctx.chain_id, client.chain_id):
         raise Refused(
             f"{part.id} is at home on chain {part.origin_chain.hex()}; from here it can be sent only there",
             Reason.NOT_FROM_HOME,
         )
-    # (3) To somebody; whether there is such a member is the other chain's to say.
-    if _MEMBER_ID.fullmatch(message.receiver) is None:
-        raise Refused(f"{message.receiver[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
-    # (4) Under every licence that a policy here asks for.
-    to = f"{message.client}/{message.receiver}"
-    check_part(ctx, canonical(part.id), Leaving(to, "", True, tuple(message.licences)))
-    # (5) On its way.
-    part.shipper = ""
-    part.offers_ownership = part.owner == ctx.member
-    _depart(ctx, part, message.client, message.receiver, message.timeout_ms)
+    filling = open_generation(ctx.overlay, part)
+    for row in () if filling is None else filling.manifest:
+        home = contents.home_of(ctx, row)
+        if home and not may_cross(
+            ctx.overlay, canonical(row.item_class), home, ctx.chain_id, client.chain_id
+        ):
+            raise Refused(
+                f"{part.id} holds some of {row.item_class}, which is at home on chain {home.hex()} and could not come "
+                "out of it over there; take that out first",
+                Reason.NOT_FROM_HOME,
+            )
 
 
 def return_part(ctx: Context, message: ReturnPart) -> None:
@@ -97,21 +110,17 @@ def return_part(ctx: Context, message: ReturnPart) -> None:
     Raises Refused: ROLE_NOT_ALLOWED, UNKNOWN_PART, NOT_LIVE, NOT_OFFERED_TO_YOU, and what `send_packet` raises.
     """
     ctx.require_role(OPERATOR, DEVICE, RELAYER)
+    if message.client:
+        amount_transfer.return_amount(ctx, message)
+        return
     part = custody.require_part(ctx.overlay, message.part)
     if part.status != OFFERED or not part.arrived_offer:
         raise Refused(f"{part.id} is not waiting here after a crossing", Reason.NOT_LIVE)
-    declined = part.offered_to == ctx.member and ctx.signer.role != RELAYER
-    expired = part.offered_at_ms + ctx.parameters.offer_expiry_ms <= ctx.time_ms
-    if not declined and not expired:
-        raise Refused(
-            f"{part.id} is offered to {part.offered_to}, who may still accept it; others may return it once the offer "
-            "has expired",
-            Reason.NOT_OFFERED_TO_YOU,
-        )
-    _depart(ctx, part, part.client, part.shipper, message.timeout_ms)
+    amount_transfer.check_may_return(ctx, part.id, part.offered_to, part.offered_at_ms)
+    _depart(ctx, part, load_client(ctx.overlay, part.client), part.shipper, message.timeout_ms)
 
 
-def _depart(ctx: Context, part: PartRecord, client: str, receiver: str, timeout_ms: int) -> None:
+def _depart(ctx: Context, part: PartRecord, client: ClientRecord, receiver: str, timeout_ms: int) -> None:
     """IN_TRANSIT with the next hop, which is burnt whatever becomes of the packet."""
     if part.hop >= HOP_MAX:
         raise Refused(f"{part.id} has crossed too often to cross again", Reason.HOP_NOT_ABOVE)
@@ -129,9 +138,16 @@ def _depart(ctx: Context, part: PartRecord, client: str, receiver: str, timeout_
         ownership=part.offers_ownership,
     )
     setattr(transfer, "return", part.arrived_offer)
-    packet = send_packet(ctx, client, timeout_ms, PORT, VERSION, ENCODING, codec.encode(transfer))
+    inside = contents.export(ctx, part, client.chain_id)
+    lots = []
+    if inside is not None:
+        lots = amounts.describe_contained(ctx, inside, client.chain_id)
+        transfer.contents.CopyFrom(inside)
+    packet = send_packet(ctx, client.id, timeout_ms, PORT, VERSION, ENCODING, codec.encode(transfer))
+    for lot in lots:
+        amounts.enter_lot(ctx, lot, SENT, packet)
     part.status = IN_TRANSIT
-    part.client = client
+    part.client = client.id
     part.sequence = packet.sequence
     _enter(ctx, part, SENT, packet)
 
@@ -140,26 +156,19 @@ def _depart(ctx: Context, part: PartRecord, client: str, receiver: str, timeout_
 
 
 def acknowledged(ctx: Context, packet: Packet, success: bool) -> None:
-    """The other chain took the part, which is DEPARTED for good, or it did not, and the part is back."""
-    if not success:
-        _come_back(ctx, packet)
+    """The other chain took what was sent, which is gone for good, or it did not, and it is back."""
+    transfer = read_transfer(packet)
+    if transfer.HasField("amount"):
+        amount_transfer.answered(ctx, packet, transfer, success)
         return
-    part = _in_transit(ctx, packet)
-    part.status = DEPARTED
-    part.offered_to = ""
-    part.offered_at_ms = 0
-    part.arrived_offer = False
-    _enter(ctx, part, DEPARTED_FOR_GOOD, packet)
-
-
-def timed_out(ctx: Context, packet: Packet) -> None:
-    """The other chain can never take the part from this packet: it is back."""
-    _come_back(ctx, packet)
-
-
-def _come_back(ctx: Context, packet: Packet) -> None:
-    part = _in_transit(ctx, packet)
-    if part.arrived_offer:
+    part = _in_transit(ctx, packet, transfer)
+    _contents_answered(ctx, part, packet, transfer, success)
+    if success:
+        part.status = DEPARTED
+        part.offered_to = ""
+        part.offered_at_ms = 0
+        part.arrived_offer = False
+    elif part.arrived_offer:
         # A return that failed: still offered to its receiver, but anyone may repeat the return at once.
         part.status = OFFERED
         part.offered_at_ms = 0
@@ -168,12 +177,28 @@ def _come_back(ctx: Context, packet: Packet) -> None:
         part.client = ""
         part.sequence = 0
         part.offers_ownership = False
-    _enter(ctx, part, RETURNED, packet)
+    _enter(ctx, part, DEPARTED_FOR_GOOD if success else RETURNED, packet)
 
 
-def _in_transit(ctx: Context, packet: Packet) -> PartRecord:
+def timed_out(ctx: Context, packet: Packet) -> None:
+    """The other chain can never take what was sent from this packet: it is back."""
+    acknowledged(ctx, packet, False)
+
+
+def _contents_answered(
+    ctx: Context, part: PartRecord, packet: Packet, transfer: CustodyTransfer, success: bool
+) -> None:
+    if not transfer.HasField("contents"):
+        return
+    client = load_client(ctx.overlay, packet.source_client)
+    amounts.contained_answered(ctx, client, packet, transfer.contents, success)
+    if not success:
+        contents.reopen(ctx, part, transfer.contents)
+
+
+def _in_transit(ctx: Context, packet: Packet, transfer: CustodyTransfer) -> PartRecord:
     """The part that this very packet of ours carries away."""
-    part = custody.load_part(ctx.overlay, _read_transfer(packet).part)
+    part = custody.load_part(ctx.overlay, transfer.part)
     if (
         part is None
         or part.status != IN_TRANSIT
@@ -190,103 +215,67 @@ def _in_transit(ctx: Context, packet: Packet) -> PartRecord:
 
 
 def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
-    """Takes a part that a proven packet brings. Raises Refused where it may not come; the caller undoes all."""
-    # (1) A transfer in the one form.
-    if packet.version != VERSION or packet.encoding != ENCODING:
-        raise Refused(f"{PORT} speaks {VERSION} in {ENCODING}", Reason.PORT_NOT_ALLOWED)
-    transfer = _read_transfer(packet)
-    # (2) To a member of this chain.
+    """Takes what a proven packet brings. Raises Refused where it may not come; the caller undoes all."""
+    # (1) A transfer in the one form, to a member of this chain.
+    transfer = read_transfer(packet)
     load_member(ctx.overlay, transfer.receiver)
-    part = custody.load_part(ctx.overlay, transfer.part)
-    if part is None:
-        # (3) Unknown here: from its home only, as what it was commissioned there.
-        part = _import(ctx, client, transfer)
-    else:
-        # (4) Known here: it left over this client, and comes back with a hop never seen.
-        _check_comes_back(client, packet, transfer, part)
-        if client.chain_id == part.origin_chain:
-            # Its home may have commissioned by now what it had only adopted.
-            part.adopted = transfer.adopted
-            part.commissioner = transfer.class_commissioner
+    if transfer.HasField("amount"):
+        amount_transfer.receive_amount(ctx, client, packet, transfer)
+        return
+    # (2) From a chain that may send it.
+    known, departure = check_sender(ctx, client, transfer.part, transfer.origin_chain, transfer.hop)
     returned = getattr(transfer, "return")
+    if returned:
+        _check_return(known, departure, transfer)
+    part = _begin(ctx, transfer) if known is None else known
+    if client.chain_id == part.origin_chain:
+        # Its home may have commissioned by now what it had only adopted.
+        part.adopted = transfer.adopted
+        part.commissioner = transfer.class_commissioner
+    # (3) What is inside, in a new filling; none that it had when it left is open any more.
+    contents.leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
+    part.container, part.generation, part.gone_to = "", 0, b""
+    if transfer.HasField("contents"):
+        height = client.latest_height
+        contents.open_arrived(ctx, client, part, transfer.contents, transfer.hop, height)
+        amounts.contained_arrived(ctx, client, packet, transfer.contents, part.id)
     part.hop = transfer.hop
     part.client = packet.destination_client
     part.sequence = packet.sequence
     if returned:
-        # (5) A return ends at who shipped it, as it was. No acceptance: it never was another's.
+        # (4) A return ends at who shipped it, as it was. No acceptance: it never was another's.
         part.status = LIVE
         part.client = ""
         part.sequence = 0
         part.offers_ownership = False
     else:
-        # (6) Offered: nobody holds it until the receiver signs for it.
+        # (5) Offered: nobody holds it until the receiver signs for it.
         part.status = OFFERED
         part.offered_to = transfer.receiver
         part.offered_at_ms = ctx.time_ms
         part.arrived_offer = True
         part.shipper = transfer.sender
         part.holder = ""
-        if part.offers_ownership:
+        if departure is not None and departure.with_ownership:
             part.owner = ""  # it went along when the part left, so it is not the old owner's any more
         part.offers_ownership = transfer.ownership
     _enter(ctx, part, ARRIVED, packet)
 
 
-def _import(ctx: Context, client: ClientRecord, transfer: CustodyTransfer) -> PartRecord:
-    grant = grant_for(ctx.overlay, canonical(transfer.part))
-    if grant is None or grant.home_chain != client.chain_id or transfer.origin_chain != client.chain_id:
-        raise Refused(
-            f"{transfer.part} is not known here, and no grant says that its home is chain {client.chain_id.hex()}, "
-            "from which it comes",
-            Reason.NOT_FROM_HOME,
-        )
-    if getattr(transfer, "return"):
-        raise Refused(f"{transfer.part} never left this chain, so it cannot be returned", Reason.UNKNOWN_PART)
+def _begin(ctx: Context, transfer: CustodyTransfer) -> PartRecord:
     note_single(ctx.overlay, canonical(transfer.part))
-    return PartRecord(
-        id=transfer.part,
-        origin_chain=transfer.origin_chain,
-        adopted=transfer.adopted,
-        commissioner=transfer.class_commissioner,
-    )
+    return PartRecord(id=transfer.part, origin_chain=transfer.origin_chain)
 
 
-def _check_comes_back(
-    client: ClientRecord, packet: Packet, transfer: CustodyTransfer, part: PartRecord
-) -> None:
-    if part.status != DEPARTED:
-        raise Refused(f"{part.id} is here already", Reason.NOT_LIVE)
-    if part.client != packet.destination_client:
+def _check_return(known: PartRecord | None, departure: Departure | None, transfer: CustodyTransfer) -> None:
+    """Returns only if the part left by itself, shipped by whom it is returned to."""
+    if known is None or departure is None:
+        raise Refused(f"{transfer.part} never left this chain, so it cannot be returned", Reason.UNKNOWN_PART)
+    if departure.filling is not None or known.gone_to or transfer.receiver != known.holder:
         raise Refused(
-            f"{part.id} left over client {part.client!r}, not {client.id!r}", Reason.WRONG_COUNTERPARTY
+            f"{known.id} was shipped by {known.holder!r}; a return goes to nobody else",
+            Reason.PACKET_MISMATCH,
         )
-    if transfer.hop <= part.hop:
-        raise Refused(f"{part.id}: hop {transfer.hop} is not above {part.hop}", Reason.HOP_NOT_ABOVE)
-    if transfer.origin_chain != part.origin_chain:
-        raise Refused(f"{part.id} left with another origin than it comes with", Reason.PACKET_MISMATCH)
-    if getattr(transfer, "return") and transfer.receiver != part.holder:
-        raise Refused(
-            f"{part.id} was shipped by {part.holder!r}; a return goes to nobody else", Reason.PACKET_MISMATCH
-        )
-
-
-# ---- reading and writing ------------------------------------------------------------------------------------
-
-
-def _read_transfer(packet: Packet) -> CustodyTransfer:
-    """The transfer that a packet carries. Raises Malformed, Refused(MALFORMED, IDENTIFIER_INVALID)."""
-    transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
-    identifier = canonical(transfer.part)
-    if identifier.text != transfer.part or identifier.is_class or identifier.interval is not None:
-        raise Refused(f"{transfer.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
-    for member in (transfer.sender, transfer.receiver, transfer.class_commissioner):
-        if _MEMBER_ID.fullmatch(member) is None:
-            raise Refused(f"{member[:40]!r} cannot name a member", Reason.MALFORMED)
-    if len(transfer.origin_chain) != HASH_BYTES or len(transfer.history_root) != HASH_BYTES:
-        raise Refused("the transfer names no origin or no history", Reason.MALFORMED)
-    if not 1 <= transfer.hop <= HOP_MAX:
-        raise Refused(f"no part arrives at hop {transfer.hop}", Reason.MALFORMED)
-    return transfer
 
 
 def _enter(ctx: Context, part: PartRecord, kind: "EntryKind.ValueType", packet: Packet) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from bridge import attest_port, clients, custody_transfer, handlers, rehoming
+from bridge import arrivals, attest_port, clients, custody_transfer, following, handlers, rehoming
 from bridge.snapshot_tables import PacketTables
 from consensus import evidence
 from ledger import codec
@@ -18,6 +18,8 @@ from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.snapshot import SideTables
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
+    FollowPart,
+    Materialise,
     ReceivePacket,
     RehomePart,
     ReturnPart,
@@ -45,6 +47,8 @@ def operations() -> OperationTable:
         "acknowledge_packet": _decoded(AcknowledgePacket, handlers.acknowledge_packet),
         "timeout_packet": _decoded(TimeoutPacket, handlers.timeout_packet),
         "return_part": _decoded(ReturnPart, custody_transfer.return_part),
+        "materialise": _decoded(Materialise, arrivals.materialise),
+        "follow_part": _decoded(FollowPart, following.follow_part),
         "send_attestation": _decoded(SendAttestation, attest_port.send_attestation),
         "rehome_part": _decoded(RehomePart, rehoming.rehome_part),
     }

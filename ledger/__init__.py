@@ -3,7 +3,7 @@
 Read in this order; each file imports only those before it:
 limits, errors, codec, hashes, merkle, tree_proof, tree, decimals, gs1_keys, gs1_urns, identifiers, kv, leveldb, block, state, starts, ranges,
 history, event_values, roots, event, context, genesis, members, grants, joining, governance, recovery, recording, delegations, containers, intervals, lots,
-custody, memberships, attestations, policies, commissioning, shipping, packing, transformation, notes, undoing, corrections, capture, operations,
+custody, memberships, attestations, policies, commissioning, inbound, shipping, packing, transformation, notes, undoing, corrections, capture, operations,
 execute, rows, boundaries, store, view, admission, snapshot, snapshot_load,
 snapshots, application.
 """

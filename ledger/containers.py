@@ -7,7 +7,9 @@ ever, when everything is taken out, destroyed or exported together, or when the 
     generation open     the child is where the container is, and is owned by the container's owner unless the
                         generation holds things of several owners
     closed UNPACK_ALL   the child is free, with the holder, owner and hop the generation records
-    closed DESTROY      the child is destroyed; EXPORT: it is on another chain
+    closed DESTROY      the child is destroyed
+    closed EXPORT       it left over the bridge with the container, and waits with it until that is certain; only
+                        then is the generation closed for ever
 
 A freed child's record is brought up to date when it is next read (`normalise`), so closing costs the same
 however much is inside. One generation is made either by packing or by installing, not both.
@@ -31,11 +33,10 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 _OPEN: Final = ClosedBy.CLOSED_BY_UNSPECIFIED
-# What a closing makes of the children that were inside. EMPTIED leaves none.
+# What a closing makes of the children that were inside. EMPTIED leaves none; for EXPORT see `_exported`.
 _STATUS_AFTER: Final[Mapping[int, "PartStatus.ValueType"]] = {
     ClosedBy.UNPACK_ALL: PartStatus.LIVE,
     ClosedBy.DESTROY: PartStatus.DESTROYED,
-    ClosedBy.EXPORT: PartStatus.DEPARTED,
 }
 
 
@@ -82,7 +83,7 @@ def normalise(reader: Reader, record: PartRecord) -> PartRecord:
         record.holder = generation.holder_at_close
         record.owner = generation.owner_at_close or record.owner
     elif generation.closed_by == ClosedBy.EXPORT:
-        record.status = PartStatus.DEPARTED
+        record.status = _exported(_container_of(reader, record), generation)
     else:
         raise InvariantBroken(f"{record.id} lies in a generation of {record.container} closed empty")
     return record
@@ -110,17 +111,43 @@ def standing(reader: Reader, record: PartRecord) -> Standing:
         if generation.closed_by != _OPEN:
             owner, holder = generation.owner_at_close or owner, generation.holder_at_close
             status = _STATUS_AFTER.get(generation.closed_by)
+            if generation.closed_by == ClosedBy.EXPORT:
+                status = _exported(_container_of(reader, current), generation)
             if status is None:
                 raise InvariantBroken(
                     f"{current.id} lies in a generation of {current.container} closed empty"
                 )
             return Standing(status, holder, owner, current.id if status == PartStatus.LIVE else "")
-        container = state.load(reader, state.part_key(current.container), PartRecord)
-        if container is None:
-            raise InvariantBroken(f"container {current.container} of {current.id} has no record")
+        container = _container_of(reader, current)
         if generation.foreign == 0:
             owner = container.owner
         current = container
+    raise InvariantBroken(f"{record.id} lies deeper than {CONTAINER_DEPTH_MAX} containers")
+
+
+def _container_of(reader: Reader, record: PartRecord) -> PartRecord:
+    container = state.load(reader, state.part_key(record.container), PartRecord)
+    if container is None:
+        raise InvariantBroken(f"container {record.container} of {record.id} has no record")
+    return container
+
+
+def _exported(container: PartRecord, generation: GenerationRecord) -> "PartStatus.ValueType":
+    """Whether an exported filling is on its way, from which it may come back, or gone."""
+    waits = container.status == PartStatus.IN_TRANSIT and container.generations == generation.generation
+    return PartStatus.IN_TRANSIT if waits else PartStatus.DEPARTED
+
+
+def export_of(reader: Reader, record: PartRecord) -> GenerationRecord | None:
+    """The exported filling in which a part left this chain, inside whatever it was in; None if it did not."""
+    current = record
+    for _ in range(CONTAINER_DEPTH_MAX + 1):
+        if not current.container:
+            return None
+        generation = load_generation(reader, current.container, current.generation)
+        if generation.closed_by != _OPEN:
+            return generation if generation.closed_by == ClosedBy.EXPORT else None
+        current = _container_of(reader, current)
     raise InvariantBroken(f"{record.id} lies deeper than {CONTAINER_DEPTH_MAX} containers")
 
 
@@ -238,6 +265,24 @@ class Filling:
         self.record.owner_at_close = "" if self.record.foreign else container.owner
         container.open = False
         container.contents_follow = False
+
+    def export(self, destination: bytes, closed_n: int, with_ownership: bool) -> None:
+        """Closes the generation because the container leaves for another chain with it, unless it comes to nothing."""
+        follows = self._container.contents_follow
+        self.close(ClosedBy.EXPORT, closed_n)
+        self.record.destination = destination
+        self.record.ownership_left = with_ownership
+        self._container.contents_follow = follows
+
+    def reopen(self) -> None:
+        """Opens the exported generation again, as it was: the container never left."""
+        record = self.record
+        record.closed_by = _OPEN
+        record.closed_n = record.hop = 0
+        record.destination = b""
+        record.holder_at_close = record.owner_at_close = ""
+        record.ownership_left = False
+        self._container.open = True
 
     def save(self, overlay: Overlay) -> None:
         """Writes the generation record. Raises Refused(OVERSIZE)."""

@@ -119,6 +119,7 @@ def put_grant(context: Context, change: PutGrant) -> None:
     record = state.load(context.overlay, state.grant_key(prefix), GrantRecord) or GrantRecord(prefix=prefix)
     record.holder = change.holder
     record.home_chain = b"" if change.home_chain == context.chain_id else change.home_chain
+    record.long_routes = change.long_routes
     record.revoked = False
     context.enter(state.grant_key(prefix), record.history, EntryKind.GOVERNED)
     state.save(context.overlay, state.grant_key(prefix), record)

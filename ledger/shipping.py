@@ -9,7 +9,7 @@ has expired; an offer that came over the bridge goes back over the bridge.
 
 from typing import Final
 
-from ledger import decimals, lots, state
+from ledger import decimals, inbound, lots, state
 from ledger.containers import open_generation, standing
 from ledger.context import Context
 from ledger.custody import (
@@ -248,6 +248,8 @@ def _not_offered(context: Context, identifier: Identifier, found: PartRecord | N
 def _receive_amount(recording: Recording, quantity: Quantity) -> None:
     overlay, member = recording.context.overlay, recording.member
     sender = _party(recording, recording.view.source(_POSSESSING))
+    if sender is None and _receive_inbound(recording, quantity):
+        return
     if sender is None or sender == member:
         # Nobody here shipped it: all that can be said is what the member has.
         recording.enter_lot(lots.hold_amount(recording, quantity))
@@ -268,6 +270,24 @@ def _receive_amount(recording: Recording, quantity: Quantity) -> None:
     lots.take_amount(overlay, lot, place, quantity.unit, amount)
     lots.put_amount(overlay, lot, member, quantity.unit, amount)
     recording.enter_lot(record, finding=Reason.OVER_RECEIPT if over else Reason.REASON_UNSPECIFIED)
+
+
+def _receive_inbound(recording: Recording, quantity: Quantity) -> bool:
+    """Takes what came over the bridge for the member, if anything did; whether it did."""
+    overlay, member, lot = recording.context.overlay, recording.member, quantity.of.text
+    came = inbound.waiting(overlay, lot, member, quantity.unit)
+    record = state.load(overlay, state.lot_key(lot), LotRecord)
+    if record is None or decimals.sign(came) == 0:
+        return False
+    recording.mark_moved()
+    amount = came if quantity.amount is None else lots.require_amount(quantity)
+    over = decimals.compare(amount, came) > 0
+    if over:
+        amount = came
+    inbound.take(overlay, lot, member, quantity.unit, amount)
+    lots.put_amount(overlay, lot, member, quantity.unit, amount)
+    recording.enter_lot(record, finding=Reason.OVER_RECEIPT if over else Reason.REASON_UNSPECIFIED)
+    return True
 
 
 # ---- offers that end otherwise ------------------------------------------------------------------------------

@@ -56,6 +56,9 @@ class Kind(IntEnum):
     DELEGATION = 24
     POLICY = 25
     CORRECTION = 26
+    ARRIVAL = 29
+    ABROAD = 30
+    INBOUND = 31
     NOTE = 34
     FOREIGN_ATTESTATION = 32
     REHOMING = 33
@@ -261,6 +264,21 @@ def receipt_key(client: str, sequence: int) -> bytes:
 def acknowledgement_key(client: str, sequence: int) -> bytes:
     """Key of the acknowledgement's commitment (32 bytes) for a packet received over a client."""
     return state_key(Kind.ACKNOWLEDGEMENT, client, sequence)
+
+
+def arrival_key(chain_id: bytes, container: str, generation: int) -> bytes:
+    """Key of the ArrivalRecord of a container that a chain exported with this filling, by its number there."""
+    return state_key(Kind.ARRIVAL, chain_id, container, generation)
+
+
+def abroad_key(lot: str, chain_id: bytes, unit: str, *member: str) -> bytes:
+    """Key of the AbroadRecord: how much of a lot in one unit a chain may send back; to a member as a return."""
+    return state_key(Kind.ABROAD, lot, chain_id, unit, *member)
+
+
+def inbound_key(lot: str, receiver: str, unit: str) -> bytes:
+    """Key of the InboundRecord: where amounts of a lot in one unit wait for a member after a crossing."""
+    return state_key(Kind.INBOUND, lot, receiver, unit)
 
 
 # ---- reading and writing ------------------------------------------------------------------------------

@@ -1,0 +1,208 @@
+"""Amounts of lots over chains: what leaves one balance arrives in another, and the sum over all chains stays.
+
+    by itself          taken from the sender's balance to one of the packet's own, `client#sequence`, until it is
+                       answered; there it waits for the receiver (ledger/inbound.py)
+    in a container     stays where it lies until the packet is answered, which nobody can reach meanwhile; there it lies
+                       in the container, or at `@container` for one further in, until that becomes a record
+
+A lot comes from its home or goes to it. Its home counts what each chain has of it (AbroadRecord) and takes no more
+back, so that a chain whose validators turned corrupt cannot send more of a lot than went there.
+"""
+
+from typing import Final
+
+from bridge.contents import is_amount
+from bridge.packet import packet_commitment
+from bridge.senders import check_home
+from ledger import decimals, state
+from ledger.context import Context
+from ledger.errors import InvariantBroken, Refused
+from ledger.history import history_root
+from ledger.lots import amount_at, put_amount, take_amount
+from ledger.state import Overlay
+from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ClientRecord, ContainedAmount, Contents, Packet
+from proto.chiptrace.v1.ledger_pb2 import Decimal, EntryKind, LotRecord, ManifestRow, PartRecord, Reason
+
+# No member id and no canonical identifier begins so.
+_STAGED: Final = "@"
+
+
+def transit_place(packet: Packet) -> str:
+    """Where an amount is while a packet carries it; no member id or canonical identifier has this form."""
+    return f"{packet.source_client}#{packet.sequence}"
+
+
+def load_lot(ctx: Context, lot: str, destination: bytes) -> LotRecord:
+    """A lot of amounts that may go to a chain, and notes that it did. Raises Refused: UNKNOWN_LOT, QUANTITY_INVALID, NOT_FROM_HOME."""
+    record = state.load(ctx.overlay, state.lot_key(lot), LotRecord)
+    if record is None:
+        raise Refused(f"lot {lot} has no record on this chain", Reason.UNKNOWN_LOT)
+    if record.serials.count:
+        raise Refused(
+            f"{lot} is a lot of serials; name which, as {lot}?interval=i-j", Reason.QUANTITY_INVALID
+        )
+    if record.origin_chain not in (ctx.chain_id, destination):
+        raise Refused(
+            f"{lot} is at home on chain {record.origin_chain.hex()}; from here it can be sent only there",
+            Reason.NOT_FROM_HOME,
+        )
+    if destination not in record.gone_to:
+        record.gone_to.append(destination)
+    return record
+
+
+def enter_lot(ctx: Context, record: LotRecord, kind: "EntryKind.ValueType", packet: Packet) -> None:
+    """One entry for a lot, with the packet's commitment, by which an audit links the chains' histories."""
+    ctx.enter(state.lot_key(record.id), record.history, kind, packet_commitment(packet))
+    state.save(ctx.overlay, state.lot_key(record.id), record)
+
+
+# ---- what another chain may send back ---------------------------------------------------------------------------
+
+
+def went(
+    ctx: Context, record: LotRecord, chain_id: bytes, unit: str, amount: Decimal, member: str = ""
+) -> None:
+    """Counts what another chain took; `member`: who sent it, where it could be returned to her."""
+    if record.origin_chain == ctx.chain_id:
+        _count(ctx.overlay, state.abroad_key(record.id, chain_id, unit), amount)
+    if member:
+        _count(ctx.overlay, state.abroad_key(record.id, chain_id, unit, member), amount)
+
+
+def _count(overlay: Overlay, key: bytes, amount: Decimal) -> None:
+    record = state.load(overlay, key, AbroadRecord) or AbroadRecord()
+    state.save(overlay, key, AbroadRecord(amount=decimals.add(record.amount, amount)))
+
+
+def came(
+    ctx: Context, record: LotRecord, chain_id: bytes, unit: str, amount: Decimal, member: str = ""
+) -> None:
+    """Counts what another chain sends, to a member as a return if one is named. Raises Refused(MORE_THAN_LEFT)."""
+    if record.origin_chain == ctx.chain_id:
+        _discount(ctx.overlay, state.abroad_key(record.id, chain_id, unit), record.id, amount)
+    if member:
+        _discount(ctx.overlay, state.abroad_key(record.id, chain_id, unit, member), record.id, amount)
+
+
+def _discount(overlay: Overlay, key: bytes, lot: str, amount: Decimal) -> None:
+    record = state.load(overlay, key, AbroadRecord) or AbroadRecord()
+    if decimals.compare(amount, record.amount) > 0:
+        raise Refused(
+            f"{decimals.to_text(amount)} of {lot} come back, and only {decimals.to_text(record.amount)} went there",
+            Reason.MORE_THAN_LEFT,
+        )
+    left = decimals.subtract(record.amount, amount)
+    if left.coefficient:
+        state.save(overlay, key, AbroadRecord(amount=left))
+    else:
+        overlay.delete(key)
+
+
+def arriving_lot(
+    ctx: Context, client: ClientRecord, lot: str, origin: bytes, adopted: bool, commissioner: str
+) -> LotRecord:
+    """The record of a lot of which a chain sends some: as it stands here, or new from its home.
+
+    Raises Refused: NOT_FROM_HOME, PACKET_MISMATCH, QUANTITY_INVALID.
+    """
+    record = state.load(ctx.overlay, state.lot_key(lot), LotRecord)
+    if record is None:
+        check_home(ctx, client, lot, origin)
+        return LotRecord(id=lot, origin_chain=origin, adopted=adopted, commissioner=commissioner)
+    if record.serials.count:
+        raise Refused(f"{lot} is a lot of serials here", Reason.QUANTITY_INVALID)
+    if record.origin_chain != origin:
+        raise Refused(f"{lot} is known here with another origin", Reason.PACKET_MISMATCH)
+    if origin not in (ctx.chain_id, client.chain_id):
+        raise Refused(
+            f"{lot} is at home on chain {origin.hex()}, not where it comes from", Reason.NOT_FROM_HOME
+        )
+    if origin == client.chain_id:
+        record.adopted, record.commissioner = adopted, commissioner
+    return record
+
+
+# ---- in containers --------------------------------------------------------------------------------------------------
+
+
+def describe_contained(ctx: Context, contents: Contents, destination: bytes) -> list[LotRecord]:
+    """Puts into `contents` how much each row of an amount stands for; returns the lots, each once."""
+    lots: dict[str, LotRecord] = {}
+    for row in _amount_rows(contents):
+        if row.lot not in lots:
+            lots[row.lot] = load_lot(ctx, row.lot, destination)
+        record = lots[row.lot]
+        amount = decimals.add(
+            amount_at(ctx.overlay, row.lot, row.place, row.unit),
+            amount_at(ctx.overlay, row.lot, _STAGED + row.place, row.unit),
+        )
+        item = ContainedAmount(
+            amount=amount,
+            origin_chain=record.origin_chain,
+            adopted=record.adopted,
+            commissioner=record.commissioner,
+            history_root=history_root(record.history),
+            history_n=record.history.n,
+        )
+        contents.amounts.append(item)
+    return list(lots.values())
+
+
+def contained_answered(
+    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, success: bool
+) -> None:
+    """What lay in a container is gone with it, or never went."""
+    lots: dict[str, LotRecord] = {}
+    for row, item in zip(_amount_rows(contents), contents.amounts, strict=True):
+        record = lots.get(row.lot) or state.load(ctx.overlay, state.lot_key(row.lot), LotRecord)
+        if record is None:
+            raise InvariantBroken(f"lot {row.lot} was sent and has no record")
+        lots[row.lot] = record
+        if success:
+            _take_both(ctx, row, item.amount)
+            went(ctx, record, client.chain_id, row.unit, item.amount)
+    kind = EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED
+    for record in lots.values():
+        enter_lot(ctx, record, kind, packet)
+
+
+def _take_both(ctx: Context, row: ManifestRow, amount: Decimal) -> None:
+    """From where it lies, and what is missing there from where it would lie once its container is a record."""
+    here = amount_at(ctx.overlay, row.lot, row.place, row.unit)
+    first = here if decimals.compare(here, amount) < 0 else amount
+    for place, part in ((row.place, first), (_STAGED + row.place, decimals.subtract(amount, first))):
+        if part.coefficient:
+            take_amount(ctx.overlay, row.lot, place, row.unit, part)
+
+
+def contained_arrived(
+    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, container: str
+) -> None:
+    """Puts what a container brings where it lies. Raises Refused as `arriving_lot` and `came`."""
+    lots: dict[str, LotRecord] = {}
+    for row, item in zip(_amount_rows(contents), contents.amounts, strict=True):
+        if row.lot not in lots:
+            lots[row.lot] = arriving_lot(
+                ctx, client, row.lot, item.origin_chain, item.adopted, item.commissioner
+            )
+        record = lots[row.lot]
+        came(ctx, record, client.chain_id, row.unit, item.amount)
+        place = row.place if row.place == container else _STAGED + row.place
+        put_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
+    for record in lots.values():
+        enter_lot(ctx, record, EntryKind.ARRIVED, packet)
+
+
+def place_contained(ctx: Context, container: PartRecord, contents: Contents) -> None:
+    """What arrived inside a container that now becomes a record lies in it."""
+    for row in _amount_rows(contents):
+        if row.place == container.id:
+            amount = amount_at(ctx.overlay, row.lot, _STAGED + row.place, row.unit)
+            if amount.coefficient:
+                take_amount(ctx.overlay, row.lot, _STAGED + row.place, row.unit, amount)
+                put_amount(ctx.overlay, row.lot, row.place, row.unit, amount)
+
+
+def _amount_rows(contents: Contents) -> list[ManifestRow]:
+    return [row for row in contents.manifest if is_amount(row)]

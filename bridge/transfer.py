@@ -1,0 +1,66 @@
+"""What travels through port custody/1: its form, checked before anything in it is believed."""
+
+import re
+from typing import Final
+
+from bridge.contents import check_amounts, check_contents
+from ledger import codec, decimals
+from ledger.errors import Refused
+from ledger.hashes import HASH_BYTES
+from ledger.identifiers import Identifier, canonical
+from ledger.limits import HOP_MAX, PACKET_VALUE_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer, Packet
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+PORT: Final = "custody/1"
+VERSION: Final = "custody/1"
+ENCODING: Final = "application/x-protobuf"
+
+_MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
+
+
+def check_member_id(member: str) -> None:
+    """Returns only for what can name a member; whether there is one is the other chain's to say. UNKNOWN_MEMBER."""
+    if _MEMBER_ID.fullmatch(member) is None:
+        raise Refused(f"{member[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
+
+
+def read_transfer(packet: Packet) -> CustodyTransfer:
+    """The transfer that a packet carries.
+
+    Raises Malformed, Refused: PORT_NOT_ALLOWED, MALFORMED, IDENTIFIER_INVALID, CONTENTS_INVALID.
+    """
+    if packet.version != VERSION or packet.encoding != ENCODING:
+        raise Refused(f"{PORT} speaks {VERSION} in {ENCODING}", Reason.PORT_NOT_ALLOWED)
+    transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
+    identifier = canonical(transfer.part)
+    is_amount = transfer.HasField("amount")
+    if (
+        identifier.text != transfer.part
+        or identifier.is_class != is_amount
+        or identifier.interval is not None
+    ):
+        raise Refused(f"{transfer.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
+    for member in (transfer.sender, transfer.receiver, transfer.class_commissioner):
+        check_member_id(member)
+    if len(transfer.origin_chain) != HASH_BYTES or len(transfer.history_root) != HASH_BYTES:
+        raise Refused("the transfer names no origin or no history", Reason.MALFORMED)
+    if is_amount:
+        _check_amount(transfer, identifier)
+    elif not 1 <= transfer.hop <= HOP_MAX:
+        raise Refused(f"no part arrives at hop {transfer.hop}", Reason.MALFORMED)
+    if transfer.HasField("contents"):
+        check_contents(transfer.contents, transfer.part)
+        check_amounts(transfer.contents, transfer.part)
+        for item in transfer.contents.amounts:
+            check_member_id(item.commissioner)
+    return transfer
+
+
+def _check_amount(transfer: CustodyTransfer, lot: Identifier) -> None:
+    amount = transfer.amount.amount
+    decimals.check(amount)
+    if decimals.sign(amount) <= 0 or not (transfer.amount.unit or decimals.is_whole(amount)):
+        raise Refused(f"{decimals.to_text(amount)} of {lot.text} cannot be moved", Reason.MALFORMED)
+    if transfer.hop or transfer.ownership or transfer.HasField("contents"):
+        raise Refused(f"some of {lot.text} has no hop, no owner and no contents", Reason.MALFORMED)
