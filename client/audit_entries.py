@@ -8,6 +8,7 @@ from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, u
 from client.audit_policies import Licences
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
+from client.audit_steps import Facts, category_of, detail, facts_of, names_for, what
 from client.histories import ProvenEntry
 from client.records import name_of
 from client.verified import NotVerifiable, VerifiedChain
@@ -33,6 +34,12 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
+_SAID = (
+    EntryKind.CORRECTED,
+    EntryKind.UNDONE,
+    EntryKind.FLAG,
+    EntryKind.RETURNED,
+)  # of what happened before, or not
 _HAPPENED = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)  # not merely declared wrong, or flagged
 
 
@@ -53,13 +60,21 @@ class Reading:
 
     def made(self, name: str) -> list[str]:
         """Identifiers of what went into the transformation that put out `name`; none for other events."""
-        view = self.view
-        if view is None or view.type != "TransformationEvent" or self.entry.kind not in _HAPPENED:
-            return []
-        outputs = {item.text for item in view.outputs} | {item.of.text for item in view.output_quantities}
-        if name not in outputs:
+        view = self._making(name)
+        if view is None:
             return []
         return [item.text for item in view.inputs] + [item.of.text for item in view.input_quantities]
+
+    def perhaps_made(self, name: str) -> list[str]:
+        """Identifiers of what may have gone in instead."""
+        view, known = self._making(name), set(self.made(name))
+        return [] if view is None else [item.text for item in view.run.candidates if item.text not in known]
+
+    def _making(self, name: str) -> EventView | None:
+        view = self.view
+        if view is None or view.type != "TransformationEvent" or self.entry.kind not in _HAPPENED:
+            return None
+        return view if is_among(name, view.outputs, view.output_quantities) else None
 
     def adds_to(self, name: str) -> bool:
         """Whether this entry brings an amount of a lot into being."""
@@ -93,7 +108,7 @@ class EntryReader:
     """Reads entries of one chain; what it finds goes to `find`."""
 
     def __init__(self, chain: VerifiedChain, find: Find) -> None:
-        self._chain = chain
+        self.chain = self._chain = chain
         self._find = find
         self._vouching = Vouching(chain)
         self._rights = Rights(chain, find, self._vouching, self._signer)
@@ -101,6 +116,8 @@ class EntryReader:
         self._read: dict[tuple[str, int], Reading] = {}
         # By transaction and place: an event stands in the history of everything that it names.
         self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
+        self._facts: dict[tuple[bytes, int], Facts] = {}
+        self.evidence: dict[str, list[str]] = {}  # by subject, the claims about it that are in force
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
@@ -121,6 +138,7 @@ class EntryReader:
             raise self._broken(name, proven, "its transaction was not valid at that time")
         operation = body.operations[entry.operation]
         view = self._checked_operation(name, proven, operation)
+        facts = self._facts.get((proven.transaction.id, entry.operation), Facts())
         member = self._signer(name, proven, operation, time_ms)
         if entry.finding:
             code = name_of(Reason, entry.finding)
@@ -138,10 +156,15 @@ class EntryReader:
             height=entry.height,
             time_ms=time_ms,
             member=member,
-            what=_what(entry, operation, view),
-            detail=_detail(entry, operation, view),
+            what=what(entry, operation, view, name_of(EntryKind, entry.kind)),
+            detail=detail(entry, operation, view),
             transaction=entry.transaction,
             leaving=self._leaving(operation, view, member),
+            category=category_of(entry, view),
+            biz_step="" if view is None or entry.kind in _SAID else view.biz_step,
+            place=facts.place,
+            event_time_ms=0 if view is None or entry.kind in _SAID else view.event_time_ms,
+            names=names_for(name, view, facts),
         )
         return Reading(proven.n, entry, operation, view, step, name)
 
@@ -183,6 +206,7 @@ class EntryReader:
                 event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
                 check_event(event)
                 view, digest = read_event(event), event_digest(chain_id, event)
+                self._facts[transaction, place] = facts_of(event)
             elif (packet := carried(operation)) is not None:
                 digest = packet.commitment
             else:
@@ -246,14 +270,17 @@ class EntryReader:
         told = (member, claim.kind, claim.valid_until_ms, claim.scope, list(claim.destinations))
         if claim.id and said != told:
             raise self._broken(name, proven, f"attestation {identifier} is not what {member} signed")
-        what = f"{record.kind} {identifier} by {record.issuer}"
+        claimed = f"{record.kind} {identifier} by {record.issuer}"
         now_ms = self._chain.snapshot().time_ms
         if record.revoked_at_ms:
-            self._finding(name, proven, "REVOKED_ATTESTATION", what)
+            self._finding(name, proven, "REVOKED_ATTESTATION", claimed)
         elif record.kind == "recall":
             self._finding(name, proven, "RECALLED", f"{identifier} by {record.issuer}: {record.scope}")
         elif 0 < record.valid_until_ms < now_ms:
-            self._finding(name, proven, "EXPIRED_ATTESTATION", what)
+            self._finding(name, proven, "EXPIRED_ATTESTATION", claimed)
+        elif claim.id:
+            document = f", {record.document_name}" if record.document_name else ""
+            self.evidence.setdefault(name, []).append(f"{claimed}{document}")
 
     def check_right(self, name: str, making: Reading) -> None:
         """Step 4: whoever made it might make it then, as holder of its grant on its home chain or as delegate."""
@@ -289,42 +316,3 @@ class EntryReader:
             "The chain's own members let this stand; ask them.",
             Reason.BAD_PROOF,
         )
-
-
-def _what(entry: Entry, operation: Operation, view: EventView | None) -> str:
-    if view is not None:
-        words = [view.type.removesuffix("Event").lower(), view.action, view.biz_step]
-        prefix = {
-            EntryKind.ADOPTED_EVENT: "adopted by ",
-            EntryKind.FLAG: "flagged: ",
-            EntryKind.CORRECTED: "error: ",
-            EntryKind.UNDONE: "undone: ",
-        }
-        return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
-    kind = operation.WhichOneof("kind") or ""
-    if kind == "attest":
-        return f"attested {operation.attest.kind}"
-    return name_of(EntryKind, entry.kind).lower().replace("_", " ")
-
-
-def _detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
-    if view is not None:
-        parts = []
-        if entry.container:
-            parts.append(f"container {entry.container} (generation {entry.generation})")
-        to = view.destination("possessing_party") or view.destination("owning_party")
-        if to is not None:
-            parts.append(f"to {to.text}")
-        if view.inputs or view.outputs:
-            parts.append(f"{len(view.inputs)} inputs, {len(view.outputs)} outputs")
-        if view.dispositions_set:
-            parts.append(", ".join(view.dispositions_set))
-        parts += [f"{kind or 'document'} {document}" for kind, document in view.biz_transactions]
-        return "; ".join(parts)
-    kind = operation.WhichOneof("kind") or ""
-    if kind == "attest":
-        return f"{operation.attest.id} {operation.attest.document_name}".strip()
-    if kind == "send_part":
-        sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
-        return f"over client {sent.client} to {sent.receiver}"
-    return ""

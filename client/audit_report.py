@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from client.audit_steps import Name
 from ledger.policies import Leaving
 
 LIMITS_OF_KNOWLEDGE = (
@@ -36,6 +37,8 @@ CODES: Final[Mapping[str, str]] = {
     "DUPLICATE_EVENT": "the same event stands in its history twice",
     "OFFER_EXPIRED": "it was shipped and not received within the time that the chain allows",
     "ERROR_DECLARED": "an event of its history was declared wrong",
+    "CORRECTION_UNKNOWN": "what is said to correct an event of its history is not in its history",
+    "CORRECTION_LOOP": "events of its history are said to correct each other in a circle",
     "CONTESTED": "an event declared wrong could not be undone: something it touched is over, or on another chain",
     "CORRECTION_PENDING": "an event was declared wrong, and others had yet to say so before it was undone",
     "RECALLED": "a recall is in force",
@@ -51,6 +54,8 @@ CODES: Final[Mapping[str, str]] = {
     "SEEN_AFTER_END": "it was seen again after what was recorded had consumed or destroyed it",
     "SEEN_ELSEWHERE": "something adopted was put into it, or it into something, and by what was recorded it is elsewhere",
     "ROUND_TRIP": "it went to a member and came straight back, and nothing was done with it there",
+    "SERIAL_CLAIMED_TWICE": "a serial is in two lists, or in one and something else by itself: two bodies may bear its name",
+    "EXCLUSIVITY_NOT_PROVEN": "a serial of a list that nobody touched: whether another list has it too is not known",
     "CHAIN_NOT_TRUSTED": "it came from a chain that the trust file does not name",
     "CHAIN_NOT_ASKED": "a chain of the trust file gave no answer, so whether it is present there too is not known",
     "LIVE_TWICE": "it is present on two chains",
@@ -58,10 +63,41 @@ CODES: Final[Mapping[str, str]] = {
     "CLIENT_FROZEN": "one chain caught the other contradicting itself",
     "RECOVERED": "the chain lost its quorum, and its members' decision, not its validators', carried it on",
     "RECOVERY_NOT_APPROVED": "not enough members vouch for the recovery of a chain",
+    "IMPOSSIBLE_TRAVEL": "it is said to have been at two places, and nothing travels so fast from one to the other",
+    "MISSING_STEP": "its history lacks a step that the auditor's profile expects",
+    "NAME_CONFLICT": "two things claim a name that only one can have",
     "STALE_HEAD": "the newest state that was shown is too old, and may hide what came after",
     "TOO_MANY_FINDINGS": "there are more findings than are listed",
 }
 FINDINGS_MAX: Final = 10_000
+
+
+class Severity(StrEnum):
+    """How much a finding should worry a reader who knows nothing else."""
+
+    SEVERE = "severe"  # do not use it before this is cleared up
+    WARNING = "warning"  # look into it
+    NOTE = "note"  # good to know
+
+
+# Whatever is not named here is severe.
+_WARNINGS: Final = (
+    "UNKNOWN_ORIGIN OFFER_EXPIRED ERROR_DECLARED CONTESTED REVOKED_ATTESTATION LICENCE_MISSING OVER_RECEIPT "
+    "PARTY_NOT_A_MEMBER SEEN_AFTER_END SEEN_ELSEWHERE ROUND_TRIP EXCLUSIVITY_NOT_PROVEN CHAIN_NOT_TRUSTED "
+    "CHAIN_NOT_ASKED TAKEN_BACK RECOVERED MISSING_STEP STALE_HEAD TOO_MANY_FINDINGS"
+)
+_NOTES: Final = "EXPIRED_ATTESTATION LATE_RECORD CORRECTION_PENDING SUPERSEDES_ADOPTION"
+MILDER: Final[Mapping[str, Severity]] = {
+    **dict.fromkeys(_WARNINGS.split(), Severity.WARNING),
+    **dict.fromkeys(_NOTES.split(), Severity.NOTE),
+}
+# Findings about something that is missing: other evidence may stand in for it, and is told beside them.
+OF_GAPS: Final = ("GAP", "UNKNOWN_ORIGIN", "NO_ORIGIN", "NOT_GRANTED", "MISSING_STEP", "SEEN_AFTER_END")
+
+
+def severity(code: str) -> Severity:
+    """How severe a finding of this code is."""
+    return MILDER.get(code, Severity.SEVERE)
 
 
 class Verdict(StrEnum):
@@ -86,6 +122,9 @@ class Finding:
     chain: str
     subject: str
     transactions: tuple[bytes, ...] = ()
+    evidence: tuple[
+        str, ...
+    ] = ()  # claims in force about the subject, beside a finding that something is missing
 
 
 @dataclass(frozen=True)
@@ -101,6 +140,11 @@ class Step:
     transaction: bytes
     inside: str = ""  # the container whose entry this is, when the subject was within it
     leaving: Leaving | None = None  # where it went, for a shipping to others
+    category: str = ""  # Make, Assemble, Store, Ship, Receive, Employ; empty for what is only said
+    biz_step: str = ""
+    place: str = ""  # read point, else business location, as written
+    event_time_ms: int = 0  # claimed; 0 for what is no event
+    names: tuple[Name, ...] = ()  # that the event gives what it is about
 
 
 @dataclass
@@ -115,6 +159,9 @@ class Subject:
     owner: str = ""
     steps: list[Step] = field(default_factory=list)
     related: list[tuple[str, "Subject"]] = field(default_factory=list)  # relation, subject
+    also_called: list[str] = field(default_factory=list)
+    expected: int = 0  # steps that the auditor's profile expects of it
+    missing: list[str] = field(default_factory=list)  # of these
 
 
 @dataclass
@@ -144,10 +191,12 @@ class Report:
             "findings": [
                 {
                     "code": finding.code,
+                    "severity": str(severity(finding.code)),
                     "message": finding.message,
                     "chain": finding.chain,
                     "subject": finding.subject,
                     "transactions": [transaction.hex() for transaction in finding.transactions],
+                    "evidence": list(finding.evidence),
                 }
                 for finding in self.findings
             ],
@@ -168,6 +217,12 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
         **_named(subject),
         "holder": subject.holder,
         "owner": subject.owner,
+        "also_called": subject.also_called,
+        "completeness": {
+            "expected": subject.expected,
+            "found": subject.expected - len(subject.missing),
+            "missing": subject.missing,
+        },
         "steps": [
             {
                 "chain": step.chain,
@@ -178,6 +233,9 @@ def _subject_json(subject: Subject) -> dict[str, Any]:
                 "detail": step.detail,
                 "transaction": step.transaction.hex(),
                 "inside": step.inside,
+                "category": step.category,
+                "place": step.place,
+                "event_time_ms": step.event_time_ms,
             }
             for step in subject.steps
         ],

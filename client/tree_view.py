@@ -6,7 +6,7 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.tree import Tree
 
-from client.audit_report import LIMITS_OF_KNOWLEDGE, Finding, Report, Step, Subject, Verdict
+from client.audit_report import LIMITS_OF_KNOWLEDGE, Finding, Report, Step, Subject, Verdict, severity
 from client.console import plain
 
 _COLOURS = {Verdict.VERIFIED: "green", Verdict.FINDINGS: "yellow", Verdict.NOT_VERIFIABLE: "red"}
@@ -44,11 +44,13 @@ def _print_findings(console: Console, alike: list[Finding]) -> None:
     """Findings of one kind: the first ones in words, the rest counted; all of them stand in the JSON report."""
     first = alike[0]
     console.print(
-        f"[yellow]finding[/] [bold]{plain(first.code)}[/] on chain {plain(first.chain)}, {len(alike)} times"
+        f"[yellow]finding[/] [bold]{plain(first.code)}[/] on chain {plain(first.chain)}, {len(alike)} times, {severity(first.code)}"
     )
     for finding in alike[:_FINDINGS_SHOWN]:
         events = " ".join(transaction.hex()[:12] for transaction in finding.transactions)
         console.print(f"  {plain(finding.message)}" + (f" [dim]transactions {events}[/]" if events else ""))
+        for claim in finding.evidence:
+            console.print(f"    [dim]other evidence:[/] {plain(claim)}")
     if len(alike) > _FINDINGS_SHOWN:
         console.print(f"  [dim]and {len(alike) - _FINDINGS_SHOWN} more (--json names them all)[/]")
 
@@ -82,6 +84,11 @@ def _title(subject: Subject, relation: str) -> str:
         words.append(f"held by {plain(subject.holder)}")
     if subject.owner and subject.owner != subject.holder:
         words.append(f"owned by {plain(subject.owner)}")
+    if subject.also_called:
+        words.append(f"[dim]also called {plain(', '.join(subject.also_called))}[/]")
+    if subject.expected:
+        found = subject.expected - len(subject.missing)
+        words.append(f"[dim]{found} of {subject.expected} expected steps[/]")
     return " ".join(words)
 
 
@@ -116,7 +123,8 @@ def _add_steps(tree: Tree, steps: list[Step]) -> None:
 def _step_line(step: Step) -> str:
     inside = f" [dim]inside {plain(short(step.inside))}[/]" if step.inside else ""
     detail = f" [dim]{plain(step.detail)}[/]" if step.detail else ""
+    kind = f" [cyan]{step.category}[/]" if step.category else ""
     return (
         f"[green]✓[/] {time_text(step.time_ms)} {plain(step.chain)}#{step.height} "
-        f"[bold]{plain(step.member)}[/] {plain(step.what)}{detail}{inside}"
+        f"[bold]{plain(step.member)}[/] {plain(step.what)}{kind}{detail}{inside}"
     )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from client.audit_report import CODES, Finding, Report, Verdict
+from client.audit_report import CODES, MILDER, Finding, Report, Severity, Verdict, severity
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +24,15 @@ def test_every_finding_can_be_found():
     assert {
         code for code in CODES if f'"{code}"' not in source and f"Reason.{code}" not in source
     } == by_number
+
+
+def test_the_docs_list_what_is_not_severe():
+    text = (ROOT / "docs" / "audit.md").read_text()
+    for word in (Severity.WARNING, Severity.NOTE):
+        (listed,) = re.findall(rf"^- `{word}` \([a-z ]+\): ([^;.]+)[;.]$", text, re.MULTILINE)
+        assert set(re.findall("`([A-Z_]+)`", listed)) == {code for code in MILDER if severity(code) == word}
+    assert MILDER.keys() < CODES.keys()
+    assert severity("LIVE_TWICE") == Severity.SEVERE
 
 
 def test_verdicts_and_exit_codes():

@@ -1,0 +1,87 @@
+"""What a thing is made of, and what is in it: each is a subject of its own, and says the same in its own history."""
+
+from collections.abc import Callable, Sequence
+
+from client.audit_entries import Find, Reading
+from client.audit_kinds import is_among
+from client.audit_report import Subject
+from client.serials import as_recorded, take_out
+from client.verified import VerifiedChain
+from ledger import state
+from ledger.identifiers import canonical
+from proto.chiptrace.v1.ledger_pb2 import GenerationRecord, PartRecord
+
+Refer = Callable[[VerifiedChain, str], Subject]
+Wrong = Callable[[VerifiedChain, str, Reading, str, str], None]  # chain, subject, entry, code, why
+
+
+class Contents:
+    """Step 6 of an audit. `refer` makes a subject of a name, `find` and `wrong` take what is found."""
+
+    def __init__(self, find: Find, refer: Refer, wrong: Wrong) -> None:
+        self._find = find
+        self._refer = refer
+        self._wrong = wrong
+        self._digests: dict[tuple[bytes, str], set[bytes]] = {}
+        self._inputs: list[tuple[VerifiedChain, str, str, Reading]] = []  # chain, what was made, input, event
+
+    def tell(
+        self, chain: VerifiedChain, subject: Subject, readings: Sequence[Reading], record: PartRecord | None
+    ) -> None:
+        """Inputs of the transformation that made it, and what may have been one; children that are in it now."""
+        self._digests[chain.trust.chain_id, subject.id] = {reading.entry.digest for reading in readings}
+        inside: dict[str, str] = {}
+        for reading in readings:
+            for relation, names in (
+                ("made from", reading.made(subject.id)),
+                ("perhaps made from", reading.perhaps_made(subject.id)),
+            ):
+                for name in names:
+                    if name != subject.id:
+                        self._inputs.append((chain, subject.id, name, reading))
+                        subject.related.append((relation, self._refer(chain, name)))
+            relation, added, removed = reading.contents(subject.id)
+            if removed is None:
+                inside.clear()
+            else:
+                for name in removed:
+                    take_out(chain, inside, name)
+            inside.update(dict.fromkeys(added, relation))
+        inside = as_recorded(chain, inside)
+        for name, relation in inside.items():
+            subject.related.append((relation, self._refer(chain, name)))
+        if record is not None:
+            self._check_inside(chain, record, [name for name in inside if not canonical(name).is_class])
+
+    def _check_inside(self, chain: VerifiedChain, record: PartRecord, children: Sequence[str]) -> None:
+        """What its history puts into it says that it is there, and nothing else does."""
+        chain.values(state.part_key(name) for name in children)
+        for name in children:
+            child = chain.record(state.part_key(name), PartRecord)
+            if child is not None and (child.container, child.generation) != (record.id, record.generations):
+                text = f"{record.id} holds {name} by its history, which is elsewhere by its own record"
+                self._find(chain, record.id, "CONTRADICTION", text, ())
+        if not record.open:
+            return
+        filling = chain.record(state.generation_key(record.id, record.generations), GenerationRecord)
+        if filling is None or filling.closed_by or filling.count != len(children):
+            count = 0 if filling is None else filling.count
+            text = f"{record.id} holds {len(children)} parts by its history, and {count} by its record"
+            self._find(chain, record.id, "CONTRADICTION", text, ())
+
+    def check_inputs(self) -> None:
+        """What went into something has that event in its own history, too."""
+        for chain, made, name, reading in self._inputs:
+            digests = self._digests.get((chain.trust.chain_id, name))
+            view = reading.view
+            named = view is not None and is_among(
+                name, view.inputs, view.input_quantities, view.run.candidates
+            )
+            if digests is not None and (not named or reading.entry.digest not in digests):
+                self._wrong(
+                    chain,
+                    name,
+                    reading,
+                    "CONTRADICTION",
+                    f"it went into {made}, and its history does not say so",
+                )

@@ -1,0 +1,169 @@
+"""What a step of a history is called: in words, its category by NIST IR 8536, where it was, and other names it gives.
+
+IR 8536 has six categories of events and leaves it open which EPCIS business step is of which; this table is our
+reading. What is said and moves nothing (a certificate, a recall) is of none.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from client.audit_kinds import is_among
+from ledger import codec
+from ledger.errors import Refused
+from ledger.event import EventView
+from ledger.event_values import OURS, context_items
+from ledger.identifiers import canonical
+from ledger.limits import TRANSACTION_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import SendPart
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Event, Operation, Value
+
+_WORDS: Final = {
+    "Make": "commissioning creating_class_instance encoding inspecting sampling sensor_reporting repairing",
+    "Assemble": "assembling collecting installing removing disassembling replacing",
+    "Store": "storing stocking stock_taking cycle_counting holding reserving picking dispensing packing unpacking "
+    "repackaging other",
+    "Ship": "shipping departing consigning staging_outbound loading transporting void_shipping entering_exiting",
+    "Receive": "receiving accepting arriving unloading",
+    "Employ": "retail_selling killing decommissioning destroying",
+}
+# The category of each business step of CBV 2.0.
+CATEGORIES: Final[Mapping[str, str]] = {
+    step: name for name, steps in _WORDS.items() for step in steps.split()
+}
+_BY_KIND: Final[Mapping[int, str]] = {
+    EntryKind.SENT: "Ship",
+    EntryKind.DEPARTED_FOR_GOOD: "Ship",
+    EntryKind.RETURNED: "Ship",
+    EntryKind.ARRIVED: "Receive",
+}
+# Names that only one thing has; the others (a marking, a customer's part number) many may share.
+_OWN_NAMES: Final = ("alsoCalled", "ecid")
+_SHARED_NAMES: Final = ("marking", "customerPart")
+
+
+@dataclass(frozen=True)
+class Name:
+    """Another name that an event gives what it names. of: the one thing meant; empty: all that it begins."""
+
+    kind: str
+    text: str
+    of: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no two things have it."""
+        return self.kind in _OWN_NAMES
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an event says beside what rules read. place: where it was, as written; empty where it does not say."""
+
+    place: str = ""
+    names: tuple[Name, ...] = ()
+
+
+def facts_of(event: Event) -> Facts:
+    """The facts of an event that passed `check_event`."""
+    fields = {field.name: field.value for field in event.fields}
+    places = [_members(fields.get(name)).get("id") for name in ("readPoint", "bizLocation")]
+    place = next((value.text for value in places if value is not None and value.text), "")
+    return Facts(place, tuple(_names(fields)))
+
+
+def names_for(name: str, view: EventView | None, facts: Facts) -> tuple[Name, ...]:
+    """The names that an event gives one thing: to what it begins, and to no other."""
+    if view is None or not facts.names or view.error_declaration is not None:
+        return ()
+    if view.type == "ObjectEvent" and view.action == "ADD":
+        begun = is_among(name, view.epcs, view.quantities)
+    else:
+        made = is_among(name, view.outputs, view.output_quantities)
+        begun = made and not is_among(name, view.inputs)
+    return tuple(other for other in facts.names if begun and _is_of(other, name))
+
+
+def _is_of(other: Name, name: str) -> bool:
+    try:
+        return not other.of or canonical(other.of).text == name
+    except Refused:
+        return False
+
+
+def _names(fields: Mapping[str, Value]) -> Iterable[Name]:
+    prefixes = [OURS]
+    for item in context_items(fields.get("@context")):
+        prefixes += [f"{name}:" for name, value in _members(item).items() if value.text == OURS]
+    for name, value in _members(fields.get("ilmd")).items():
+        kind = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), "")
+        if kind not in (*_OWN_NAMES, *_SHARED_NAMES):
+            continue
+        yield from (Name(kind, text) for text in _texts(value))
+        for of, inner in _members(value).items():
+            yield from (Name(kind, text, of) for text in _texts(inner))
+
+
+def _members(value: Value | None) -> dict[str, Value]:
+    return {} if value is None else {field.name: field.value for field in value.object.fields}
+
+
+def _texts(value: Value) -> list[str]:
+    return [item.text for item in (value, *value.list.items) if item.text]
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+def category_of(entry: Entry, view: EventView | None) -> str:
+    """One of the six categories, by the business step, else by the kind of the event; empty for mere words."""
+    if view is None or entry.kind == EntryKind.RETURNED:
+        return _BY_KIND.get(entry.kind, "")
+    if view.error_declaration is not None or entry.kind == EntryKind.FLAG:
+        return ""
+    if view.biz_step in CATEGORIES:
+        return CATEGORIES[view.biz_step]
+    if view.type == "AssociationEvent":
+        return "Assemble"
+    begins = view.type == "TransformationEvent" or (view.type == "ObjectEvent" and view.action == "ADD")
+    return "Make" if begins else "Store"
+
+
+def what(entry: Entry, operation: Operation, view: EventView | None, kind: str) -> str:
+    """A step in a few words. kind: the name of the entry's kind."""
+    if view is not None:
+        words = [view.type.removesuffix("Event").lower(), view.action, view.biz_step]
+        prefix = {
+            EntryKind.ADOPTED_EVENT: "adopted by ",
+            EntryKind.FLAG: "flagged: ",
+            EntryKind.CORRECTED: "error: ",
+            EntryKind.UNDONE: "undone: ",
+        }
+        return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
+    if operation.WhichOneof("kind") == "attest":
+        return f"attested {operation.attest.kind}"
+    return kind.lower().replace("_", " ")
+
+
+def detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
+    """What else a reader wants to know of a step."""
+    if view is not None:
+        parts = []
+        if entry.container:
+            parts.append(f"container {entry.container} (generation {entry.generation})")
+        to = view.destination("possessing_party") or view.destination("owning_party")
+        if to is not None:
+            parts.append(f"to {to.text}")
+        if view.inputs or view.outputs:
+            parts.append(f"{len(view.inputs)} inputs, {len(view.outputs)} outputs")
+        if view.dispositions_set:
+            parts.append(", ".join(view.dispositions_set))
+        parts += [f"{kind or 'document'} {document}" for kind, document in view.biz_transactions]
+        return "; ".join(parts)
+    kind = operation.WhichOneof("kind") or ""
+    if kind == "attest":
+        return f"{operation.attest.id} {operation.attest.document_name}".strip()
+    if kind == "send_part":
+        sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
+        return f"over client {sent.client} to {sent.receiver}"
+    return ""
