@@ -220,7 +220,7 @@ def test_governance_of_this_chain_must_approve():
     world = World()
     bring_head(world)
     chain = world["a"]
-    result = chain.operate("ada", chain.govern(change_of(world), approvers=("ada",)))
+    result = chain.operate("ada", chain.govern(change_of(world), approvers=()))
     assert result.reason == Reason.NOT_ENOUGH_APPROVALS
 
 
