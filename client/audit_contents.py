@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from client.audit_corrections import doubts
 from client.audit_entries import Find, Reading
 from client.audit_kinds import is_among
 from client.audit_report import Subject
@@ -9,7 +10,7 @@ from client.serials import as_recorded, take_out
 from client.verified import VerifiedChain
 from ledger import state
 from ledger.identifiers import canonical
-from proto.chiptrace.v1.ledger_pb2 import GenerationRecord, PartRecord
+from proto.chiptrace.v1.ledger_pb2 import GenerationRecord, PartRecord, Reason
 
 Refer = Callable[[VerifiedChain, str], Subject]
 Wrong = Callable[[VerifiedChain, str, Reading, str, str], None]  # chain, subject, entry, code, why
@@ -46,7 +47,11 @@ class Contents:
             else:
                 for name in removed:
                     take_out(chain, inside, name)
+            if reading.entry.finding == Reason.SEEN_ELSEWHERE:
+                added = _here(chain, subject.id, added)
             inside.update(dict.fromkeys(added, relation))
+        for reading, code, why in doubts(readings):
+            self._wrong(chain, subject.id, reading, code, why)
         inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
@@ -85,3 +90,10 @@ class Contents:
                     "CONTRADICTION",
                     f"it went into {made}, and its history does not say so",
                 )
+
+
+def _here(chain: VerifiedChain, container: str, children: Sequence[str]) -> list[str]:
+    """Which of these are in a container by their own records: of what was flagged, its own history tells."""
+    chain.values(state.part_key(name) for name in children)
+    records = {name: chain.record(state.part_key(name), PartRecord) for name in children}
+    return [name for name, record in records.items() if record is None or record.container == container]

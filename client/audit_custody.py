@@ -234,7 +234,7 @@ class Custody:
         view = reading.view
         if view is not None and view.type in ("AggregationEvent", "AssociationEvent"):
             self._possess(reading, free=True)
-        elif view is not None and is_among(self._part, view.inputs):
+        elif view is not None and is_among(reading.name, view.inputs):
             if self.status != PartStatus.CONSUMED:
                 self._impossible(reading)
             self.status = PartStatus.LIVE

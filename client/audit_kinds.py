@@ -230,7 +230,7 @@ def _undone(name: str, _entry: Entry, view: EventView) -> bool:
     filled = (
         undoes_filling(view) in ("ADD", "DELETE") and view.parent is not None and view.parent.text == name
     )
-    return begun or made or filled
+    return begun or made or filled or is_whole(name, view)
 
 
 def _flagged(name: str, entry: Entry, view: EventView) -> bool:

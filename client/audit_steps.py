@@ -139,6 +139,8 @@ def what(entry: Entry, operation: Operation, view: EventView | None, kind: str) 
             EntryKind.CORRECTED: "error: ",
             EntryKind.UNDONE: "undone: ",
         }
+        if view.error_declaration is not None and entry.kind in (EntryKind.PACKED, EntryKind.UNPACKED):
+            return "undone: " + " ".join(word for word in words if word)
         return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
     if operation.WhichOneof("kind") == "attest":
         return f"attested {operation.attest.kind}"

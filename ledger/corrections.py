@@ -17,18 +17,21 @@ A declaration that names no part and no amount, or, on a chain that adopts, only
 A void serial stays burnt. What is on another chain is frozen: nothing is entered there.
 """
 
+from typing import Final
+
 from ledger import codec, decimals, lots, state
-from ledger.containers import standing
+from ledger.containers import normalise, standing
 from ledger.context import Context
 from ledger.custody import find_or_adopt, find_part, is_frozen, load_part, may_adopt, save_part
 from ledger.errors import Refused
 from ledger.event import EventView, Quantity, event_digest
 from ledger.grants import holds_grant
-from ledger.identifiers import Identifier
+from ledger.identifiers import Identifier, canonical
+from ledger.intervals import pieces, place_of
 from ledger.limits import EVENT_BYTES_MAX
 from ledger.notes import names_nothing, note_event, note_place
 from ledger.recording import Recording
-from ledger.undoing import Inverse, find_inverse, is_over
+from ledger.undoing import Inverse, begun_intervals, find_inverse, is_over
 from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionRecord,
     CorrectionState,
@@ -39,6 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
 )
 
+PIECES_MAX: Final = 256  # of one interval, in whose histories it is entered that an event was wrong
 _DECLARATION = "errorDeclaration"
 # After these nothing is left to say.
 _DONE = (CorrectionState.TAKEN_BACK,)
@@ -161,12 +165,11 @@ def _subjects(recording: Recording) -> tuple[list[PartRecord], list[LotRecord]]:
     parts: list[PartRecord] = []
     amounts: dict[str, LotRecord] = {}
     for identifier in _named(recording.view):
-        record = find_part(recording, identifier)
-        if record is None and _takes_up(recording, identifier):
+        found = _find_all(recording, identifier)
+        if not found and _takes_up(recording, identifier):
             # All that is known of it is that something told of it was wrong: adopted, never clean.
-            record = find_or_adopt(recording, identifier)
-        if record is not None and _may_correct(context, record):
-            parts.append(record)
+            found = [find_or_adopt(recording, identifier)]
+        parts += [record for record in found if _may_correct(context, record)]
     for quantity in _amounts(recording.view):
         lot = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
         if lot is not None and _may_correct_lot(context, lot, quantity.unit):
@@ -187,12 +190,31 @@ def _is_unknown(recording: Recording) -> bool:
         return False
     parts, amounts = _named(view), _amounts(view)
     for identifier in parts:
-        if find_part(recording, identifier) is not None or _takes_up(recording, identifier):
+        if _find_all(recording, identifier) or _takes_up(recording, identifier):
             return False
     keys = [state.lot_key(quantity.of.text) for quantity in amounts]
     if any(context.overlay.get(key) is not None for key in keys):
         return False
     return any(holds_grant(context, name) for name in (*parts, *(quantity.of for quantity in amounts)))
+
+
+def _find_all(recording: Recording, identifier: Identifier) -> list[PartRecord]:
+    """What stands now for what an event named: of serials of a lot, all that they were carved into since.
+
+    Raises Refused as `find_part`, but INTERVAL_SPLIT only for more than PIECES_MAX.
+    """
+    overlay = recording.context.overlay
+    if identifier.interval is not None:
+        if overlay.get(state.lot_key(identifier.lot_text)) is None:
+            return []
+        found = place_of(overlay, identifier)
+        if found is not None:
+            lot, start, end = found
+            held = pieces(overlay, lot, start, end, PIECES_MAX)
+            if held[0].start >= start and held[-1].end == end:
+                return [normalise(overlay, record) for record in held]
+    record = find_part(recording, identifier)
+    return [] if record is None else [record]
 
 
 def _takes_up(recording: Recording, identifier: Identifier) -> bool:
@@ -204,7 +226,8 @@ def _takes_up(recording: Recording, identifier: Identifier) -> bool:
 
 def _named(view: EventView) -> dict[Identifier, None]:
     parent = () if view.parent is None else (view.parent,)
-    return dict.fromkeys((*parent, *view.epcs, *view.children, *view.inputs, *view.outputs))
+    begun = (canonical(name) for name in begun_intervals(view))
+    return dict.fromkeys((*parent, *view.epcs, *view.children, *view.inputs, *view.outputs, *begun))
 
 
 def _amounts(view: EventView) -> tuple[Quantity, ...]:

@@ -112,6 +112,7 @@ def enter_correction(recording: Recording, run: TransformationRecord) -> None:
     key = state.transformation_key(run.id)
     _add_to_balances(run, _said(recording.view), back=True)
     run.closed = run.closed and not recording.view.run.closes
+    run.undone += 1
     recording.context.enter(key, run.history, EntryKind.UNDONE, recording.digest)
     state.save(recording.context.overlay, key, run)
 

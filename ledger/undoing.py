@@ -4,7 +4,8 @@
     Aggregation/AssociationEvent ADD     what went in comes out; DELETE of what is listed: it goes back in
     TransformationEvent             outputs are VOID, inputs live again, amounts are as they were
 
-There is none for shipping, receiving, returning, destroying and unpacking all, and none for serials of a lot.
+There is none for shipping, receiving, returning, destroying and unpacking all. Serials of a lot are taken back as the
+interval that the event named, while nothing was carved out of it.
 `find_inverse` reads and changes nothing; only `Inverse.apply` does. Whether it may be applied is decided in
 corrections.py.
 """
@@ -17,8 +18,8 @@ from ledger import decimals, lots, state
 from ledger.containers import Filling, free, open_generation, standing
 from ledger.custody import load_part
 from ledger.errors import InvariantBroken
-from ledger.event import Quantity
-from ledger.identifiers import Identifier
+from ledger.event import EventView, Quantity
+from ledger.identifiers import Identifier, interval_text
 from ledger.recording import Recording
 from ledger.state import Kind
 from ledger.transformation import enter_correction, run_name
@@ -66,14 +67,16 @@ def find_inverse(recording: Recording, original: bytes) -> Inverse | None:
 
 def _commissioning(recording: Recording, original: bytes) -> Inverse | None:
     view = recording.view
-    parts = _all_free(recording, view.epcs)
-    whose = _mover(recording, original, view.quantities)
-    if parts is None or whose is None or not _has(recording, view.quantities, whose):
+    begun = begun_intervals(view)
+    amounts = () if begun else view.quantities
+    parts = _all_free(recording, view.epcs, begun)
+    whose = _mover(recording, original, amounts)
+    if parts is None or whose is None or not _has(recording, amounts, whose):
         return None
 
     def apply() -> None:
         _void(recording, parts)
-        for quantity in view.quantities:
+        for quantity in amounts:
             _enter_amount(recording, quantity, take_from=whose)
 
     needed = {whose, *_concerned(parts)} - {""}
@@ -84,6 +87,8 @@ def _void(recording: Recording, parts: Iterable[PartRecord]) -> None:
     for record in parts:
         record.status = PartStatus.VOID
         recording.enter_part(record, EntryKind.UNDONE)
+        if record.lot:
+            recording.enter_lot(_lot(recording, record.lot), EntryKind.UNDONE)
 
 
 def _concerned(parts: Iterable[PartRecord]) -> set[str]:
@@ -91,14 +96,30 @@ def _concerned(parts: Iterable[PartRecord]) -> set[str]:
     return {member for record in parts for member in (record.commissioner, record.holder, record.owner)}
 
 
-def _all_free(recording: Recording, identifiers: Iterable[Identifier]) -> list[PartRecord] | None:
+def begun_intervals(view: EventView) -> tuple[str, ...]:
+    """The intervals of all serials of a lot that the event says begin with it; none for most events."""
+    if view.serials is None:
+        return ()
+    begun = (*view.quantities, *view.output_quantities)
+    return tuple(
+        interval_text(item.of.text, 0, decimals.to_int(item.amount))
+        for item in begun
+        if item.amount is not None and decimals.sign(item.amount) > 0 and decimals.is_whole(item.amount)
+    )
+
+
+def _all_free(
+    recording: Recording, identifiers: Iterable[Identifier], intervals: Iterable[str]
+) -> list[PartRecord] | None:
     """The parts, if each began here and is live, free-standing and empty; None if one is not."""
     found: list[PartRecord] = []
-    for identifier in identifiers:
-        record = load_part(recording.context.overlay, identifier.text)
+    for name in (*(identifier.text for identifier in identifiers), *intervals):
+        record = load_part(recording.context.overlay, name)
         if record is None or record.status != PartStatus.LIVE or record.container or record.open:
             return None
-        if record.lot or record.adopted or record.origin_chain != recording.context.chain_id:
+        # A serial of a lot began with its lot, an interval of some of them with its carving.
+        part_of_lot = bool(record.lot) and name not in intervals
+        if part_of_lot or record.adopted or record.origin_chain != recording.context.chain_id:
             return None
         found.append(record)
     return found
@@ -117,7 +138,7 @@ def _filling(recording: Recording, original: bytes, parent: Identifier) -> Inver
     if filling is None or filling.record.installed != (view.type == "AssociationEvent"):
         return None
     children = [load_part(overlay, identifier.text) for identifier in view.children]
-    known = [child for child in children if child is not None and not child.lot]
+    known = [child for child in children if child is not None and child.status != PartStatus.SPLIT]
     if len(known) != len(children) or not (known or view.child_quantities):
         return None
     latest = _is_latest([container, *known], original)
@@ -192,7 +213,7 @@ def _enter_amounts(recording: Recording, kind: "EntryKind.ValueType", filling: F
     generation = filling.record
     for quantity in recording.view.child_quantities:
         recording.enter_lot(
-            _lot(recording, quantity),
+            _lot(recording, quantity.of.text),
             kind,
             container=generation.container,
             generation=generation.generation,
@@ -208,17 +229,20 @@ def _transformation(recording: Recording, original: bytes) -> Inverse | None:
     view, overlay = recording.view, recording.context.overlay
     run = state.load(overlay, state.transformation_key(run_name(view, original)), TransformationRecord)
     both = set(view.inputs) & set(view.outputs)
-    outputs = _all_free(recording, [item for item in view.outputs if item not in both])
+    begun = begun_intervals(view)
+    made = () if begun else view.output_quantities
+    outputs = _all_free(recording, [item for item in view.outputs if item not in both], begun)
     inputs = _consumed_by(recording, [item for item in view.inputs if item not in both], original)
     if run is None or outputs is None or inputs is None or any(record.hop for record in outputs):
         return None
-    if run.history.n > 1 and (view.inputs or view.input_quantities):
-        # Of what went in here something may have been made by another event of the run.
+    if _standing_events(run) > 1 and (view.inputs or view.input_quantities):
+        # Of what went in here something may have been made by another event of the run, which is taken back first.
         return None
-    amounts = (*view.input_quantities, *view.output_quantities)
+    used = tuple(quantity for quantity in view.input_quantities if quantity.amount is not None)
+    amounts = (*used, *made)
     if _mover(recording, original, amounts) not in ({run.member} if amounts else {""}):
         return None
-    if not _has(recording, view.output_quantities, run.member):
+    if not _has(recording, made, run.member):
         return None
 
     def apply() -> None:
@@ -231,14 +255,22 @@ def _transformation(recording: Recording, original: bytes) -> Inverse | None:
             kept = load_part(overlay, identifier.text) if identifier in both else None
             if kept is not None:
                 recording.enter_part(kept, EntryKind.CORRECTED)
-        for quantity in view.output_quantities:
+        for quantity in made:
             _enter_amount(recording, quantity, take_from=run.member)
         for quantity in view.input_quantities:
-            _enter_amount(recording, quantity, put_to=run.member)
+            if quantity in used:
+                _enter_amount(recording, quantity, put_to=run.member)
+            else:
+                recording.enter_lot(_lot(recording, quantity.of.text), EntryKind.CORRECTED)
 
     needed = {run.member} | _concerned(outputs)
     latest = _is_latest([*inputs, *outputs], original) and bool(inputs or outputs or amounts)
     return Inverse(frozenset(needed), latest, apply)
+
+
+def _standing_events(run: TransformationRecord) -> int:
+    """How many events of a run were not taken back: each of those has two entries, the others one."""
+    return run.history.n - 2 * run.undone
 
 
 def _consumed_by(
@@ -248,8 +280,6 @@ def _consumed_by(
     for identifier in identifiers:
         record = load_part(recording.context.overlay, identifier.text)
         if record is None or record.status != PartStatus.CONSUMED or record.last_event != original:
-            return None
-        if record.lot:
             return None
         found.append(record)
     return found
@@ -292,13 +322,13 @@ def _enter_amount(recording: Recording, quantity: Quantity, *, take_from: str = 
         lots.take_amount(overlay, quantity.of.text, take_from, quantity.unit, amount)
     else:
         lots.put_amount(overlay, quantity.of.text, put_to, quantity.unit, amount)
-    recording.enter_lot(_lot(recording, quantity), EntryKind.UNDONE)
+    recording.enter_lot(_lot(recording, quantity.of.text), EntryKind.UNDONE)
 
 
-def _lot(recording: Recording, quantity: Quantity) -> LotRecord:
-    record = state.load(recording.context.overlay, state.lot_key(quantity.of.text), LotRecord)
+def _lot(recording: Recording, name: str) -> LotRecord:
+    record = state.load(recording.context.overlay, state.lot_key(name), LotRecord)
     if record is None:
-        raise InvariantBroken(f"lot {quantity.of.text} has no record, though amounts of it were moved")
+        raise InvariantBroken(f"lot {name} has no record, though amounts of it were moved")
     return record
 
 

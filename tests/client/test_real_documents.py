@@ -129,3 +129,4 @@ def test_every_real_document_is_captured_breaks_no_audit_and_comes_out_as_it_wen
         if chain.app.store.get(state.part_key(thing)) is not None:
             report = Audit({chain.chain_id: view}).run(thing, chain.chain_id, lambda: 0)
             assert report.verdict is not Verdict.NOT_VERIFIABLE, report.problem
+            assert "CONTRADICTION" not in {finding.code for finding in report.findings}
