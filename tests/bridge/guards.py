@@ -93,9 +93,9 @@ ATTACKS = [
     Guard(
         7,
         "an approval counts once",
-        "bridge/clients",
-        "        if approval.key in approved or approval.key not in record.governance_keys:\n",
-        "        if approval.key not in record.governance_keys:\n",
+        "bridge/client_step",
+        "        if approval.key in approved or approval.key not in client.governance_keys:\n",
+        "        if approval.key not in client.governance_keys:\n",
         PROOFS + "07_nothing_and_the_same_twice",
     ),
     Guard(
@@ -109,9 +109,9 @@ ATTACKS = [
     Guard(
         9,
         "a new anchor forgets what was kept",
-        "bridge/clients",
-        "    for height in record.stored_heights:\n        ctx.overlay.delete(client_header_key(record.id, height))\n",
-        "",
+        "bridge/client_step",
+        "    return Effects(keep=effects.keep, forget=before)\n",
+        "    return Effects(keep=effects.keep)\n",
         PROOFS + "09_a_value_that_stands_for_nothing_is_believed",
     ),
     Guard(
@@ -125,8 +125,8 @@ ATTACKS = [
     Guard(
         10,
         "another header of a kept height is looked at",
-        "bridge/clients",
-        "    if kept.block_hash != block_hash(record.chain_id, signed.header):\n",
+        "bridge/client_step",
+        "    if kept.block_hash != block_hash(client.chain_id, signed.header):\n",
         "    if kept.height != height:\n",
         TRUST + "10_signatures_that_were_checked_elsewhere",
     ),
@@ -157,10 +157,18 @@ ATTACKS = [
     Guard(
         13,
         "no chain that one member certifies",
-        "bridge/clients",
-        "    if one_member_suffices(validators) and ctx.overlay.get(state.DEV_KEY) is None:\n",
+        "bridge/client_step",
+        "    if known.strict and one_member_suffices(validators):\n",
         "    if len(validators.validators) == 0:\n",
         TRUST + "13_a_chain_that_one_organisation_certifies",
+    ),
+    Guard(
+        13,
+        "no change to a chain that one member certifies",
+        "bridge/light_client",
+        "    if trusted.strict and validators is not trusted.validators and one_member_suffices(validators):\n",
+        "    if trusted.strict and validators is None:\n",
+        "tests/bridge/test_clients.py::test_12_13_a_client_does_not_follow_to_a_set_that_one_member_certifies",
     ),
     Guard(
         14,
@@ -289,8 +297,8 @@ ATTACKS = [
         25,
         "a client's id is given once",
         "bridge/clients",
-        "    if ctx.overlay.get(key) is not None:\n",
-        "    if not key:\n",
+        "    if ctx.overlay.get(client_key(record.id)) is not None:\n",
+        "    if not record.id:\n",
         TRUST + "25_a_name_is_given_again",
     ),
     Guard(
@@ -328,16 +336,16 @@ ATTACKS = [
     Guard(
         30,
         "a client begins alive",
-        "bridge/clients",
-        "    check_active(record, ctx.time_ms)\n    if record.latest_time_ms > ctx.time_ms + HEADER_AHEAD_MS_MAX:\n",
-        "    if record.latest_time_ms > ctx.time_ms + HEADER_AHEAD_MS_MAX:\n",
+        "bridge/client_step",
+        '    if has_expired(client, now_ms):\n        raise Refused(\n            f"the anchor is of',
+        '    if now_ms < 0:\n        raise Refused(\n            f"the anchor is of',
         TRUST + "30_an_expired_client_or_another_ones_clock",
     ),
     Guard(
         30,
         "expiry is told by the block's time",
         "bridge/clients",
-        "    if now_ms - record.latest_time_ms > record.trusting_period_ms:\n        raise Refused(\n"
+        "    if has_expired(record, now_ms):\n        raise Refused(\n"
         '            f"client {record.id!r} was not updated',
         '    if now_ms < 0:\n        raise Refused(\n            f"client {record.id!r} was not updated',
         TRUST + "30_an_expired_client_or_another_ones_clock",
