@@ -54,7 +54,7 @@ def send_amount(ctx: Context, message: SendPart) -> None:
     # (2) That may go there, to somebody, under every licence that a policy here asks for.
     client = load_client(ctx.overlay, message.client)
     record = load_lot(ctx, lot.text, client.chain_id)
-    check_member_id(message.receiver)
+    check_member_id(message.receiver, Reason.UNKNOWN_MEMBER)
     to = f"{client.id}/{message.receiver}"
     check_part(ctx, lot, Leaving(to, "", True, tuple(message.licences)))
     # (3) Out of the member's hands.

@@ -19,12 +19,17 @@ from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
 from ledger.history import history_root
 from ledger.lots import amount_at, put_amount, take_amount
-from ledger.state import Overlay
+from ledger.state import Kind, Overlay, state_key
 from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ClientRecord, ContainedAmount, Contents, Packet
 from proto.chiptrace.v1.ledger_pb2 import Decimal, EntryKind, LotRecord, ManifestRow, PartRecord, Reason
 
 # No member id and no canonical identifier begins so.
 _STAGED: Final = "@"
+
+
+def abroad_key(lot: str, chain_id: bytes, unit: str, *member: str) -> bytes:
+    """Key of the AbroadRecord: how much of a lot in one unit a chain may send back; to a member as a return."""
+    return state_key(Kind.ABROAD, lot, chain_id, unit, *member)
 
 
 def transit_place(packet: Packet) -> str:
@@ -65,9 +70,9 @@ def went(
 ) -> None:
     """Counts what another chain took; `member`: who sent it, where it could be returned to her."""
     if record.origin_chain == ctx.chain_id:
-        _count(ctx.overlay, state.abroad_key(record.id, chain_id, unit), amount)
+        _count(ctx.overlay, abroad_key(record.id, chain_id, unit), amount)
     if member:
-        _count(ctx.overlay, state.abroad_key(record.id, chain_id, unit, member), amount)
+        _count(ctx.overlay, abroad_key(record.id, chain_id, unit, member), amount)
 
 
 def _count(overlay: Overlay, key: bytes, amount: Decimal) -> None:
@@ -80,9 +85,9 @@ def came(
 ) -> None:
     """Counts what another chain sends, to a member as a return if one is named. Raises Refused(MORE_THAN_LEFT)."""
     if record.origin_chain == ctx.chain_id:
-        _discount(ctx.overlay, state.abroad_key(record.id, chain_id, unit), record.id, amount)
+        _discount(ctx.overlay, abroad_key(record.id, chain_id, unit), record.id, amount)
     if member:
-        _discount(ctx.overlay, state.abroad_key(record.id, chain_id, unit, member), record.id, amount)
+        _discount(ctx.overlay, abroad_key(record.id, chain_id, unit, member), record.id, amount)
 
 
 def _discount(overlay: Overlay, key: bytes, lot: str, amount: Decimal) -> None:

@@ -12,7 +12,7 @@ that becomes a record opens a filling of its own here, out of which its children
 
 from bridge.amounts import place_contained
 from bridge.clients import load_client
-from bridge.contents import check_contents, contents_of, leave_behind, open_arrived, take_from
+from bridge.contents import arrival_key, check_contents, contents_of, leave_behind, open_arrived, take_from
 from bridge.proofs import verify_remote
 from bridge.senders import Departure, check_sender
 from bridge.transfer import check_member_id
@@ -57,7 +57,7 @@ def materialise(ctx: Context, message: Materialise) -> None:
     # (1) The other chain's record of it: put into a container there, and not taken out by itself.
     theirs = _proven_part(ctx, client, message)
     # (2) The arrival of that very filling of the container, by a state in which it had left.
-    key = state.arrival_key(client.chain_id, theirs.container, theirs.generation)
+    key = arrival_key(client.chain_id, theirs.container, theirs.generation)
     arrival = state.load(ctx.overlay, key, ArrivalRecord)
     if arrival is None:
         raise Refused(

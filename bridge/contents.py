@@ -19,7 +19,7 @@ from ledger.grants import grant_for
 from ledger.hashes import HASH_BYTES
 from ledger.identifiers import canonical
 from ledger.limits import CONTAINER_DEPTH_MAX, HOP_MAX, MANIFEST_ROWS_MAX
-from ledger.state import Overlay
+from ledger.state import Kind, Overlay, state_key
 from proto.chiptrace.v1.bridge_pb2 import ArrivalRecord, ClientRecord, Contents
 from proto.chiptrace.v1.ledger_pb2 import ClosedBy, GenerationRecord, ManifestRow, PartRecord, Reason
 
@@ -27,6 +27,11 @@ from proto.chiptrace.v1.ledger_pb2 import ClosedBy, GenerationRecord, ManifestRo
 COUNT_MAX: Final = 2**48
 
 Row = tuple[str, str, str, str]  # class, lot, unit, place
+
+
+def arrival_key(chain_id: bytes, container: str, generation: int) -> bytes:
+    """Key of the ArrivalRecord of a container that a chain exported with this filling, by its number there."""
+    return state_key(Kind.ARRIVAL, chain_id, container, generation)
 
 
 def row_key(row: ManifestRow) -> Row:
@@ -155,7 +160,7 @@ def open_arrived(
     Raises Refused(CONTENTS_INVALID) for a filling that arrived before.
     """
     # (1) Once.
-    key = state.arrival_key(client.chain_id, record.id, contents.generation)
+    key = arrival_key(client.chain_id, record.id, contents.generation)
     if ctx.overlay.get(key) is not None:
         raise _invalid(record.id, f"filling {contents.generation}, which arrived before")
     # (2) A number that neither chain ever used.

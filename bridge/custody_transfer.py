@@ -73,7 +73,7 @@ def send_part(ctx: Context, message: SendPart) -> None:
     client = load_client(ctx.overlay, message.client)
     _check_route(ctx, client, part)
     # (3) To somebody, under every licence that a policy here asks for, also for what is inside.
-    check_member_id(message.receiver)
+    check_member_id(message.receiver, Reason.UNKNOWN_MEMBER)
     to = f"{message.client}/{message.receiver}"
     check_part(ctx, canonical(part.id), Leaving(to, "", True, tuple(message.licences)))
     # (4) On its way. What belongs to others in it stays theirs, and then so does it.

@@ -19,10 +19,10 @@ ENCODING: Final = "application/x-protobuf"
 _MEMBER_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 
-def check_member_id(member: str) -> None:
-    """Returns only for what can name a member; whether there is one is the other chain's to say. UNKNOWN_MEMBER."""
+def check_member_id(member: str, reason: "Reason.ValueType" = Reason.MALFORMED) -> None:
+    """Returns only for what can name a member, else raises Refused; whether there is one is its chain's to say."""
     if _MEMBER_ID.fullmatch(member) is None:
-        raise Refused(f"{member[:40]!r} cannot name a member", Reason.UNKNOWN_MEMBER)
+        raise Refused(f"{member[:40]!r} cannot name a member", reason)
 
 
 def read_transfer(packet: Packet) -> CustodyTransfer:

@@ -9,10 +9,15 @@ from typing import Final
 from ledger import decimals, state
 from ledger.errors import Refused
 from ledger.lots import amount_at, offer_place, put_amount, take_amount
-from ledger.state import Overlay, Reader
+from ledger.state import Kind, Overlay, Reader, state_key
 from proto.chiptrace.v1.ledger_pb2 import BalanceRecord, Decimal, InboundRecord, Reason
 
 PLACES_MAX: Final = 64  # of one lot in one unit, waiting for one member
+
+
+def inbound_key(lot: str, receiver: str, unit: str) -> bytes:
+    """Key of the InboundRecord: where amounts of a lot in one unit wait for a member after a crossing."""
+    return state_key(Kind.INBOUND, lot, receiver, unit)
 
 
 def inbound_place(client: str, sender: str, receiver: str) -> str:
@@ -40,7 +45,7 @@ def add(
                 Reason.INBOUND_FULL,
             )
         record.places.append(place)
-        state.save(overlay, state.inbound_key(lot, receiver, unit), record)
+        state.save(overlay, inbound_key(lot, receiver, unit), record)
     put_amount(overlay, lot, place, unit, amount, offered_at_ms)
 
 
@@ -66,7 +71,7 @@ def take_from(overlay: Overlay, lot: str, place: str, receiver: str, unit: str, 
         return
     record = _load(overlay, lot, receiver, unit)
     record.places[:] = [other for other in record.places if other != place]
-    key = state.inbound_key(lot, receiver, unit)
+    key = inbound_key(lot, receiver, unit)
     if record.places:
         state.save(overlay, key, record)
     else:
@@ -80,5 +85,5 @@ def offered_at(reader: Reader, lot: str, place: str, unit: str) -> int:
 
 
 def _load(reader: Reader, lot: str, receiver: str, unit: str) -> InboundRecord:
-    record = state.load(reader, state.inbound_key(lot, receiver, unit), InboundRecord)
+    record = state.load(reader, inbound_key(lot, receiver, unit), InboundRecord)
     return InboundRecord() if record is None else record

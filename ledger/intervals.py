@@ -1,7 +1,7 @@
 """Lots of serials are interval maps: one record for many serials, until one of them is touched.
 
-A lot's serials stand in a row, by place 0 to count - 1: a range, a list, or the root of a list. Its intervals lie end
-to end and cover every place once; each is recorded like a part, under `LOT?interval=i-j`, with holder, status,
+A lot's serials stand in a row, by place 0 to count - 1: a range, a list, or the root of a list. At the lot's home its
+intervals lie end to end and cover every place once; elsewhere there are those that came over the bridge. Each is recorded like a part, under `LOT?interval=i-j`, with holder, status,
 container and history. What an event names may be an interval that is recorded, or some of its serials: entering the
 event then carves them out. A serial of a root is carved out before, by its proof (ledger/memberships.py).
 
@@ -71,27 +71,46 @@ def lot_of(reader: Reader, identifier: Identifier) -> str:
     return "" if found is None else found[0]
 
 
+def held_at(reader: Reader, lot: LotRecord, place: int) -> PartRecord | None:
+    """The record, as stored, of what holds the serial at a place: an interval, or the serial's own; None for a serial
+    that never came to this chain."""
+    found = last_below(reader, lot, place + 1)
+    return found if found is not None and place < found.end else None
+
+
+def last_below(reader: Reader, lot: LotRecord, end: int) -> PartRecord | None:
+    """The record, as stored, of the last interval or serial that begins below a place; None where none does."""
+    start = starts.at_or_below(reader, lot.id, lot.serials.count, end - 1)
+    if start is None:
+        return None
+    piece = _load_interval(reader, lot.id, start)
+    name = interval_text(lot.id, start, piece.end)
+    if piece.serial:
+        name = f"{lot.serials.item_class}/21/{piece.serial}"
+    record = state.load(reader, state.part_key(name), PartRecord)
+    if record is None or record.status == PartStatus.SPLIT:
+        raise InvariantBroken(f"nothing holds serial {start} of {lot.id}")
+    return record
+
+
 def covering(reader: Reader, lot: LotRecord, place: int) -> PartRecord:
-    """The record, as stored, of what holds the serial at a place: an interval, or the serial's own."""
-    start = starts.at_or_below(reader, lot.id, lot.serials.count, place)
-    if start is not None:
-        piece = _load_interval(reader, lot.id, start)
-        name = interval_text(lot.id, start, piece.end)
-        if piece.serial:
-            name = f"{lot.serials.item_class}/21/{piece.serial}"
-        record = state.load(reader, state.part_key(name), PartRecord)
-        if record is not None and record.status != PartStatus.SPLIT and place < piece.end:
-            return record
-    raise InvariantBroken(f"nothing holds serial {place} of {lot.id}")
+    """As `held_at`. Raises Refused(UNKNOWN_PART) for a serial that never came to this chain."""
+    found = held_at(reader, lot, place)
+    if found is None:
+        raise Refused(f"serial {place} of {lot.id} has no record on this chain", Reason.UNKNOWN_PART)
+    return found
 
 
 def pieces(reader: Reader, lot: LotRecord, start: int, end: int, pieces_max: int) -> list[PartRecord]:
-    """What the serials from one place to another are recorded in now, in order; at most so many records."""
+    """What the serials from one place to another are recorded in now, in order; the last ones of too many records."""
     found: list[PartRecord] = []
     while start < end and len(found) < pieces_max:
-        found.append(covering(reader, lot, start))
-        start = found[-1].end
-    return found
+        piece = last_below(reader, lot, end)
+        if piece is None or piece.end <= start:
+            break
+        found.append(piece)
+        end = piece.start
+    return found[::-1]
 
 
 def untouched(reader: Reader, identifier: Identifier) -> PartRecord | None:
@@ -146,30 +165,42 @@ def carve(recording: Recording, lot: LotRecord, held: PartRecord, piece: PartRec
 
     Raises Refused(NOT_IN_CUSTODY).
     """
-    overlay, start, end = recording.context.overlay, piece.start, piece.end
-    # (1) Only who holds the interval carves it, or who is offered it.
+    overlay = recording.context.overlay
+    # Only who holds the interval carves it, or who is offered it.
     if recording.member not in (standing(overlay, held).holder, held.offered_to):
         raise Refused(
-            f"serials {start} to {end} of {lot.id} stand for themselves once member {held.holder}, who holds them, "
-            f"recorded an event on them; until then name {held.id}",
+            f"serials {piece.start} to {piece.end} of {lot.id} stand for themselves once member {held.holder}, who "
+            f"holds them, recorded an event on them; until then name {held.id}",
             Reason.NOT_IN_CUSTODY,
         )
-    # (2) What is left on both sides.
+    split_off(overlay, lot, held, piece)
+
+
+def split_off(overlay: Overlay, lot: LotRecord, held: PartRecord, piece: PartRecord) -> None:
+    """As `carve`, whoever holds the interval."""
+    start, end = piece.start, piece.end
+    # (1) What is left on both sides.
     sides = [(low, high) for low, high in ((held.start, start), (end, held.end)) if low < high]
     for low, high in sides:
         side = _copy(held, interval_text(lot.id, low, high), low, high)
         state.save(overlay, state.part_key(side.id), side)
         _put_interval(overlay, lot, low, IntervalRecord(end=high))
-    # (3) What is carved out.
+    # (2) What is carved out.
     serial = "" if is_interval(piece) else piece.id.removeprefix(f"{lot.serials.item_class}/21/")
     _put_interval(overlay, lot, start, IntervalRecord(end=end, serial=serial))
     count_pieces(overlay, held, len(sides))
-    # (4) The interval is no more; with entries of its own, they stay provable.
+    # (3) The interval is no more; with entries of its own, they stay provable.
     if held.history.n:
         held.status = PartStatus.SPLIT
         state.save(overlay, state.part_key(held.id), held)
     else:
         overlay.delete(state.part_key(held.id))
+
+
+def add_piece(overlay: Overlay, lot: LotRecord, piece: PartRecord) -> None:
+    """Enters what came over the bridge among the intervals of its lot, none of which it touches."""
+    serial = "" if is_interval(piece) else piece.id.removeprefix(f"{lot.serials.item_class}/21/")
+    _put_interval(overlay, lot, piece.start, IntervalRecord(end=piece.end, serial=serial))
 
 
 def piece_of(held: PartRecord, name: str, start: int, end: int) -> PartRecord:
@@ -216,8 +247,13 @@ def begin(overlay: Overlay, lot: LotRecord) -> PartRecord:
         origin_chain=lot.origin_chain,
         lot=lot.id,
         end=lot.serials.count,
-        serials=lot.serials,
     )
+    repeat_serials(record, lot)
+    return record
+
+
+def repeat_serials(record: PartRecord, lot: LotRecord) -> None:
+    """Says in the record of an interval what its lot's serials are, as far as that tells whose one is."""
+    record.serials.CopyFrom(lot.serials)
     for name in ("item_class", "lowest", "highest"):
         record.serials.ClearField(name)
-    return record

@@ -1,4 +1,4 @@
-"""What is true now: the keys of the state tree, and writes that are kept apart until they are decided.
+"""What is true now: the keys of the state tree, and the records under them.
 
 A key is one byte of kind, then each component with its length, so that no two lists share a key:
 
@@ -8,23 +8,25 @@ A key is one byte of kind, then each component with its length, so that no two l
 Text is UTF-8; an integer is its 8 bytes big-endian, so that keys sort by it.
 """
 
-from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from ledger import codec
-from ledger.errors import InvariantBroken, Malformed, Refused, StoreError
-from ledger.limits import STATE_VALUE_BYTES_MAX, U64_MAX
+from ledger.errors import Malformed, Refused, StoreError
+from ledger.limits import U64_MAX
+from ledger.overlay import MappingReader as MappingReader
+from ledger.overlay import Overlay as Overlay
+from ledger.overlay import Reader as Reader
 from proto.chiptrace.v1.ledger_pb2 import Reason, ValidatorSet, ValidatorsRecord
 
 M = TypeVar("M", bound=Message)
 
 KEY_BYTES_MAX: Final = 2**16 - 1
-# The keys made last, of each kind that most events need several times. They are pure: a cache changes no outcome.
-_KEYS_CACHED: Final = 16_384
+# The keys made last: most events need each of theirs several times.
+_KEYS_CACHED: Final = 65_536
 
 
 class Kind(IntEnum):
@@ -67,6 +69,7 @@ class Kind(IntEnum):
 # ---- keys -------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
 def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
     """The key of the state tree for these components.
 
@@ -126,13 +129,11 @@ def validator_set_key(in_force_from: int) -> bytes:
     return state_key(Kind.VALIDATORS, in_force_from)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def member_key(member: str) -> bytes:
     """Key of a MemberRecord."""
     return state_key(Kind.MEMBER, member)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def signer_key(key: bytes) -> bytes:
     """Key of the KeyRecord of an Ed25519 key (32 bytes)."""
     return state_key(Kind.KEY, key)
@@ -143,13 +144,11 @@ def identifier_key(canonical: str) -> bytes:
     return state_key(Kind.IDENTIFIER, canonical)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def grant_key(prefix: str) -> bytes:
     """Key of a GrantRecord."""
     return state_key(Kind.GRANT, prefix)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def delegation_key(member: str, prefix: str) -> bytes:
     """Key of the DelegationRecord of a prefix to a member, the delegate."""
     return state_key(Kind.DELEGATION, member, prefix)
@@ -165,13 +164,11 @@ def policies_key(prefix: str) -> bytes:
     return state_key(Kind.POLICY, prefix, "at")
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def part_key(canonical: str) -> bytes:
     """Key of a PartRecord."""
     return state_key(Kind.PART, canonical)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def lot_key(canonical: str) -> bytes:
     """Key of a LotRecord."""
     return state_key(Kind.LOT, canonical)
@@ -182,7 +179,6 @@ def balance_key(lot: str, place: str, unit: str) -> bytes:
     return state_key(Kind.BALANCE, lot, place, unit)
 
 
-@lru_cache(maxsize=_KEYS_CACHED)
 def serial_class_key(item_class: str, width: int) -> bytes:
     """Key of the SerialClassRecord of the serials of a class that end in so many digits."""
     return state_key(Kind.SERIAL_CLASS, item_class, width)
@@ -266,120 +262,7 @@ def acknowledgement_key(client: str, sequence: int) -> bytes:
     return state_key(Kind.ACKNOWLEDGEMENT, client, sequence)
 
 
-def arrival_key(chain_id: bytes, container: str, generation: int) -> bytes:
-    """Key of the ArrivalRecord of a container that a chain exported with this filling, by its number there."""
-    return state_key(Kind.ARRIVAL, chain_id, container, generation)
-
-
-def abroad_key(lot: str, chain_id: bytes, unit: str, *member: str) -> bytes:
-    """Key of the AbroadRecord: how much of a lot in one unit a chain may send back; to a member as a return."""
-    return state_key(Kind.ABROAD, lot, chain_id, unit, *member)
-
-
-def inbound_key(lot: str, receiver: str, unit: str) -> bytes:
-    """Key of the InboundRecord: where amounts of a lot in one unit wait for a member after a crossing."""
-    return state_key(Kind.INBOUND, lot, receiver, unit)
-
-
 # ---- reading and writing ------------------------------------------------------------------------------
-
-
-class Reader(Protocol):
-    """Anything that knows the value of a key."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value, or None where there is none."""
-        ...
-
-
-class Overlay:
-    """Writes on top of a reader that nobody else sees until they are merged.
-
-    `changes` holds exactly the keys whose value differs from the reader's (None: deleted), in the order of
-    their last first change; a value written back to what it was is no change. Each distinct key read or
-    written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
-    overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
-    work was done.
-    """
-
-    __slots__ = ("_below", "_keys_max", "_parent", "_reader", "changes")
-
-    def __init__(self, reader: Reader, keys_max: int | None = None) -> None:
-        self._reader = reader
-        self._parent = reader if isinstance(reader, Overlay) else None
-        self._keys_max = keys_max
-        self._below: dict[bytes, bytes | None] = {}  # what the reader says, by key touched
-        self.changes: dict[bytes, bytes | None] = {}
-
-    @property
-    def keys_touched(self) -> int:
-        """How many distinct keys were read or written."""
-        return len(self._below)
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value as this overlay sees it. Raises Refused(TOO_MANY_KEYS)."""
-        if key in self.changes:
-            return self.changes[key]
-        return self._below[key] if key in self._below else self._under(key)
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Sets a value. Raises Refused: TOO_MANY_KEYS, or OVERSIZE above STATE_VALUE_BYTES_MAX."""
-        if len(value) > STATE_VALUE_BYTES_MAX:
-            raise Refused(
-                f"a record of {len(value)} bytes exceeds {STATE_VALUE_BYTES_MAX}; split what it holds",
-                Reason.OVERSIZE,
-            )
-        if self._under(key) == value:
-            self.changes.pop(key, None)
-        else:
-            self.changes[key] = value
-
-    def delete(self, key: bytes) -> None:
-        """Removes a key, present or not. Raises Refused(TOO_MANY_KEYS)."""
-        if self._under(key) is None:
-            self.changes.pop(key, None)
-        else:
-            self.changes[key] = None
-
-    def child(self, keys_max: int | None = None) -> "Overlay":
-        """An overlay on top of this one: `merge` it to keep its writes, or drop it to lose them."""
-        return Overlay(self, keys_max)
-
-    def merge(self) -> None:
-        """Hands the changes down to the overlay this is a child of; this one is then empty."""
-        if self._parent is None:
-            raise InvariantBroken("merge was called on an overlay that is no child of another")
-        for key, value in self.changes.items():
-            if value is None:
-                self._parent.delete(key)
-            else:
-                self._parent.put(key, value)
-        self.changes = {}
-        self._below = {}
-
-    def _under(self, key: bytes) -> bytes | None:
-        if key in self._below:
-            return self._below[key]
-        if self._keys_max is not None and len(self._below) >= self._keys_max:
-            raise Refused(
-                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
-            )
-        value = self._reader.get(key)
-        self._below[key] = value
-        return value
-
-
-class MappingReader:
-    """A mapping as a Reader (initial states, tests)."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[bytes, bytes | None]) -> None:
-        self._values = values
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value, or None where there is none."""
-        return self._values.get(key)
 
 
 def load(reader: Reader, key: bytes, kind: type[M]) -> M | None:

@@ -1,5 +1,6 @@
 """Containers and lots over the chains of two_chains.World: what members and a relayer do, in one line each."""
 
+from bridge.contents import arrival_key
 from ledger import codec, decimals, state
 from proto.chiptrace.v1.bridge_pb2 import (
     ArrivalRecord,
@@ -111,7 +112,7 @@ def generation(world, name, container, number) -> GenerationRecord:
 
 
 def arrival(world, name, source, container, number) -> ArrivalRecord:
-    key = state.arrival_key(world[source].chain_id, container, number)
+    key = arrival_key(world[source].chain_id, container, number)
     return world[name].record(key, ArrivalRecord) or ArrivalRecord()
 
 
