@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.bridge.guards_of_claims import CLAIMS
+
 PROOFS = "tests/bridge/test_attack_proofs.py::test_attack_"
 TRUST = "tests/bridge/test_attack_trust.py::test_attack_"
 PACKETS = "tests/bridge/test_attack_packets.py::test_attack_"
@@ -360,4 +362,4 @@ ATTACKS = [
     ),
 ]
 
-GUARDS = ATTACKS
+GUARDS = ATTACKS + [Guard(*row) for row in CLAIMS]
