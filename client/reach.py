@@ -15,13 +15,13 @@ more went in, where a run had several inputs, or where a lot has amounts from el
 
 from collections.abc import Callable, Iterable, Mapping
 
+from bridge.contents import arrival_key
 from client.audit import ATTEMPTS_MAX, AUDIT_MS_MAX, BYTES_MAX, CALLS_MAX
 from client.audit_chains import present_status
 from client.audit_entries import EntryReader
-from client.audit_kinds import carried
 from client.connection import NoAnswer, NodeRefused
 from client.reach_amounts import spread
-from client.reach_paths import ALL_TIME, Made, Paths, Window
+from client.reach_paths import ALL_TIME, Made, Paths, Window, came_over
 from client.reach_report import Reached, ReachReport
 from client.reach_serials import fetch_pieces
 from client.reach_walk import REACHED_MAX, Key, Mode, Walk
@@ -34,7 +34,7 @@ from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical, interval_text
 from ledger.intervals import is_interval, pieces
 from ledger.limits import CONTAINER_DEPTH_MAX
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.bridge_pb2 import ArrivalRecord, ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     GenerationRecord,
@@ -141,7 +141,8 @@ class Reach:
         self._fetch_around(chain, known)
         self._fetch_histories(chain, [r for r in known if self._mode(chain, r.id) > Mode.HOLDS])
         for name in names:
-            key, record = (chain.trust.chain_id, name), parts[name]
+            key = (chain.trust.chain_id, name)
+            record = self._aboard(chain, key, parts[name])
             span = window if key == asked else ALL_TIME
             lot = chain.record(state.lot_key(name), LotRecord)
             if record is not None:
@@ -218,12 +219,13 @@ class Reach:
             ]
             self._made(chain, key, self._path(chain).made_of(readings, window))
             for reading in readings:
-                if reading.entry.kind == EntryKind.ARRIVED:
+                if reading.entry.kind in (EntryKind.ARRIVED, EntryKind.MATERIALISED):
                     self._came_from(chain, key, reading.operation)
             if mode == Mode.WITH_CONTENTS and record.generations:
                 self._contents(chain, key, self._path(chain).inside(record, readings, window), window)
-        went = self._path(chain).went_to(record)
+        went = self._path(chain).went_to(record, status)
         if went is not None:
+            self._walk.left[went[1], record.id] = chain.trust.chain_id, record
             self._crossed(chain, key, *went)
 
     def _place(self, chain: VerifiedChain, key: Key, thing: Reached, record: PartRecord) -> None:
@@ -305,10 +307,37 @@ class Reach:
         thing.kind, thing.status = "run", "RUN"
         self._made(chain, key, self._path(chain).of_run(key[1], window))
 
+    def _aboard(self, chain: VerifiedChain, key: Key, record: PartRecord | None) -> PartRecord | None:
+        """What arrived inside a container and has no record here yet, or an older one: as the arrival has it."""
+        left = self._walk.left.get(key)
+        if left is None:
+            return record
+        source, current = self._chains[left[0]], left[1]
+        for _ in range(CONTAINER_DEPTH_MAX + 1):
+            if not current.container:
+                return record
+            place = arrival_key(source.trust.chain_id, current.container, current.generation)
+            arrival = chain.record(place, ArrivalRecord)
+            if arrival is not None:
+                break
+            around = source.record(state.part_key(current.container), PartRecord)
+            if around is None:
+                return record
+            current = around
+        if arrival is None or (record is not None and record.hop >= arrival.hop):
+            return record
+        there = PartRecord()
+        there.CopyFrom(left[1])
+        there.status, there.holder, there.owner = PartStatus.LIVE, "", ""
+        there.container, there.generation = current.container, arrival.generation
+        there.ClearField("history")
+        there.ClearField("carved_from")
+        return there
+
     # ---- other chains ----------------------------------------------------------------------------------------
 
-    def _crossed(self, chain: VerifiedChain, key: Key, client: str, chain_id: bytes) -> None:
-        where = f"{key[1]} went from chain {chain.trust.name} over client {client}"
+    def _crossed(self, chain: VerifiedChain, key: Key, by: str, chain_id: bytes) -> None:
+        where = f"{key[1]} went from chain {chain.trust.name} {by}"
         if chain_id not in self._chains:
             text = f"{where} to chain {chain_id.hex()}, which the trust file does not name; ask its members"
             self._walk.gap(text, key)
@@ -317,12 +346,8 @@ class Reach:
             self._reach((chain_id, key[1]), self._walk.modes[key], "went on as", key)
 
     def _came_from(self, chain: VerifiedChain, key: Key, operation: Operation) -> None:
-        packet = carried(operation)
-        client = (
-            None
-            if packet is None
-            else chain.record(state.client_key(packet.packet.destination_client), ClientRecord)
-        )
+        client_id = came_over(operation)
+        client = None if client_id is None else chain.record(state.client_key(client_id), ClientRecord)
         if client is None:
             return
         where = f"{key[1]} came to chain {chain.trust.name} over client {client.id}"

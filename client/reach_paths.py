@@ -11,25 +11,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from client.audit_entries import EntryReader, Reading
-from client.audit_kinds import is_among
+from client.audit_kinds import carried, is_among
 from client.reach_amounts import undone
-from client.records import name_of
 from client.serials import as_recorded, take_out
 from client.verified import NotVerifiable, VerifiedChain
-from ledger import state
+from ledger import codec, state
+from ledger.containers import export_of
 from ledger.event import EventView
 from ledger.identifiers import canonical
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.transformation import run_name
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Materialise
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     GenerationRecord,
+    Operation,
     PartRecord,
     PartStatus,
     Reason,
     TransformationRecord,
 )
 
+_GONE = (PartStatus.DEPARTED, PartStatus.IN_TRANSIT)
 _HAPPENED = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)
 
 
@@ -186,18 +189,31 @@ class Paths:
 
     # ---- where it went ---------------------------------------------------------------------------------------
 
-    def went_to(self, record: PartRecord) -> tuple[str, bytes] | None:
-        """The light client over which it left, or is leaving, and the chain id that this one follows."""
-        if record.status not in (PartStatus.DEPARTED, PartStatus.IN_TRANSIT) or not record.client:
+    def went_to(self, record: PartRecord, status: "PartStatus.ValueType") -> tuple[str, bytes] | None:
+        """By what something left, or is leaving (a light client, or a container), and the id of the chain it went to.
+
+        status: of the part through all that it is in.
+        """
+        if status not in _GONE:
             return None
+        if record.status not in _GONE:
+            filling = export_of(self._chain, record)
+            return None if filling is None else (f"with {filling.container}", filling.destination)
         client = self._chain.record(state.client_key(record.client), ClientRecord)
         if client is None:
-            status = name_of(PartStatus, record.status)
-            raise self._broken(f"{record.id} is {status} over client {record.client}, which has no record")
-        return record.client, client.chain_id
+            raise self._broken(f"{record.id} left over client {record.client!r}, which has no record")
+        return f"over client {record.client}", client.chain_id
 
     def _broken(self, why: str) -> NotVerifiable:
         return NotVerifiable(f"chain {self._chain.trust.name}: {why}", Reason.BAD_PROOF)
+
+
+def came_over(operation: Operation) -> str | None:
+    """The client over which something came by this operation; None for any other operation. Raises Malformed."""
+    if operation.WhichOneof("kind") == "materialise":
+        return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).client
+    packet = carried(operation)
+    return None if packet is None else packet.packet.destination_client
 
 
 def _run_of(view: EventView, digest: bytes) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from client.reach_report import Reached
+from proto.chiptrace.v1.ledger_pb2 import PartRecord
 
 REACHED_MAX = 100_000  # things
 
@@ -38,6 +39,9 @@ class Walk:
         default_factory=dict
     )  # of lots of amounts: all events that made some
     next: dict[Key, None] = field(default_factory=dict)
+    left: dict[Key, tuple[bytes, PartRecord]] = field(
+        default_factory=dict
+    )  # what came to a chain: whence, as what
     gaps: dict[str, None] = field(default_factory=dict)
     findings: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _ways: list[_Way] = field(default_factory=list)
@@ -95,7 +99,7 @@ class Walk:
         gone = ("DEPARTED", "NOT RECORDED")
         here = {thing.id for thing in self.things.values() if thing.status not in gone}
         for key, thing in self.things.items():
-            if key in self._told or thing.place:
+            if key in self._told:
                 continue
             if thing.status == "DEPARTED" and thing.id not in here:
                 self.gap(f"{thing.id} left chain {thing.chain}, and no chain that was asked shows it")

@@ -8,6 +8,7 @@ from client.reach_paths import Window
 from ledger import decimals, state
 from proto.chiptrace.v1.ledger_pb2 import Entry
 from proto.chiptrace.v1.node_pb2 import HistoriesReply
+from tests.bridge import crossing
 from tests.client.direct import DirectStub
 from tests.client.reach_world import Factory, things
 from tests.ledger.rules_world import (
@@ -361,3 +362,19 @@ def test_so_many_and_no_more(factory, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("client.reach.DEPTH_MAX", 2)
     assert "more than 2 steps" in factory.reach(WAFER).gaps[0]
+
+
+def test_what_crossed_inside_a_box_is_with_who_has_the_box(two):
+    """Nobody touched it over there, so no record of it is there: where it is follows from the box."""
+    two.event("ada", add([WAFER, BOX]), making([WAFER], [CHIP, DIE]))
+    two.event("ada", packing(BOX, [CHIP]), packing(PALLET, [BOX]))
+    two.export(PALLET, "bob")
+    report = two.reach(WAFER)
+    found = things(report)
+    assert (found["a", CHIP], found["b", CHIP], found["b", PALLET]) == (
+        "DEPARTED",
+        "LIVE bob",
+        "LIVE bob holds",
+    )
+    assert report.gaps == []
+    assert {row["member"]: row["certain"] for row in report.holders()} == {"ada": 1, "bob": 1}
