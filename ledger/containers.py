@@ -134,7 +134,8 @@ def _container_of(reader: Reader, record: PartRecord) -> PartRecord:
 
 def _exported(container: PartRecord, generation: GenerationRecord) -> "PartStatus.ValueType":
     """Whether an exported filling is on its way, from which it may come back, or gone."""
-    waits = container.status == PartStatus.IN_TRANSIT and container.generations == generation.generation
+    # A hop is of one sending: a container that came home empty and leaves again takes nothing of this with it.
+    waits = container.status == PartStatus.IN_TRANSIT and container.hop == generation.hop
     return PartStatus.IN_TRANSIT if waits else PartStatus.DEPARTED
 
 
