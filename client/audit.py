@@ -20,18 +20,22 @@ Findings never stop the walk; a broken proof does (NotVerifiable).
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from client.audit_chains import PRESENT, Others, present_status
+from client.audit_contents import Contents
 from client.audit_crossing import check_crossing
 from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
-from client.audit_kinds import carried, is_among
+from client.audit_kinds import carried
+from client.audit_profile import NO_PROFILE, Profile, judge
 from client.audit_recoveries import tell_recoveries
-from client.audit_report import CODES, FINDINGS_MAX, Finding, Report, Subject, Verdict
+from client.audit_report import CODES, FINDINGS_MAX, OF_GAPS, Finding, Report, Subject, Verdict
 from client.connection import NodeRefused
 from client.records import name_of
-from client.serials import as_recorded, find_part, histories, membership, take_out
+from client.serials import find_part, histories, of_its_lot
 from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
 from ledger.errors import ChiptraceError, InvariantBroken
@@ -39,8 +43,8 @@ from ledger.identifiers import canonical
 from ledger.members import member_for
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
-    GenerationRecord,
     LotRecord,
+    Membership,
     Parameters,
     PartRecord,
     PartStatus,
@@ -56,11 +60,23 @@ Progress = Callable[[str], None]
 
 
 class Audit:
-    """One audit over the chains of a trust file, by chain id. `progress` is told each subject as it is read."""
+    """One audit over the chains of a trust file, by chain id. `progress` is told each subject as it is read.
 
-    def __init__(self, chains: Mapping[bytes, VerifiedChain], progress: Progress = lambda _: None) -> None:
+    shown: where serials that nobody touched are in the lists behind their lots' roots. profile: what else to hold things
+    against.
+    """
+
+    def __init__(
+        self,
+        chains: Mapping[bytes, VerifiedChain],
+        progress: Progress = lambda _: None,
+        shown: Mapping[str, Membership] = MappingProxyType({}),
+        profile: Profile = NO_PROFILE,
+    ) -> None:
         self._chains = chains
         self._progress = progress
+        self._shown = shown
+        self._profile = profile
         self._begin()
 
     def _begin(self) -> None:
@@ -69,16 +85,25 @@ class Audit:
         self._readers: dict[bytes, EntryReader] = {}
         self._containers: dict[bytes, Containers] = {}
         self._found: dict[Finding, None] = {}
-        self._digests: dict[tuple[bytes, str], set[bytes]] = {}
-        self._inputs: list[tuple[VerifiedChain, str, str, Reading]] = []  # chain, what was made, input, event
+        self._contents = Contents(self._find, self._refer, self._wrong)
         self._present: dict[str, list[VerifiedChain]] = {}
         self._made: list[tuple[VerifiedChain, str]] = []
         self._clients: list[tuple[VerifiedChain, str]] = []
 
     @property
     def findings(self) -> list[Finding]:
-        """What was found, in the order found, each once."""
-        return list(self._found)
+        """What was found, in the order found, each once; beside what is missing, what else was claimed."""
+        claims = {
+            (r.chain.trust.name, of): tuple(said)
+            for r in self._readers.values()
+            for of, said in r.evidence.items()
+        }
+        return [
+            replace(found, evidence=claims.get((found.chain, found.subject), ()))
+            if found.code in OF_GAPS
+            else found
+            for found in self._found
+        ]
 
     def run(self, identifier: str, chain_id: bytes, now_ms: Callable[[], int]) -> Report:
         """Audit one part or lot on one chain. Never raises for what nodes say, but reports it."""
@@ -130,7 +155,13 @@ class Audit:
             where, subject = self._waiting.popleft()
             self._progress(f"{where.trust.name}: {subject.id}")
             self._read(where, subject)
-        self._check_inputs()
+        self._contents.check_inputs()
+        places = {chain.trust.name: chain for chain in self._chains.values()}
+        judge(
+            self._subjects.values(),
+            self._profile,
+            lambda of, code, text, on: self._find(places[of.chain], of.id, code, text, on),
+        )
         Others(self._chains, self._find).check(self._present, self._made, self._clients)
         for one in self._chains.values():
             if one.pinned is not None:
@@ -210,7 +241,7 @@ class Audit:
             chain.values(keys)
 
     def _read(self, chain: VerifiedChain, subject: Subject) -> None:
-        part = find_part(chain, subject.id)
+        part = find_part(chain, subject.id, self._shown)
         if part is not None:
             self._part(chain, subject, part)
             return
@@ -236,7 +267,6 @@ class Audit:
         readings: list[Reading] = []
         for name, entries in histories(chain, record):
             readings += self._reader(chain).read_all(name, entries)
-        self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
         steps = with_containers(readings, self._inside(chain).steps)
         subject.steps.extend(self._reader(chain).licences.shown(record.id, record.lot, steps))
         if record.status != PartStatus.SPLIT:
@@ -244,9 +274,10 @@ class Audit:
         self._origin(chain, subject, record, readings)
         if record.lot:
             subject.related.append(("of lot", self._refer(chain, record.lot)))
-            if why := membership(chain, record):
-                self._find(chain, record.id, "CONTRADICTION", f"{record.id}: {why}")
-        self._related(chain, subject, readings, record)
+            shown = [one for reading in readings for one in reading.operation.capture.memberships]
+            for code, why in of_its_lot(chain, record, (*shown, *self._shown.values())):
+                self._find(chain, record.id, code, f"{record.id}: {why}")
+        self._contents.tell(chain, subject, readings, record)
 
     def _lot(self, chain: VerifiedChain, subject: Subject, record: LotRecord) -> None:
         subject.kind, subject.status = "lot", "LOT"
@@ -255,7 +286,6 @@ class Audit:
             self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
         entries = chain.history(state.lot_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
-        self._digests[chain.trust.chain_id, record.id] = {reading.entry.digest for reading in readings}
         steps = [reading.step for reading in readings]
         subject.steps.extend(self._reader(chain).licences.shown(record.id, "", steps))
         makings = [reading for reading in readings if reading.adds_to(record.id)]
@@ -269,7 +299,7 @@ class Audit:
             self._reader(chain).check_right(record.id, making)
         if makings:
             self._made.append((chain, record.id))
-        self._related(chain, subject, readings, None)
+        self._contents.tell(chain, subject, readings, None)
 
     # ---- where it came from, and who had it ----------------------------------------------------------
 
@@ -323,67 +353,3 @@ class Audit:
                 came = ("came from", self._refer(source, record.id))
                 if came not in subject.related:
                     subject.related.append(came)
-
-    # ---- what it is made of --------------------------------------------------------------------------
-
-    def _related(
-        self, chain: VerifiedChain, subject: Subject, readings: list[Reading], record: PartRecord | None
-    ) -> None:
-        """Step 6. Inputs of the transformation that made it; children that are in it now."""
-        inside: dict[str, str] = {}
-        for reading in readings:
-            for name in reading.made(subject.id):
-                if name != subject.id:
-                    self._inputs.append((chain, subject.id, name, reading))
-                    subject.related.append(("made from", self._refer(chain, name)))
-            relation, added, removed = reading.contents(subject.id)
-            if removed is None:
-                inside.clear()
-            else:
-                for name in removed:
-                    take_out(chain, inside, name)
-            if reading.entry.finding == Reason.SEEN_ELSEWHERE:
-                added = self._here(chain, subject.id, added)
-            inside.update(dict.fromkeys(added, relation))
-        inside = as_recorded(chain, inside)
-        for name, relation in inside.items():
-            subject.related.append((relation, self._refer(chain, name)))
-        if record is not None:
-            self._contents(chain, record, [name for name in inside if not canonical(name).is_class])
-
-    def _here(self, chain: VerifiedChain, container: str, children: list[str]) -> list[str]:
-        """Which of these are in a container by their own records: of what was flagged, its own history tells."""
-        chain.values(state.part_key(name) for name in children)
-        records = {name: chain.record(state.part_key(name), PartRecord) for name in children}
-        return [name for name, record in records.items() if record is None or record.container == container]
-
-    def _contents(self, chain: VerifiedChain, record: PartRecord, children: list[str]) -> None:
-        """What its history puts into it says that it is there, and nothing else does."""
-        chain.values(state.part_key(name) for name in children)
-        for name in children:
-            child = chain.record(state.part_key(name), PartRecord)
-            if child is not None and (child.container, child.generation) != (record.id, record.generations):
-                text = f"{record.id} holds {name} by its history, which is elsewhere by its own record"
-                self._find(chain, record.id, "CONTRADICTION", text)
-        if not record.open:
-            return
-        filling = chain.record(state.generation_key(record.id, record.generations), GenerationRecord)
-        if filling is None or filling.closed_by or filling.count != len(children):
-            count = 0 if filling is None else filling.count
-            text = f"{record.id} holds {len(children)} parts by its history, and {count} by its record"
-            self._find(chain, record.id, "CONTRADICTION", text)
-
-    def _check_inputs(self) -> None:
-        """Step 6. What went into something has that event in its own history, too."""
-        for chain, made, name, reading in self._inputs:
-            digests = self._digests.get((chain.trust.chain_id, name))
-            view = reading.view
-            named = view is not None and is_among(name, view.inputs, view.input_quantities)
-            if digests is not None and (not named or reading.entry.digest not in digests):
-                self._wrong(
-                    chain,
-                    name,
-                    reading,
-                    "CONTRADICTION",
-                    f"it went into {made}, and its history does not say so",
-                )

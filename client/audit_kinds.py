@@ -13,7 +13,7 @@ from bridge.packet import packet_commitment
 from client.records import name_of
 from ledger import codec, decimals
 from ledger.event import EventView, Quantity
-from ledger.identifiers import Identifier
+from ledger.identifiers import Identifier, canonical
 from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
@@ -104,6 +104,9 @@ def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | No
     kind = name_of(EntryKind, entry.kind)
     if entry.kind not in KINDS.get(made_by, ()):
         return f"an operation {made_by} makes no entry {kind}"
+    if view is not None and entry.finding == Reason.SERIAL_CLAIMED_TWICE:
+        fits = entry.kind == EntryKind.FLAG and _is_claimed(name, operation)
+        return "" if fits else f"its event shows no list that claims {name}"
     if view is not None:
         fits = _EVENT_RULES[entry.kind](name, entry, view)
         return "" if fits else f"its event does not say {kind} of {name}"
@@ -117,6 +120,15 @@ def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | No
         if success != (entry.kind == EntryKind.DEPARTED_FOR_GOOD):
             return f"its acknowledgement makes no entry {kind}"
     return ""
+
+
+def _is_claimed(name: str, operation: Operation) -> bool:
+    """Whether an event shows that a list has this serial, or one of the class of this lot."""
+    shown = operation.capture.memberships
+    lots = {canonical(one.serial).class_text for one in shown}
+    return any(name in (one.serial, one.lot) for one in shown) or (
+        canonical(name).scheme == "lgtin" and canonical(name).class_text in lots
+    )
 
 
 def _subject(operation: Operation) -> str | None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from client import epcis_read
 from client.epcis_context import Namespaces
 from client.epcis_json import Json
+from client.serial_lists import memberships_for
 from client.submit import Recorded, Submitter
 from ledger import codec
 from ledger.errors import ChiptraceError, Refused
-from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Operation
+from ledger.roots import SerialList
+from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Membership, Operation
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,18 @@ def capture(
     *,
     go_on: bool,
     told: Callable[[Captured], None],
+    lists: Sequence[SerialList] = (),
 ) -> list[Captured]:
     """Record events in order. `told` hears of each as it is done.
 
     With `go_on` a refused event does not keep the following ones back; else what follows it is not sent.
+    lists: behind the roots of lots, some of whose serials are named.
     """
     done: list[Captured] = []
     for item in events:
         try:
-            outcome = Captured(item.file, item.index, capture_one(submitter, item.event), None)
+            shown = memberships_for(item.event, lists) if lists else ()
+            outcome = Captured(item.file, item.index, capture_one(submitter, item.event, shown), None)
         except Refused as error:
             outcome = Captured(item.file, item.index, None, error)
         done.append(outcome)
@@ -46,9 +51,9 @@ def capture(
     return done
 
 
-def capture_one(submitter: Submitter, event: Event) -> Recorded:
-    """Record one event. Raises Refused with the chain's reason, NoAnswer."""
-    operation = Operation(capture=Capture(event=codec.encode(event)))
+def capture_one(submitter: Submitter, event: Event, shown: Sequence[Membership] = ()) -> Recorded:
+    """Record one event, with proofs of serials of roots. Raises Refused with the chain's reason, NoAnswer."""
+    operation = Operation(capture=Capture(event=codec.encode(event), memberships=shown))
     return submitter.submit([operation], epcis_read.idempotency_key([event]))
 
 

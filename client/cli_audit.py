@@ -1,6 +1,6 @@
 """Commands that ask: `part show`, `part export`, `audit`. Every answer is checked before it is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from client import epcis_write
 from client import trust as trust_file
 from client.audit import Audit
 from client.audit_entries import EntryReader
+from client.audit_profile import NO_PROFILE, read_profile
 from client.cli_epcis import CREATED
 from client.clock import now_ms
 from client.console import (
@@ -25,6 +26,7 @@ from client.console import (
 )
 from client.locate import locate
 from client.records import name_of
+from client.serial_lists import read_proofs
 from client.serials import Histories, find_part, histories
 from client.session import open_all
 from client.tree_view import print_report, time_text
@@ -33,13 +35,27 @@ from ledger import codec, state
 from ledger.errors import Malformed, Refused
 from ledger.identifiers import canonical
 from ledger.limits import EVENT_BYTES_MAX
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, Event, LotRecord, PartRecord, PartStatus, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    EntryKind,
+    Event,
+    LotRecord,
+    Membership,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 
 part = typer.Typer(no_args_is_help=True, help="Show a part, or export its events.")
 WhereOption = Annotated[
     str, typer.Option("--chain", help="Name of the chain in the trust file; left out: where the part is.")
 ]
 Identifier = Annotated[str, typer.Argument(help="Identifier: EPC URN or GS1 Digital Link.", metavar="ID")]
+ShownOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--shown", help="Proof that a serial is in the list behind its lot's root; repeat for more."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,15 +65,17 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _asked(trust: Path, chain: str, name: str) -> Iterator[VerifiedChain]:
+def _asked(trust: Path, chain: str, name: str, shown: Mapping[str, Membership]) -> Iterator[VerifiedChain]:
     """The chain that was named, or the one the part is present on."""
     with open_all(trust) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
-        yield chains[trust_file.read(trust).chain(chain).chain_id if chain else locate(chains, name)]
+        yield chains[trust_file.read(trust).chain(chain).chain_id if chain else locate(chains, name, shown)]
 
 
-def _found(chain: VerifiedChain, name: str) -> tuple[Histories, PartRecord | LotRecord]:
-    part = find_part(chain, name)
+def _found(
+    chain: VerifiedChain, name: str, shown: Mapping[str, Membership]
+) -> tuple[Histories, PartRecord | LotRecord]:
+    part = find_part(chain, name, shown)
     if part is not None:
         return histories(chain, part), part
     lot = chain.record(state.lot_key(name), LotRecord)
@@ -75,6 +93,7 @@ def _found(chain: VerifiedChain, name: str) -> tuple[Histories, PartRecord | Lot
 def show(
     identifier: Identifier,
     chain: WhereOption = "",
+    shown: ShownOption = None,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,11 +102,12 @@ def show(
     Example: chiptrace part show urn:epc:id:sgtin:9521234.000001.7
     """
     name = canonical(identifier).text
-    with _asked(trust, chain, name) as verified:
-        told, record = _found(verified, name)
+    proofs = read_proofs(shown or [])
+    with _asked(trust, chain, name, proofs) as verified:
+        told, record = _found(verified, name, proofs)
         entries = [proven for _, own in told for proven in own]
         times = verified.times(proven.entry.height for proven in entries)
-        shown = _shown(record, verified)
+        fields = _fields(record, verified)
         rows: list[dict[str, Any]] = [
             {
                 "n": proven.n,
@@ -100,13 +120,13 @@ def show(
             for proven in entries
         ]
     if as_json:
-        print_json({**shown, "history": rows})
+        print_json({**fields, "history": rows})
         return
-    if shown["stale"]:
+    if fields["stale"]:
         ERR.print(
             "[yellow]stale[/] the node shows an old state, which may hide what came after; ask another node"
         )
-    for label, value in shown.items():
+    for label, value in fields.items():
         if value not in ("", 0, False):
             OUT.print(f"{label:<16}{plain(str(value))}")
     OUT.print(f"history         {len(rows)} entries, complete")
@@ -116,7 +136,7 @@ def show(
         )
 
 
-def _shown(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, Any]:
+def _fields(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, Any]:
     pinned = chain.snapshot()
     place = {
         "id": record.id,
@@ -154,6 +174,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write here instead of to standard output.")
     ] = None,
+    shown: ShownOption = None,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
@@ -162,8 +183,9 @@ def export(
     Example: chiptrace part export ID --out part.jsonld
     """
     name = canonical(identifier).text
-    with _asked(trust, chain, name) as verified:
-        told, _ = _found(verified, name)
+    proofs = read_proofs(shown or [])
+    with _asked(trust, chain, name, proofs) as verified:
+        told, _ = _found(verified, name, proofs)
         # Each entry is compared with its operation, as in an audit; findings are for the audit to tell.
         reader = EntryReader(verified, lambda *_: None)
         readings = [reading for whose, own in told for reading in reader.read_all(whose, own)]
@@ -205,20 +227,28 @@ def audit(
         list[str] | None,
         typer.Option("--node", help="Ask only this node, as CHAIN=HOST:PORT; may be repeated."),
     ] = None,
+    profile: Annotated[
+        Path | None, typer.Option("--profile", help="JSON: places, a speed, and the steps that are expected.")
+    ] = None,
+    shown: ShownOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Follow a part back to where it came from, over every chain of the trust file, and check every step here.
 
     Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --trust trust.json
     """
-    known = trust_file.read(trust)
+    known, proofs = trust_file.read(trust), read_proofs(shown or [])
+    against = NO_PROFILE if profile is None else read_profile(profile)
     with open_all(trust, _only(known, node or [])) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
-        asked = known.chain(chain).chain_id if chain else locate(chains, canonical(identifier).text)
+        asked = known.chain(chain).chain_id if chain else locate(chains, canonical(identifier).text, proofs)
         quiet = as_json or not ERR.is_terminal
         with nullcontext() if quiet else ERR.status("checking") as status:
             report = Audit(
-                chains, lambda text: status.update(f"checking {plain(text)}") if status else None
+                chains,
+                lambda text: status.update(f"checking {plain(text)}") if status else None,
+                profile=against,
+                shown=proofs,
             ).run(identifier, asked, now_ms)
     if as_json:
         print_json(report.as_json())

@@ -25,6 +25,7 @@ from client.console import (
     without_traceback,
 )
 from client.epcis_findings import errors
+from client.serial_lists import kept_list
 from client.session import open_chain
 from client.submit import Recorded
 from ledger import codec
@@ -107,6 +108,10 @@ def capture_command(
     go_on: Annotated[
         bool, typer.Option("--go-on", help="Go on after an event that the chain refuses.")
     ] = False,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", help="List behind a lot's root, as LOT=FILE; repeat for more."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Record the events of EPCIS 2.0 documents on a chain, each final before the next is sent.
@@ -124,7 +129,13 @@ def capture_command(
     done: list[Captured] = []
     with open_chain(trust, chain, member) as session, _progress(as_json=as_json) as bar:
         task = bar.add_task("recording", total=len(imported.events))
-        done = capture(session.submitter(), imported.events, go_on=go_on, told=lambda _: bar.advance(task))
+        done = capture(
+            session.submitter(),
+            imported.events,
+            go_on=go_on,
+            told=lambda _: bar.advance(task),
+            lists=[kept_list(session.verified, choice) for choice in lists or []],
+        )
     refused = [item for item in done if item.error is not None]
     if as_json:
         print_json(

@@ -1,20 +1,23 @@
 """Which chain of the trust file to ask about a part: the one that it is proven to be present on."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from client.connection import NoAnswer
 from client.serials import find_part
 from client.verified import VerifiedChain
 from ledger import state
 from ledger.errors import Malformed
-from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, Membership, PartStatus
 
 _PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 
 
-def locate(chains: Mapping[bytes, VerifiedChain], name: str) -> bytes:
+def locate(
+    chains: Mapping[bytes, VerifiedChain], name: str, shown: Mapping[str, Membership] = MappingProxyType({})
+) -> bytes:
     """Id of the chain on which a part or lot, by canonical id, is present; else of one that has a record of it,
-    what has departed counting least; else of the first chain.
+    what has departed counting least; else of the first chain. shown: see `find_part`.
 
     Raises Malformed without chains, NoAnswer when a chain that did not answer may be the one.
     """
@@ -24,7 +27,7 @@ def locate(chains: Mapping[bytes, VerifiedChain], name: str) -> bytes:
     silent: NoAnswer | None = None
     for chain_id, chain in chains.items():
         try:
-            ranks[chain_id] = _rank(chain, name)
+            ranks[chain_id] = _rank(chain, name, shown)
         except NoAnswer as error:
             silent = error
     best = max(ranks, key=lambda chain_id: ranks[chain_id], default=None)
@@ -33,8 +36,8 @@ def locate(chains: Mapping[bytes, VerifiedChain], name: str) -> bytes:
     return best
 
 
-def _rank(chain: VerifiedChain, name: str) -> int:
-    part = find_part(chain, name)
+def _rank(chain: VerifiedChain, name: str, shown: Mapping[str, Membership]) -> int:
+    part = find_part(chain, name, shown)
     if part is not None:
         return _rank_of(part.status)
     return 1 if chain.record(state.lot_key(name), LotRecord) is not None else 0

@@ -4,16 +4,18 @@ What is read of the chain is read with the ledger's own rules (ledger/intervals.
 proven: so a serial is found in its lot, its interval is the one that covers it, and no other range has it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from client.histories import ProvenEntry
 from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.errors import Refused
-from ledger.identifiers import canonical, interval_text
-from ledger.intervals import is_interval, pieces, serial_text, untouched
+from ledger.identifiers import Identifier, canonical, interval_text
+from ledger.intervals import covering, is_interval, piece_of, pieces, untouched
 from ledger.ranges import find_range
-from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord, PartStatus, Reason
+from ledger.roots import check_membership
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, Membership, PartRecord, PartStatus, Reason
 
 CARVINGS_MAX = 10_000  # on the way of one serial
 PIECES_MAX = 10_000  # of what went into one container as an interval
@@ -21,20 +23,35 @@ PIECES_MAX = 10_000  # of what went into one container as an interval
 Histories = list[tuple[str, list[ProvenEntry]]]  # whose entries these are, and the entries
 
 
-def find_part(chain: VerifiedChain, name: str) -> PartRecord | None:
+def find_part(
+    chain: VerifiedChain, name: str, shown: Mapping[str, Membership] = MappingProxyType({})
+) -> PartRecord | None:
     """The proven record of a part or an interval; else, of serials, what the interval they lie in says of them.
 
-    None where the chain proves that there is neither. Raises NotVerifiable for serials of several intervals.
+    shown: by serial, where in the list behind a lot's root it is. None where the chain proves that there is neither.
+    Raises NotVerifiable for serials of several intervals, and for a proof that shows nothing.
     """
     record = chain.record(state.part_key(name), PartRecord)
     if record is not None:
         return record
     try:
+        if name in shown:
+            return _in_list(chain, canonical(name), shown[name])
         return untouched(chain, canonical(name))
     except Refused as error:
         if error.reason in (Reason.UNKNOWN_LOT, Reason.SERIALS_INVALID):
             return None
         raise NotVerifiable(f"chain {chain.trust.name}: {error}", error.reason) from error
+
+
+def _in_list(chain: VerifiedChain, serial: Identifier, membership: Membership) -> PartRecord | None:
+    """What is true of a serial that nobody touched, whose place in the list behind a root is shown."""
+    lot = chain.record(state.lot_key(membership.lot), LotRecord)
+    if lot is None:
+        return None
+    check_membership(lot, serial, membership)
+    held = covering(chain, lot, membership.place)
+    return piece_of(held, serial.text, membership.place, membership.place + 1)
 
 
 def histories(chain: VerifiedChain, record: PartRecord) -> Histories:
@@ -66,8 +83,11 @@ def _own(chain: VerifiedChain, record: PartRecord) -> Histories:
     return [(record.id, chain.history(state.part_key(record.id), record.history))]
 
 
-def membership(chain: VerifiedChain, record: PartRecord) -> str:
-    """Why a record's lot does not hold it at the place it names; empty where it does, and for what is of no lot."""
+def membership(chain: VerifiedChain, record: PartRecord, shown: Iterable[Membership]) -> str:
+    """Why a record's lot does not hold it at the place it names; empty where it does, and for what is of no lot.
+
+    shown: what the operations behind its own entries show of lists.
+    """
     if not record.lot:
         return ""
     lot = chain.record(state.lot_key(record.lot), LotRecord)
@@ -75,10 +95,39 @@ def membership(chain: VerifiedChain, record: PartRecord) -> str:
         return f"lot {record.lot} has no serials {record.start} to {record.end}"
     if is_interval(record):
         return ""
-    if record.id != serial_text(lot.serials, record.start):
-        return f"serial {record.start} of {record.lot} is {serial_text(lot.serials, record.start)}"
+    if lot.serials.root:
+        if any(_shows(lot, record, one) for one in shown):
+            return ""
+        return f"nothing shows that it is serial {record.start} in the list of {record.lot}"
     found = find_range(chain, canonical(record.id))
     return "" if found == (record.lot, record.start) else f"among the serials of its class it is of {found}"
+
+
+def _shows(lot: LotRecord, record: PartRecord, membership: Membership) -> bool:
+    if (membership.lot, membership.place) != (record.lot, record.start):
+        return False
+    try:
+        check_membership(lot, canonical(record.id), membership)
+    except Refused:
+        return False
+    return True
+
+
+def of_its_lot(
+    chain: VerifiedChain, record: PartRecord, shown: Iterable[Membership]
+) -> Iterator[tuple[str, str]]:
+    """What an audit finds of a record that is of a lot, as (code, why): that it is not, or maybe of another one too."""
+    if why := membership(chain, record, shown):
+        yield "CONTRADICTION", why
+        return
+    lot = chain.record(state.lot_key(record.lot), LotRecord)
+    untouched_serial = chain.record(state.part_key(record.id), PartRecord) is None and not is_interval(record)
+    if lot is not None and lot.serials.root and untouched_serial:
+        bounds = f"from {lot.serials.lowest} to {lot.serials.highest}"
+        yield (
+            "EXCLUSIVITY_NOT_PROVEN",
+            f"nobody touched it, and of the lists of other lots, as of its own ({bounds}), the chain knows no serials",
+        )
 
 
 # ---- in containers ------------------------------------------------------------------------------------------

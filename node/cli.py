@@ -18,6 +18,7 @@ _OWN: Final = {
 _OF_CLIENT: Final = (
     "client.cli_parts",
     "client.cli_rights",
+    "client.cli_lots",
     "client.cli_govern",
     "client.cli_audit",
     "client.cli_recall",
