@@ -101,7 +101,7 @@ class SerialList:
 
     def __init__(self, origin_chain: bytes, lot: Identifier, serials: Sequence[str]) -> None:
         require_class(lot)
-        self._lot = lot
+        self.lot = lot
         self._names = [serial_of(lot.class_text, serial).text for serial in serials]
         self._places = {name: place for place, name in enumerate(self._names)}
         if not serials:
@@ -124,10 +124,10 @@ class SerialList:
         """The proof that a serial, by canonical identifier, is in the list. Raises Refused(MEMBERSHIP_INVALID)."""
         place = self._places.get(name)
         if place is None:
-            raise Refused(f"{name} is not in the list of {self._lot.text}", Reason.MEMBERSHIP_INVALID)
+            raise Refused(f"{name} is not in the list of {self.lot.text}", Reason.MEMBERSHIP_INVALID)
         path = [
             level[place >> depth ^ 1]
             for depth, level in enumerate(self._levels)
             if place >> depth ^ 1 < len(level)
         ]
-        return Membership(serial=name, lot=self._lot.text, place=place, path=path)
+        return Membership(serial=name, lot=self.lot.text, place=place, path=path)
