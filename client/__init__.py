@@ -7,6 +7,6 @@ clock, keys, trust, connection, records, histories, verified, anchors, serials, 
 audit_custody, audit_inside, audit_corrections, audit_contents, audit_crossing, audit_chains, audit, reach_report,
 reach_amounts, reach_paths, reach_serials, reach_walk, reach, reasons, submit,
 faults, witness, relay_end, relay_route, bridge_status, bridge_trace, capture, governance_file, governance, recovery_files, recovery_check, session, console, tree_view, cli_epcis,
-cli_parts, cli_rights, cli_lots, cli_govern, cli_recover, cli_audit, cli_recall, cli_chain, cli_bridge_forks,
+cli_parts, cli_events, cli_rights, cli_lots, cli_govern, cli_recover, cli_audit, cli_recall, cli_chain, cli_bridge_forks,
 cli_bridge.
 """

@@ -92,6 +92,8 @@ def declare_error(recording: Recording, original: bytes) -> None:
         CorrectionState.DISPUTED: Reason.CONTESTED,
         CorrectionState.WAITING: Reason.CORRECTION_PENDING,
     }.get(record.state, Reason.REASON_UNSPECIFIED)
+    if finding:
+        context.finding(finding)
     for part in parts:
         # Not a change of the part: what was its newest event still is.
         newest = part.last_event
