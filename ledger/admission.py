@@ -9,6 +9,7 @@ from ledger import block, limits, state
 from ledger.block import CheckedTransaction, ParsedTransaction
 from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
+from ledger.overlay import Reader
 from ledger.rows import Place, identity
 from ledger.store import Store
 from proto.chiptrace.v1.ledger_pb2 import Event, KeyRecord, Reason, TransactionBody
@@ -102,9 +103,11 @@ class Repetitions:
     was unknown is registered), so a transaction is looked for by its id too.
     """
 
-    def __init__(self, store: Store, time_ms: int) -> None:
+    def __init__(self, store: Store, time_ms: int, reader: Reader | None = None) -> None:
+        """reader: of the store's state, for who keeps what was read before."""
         self._store = store
         self._time_ms = time_ms
+        self._reader = store if reader is None else reader
         self._identities: dict[bytes, bytes] = {}
         self._taken: set[tuple[bytes, bytes]] = set()
         self._ids: set[bytes] = set()
@@ -138,7 +141,7 @@ class Repetitions:
     def _identity(self, signer: bytes) -> bytes:
         owner = self._identities.get(signer)
         if owner is None:
-            record = state.load(self._store, state.signer_key(signer), KeyRecord)
+            record = state.load(self._reader, state.signer_key(signer), KeyRecord)
             owner = identity(record.member if record is not None else None, signer)
             self._identities[signer] = owner
         return owner

@@ -24,6 +24,7 @@ from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreErr
 from ledger.execute import BlockOutcome, check_signer, execute_block
 from ledger.genesis import STATE_VERSION
 from ledger.kv import KeyValue
+from ledger.overlay import KeptReader
 from ledger.recovery import Applied, Opened, Standing, check, check_in_block
 from ledger.rows import BoundaryHeader
 from ledger.store import DecidedBlock, Store
@@ -81,6 +82,7 @@ class Application:
         this chain's.
         """
         self.store = Store(kv)
+        self._state = KeptReader(self.store)
         self.views = Views(self.store)
         self._operations = operations
         self._changes = changes
@@ -144,9 +146,9 @@ class Application:
             # (2) Time.
             check_expiry(found.body, time_ms)
             # (3) Nothing like it was decided.
-            Repetitions(self.store, time_ms).take(found)
+            Repetitions(self.store, time_ms, self._state).take(found)
             # (4) A key that may sign now: blocks are not for strangers.
-            check_signer(self.store, found.body.signer, time_ms)
+            check_signer(self._state, found.body.signer, time_ms)
         except (Malformed, Refused) as error:
             raise Invalid(str(error), error.reason) from error
         # (5) Signatures last: they cost the most.
@@ -162,7 +164,7 @@ class Application:
         """
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
-        repetitions = Repetitions(self.store, time_ms)
+        repetitions = Repetitions(self.store, time_ms, self._state)
         recovery = b"" if info.recovery is None else info.recovery.data
         room = info.parameters.block_bytes - block.HEADER_BYTES_MAX - _HEADER_FRAME_BYTES - len(recovery)
         keys = limits.KEYS_PER_BLOCK_MAX
@@ -237,7 +239,7 @@ class Application:
         if header.transactions_root != block.transactions_root(info.chain_id, found):
             raise Invalid("the transactions are not those of transactions_root", Reason.BAD_ROOT)
         # (12) Each is valid at the header's time, and (13) none was there before.
-        repetitions = Repetitions(self.store, header.time_ms)
+        repetitions = Repetitions(self.store, header.time_ms, self._state)
         identities: list[bytes] = []
         for transaction in found:
             check_expiry(transaction.body, header.time_ms)
@@ -294,7 +296,7 @@ class Application:
         """
         decided = self._decided(data)
         return execute_block(
-            self.store,
+            self._state,
             self.info().chain_id,
             decided.header,
             decided.transactions,
@@ -308,6 +310,7 @@ class Application:
         """Makes a decided and executed block durable, with the node's own note, and moves the tip to it."""
         decided = self._decided(data)
         self.store.commit(decided, outcome, certificate, note)
+        self._state.forget(outcome.changes)
         self._judged = None
         self._verified.drop(decided.transactions)
         return self._advance()

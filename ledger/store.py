@@ -18,7 +18,7 @@ from ledger.kv import KeyValue, Snapshot
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
 from ledger.merkle import EMPTY_ROOT, MerkleLog
 from ledger.rows import BoundaryHeader, Place, Tip
-from ledger.tree import PageCache, StateTree, TreeUpdate
+from ledger.tree import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache, StateTree, TreeUpdate
 from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
 
 # A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
@@ -60,7 +60,7 @@ class Store:
     def __init__(self, kv: KeyValue) -> None:
         """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
         self._kv = kv
-        self._pages = PageCache()
+        self._pages = PageCache(PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX)
         self._view_pages = PageCache(VIEW_PAGES_CACHED)
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
         self._expired_to = 0  # idempotency rows of heights up to here are gone

@@ -7,7 +7,7 @@ cache can never be stale, whichever version of the state asks for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -21,8 +21,11 @@ _SLOTS: Final = 16
 _EMPTY: Final = b""
 _LEAF_BYTES: Final = 2 * HASH_BYTES
 _MASKS_BYTES: Final = 4
-# About 2.5 kB of memory each.
+# Pages in memory, about 2.1 kB each. The upper ones, of the first five levels of pages, are on the way to every key, so
+# that from a million keys on the many below must not push them out; one version of a tree has no more of them.
 PAGES_CACHED_DEFAULT: Final = 32_768
+UPPER_DEPTHS: Final = 5
+UPPER_PAGES_MAX: Final = sum(16**depth for depth in range(UPPER_DEPTHS))
 
 ReadPage = Callable[[bytes], bytes | None]
 # (key hash, value hash, leaf hash); an empty value hash deletes.
@@ -42,72 +45,87 @@ def _nibble(hashed_key: bytes, depth: int) -> int:
     return byte & 15 if depth & 1 else byte >> 4
 
 
-# A page in memory, flat: node i at i (b"" is an empty subtree), the key hash of the leaf at node n at n + 16, its value
-# hash at n + 32 (b"" where n holds no leaf). Plain tuples of bytes, because Python's garbage collector lets those be;
-# it would walk through thousands of pages of any other make again and again.
-_Page = tuple[bytes, ...]
-_KEYS: Final = 16
-_VALUES: Final = 32
-_NO_PAGE: Final[_Page] = (_EMPTY,) * 64
+# A page in memory, 64 hashes in one row of bytes: first the masks and nothing else, then the nodes 1 to 31 (ZERO: an
+# empty subtree), then by slot the key hashes of leaves, then their value hashes. One row and not 64 objects, because
+# to copy it is one step, and the children of a node stand side by side as they are hashed. Nobody changes a page that
+# is in a cache.
+_PAGE_BYTES: Final = 64 * HASH_BYTES
+_KEYS: Final = 32 * HASH_BYTES
+_VALUES: Final = 48 * HASH_BYTES
+_NO_PAGE: Final = bytes(_PAGE_BYTES)
 
 
-def _is_leaf(page: Sequence[bytes], node: int) -> bool:
-    """Whether this node is a single leaf: only such a hash stands at a child too."""
-    if node >= _SLOTS:
-        return page[node + _KEYS] != _EMPTY
-    found = page[node]
-    return found != _EMPTY and (found in (page[node << 1], page[node << 1 | 1]))
+def _span(node: int) -> int:
+    """The slots below a node, as bits."""
+    slots = _SLOTS >> (node.bit_length() - 1)
+    return ((1 << slots) - 1) << (node * slots - _SLOTS)
 
 
-def _leaf_below(page: Sequence[bytes], node: int) -> _Item:
-    """The single leaf that this node is."""
-    leaf = page[node]
-    while node < _SLOTS:
-        node = node << 1 if page[node << 1] == leaf else node << 1 | 1
-    return page[node + _KEYS], page[node + _VALUES], leaf
+_SPANS: Final = (0, *map(_span, range(1, 32)))
 
 
-def _rehash(page: list[bytes], touched: list[int]) -> None:
-    """Makes the inner nodes above these slots (node numbers, ascending) true again."""
-    for _ in range(4):
-        parents: list[int] = []
-        last = 0
-        for node in touched:
-            parent = node >> 1
-            if parent == last:
-                continue
-            last = parent
-            parents.append(parent)
-            child = parent << 1
-            left, right = page[child], page[child + 1]
-            if left and right:
-                page[parent] = sha256(b"\x01" + left + right).digest()
-            elif left:
-                page[parent] = left if _is_leaf(page, child) else sha256(b"\x01" + left + ZERO).digest()
-            elif right:
-                page[parent] = right if _is_leaf(page, child + 1) else sha256(b"\x01" + ZERO + right).digest()
-            else:
-                page[parent] = _EMPTY
-        touched = parents
+def _masks(page: bytes | bytearray) -> tuple[int, int]:
+    """The slots that hold a leaf, and those that hold anything, as bits."""
+    masks = int.from_bytes(page[:_MASKS_BYTES], "big")
+    return masks >> 16, masks & 0xFFFF
 
 
-def _encode_page(page: Sequence[bytes]) -> bytes:
+def _node(page: bytes | bytearray, node: int) -> bytes:
+    """The hash of a subtree in a page; ZERO where it is empty."""
+    return bytes(page[node * HASH_BYTES : (node + 1) * HASH_BYTES])
+
+
+def _leaf_at(page: bytes | bytearray, slot: int) -> _Item:
+    """The leaf of a slot that holds one."""
+    at = slot * HASH_BYTES
+    key = page[_KEYS + at : _KEYS + at + HASH_BYTES]
+    return bytes(key), bytes(page[_VALUES + at : _VALUES + at + HASH_BYTES]), _node(page, _SLOTS + slot)
+
+
+def _is_lone(taken: int, leaves: int) -> bool:
+    """Whether of these slots one is taken, and by a leaf: such a subtree is that leaf, however deep it is."""
+    return taken != 0 and taken & (taken - 1) == 0 and taken & leaves != 0
+
+
+def _hash_node(page: bytearray, node: int, leaves: int, taken: int) -> None:
+    """Makes an inner node true again whose children are."""
+    below, child = taken & _SPANS[node], 2 * node * HASH_BYTES
+    if below & (below - 1) == 0 and (below == 0 or below & leaves):
+        # Nothing is below, or a single leaf, which one of the children is then.
+        at = child if below & _SPANS[2 * node] else child + HASH_BYTES
+        page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = page[at : at + HASH_BYTES]
+    else:
+        hashed = sha256(b"\x01" + page[child : child + 2 * HASH_BYTES]).digest()
+        page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = hashed
+
+
+def _rehash(page: bytearray, touched: int, leaves: int, taken: int) -> None:
+    """Makes the inner nodes above these slots true again."""
+    if touched & (touched - 1) == 0:  # as in most pages
+        node = _SLOTS - 1 + touched.bit_length()
+        for parent in (node >> 1, node >> 2, node >> 3, 1):
+            _hash_node(page, parent, leaves, taken)
+        return
+    for node in range(_SLOTS - 1, 0, -1):
+        if touched & _SPANS[node]:
+            _hash_node(page, node, leaves, taken)
+
+
+def _encode_page(page: bytearray, leaves: int, taken: int) -> bytes:
     """be16 mask of leaves, be16 mask of inner slots (bit s: slot s), then slot by slot the two hashes or the one."""
-    masks = 0
-    parts = [_EMPTY]
-    for slot in range(_SLOTS):
-        node = page[_SLOTS + slot]
-        if not node:
-            continue
-        key = page[_SLOTS + _KEYS + slot]
-        if key:
-            masks |= 0x10000 << slot
-            parts.append(key)
-            parts.append(page[_SLOTS + _VALUES + slot])
+    masks = (leaves << 16 | taken ^ leaves).to_bytes(_MASKS_BYTES, "big")
+    if taken == 0xFFFF and not leaves:
+        return masks + page[_SLOTS * HASH_BYTES : _KEYS]
+    parts: list[bytes | bytearray] = [masks]
+    while taken:
+        lowest = taken & -taken
+        at = (lowest.bit_length() - 1) * HASH_BYTES
+        if leaves & lowest:
+            parts.append(page[_KEYS + at : _KEYS + at + HASH_BYTES])
+            parts.append(page[_VALUES + at : _VALUES + at + HASH_BYTES])
         else:
-            masks |= 1 << slot
-            parts.append(node)
-    parts[0] = masks.to_bytes(_MASKS_BYTES, "big")
+            parts.append(page[_SLOTS * HASH_BYTES + at : (_SLOTS + 1) * HASH_BYTES + at])
+        taken ^= lowest
     return b"".join(parts)
 
 
@@ -118,54 +136,72 @@ def _damaged(path: bytes, why: str) -> StoreError:
     )
 
 
-def _decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> _Page:
+def _decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
     masks = int.from_bytes(data[:_MASKS_BYTES], "big")
     leaves, inner = masks >> 16, masks & 0xFFFF
     size = _MASKS_BYTES + _LEAF_BYTES * leaves.bit_count() + HASH_BYTES * inner.bit_count()
     if len(data) != size or leaves & inner or not masks:
         raise _damaged(path, "has impossible bytes")
-    page = list(_NO_PAGE)
+    page = bytearray(_NO_PAGE)
     at = _MASKS_BYTES
-    touched = []
-    for slot in range(_SLOTS):
-        node = _SLOTS + slot
-        if leaves >> slot & 1:
+    left = taken = leaves | inner
+    while left:
+        lowest = left & -left
+        place = (lowest.bit_length() - 1) * HASH_BYTES
+        node = _SLOTS * HASH_BYTES + place
+        if leaves & lowest:
             pair = data[at : at + _LEAF_BYTES]
-            page[node] = sha256(leaf_tag + pair).digest()
-            page[node + _KEYS], page[node + _VALUES] = pair[:HASH_BYTES], pair[HASH_BYTES:]
+            page[node : node + HASH_BYTES] = sha256(leaf_tag + pair).digest()
+            page[_KEYS + place : _KEYS + place + HASH_BYTES] = pair[:HASH_BYTES]
+            page[_VALUES + place : _VALUES + place + HASH_BYTES] = pair[HASH_BYTES:]
             at += _LEAF_BYTES
-        elif inner >> slot & 1:
-            page[node] = data[at : at + HASH_BYTES]
-            at += HASH_BYTES
         else:
-            continue
-        touched.append(node)
-    _rehash(page, touched)
-    return tuple(page)
+            page[node : node + HASH_BYTES] = data[at : at + HASH_BYTES]
+            at += HASH_BYTES
+        left ^= lowest
+    _rehash(page, taken, leaves, taken)
+    page[:_MASKS_BYTES] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big")
+    return bytes(page)
 
 
 class PageCache:
-    """Decoded pages by the hash of their subtree, the longest unused dropped first. May be shared by all trees and
-    versions of one chain that are used by one thread."""
+    """Decoded pages by the hash of their subtree; of those below the upper ones the longest unused are dropped first.
+    May be shared by all trees and versions of one chain that are used by one thread."""
 
-    def __init__(self, pages_max: int = PAGES_CACHED_DEFAULT) -> None:
+    def __init__(self, pages_max: int = PAGES_CACHED_DEFAULT, upper_max: int = 0) -> None:
+        """upper_max: how many upper pages are kept beside the others; 0: they are among them."""
         self._pages_max = pages_max
-        self._pages: OrderedDict[bytes, _Page] = OrderedDict()
+        self._upper_max = upper_max
+        self._pages: OrderedDict[bytes, bytes] = OrderedDict()
+        self._upper: dict[bytes, bytes] = {}
 
-    def get(self, subtree: bytes) -> _Page | None:
+    def __len__(self) -> int:
+        return len(self._pages) + len(self._upper)
+
+    def get(self, subtree: bytes) -> bytes | None:
+        page = self._upper.get(subtree)
+        if page is not None:
+            return page
         page = self._pages.get(subtree)
         if page is not None:
             self._pages.move_to_end(subtree)
         return page
 
-    def put(self, page: _Page) -> None:
-        self._pages[page[1]] = page
+    def put(self, page: bytes, depth: int) -> None:
+        subtree = page[HASH_BYTES : 2 * HASH_BYTES]
+        if depth < UPPER_DEPTHS and self._upper_max:
+            self._upper[subtree] = page
+            if len(self._upper) > self._upper_max:
+                del self._upper[next(iter(self._upper))]
+            return
+        self._pages[subtree] = page
         if len(self._pages) > self._pages_max:
             self._pages.popitem(last=False)
 
     def drop(self, subtree: bytes) -> None:
         """The page was replaced; it is read again should an older version still want it."""
-        self._pages.pop(subtree, None)
+        if self._upper.pop(subtree, None) is None:
+            self._pages.pop(subtree, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +218,7 @@ class _Work:
 
     items: list[_Item]
     pages: dict[bytes, bytes | None] = field(default_factory=dict)
-    fresh: list[_Page] = field(default_factory=list)
+    fresh: list[tuple[int, bytes]] = field(default_factory=list)  # with their depths
     replaced: list[bytes] = field(default_factory=list)
 
 
@@ -222,71 +258,86 @@ class StateTree:
         if not items:
             return TreeUpdate(self._root, {})
         work = _Work(items)
-        node, _ = self._apply(work, range(len(items)), 0, _EMPTY if self._root == ZERO else self._root)
+        root, _ = self._apply(work, range(len(items)), 0, self._root)
         for subtree in work.replaced:
             self._cache.drop(subtree)
-        for page in work.fresh:
-            self._cache.put(page)
-        return TreeUpdate(node or ZERO, work.pages)
+        for depth, page in work.fresh:
+            self._cache.put(page, depth)
+        return TreeUpdate(root, work.pages)
 
     def _apply(self, work: _Work, span: range, depth: int, subtree: bytes) -> tuple[bytes, _Item | None]:
-        """Applies the items of `span` to the page `depth` nibbles down whose subtree has this hash (b"": no page).
+        """Applies the items of `span` to the page `depth` nibbles down whose subtree has this hash (ZERO: no page).
 
         Returns the hash of the subtree, and its one leaf where it has come down to one (then without a page,
         unless it is the root's).
         """
         items, start, end = work.items, span.start, span.stop
         path = page_path(items[start][0], depth)
-        old = self._load(path, subtree) if subtree else None
-        page = list(old if old is not None else _NO_PAGE)
-        touched: list[int] = []
+        old = _NO_PAGE if subtree == ZERO else self._load(path, subtree)
+        page = bytearray(old)
+        leaves, taken = _masks(old)
+        touched = 0
         while start < end:
             slot = _nibble(items[start][0], depth)
             group_end = start + 1
             while group_end < end and _nibble(items[group_end][0], depth) == slot:
                 group_end += 1
-            if self._apply_slot(work, range(start, group_end), depth, page, slot):
-                touched.append(_SLOTS + slot)
+            bit, at = 1 << slot, (_SLOTS + slot) * HASH_BYTES
+            before = old[at : at + HASH_BYTES]
+            own = _leaf_at(old, slot) if leaves & bit else None
+            after, lone = self._apply_slot(work, range(start, group_end), depth, before, own)
             start = group_end
+            if after == before:
+                continue
+            touched |= bit
+            page[at : at + HASH_BYTES] = after
+            at = slot * HASH_BYTES
+            if lone is not None:
+                leaves, taken = leaves | bit, taken | bit
+                page[_KEYS + at : _KEYS + at + HASH_BYTES] = lone[0]
+                page[_VALUES + at : _VALUES + at + HASH_BYTES] = lone[1]
+            else:
+                leaves, taken = leaves & ~bit, taken & ~bit if after == ZERO else taken | bit
         if not touched:
             return subtree, None
-        _rehash(page, touched)
-        if subtree:
+        _rehash(page, touched, leaves, taken)
+        return self._keep(work, path, subtree, page, leaves, taken)
+
+    @staticmethod
+    def _keep(
+        work: _Work, path: bytes, subtree: bytes, page: bytearray, leaves: int, taken: int
+    ) -> tuple[bytes, _Item | None]:
+        """Notes what becomes of a page that was changed; returns as `_apply`."""
+        depth = path[0]
+        if subtree != ZERO:
             work.replaced.append(subtree)
-        lone = _leaf_below(page, 1) if _is_leaf(page, 1) else None
-        if page[1] and (lone is None or depth == 0):
-            work.pages[path] = _encode_page(page)
-            work.fresh.append(tuple(page))
-        elif old is not None:
+        lone = _leaf_at(page, leaves.bit_length() - 1) if _is_lone(taken, leaves) else None
+        if taken and (lone is None or depth == 0):
+            page[:_MASKS_BYTES] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big")
+            work.pages[path] = _encode_page(page, leaves, taken)
+            work.fresh.append((depth, bytes(page)))
+        elif subtree != ZERO:
             work.pages[path] = None
-        return page[1], lone
+        return _node(page, 1), lone
 
-    def _apply_slot(self, work: _Work, span: range, depth: int, page: list[bytes], slot: int) -> bool:
-        """Applies the items of `span`, all of this slot. True when the slot has changed."""
-        node = _SLOTS + slot
-        before, own = page[node], page[node + _KEYS]
-        lone: _Item | None
-        if before and not own:
-            after, lone = self._apply(work, span, depth + 1, before)
-        else:
-            group = work.items[span.start : span.stop]
-            if own and all(item[0] != own for item in group):
-                group.append((own, page[node + _VALUES], before))
-                group.sort()
+    def _apply_slot(
+        self, work: _Work, span: range, depth: int, before: bytes, own: _Item | None
+    ) -> tuple[bytes, _Item | None]:
+        """What a slot with this hash, and this leaf if it holds one, comes to by the items of `span`: as `_apply`."""
+        if own is None and before != ZERO:
+            return self._apply(work, span, depth + 1, before)
+        group = work.items[span.start : span.stop]
+        if own is not None and own[0] != group[0][0] and all(item[0] != own[0] for item in group):
+            group.append(own)
+            group.sort()
+        if len(group) > 1 or not group[0][1]:
             group = [item for item in group if item[1]]
-            if len(group) > 1:
-                nested = _Work(group, work.pages, work.fresh, work.replaced)
-                after, lone = self._apply(nested, range(len(group)), depth + 1, _EMPTY)
-            else:
-                lone = group[0] if group else None
-                after = lone[2] if lone else _EMPTY
-        if after == before:
-            return False
-        page[node] = after
-        page[node + _KEYS], page[node + _VALUES] = (_EMPTY, _EMPTY) if lone is None else lone[:2]
-        return True
+        if len(group) > 1:
+            nested = _Work(group, work.pages, work.fresh, work.replaced)
+            return self._apply(nested, range(len(group)), depth + 1, ZERO)
+        return (group[0][2], group[0]) if group else (ZERO, None)
 
-    def _load(self, path: bytes, subtree: bytes) -> _Page:
+    def _load(self, path: bytes, subtree: bytes) -> bytes:
         page = self._cache.get(subtree)
         if page is not None:
             return page
@@ -294,9 +345,9 @@ class StateTree:
         if data is None:
             raise _damaged(path, "is missing")
         page = _decode_page(path, data, self._leaf_tag)
-        if page[1] != subtree:
+        if page[HASH_BYTES : 2 * HASH_BYTES] != subtree:
             raise _damaged(path, "does not hash to what stands above it")
-        self._cache.put(page)
+        self._cache.put(page, path[0])
         return page
 
     def prove(self, key: bytes) -> StateProof:
@@ -310,18 +361,19 @@ class StateTree:
         siblings: list[bytes] = []
         leaf: _Item | None = None
         for page, page_depth in self._descend(hashed_key):
+            leaves, taken = _masks(page)
             node = 1
             remaining = _nibble(hashed_key, page_depth)
-            while node < _SLOTS and page[node] and not _is_leaf(page, node):
+            while node < _SLOTS and taken & _SPANS[node] and not _is_lone(taken & _SPANS[node], leaves):
                 node = node << 1 | remaining >> 3 & 1
                 remaining = remaining << 1 & 15
-                sibling = page[node ^ 1]
+                sibling = _node(page, node ^ 1)
                 depth += 1
-                bits = bits << 1 | (1 if sibling else 0)
-                if sibling:
+                bits = bits << 1 | (1 if sibling != ZERO else 0)
+                if sibling != ZERO:
                     siblings.append(sibling)
-            if _is_leaf(page, node):
-                leaf = _leaf_below(page, node)
+            if _is_lone(taken & _SPANS[node], leaves):
+                leaf = _leaf_at(page, (taken & _SPANS[node]).bit_length() - 1)
         proof = StateProof(
             depth=depth, bitmap=(bits << -depth % 8).to_bytes((depth + 7) // 8, "big"), siblings=siblings
         )
@@ -329,13 +381,13 @@ class StateTree:
             proof.other_key_hash, proof.other_value_hash = leaf[:2]
         return proof
 
-    def _descend(self, hashed_key: bytes) -> Iterator[tuple[_Page, int]]:
+    def _descend(self, hashed_key: bytes) -> Iterator[tuple[bytes, int]]:
         """The pages on the way to a key with their depths in nibbles, down to where no page is."""
-        subtree = _EMPTY if self._root == ZERO else self._root
+        subtree = self._root
         depth = 0
-        while subtree:
+        while subtree != ZERO:
             page = self._load(page_path(hashed_key, depth), subtree)
             yield page, depth
-            node = _SLOTS + _nibble(hashed_key, depth)
-            subtree = _EMPTY if page[node + _KEYS] else page[node]
+            slot = _nibble(hashed_key, depth)
+            subtree = ZERO if _masks(page)[0] >> slot & 1 else _node(page, _SLOTS + slot)
             depth += 1

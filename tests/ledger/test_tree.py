@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger import tree_proof
 from ledger.errors import StoreError
 from ledger.hashes import ZERO
-from ledger.tree import PageCache, StateTree, page_path
+from ledger.tree import UPPER_DEPTHS, UPPER_PAGES_MAX, PageCache, StateTree, page_path
 from proto.chiptrace.v1.ledger_pb2 import StateProof
 from tests.ledger import naive_tree
 
@@ -281,3 +281,28 @@ def test_a_cache_shared_by_versions_serves_each_its_own():
     for number, (root, stored) in enumerate(versions):
         proof = StateTree(CHAIN, stored.get, root, pages.cache).prove(b"key")
         tree_proof.verify(CHAIN, root, b"key", b"%d" % number, proof)
+
+
+def test_upper_pages_are_not_pushed_out_by_those_below():
+    pages = stored_tree()
+    pages.cache = PageCache(2, UPPER_PAGES_MAX)
+    for number in range(300):
+        pages.tree().prove(b"%d" % number)
+    upper = [path for path in pages.stored if path[0] < UPPER_DEPTHS]
+    pages.reads = 0
+    for number in range(300):
+        pages.tree().prove(b"%d" % number)
+    assert len(pages.cache) == len(upper)
+    assert pages.reads == 0
+    pages.update({b"%d" % number: b"new" for number in range(300)})
+    assert len(pages.cache) == len(upper)  # those that were replaced are gone
+
+
+def test_upper_pages_are_bounded_too():
+    pages = stored_tree()
+    pages.cache = PageCache(2, 3)
+    for number in range(300):
+        pages.tree().prove(b"%d" % number)
+        assert len(pages.cache) <= 5
+    for number in range(300):
+        tree_proof.verify(CHAIN, pages.root, b"%d" % number, b"value", pages.tree().prove(b"%d" % number))

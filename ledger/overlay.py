@@ -1,0 +1,138 @@
+"""Values of the state by key: who reads them, and writes that nobody else sees until they are decided."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from ledger.errors import InvariantBroken, Refused
+from ledger.limits import STATE_VALUE_BYTES_MAX
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+# What a KeptReader keeps: so many values of so many bytes at most, which is about 32 MB.
+VALUES_KEPT: Final = 32_768
+KEPT_VALUE_BYTES_MAX: Final = 512
+
+
+class Reader(Protocol):
+    """Anything that knows the value of a key."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None where there is none."""
+        ...
+
+
+class Overlay:
+    """Writes on top of a reader that nobody else sees until they are merged.
+
+    `changes` holds exactly the keys whose value differs from the reader's (None: deleted), in the order of
+    their last first change; a value written back to what it was is no change. Each distinct key read or
+    written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
+    overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
+    work was done.
+    """
+
+    __slots__ = ("_below", "_keys_max", "_parent", "_reader", "changes")
+
+    def __init__(self, reader: Reader, keys_max: int | None = None) -> None:
+        self._reader = reader
+        self._parent = reader if isinstance(reader, Overlay) else None
+        self._keys_max = keys_max
+        self._below: dict[bytes, bytes | None] = {}  # what the reader says, by key touched
+        self.changes: dict[bytes, bytes | None] = {}
+
+    @property
+    def keys_touched(self) -> int:
+        """How many distinct keys were read or written."""
+        return len(self._below)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value as this overlay sees it. Raises Refused(TOO_MANY_KEYS)."""
+        if key in self.changes:
+            return self.changes[key]
+        return self._below[key] if key in self._below else self._under(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets a value. Raises Refused: TOO_MANY_KEYS, or OVERSIZE above STATE_VALUE_BYTES_MAX."""
+        if len(value) > STATE_VALUE_BYTES_MAX:
+            raise Refused(
+                f"a record of {len(value)} bytes exceeds {STATE_VALUE_BYTES_MAX}; split what it holds",
+                Reason.OVERSIZE,
+            )
+        if self._under(key) == value:
+            self.changes.pop(key, None)
+        else:
+            self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Removes a key, present or not. Raises Refused(TOO_MANY_KEYS)."""
+        if self._under(key) is None:
+            self.changes.pop(key, None)
+        else:
+            self.changes[key] = None
+
+    def child(self, keys_max: int | None = None) -> "Overlay":
+        """An overlay on top of this one: `merge` it to keep its writes, or drop it to lose them."""
+        return Overlay(self, keys_max)
+
+    def merge(self) -> None:
+        """Hands the changes down to the overlay this is a child of; this one is then empty."""
+        if self._parent is None:
+            raise InvariantBroken("merge was called on an overlay that is no child of another")
+        for key, value in self.changes.items():
+            if value is None:
+                self._parent.delete(key)
+            else:
+                self._parent.put(key, value)
+        self.changes = {}
+        self._below = {}
+
+    def _under(self, key: bytes) -> bytes | None:
+        if key in self._below:
+            return self._below[key]
+        if self._keys_max is not None and len(self._below) >= self._keys_max:
+            raise Refused(
+                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
+            )
+        value = self._reader.get(key)
+        self._below[key] = value
+        return value
+
+
+class MappingReader:
+    """A mapping as a Reader (initial states, tests)."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[bytes, bytes | None]) -> None:
+        self._values = values
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None where there is none."""
+        return self._values.get(key)
+
+
+class KeptReader:
+    """A reader that keeps the values read last in memory: those of signers, grants and parameters are read by every
+    transaction. Whoever changes what is below says so. For one thread."""
+
+    def __init__(self, reader: Reader, values_max: int = VALUES_KEPT) -> None:
+        self._reader = reader
+        self._values_max = values_max
+        self._values: OrderedDict[bytes, bytes | None] = OrderedDict()
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None where there is none."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = self._reader.get(key)
+        if value is None or len(value) <= KEPT_VALUE_BYTES_MAX:
+            self._values[key] = value
+            if len(self._values) > self._values_max:
+                self._values.popitem(last=False)
+        return value
+
+    def forget(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """These keys have other values now."""
+        for key in changes.keys() & self._values.keys():
+            del self._values[key]
