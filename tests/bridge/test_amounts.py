@@ -1,0 +1,259 @@
+"""Amounts of lots over chains: the sum over both stays, whatever becomes of packets."""
+
+import pytest
+
+from bridge.amounts import abroad_key, transit_place
+from bridge.packet import sent_key
+from bridge.relayer_plan import Update
+from ledger import codec, decimals, state
+from ledger.identifiers import canonical
+from ledger.inbound import inbound_place
+from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, CustodyTransfer, Packet, ReceivePacket
+from proto.chiptrace.v1.ledger_pb2 import (
+    ARRIVED,
+    DEPARTED_FOR_GOOD,
+    SENT,
+    BalanceRecord,
+    Field,
+    List,
+    Object,
+    Operation,
+    Reason,
+    UnitAmount,
+    Value,
+)
+from tests.bridge.crossing import carry, lot_record, materialise, pack, return_amount, send_amount, unpack_all
+from tests.bridge.test_containers import refused
+from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, prove, texts
+
+LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
+
+
+def listed(name, lot, amount, unit=""):
+    fields = {"epcClass": Value(text=lot)}
+    if amount is not None:
+        fields["quantity"] = Value(number=decimals.parse(str(amount)))
+    if unit:
+        fields["uom"] = Value(text=unit)
+    item = Object(fields=[Field(name=key, value=fields[key]) for key in sorted(fields)])
+    return {name: Value(list=List(items=[Value(object=item)]))}
+
+
+def quantity_event(world, action, biz_step, amount, *, lot=LOT, unit="") -> Operation:
+    world._serials += 1
+    return event(
+        "ObjectEvent", action, biz_step, number=world._serials, **listed("quantityList", lot, amount, unit)
+    )
+
+
+def accept_amount(world, name, member, amount=None, lot=LOT, unit=""):
+    operation = quantity_event(world, "OBSERVE", "receiving", amount, lot=lot, unit=unit)
+    return world[name].operate(member, operation)
+
+
+def amount_at(world, name, place, unit="", lot=LOT):
+    record = world[name].record(state.balance_key(lot, place, unit), BalanceRecord)
+    return "0" if record is None else decimals.to_text(record.amount)
+
+
+def abroad(world, name="a", to="b", *member):
+    record = world[name].record(abroad_key(LOT, world[to].chain_id, "", *member), AbroadRecord)
+    return "0" if record is None else decimals.to_text(record.amount)
+
+
+@pytest.fixture
+def world():
+    world = World()
+    assert world["a"].operate("ada", quantity_event(world, "ADD", "commissioning", 100)).ok
+    return world
+
+
+def test_some_of_a_lot_goes_over_and_comes_home(world):
+    assert send_amount(world, "a", LOT, 30, "bob", member="ada").ok
+    packet = world["a"].sent("b-1", 1)
+    assert (amount_at(world, "a", "ada"), amount_at(world, "a", transit_place(packet))) == ("70", "30")
+    world.relay()
+    assert amount_at(world, "a", transit_place(packet)) == "0"
+    assert abroad(world) == abroad(world, "a", "b", "ada") == "30"
+    assert amount_at(world, "b", inbound_place("a-1", "ada", "bob")) == "30"
+    assert amount_at(world, "b", "bob") == "0"
+    refused(send_amount(world, "b", LOT, 1, "ada", member="bob"), Reason.QUANTITY_EXCEEDED)
+    # She accepts a part of it, and then the rest.
+    assert accept_amount(world, "b", "bob", 10).ok
+    assert accept_amount(world, "b", "bob").ok
+    assert amount_at(world, "b", "bob") == "30"
+    assert send_amount(world, "b", LOT, 12, "abe", member="bob").ok
+    world.relay()
+    assert accept_amount(world, "a", "abe").ok
+    assert (amount_at(world, "a", "ada"), amount_at(world, "a", "abe")) == ("70", "12")
+    assert (abroad(world), amount_at(world, "b", "bob")) == ("18", "18")
+    here, there = lot_record(world, "a", LOT), lot_record(world, "b", LOT)
+    assert (there.origin_chain, there.commissioner) == (world["a"].chain_id, here.commissioner)
+    kinds = [entry.kind for entry in world["b"].entries(state.lot_key(LOT))]
+    assert (kinds[0], kinds[-2:]) == (ARRIVED, [SENT, DEPARTED_FOR_GOOD])
+
+
+@pytest.mark.parametrize("how", ["error", "timeout"])
+def test_what_does_not_arrive_is_the_senders_again(world, how):
+    receiver = "nobody" if how == "error" else "bob"
+    timeout_ms = 1_000 if how == "timeout" else HOUR_MS
+    assert send_amount(world, "a", LOT, 30, receiver, member="ada", timeout_ms=timeout_ms).ok
+    if how == "timeout":
+        world.pass_time(2_000)
+    world.relay()
+    assert (amount_at(world, "a", "ada"), abroad(world)) == ("100", "0")
+    assert not lot_record(world, "b", LOT).id
+
+
+@pytest.mark.parametrize("by", ["bob", "anyone"])
+def test_what_is_declined_or_expires_goes_back_to_its_shipper(world, by):
+    assert send_amount(world, "a", LOT, 30, "bob", member="ada").ok
+    world.relay()
+    back = {"client": "a-1", "sender": "ada", "receiver": "bob"}
+    refused(return_amount(world, "b", LOT, by="ben", **back), Reason.NOT_OFFERED_TO_YOU)
+    if by == "anyone":
+        world.pass_time(OFFER_EXPIRY_MS)
+    assert return_amount(world, "b", LOT, by="bob" if by == "bob" else "ben", **back).ok
+    refused(return_amount(world, "b", LOT, by="bob", **back), Reason.NOT_LIVE)
+    world.relay()
+    assert (amount_at(world, "a", "ada"), abroad(world), abroad(world, "a", "b", "ada")) == ("100", "0", "0")
+
+
+def test_a_return_that_fails_waits_again(world):
+    assert send_amount(world, "a", LOT, 30, "bob", member="ada").ok
+    world.relay()
+    back = {"client": "a-1", "sender": "ada", "receiver": "bob"}
+    assert return_amount(world, "b", LOT, by="bob", **back).ok
+    world.pass_time(HOUR_MS + 1_000)
+    world.relay()
+    assert amount_at(world, "b", inbound_place("a-1", "ada", "bob")) == "30"
+    assert return_amount(world, "b", LOT, by="ben", **back).ok
+    world.relay()
+    assert amount_at(world, "a", "ada") == "100"
+
+
+def forged(world, amount, *, source="b", host="a", receiver="ada", sequence=77, **changes) -> Packet:
+    """A packet that the source only claims to have sent."""
+    values = {
+        "part": LOT,
+        "origin_chain": world["a"].chain_id,
+        "sender": "bob",
+        "receiver": receiver,
+        "history_root": bytes(32),
+        "class_commissioner": "ada",
+        "amount": UnitAmount(amount=decimals.parse(str(amount))),
+    }
+    transfer = CustodyTransfer(**(values | changes))
+    return Packet(
+        source_client=f"{host}-1",
+        destination_client=f"{source}-1",
+        sequence=sequence,
+        timeout_ms=world.clock.now_ms + HOUR_MS,
+        source_port="custody/1",
+        destination_port="custody/1",
+        version="custody/1",
+        encoding="application/x-protobuf",
+        value=codec.encode(transfer),
+    )
+
+
+@pytest.mark.parametrize(
+    ("amount", "changes", "reason"),
+    [
+        (31, {}, Reason.MORE_THAN_LEFT),
+        (30, {"return": True, "receiver": "abe"}, Reason.MORE_THAN_LEFT),
+        (31, {"return": True}, Reason.MORE_THAN_LEFT),
+        (1, {"part": canonical("urn:epc:class:lgtin:4012345.012345.OTHER").text}, Reason.NOT_FROM_HOME),
+        (1, {"origin_chain": bytes(32)}, Reason.PACKET_MISMATCH),
+        (0, {}, Reason.MALFORMED),
+        (-1, {}, Reason.MALFORMED),
+        ("0.5", {}, Reason.MALFORMED),
+        (1, {"hop": 1}, Reason.MALFORMED),
+    ],
+)
+def test_a_corrupt_chain_sends_back_no_more_than_it_had(amount, changes, reason):
+    world = World(corrupt="b")
+    assert world["a"].operate("ada", quantity_event(world, "ADD", "commissioning", 100)).ok
+    assert send_amount(world, "a", LOT, 30, "bob", member="ada").ok
+    world.relay()
+    packet = forged(world, amount, **changes)
+    before = amount_at(world, "a", "ada")
+    assert bring(world, packet).reason == reason
+    assert (amount_at(world, "a", "ada"), abroad(world)) == (before, "30")
+
+
+def bring(world, packet, source="b", host="a"):
+    """A corrupt source commits to the packet, and a relayer brings it."""
+    world.forge(source, packet)
+    world.settle()
+    relayer = next(iter(world.relayers.values()))
+    height = world[source].info.height
+    update = Update(f"{source}-1", world[host].client(f"{source}-1").latest_height, height)
+    relayer.bring(world[host], world[source], [update])
+    proof = prove(world[source], height, sent_key(packet))
+    message = ReceivePacket(packet=packet, proof=proof)
+    return world[host].operate(
+        world[host].members[0], Operation(receive_packet=codec.encode(message)), role="relayer"
+    )
+
+
+def test_amounts_in_containers_cross_with_them_at_every_level(world):
+    inner, outer = world.commission("a", "ada"), world.commission("a", "ada")
+    for box, amount, children in ((inner, 5, ()), (outer, 7, (inner,))):
+        world._serials += 1
+        more = {"parentID": Value(text=box)} | listed("childQuantityList", LOT, amount)
+        more |= {"childEPCs": texts(*children)} if children else {}
+        packing = event("AggregationEvent", "ADD", "packing", number=world._serials, **more)
+        assert world["a"].operate("ada", packing).ok
+    carry(world, "a", outer, "bob")
+    assert (abroad(world), amount_at(world, "a", inner), amount_at(world, "a", outer)) == ("12", "0", "0")
+    assert amount_at(world, "b", outer) == "7"
+    unpack_all(world, "b", outer)
+    assert amount_at(world, "b", "bob") == "7"
+    assert materialise(world, "b", inner).ok
+    assert amount_at(world, "b", inner) == "5"
+    unpack_all(world, "b", inner, "bob")
+    assert amount_at(world, "b", "bob") == "12"
+    assert send_amount(world, "b", LOT, 12, "ada", member="bob").ok
+    world.relay()
+    assert accept_amount(world, "a", "ada").ok
+    assert (amount_at(world, "a", "ada"), abroad(world)) == ("100", "0")
+
+
+def test_amounts_in_a_container_that_does_not_arrive_stay_in_it(world):
+    box = world.commission("a", "ada")
+    world._serials += 1
+    more = {"parentID": Value(text=box)} | listed("childQuantityList", LOT, 7)
+    assert (
+        world["a"]
+        .operate("ada", event("AggregationEvent", "ADD", "packing", number=world._serials, **more))
+        .ok
+    )
+    assert world.send("a", box, "nobody").ok
+    world.relay()
+    assert (amount_at(world, "a", box), abroad(world)) == ("7", "0")
+    unpack_all(world, "a", box)
+    assert amount_at(world, "a", "ada") == "100"
+
+
+def test_amounts_come_home_untouched_inside_two_containers(world):
+    inner, outer = world.commission("a", "ada"), world.commission("a", "ada")
+    world._serials += 1
+    more = {"parentID": Value(text=inner)} | listed("childQuantityList", LOT, 5)
+    assert (
+        world["a"]
+        .operate("ada", event("AggregationEvent", "ADD", "packing", number=world._serials, **more))
+        .ok
+    )
+    pack(world, "a", outer, inner)
+    carry(world, "a", outer, "bob")
+    carry(world, "b", outer, "ada")
+    assert abroad(world) == "0"
+    assert materialise(world, "b", inner).ok
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "bob")
+    carry(world, "b", part, "ada")
+    assert materialise(world, "a", inner).ok
+    unpack_all(world, "a", outer)
+    unpack_all(world, "a", inner, "ada")
+    assert amount_at(world, "a", "ada") == "100"
