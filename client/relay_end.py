@@ -6,7 +6,7 @@ that lies never makes a transaction fail, and is left for the next one; so is on
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,10 +26,9 @@ from bridge.relayer_plan import (
     packet_operation,
     update_operation,
 )
-from client import keys
-from client.clock import now_ms
+from client import clock, keys
 from client.connection import Connection
-from client.trust import ChainTrust, Identity, Trust
+from client.trust import ChainTrust, Trust
 from ledger import codec, limits, state, tree_proof
 from ledger.block import app_hash, decode_header, parse_log_leaf, sign_transaction
 from ledger.errors import ChiptraceError, Invalid, Malformed
@@ -45,7 +44,6 @@ from proto.chiptrace.v1.node_pb2 import (
     ProvenKey,
     ProveReply,
     ProveRequest,
-    StatusReply,
     StatusRequest,
     SubmitRequest,
     TransactionRequest,
@@ -56,6 +54,7 @@ WAIT_SECONDS: Final = 20.0
 ASK_SECONDS: Final = 5.0
 STALE_HEARTBEATS: Final = 3
 TIMES_KEPT_MAX: Final = 1_024
+HEADER_PAGES_MAX: Final = 64  # of boundary headers, for one update
 
 
 class NotReady(ChiptraceError):
@@ -64,6 +63,17 @@ class NotReady(ChiptraceError):
 
 class NodeLied(ChiptraceError):
     """A node's answer does not hold; another one of its chain is asked from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a chain stands, as one node answered."""
+
+    height: int  # of the newest header
+    time_ms: int  # its time
+    proven_time_ms: int  # of the height before it, whose state it certifies
+    proven_from: int  # lowest height whose state the node still proves
+    record: ClientRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +94,29 @@ def open_end(
         identity = trusted.identity(chain, member, "operator")
     if identity.key is None:
         raise Malformed(f"the relayer's identity for {chain} has no key")
-    return RelayEnd(trusted.chain(chain), identity, keys.read_seed(identity.key), client, counterparty, low)
+    seed = keys.read_seed(identity.key)
+    connected = trusted.chain(chain)
+    return RelayEnd(connected, Connection(connected, identity), seed, client, counterparty, low)
 
 
 class RelayEnd:
     """One chain of a route, over the client of the other chain that it keeps."""
 
     def __init__(
-        self, trust: ChainTrust, identity: Identity, seed: bytes, client: str, counterparty: str, low: int = 1
+        self,
+        trust: ChainTrust,
+        connection: Connection,
+        seed: bytes,
+        client: str,
+        counterparty: str,
+        low: int = 1,
+        now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self.trust = trust
         self.outbox = Outbox(client, counterparty, low)
-        self.connection = Connection(trust, identity)
+        self.connection = connection
+        self.now_ms = now_ms
         self.record: ClientRecord | None = None  # of the other chain, as this one keeps it
-        self.head_time_ms = 0  # of the newest head seen
         self.lies = 0
         self._seed = seed
         self._times: dict[int, int] = {}
@@ -120,7 +139,7 @@ class RelayEnd:
         request = PacketsRequest(client=self.client, from_sequence=first, received=received)
         return list(self.connection.call(lambda stub: stub.GetPackets, request, ASK_SECONDS).items)
 
-    def look(self) -> tuple[StatusReply, ProveReply]:
+    def look(self) -> Look:
         """Where the chain stands, and its record of the client with a proof. Raises NotReady, NodeLied."""
         status = self.connection.call(lambda stub: stub.GetStatus, StatusRequest(), ASK_SECONDS)
         proven = self.prove([state.client_key(self.client)], 0)
@@ -128,7 +147,12 @@ class RelayEnd:
             raise NotReady(
                 f"chain {self.trust.name} has no client '{self.client}' yet; governance creates it"
             )
-        record = ClientRecord.FromString(proven.keys[0].value)
+        try:
+            record = codec.decode(ClientRecord, proven.keys[0].value, limits.STATE_VALUE_BYTES_MAX)
+            head = decode_header(proven.head.header)
+            proven_ms = parse_log_leaf(proven.last_leaf.leaf).time_ms if proven.height else 0
+        except (Malformed, Invalid) as error:
+            raise self.lied(error) from error
         if record.counterparty_client != self.outbox.counterparty:
             raise NotReady(
                 f"client '{self.client}' of chain {self.trust.name} pairs with '{record.counterparty_client}', not with "
@@ -137,23 +161,18 @@ class RelayEnd:
         if self.record is None:
             self.outbox.begin(record.next_sequence)
         self.record = record
-        head = decode_header(proven.head.header)
-        if now_ms() - head.time_ms > STALE_HEARTBEATS * self.trust.heartbeat_ms:
+        if self.now_ms() - head.time_ms > STALE_HEARTBEATS * self.trust.heartbeat_ms:
             self.turn()  # this round goes on with what there is; the next one asks another node
-        self.head_time_ms = max(self.head_time_ms, head.time_ms)
-        return status, proven
+        return Look(head.height, head.time_ms, proven_ms, status.proof_height_min, record)
 
-    def view(self, status: StatusReply, proven: ProveReply, other: Outbox) -> ChainView:
+    def view(self, look: Look, other: Outbox) -> ChainView:
         """What the planner is told. `other`: what the other chain has sent here."""
-        record = self.record
-        if record is None:
-            raise NotReady(f"chain {self.trust.name} was not asked yet")
-        head = decode_header(proven.head.header)
+        record = look.record
         return ChainView(
-            head_height=head.height,
-            head_time_ms=head.time_ms,
-            proven_time_ms=parse_log_leaf(proven.last_leaf.leaf).time_ms if proven.height else 0,
-            proven_from=status.proof_height_min,
+            head_height=look.height,
+            head_time_ms=look.time_ms,
+            proven_time_ms=look.proven_time_ms,
+            proven_from=look.proven_from,
             client=ClientView(
                 record.id,
                 record.latest_height,
@@ -179,7 +198,7 @@ class RelayEnd:
                 value = item.value if item.present else None
                 tree_proof.verify(self.trust.chain_id, reply.opening.state_root, item.key, value, item.proof)
         except (Malformed, Invalid, DecodeError) as error:
-            raise self._lied(error) from error
+            raise self.lied(error) from error
         return reply
 
     def time_of(self, height: int) -> int:
@@ -226,7 +245,9 @@ class RelayEnd:
         """Every boundary above the client's header, up to and with the planned one."""
         found: list[SignedHeader] = []
         height, more = action.from_height, True
-        while more and len(found) < limits.HEADERS_PER_UPDATE_MAX:
+        for _ in range(HEADER_PAGES_MAX):
+            if not more or len(found) >= limits.HEADERS_PER_UPDATE_MAX:
+                break
             reply = self.connection.call(
                 lambda stub: stub.GetHeaders, HeadersRequest(from_height=height), ASK_SECONDS
             )
@@ -261,10 +282,10 @@ class RelayEnd:
         )
         try:
             for signed in headers:
-                trusted = verify_header(trusted, signed, now_ms(), None)
+                trusted = verify_header(trusted, signed, self.now_ms(), None)
             return decode_header(headers[-1].header)
         except (Malformed, Invalid, DecodeError) as error:
-            raise self._lied(error) from error
+            raise self.lied(error) from error
 
     def _judge_head(self, record: ClientRecord, trusted: Header | None, head: SignedHeader) -> None:
         """The header that proofs open to is the one just judged, or one that the client's set certified."""
@@ -276,7 +297,7 @@ class RelayEnd:
             elif record.latest_validators_hash == record.latest_next_validators_hash:
                 certified(self.trust.chain_id, record.validators, head)
         except (Malformed, Invalid) as error:
-            raise self._lied(error) from error
+            raise self.lied(error) from error
 
     def _holds(self, action: PacketAction, proven: ProvenKey, host: "RelayEnd") -> bool:
         """Whether the chain's state is as the action says; else what was thought of the packet is put right."""
@@ -295,7 +316,8 @@ class RelayEnd:
             return False
         return True
 
-    def _lied(self, error: Exception) -> NodeLied:
+    def lied(self, error: Exception) -> NodeLied:
+        """The node that answered last is left; what is to be raised."""
         self.lies += 1
         node = self.connection.endpoint
         self.turn()
@@ -308,7 +330,7 @@ class RelayEnd:
 
         Raises ChiptraceError when it is not known what became of one.
         """
-        until = now_ms() + VALID_MS
+        until = self.now_ms() + VALID_MS
         signed = [
             sign_transaction(self.trust.chain_id, self._seed, group, until, secrets.token_bytes(16))
             for group in groups

@@ -16,16 +16,16 @@ from bridge import relayer_plan
 from bridge.packet import answered_key, received_key, sent_key
 from bridge.relayer_outbox import Lane
 from bridge.relayer_plan import Acknowledge, Action, PacketAction, TimeOut, Update
-from client.clock import now_ms
 from client.relay_end import NotReady, RelayEnd
 from ledger import limits
-from ledger.errors import ChiptraceError
+from ledger.errors import ChiptraceError, Invalid
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
 REFUSED_MS_MIN: Final = 2_000
 REFUSED_MS_MAX: Final = 600_000
 REFUSALS_KEPT_MAX: Final = 20_000
 SCAN_PAGES: Final = 4  # of the clearing lane, in one round
+PAGES_MAX: Final = 80  # of new packets, and of answers, in one round: as many as an outbox holds
 SCAN_TIMES: Final = 10  # a scan that took long is not repeated before so many times as long
 # Of no packet that is refused for these does another try help: only another packet, another key or other rules would.
 TERMINAL: Final = frozenset(
@@ -122,8 +122,8 @@ class Route:
         self._answers(second, first)
         # (4) The plan.
         plan = relayer_plan.plan(
-            first.view(*first_look, second.outbox),
-            second.view(*second_look, first.outbox),
+            first.view(first_look, second.outbox),
+            second.view(second_look, first.outbox),
             self._packets_per_round,
             self._skips(self.back),
             self._skips(self.forth),
@@ -157,29 +157,40 @@ class Route:
     # ---- finding ------------------------------------------------------------------------------------------
 
     def _find(self, end: RelayEnd) -> None:
+        """What is new, first: what a scan finds is in the clearing lane."""
         outbox, scan = end.outbox, self._scans[id(end)]
-        if now_ms() >= scan.due_ms:
+        try:
+            for _ in range(PAGES_MAX):
+                items = [] if outbox.full else end.packets(outbox.next)
+                outbox.see_new(items)
+                if len(items) < limits.PACKETS_PER_REPLY_MAX:
+                    break
+            if end.now_ms() < scan.due_ms:
+                return
             if not scan.began_ms:
-                scan.began_ms = now_ms()
+                scan.began_ms = end.now_ms()
                 end.turn()  # what one node keeps back, another tells
             for _ in range(SCAN_PAGES):
                 if outbox.see_scanned(end.packets(outbox.scan_from)):
-                    took = now_ms() - scan.began_ms
-                    scan.due_ms, scan.began_ms = now_ms() + max(self._clear_ms, SCAN_TIMES * took), 0
-                    break
-        while not outbox.full:
-            items = end.packets(outbox.next)
-            outbox.see_new(items)
-            if len(items) < limits.PACKETS_PER_REPLY_MAX:
-                return
+                    took = end.now_ms() - scan.began_ms
+                    scan.due_ms = end.now_ms() + max(self._clear_ms, SCAN_TIMES * took)
+                    scan.began_ms = 0
+                    return
+        except Invalid as error:
+            raise end.lied(error) from error
 
     @staticmethod
     def _answers(sender: RelayEnd, receiver: RelayEnd) -> None:
+        pages = PAGES_MAX
         for first, last in list(sender.outbox.unanswered()):
             at = first
-            while at <= last:
+            while at <= last and pages:
+                pages -= 1
                 items = receiver.packets(at, received=True)
-                sender.outbox.see_answers(items, at, last)
+                try:
+                    sender.outbox.see_answers(items, at, last)
+                except Invalid as error:
+                    raise receiver.lied(error) from error
                 if not items:
                     break
                 at = items[-1].packet.sequence + 1
@@ -187,7 +198,7 @@ class Route:
     # ---- bringing -----------------------------------------------------------------------------------------
 
     def _skips(self, direction: Direction) -> frozenset[bytes]:
-        now = now_ms()
+        now = direction.host.now_ms()
         return frozenset(key for key, refusal in direction.refusals.items() if refusal.until_ms > now)
 
     def _bring(self, direction: Direction, actions: Sequence[Action]) -> None:
@@ -234,7 +245,8 @@ class Route:
         known = direction.refusals.get(action.key)
         tries = known.tries + 1 if known else 1
         wait = min(REFUSED_MS_MAX, REFUSED_MS_MIN << min(tries - 1, 20))
-        until = NEVER_MS if reason in TERMINAL else now_ms() + int(wait * random.uniform(0.75, 1.25))  # noqa: S311
+        now = direction.host.now_ms()
+        until = NEVER_MS if reason in TERMINAL else now + int(wait * random.uniform(0.75, 1.25))  # noqa: S311
         if known is None and len(direction.refusals) >= REFUSALS_KEPT_MAX:
             direction.refusals.pop(next(iter(direction.refusals)))
         direction.refusals[action.key] = Refusal(tries, until, reason)

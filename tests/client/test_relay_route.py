@@ -1,0 +1,303 @@
+"""A relayer's route over real chains: over good lines it carries all there is; whatever goes wrong, it only delays."""
+
+import contextlib
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from bridge.packet import sent_key
+from bridge.relayer_outbox import Lane
+from bridge.relayer_plan import Receive, Update
+from client.relay_end import NotReady
+from client.relay_route import TERMINAL, Refusal
+from ledger import codec, hashes
+from ledger.block import decode_header
+from ledger.errors import ChiptraceError
+from ledger.limits import HEADERS_PER_UPDATE_MAX
+from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
+from proto.chiptrace.v1.ledger_pb2 import (
+    DEPARTED,
+    IN_TRANSIT,
+    LIVE,
+    OFFERED,
+    VALIDATOR,
+    Change,
+    Operation,
+    PutKey,
+    Reason,
+    SetValidators,
+    Validator,
+)
+from tests.bridge.two_chains import MEMBERS, World
+from tests.client.relaying import Fate, Killed, carried, route_over
+from tests.ledger.chain_fixture import key_of
+
+
+def sent(world, count, *, name="a", member="ada", to="bob", **options):
+    parts = [world.commission(name, member) for _ in range(count)]
+    for part in parts:
+        assert world.send(name, part, to, **options).ok
+    return parts
+
+
+def test_packets_cross_and_their_answers_come_back():
+    world = World()
+    parts = sent(world, 5)
+    route = route_over(world)
+    carried(route, world)
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+    assert all(world.part("a", part).status == DEPARTED for part in parts)
+    assert route.stuck == ()
+
+
+def test_a_thousand_packets_go_under_one_update():
+    world = World()
+    parts = [world.commission("a", "ada") for _ in range(300)]
+    for part in parts:
+        assert world.send("a", part, "bob", timeout_ms=80_000_000).ok
+    kinds = Counter()
+    route = route_over(
+        world, told=lambda d, actions, r: kinds.update((d.name, type(a).__name__) for a in actions)
+    )
+    carried(route, world)
+    assert kinds["a>b", "Receive"] == kinds["b>a", "Acknowledge"] == 300
+    assert kinds["a>b", "Update"] == kinds["b>a", "Update"] == 1
+
+
+def test_what_is_late_comes_back():
+    world = World()
+    (part,) = sent(world, 1, timeout_ms=1_000)
+    world.pass_time(60_000)
+    carried(route_over(world), world)
+    assert world.part("a", part).status == LIVE
+
+
+def test_new_packets_do_not_wait_behind_a_backlog():
+    world = World()
+    old = sent(world, 12)
+    route = route_over(world, packets_per_round=2)
+    world.settle()
+    route.round()
+    new = sent(world, 1)
+    world.settle()
+    route.round()
+    assert world.part("b", new[0]).status == OFFERED
+    assert sum(world.part("b", part).status == OFFERED for part in old) == 4
+    lanes = Counter(item.lane for item in route.first.outbox.open())
+    assert lanes[Lane.CLEARING] >= 8
+
+
+def test_a_refusal_leaves_the_packet_for_longer_each_time_and_the_others_go_on():
+    world = World()
+    parts = sent(world, 3)
+    route = route_over(world)
+    world.settle()
+    key = None
+
+    def refuse(direction, action):
+        nonlocal key
+        key = key or action.key
+        route._refused(direction, action, Reason.POOL_FULL)
+
+    route.round()
+    first = route.first.outbox.open()[0]
+    action = Receive(first.sent.packet, 9, b"k" * 8)
+    waits = []
+    for _ in range(12):
+        refuse(route.forth, action)
+        waits.append(route.forth.refusals[key].until_ms - world.clock.now_ms)
+    assert 1_500 <= waits[0] <= 2_500
+    assert all(later > earlier for earlier, later in pairwise(waits[:7]))
+    assert max(waits) <= 750_000
+    carried(route, world)
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+
+
+@pytest.mark.parametrize("reason", sorted(TERMINAL))
+def test_terminal_reasons_are_not_tried_again(reason):
+    world = World()
+    sent(world, 1)
+    route = route_over(world)
+    world.settle()
+    for end in (route.first, route.second):
+        end.look()
+        route._find(end)
+    (found,) = route.first.outbox.open()
+    key = sent_key(found.sent.packet)
+    route.forth.refusals[key] = Refusal(1, 1 << 63, reason)
+    assert route.round() == 0
+    route.scan_now()  # only who asks for it
+    assert route.round() == 1 + 1
+
+
+def test_a_frozen_client_is_told_and_nothing_is_tried():
+    world = World()
+    (part,) = sent(world, 1)
+    first, second = (world["a"].header(2), world["a"].header(2))
+    forged = decode_header(second.header)
+    forged.app_hash = b"another".ljust(32)
+    second = SignedHeader(header=codec.encode(forged))
+    second.certificate.CopyFrom(world["a"].certify(second.header))
+    message = SubmitMisbehaviour(client="a-1", first=first, second=second)
+    operation = Operation(submit_misbehaviour=codec.encode(message))
+    assert world["b"].operate("bob", operation, role="relayer").ok
+    route = route_over(world)
+    for _ in range(3):
+        world.settle()
+        assert route.round() == 0
+    assert "frozen" in route.stuck[0]
+    assert world.part("a", part).status == IN_TRANSIT
+
+
+def test_a_client_of_another_pair_is_told():
+    world = World()
+    route = route_over(world)
+    route.first.outbox.counterparty = "somebody"
+    world.settle()
+    with pytest.raises(NotReady, match="pairs with"):
+        route.round()
+
+
+def test_two_relayers_side_by_side_do_no_harm():
+    world = World()
+    parts = sent(world, 6) + sent(world, 2, timeout_ms=1_000)
+    world.pass_time(2_000)
+    refused = Counter()
+
+    def told(direction, actions, result):
+        if not result.ok:
+            refused[Reason.Name(result.reason)] += 1
+
+    both = [route_over(world, told=told, packets_per_round=3) for _ in range(2)]
+    for _ in range(30):
+        world.settle()
+        for route in both:
+            route.round()
+        world.clock.now_ms += 400
+    assert [len(end.outbox) for route in both for end in (route.first, route.second)] == [0] * 4
+    assert all(world.live_copies(part) == 1 for part in parts)
+    assert not refused
+
+
+def test_a_table_that_was_lost_costs_a_scan_and_one_that_was_kept_costs_none():
+    world = World()
+    parts = sent(world, 4)
+    route = route_over(world)
+    carried(route, world)
+    for _ in range(4):
+        world.clock.now_ms += 1_000
+        route.round()
+    low = route.first.outbox.low
+    assert low == 5
+    fresh = sent(world, 1)
+    for kept in ({}, {"a": low}):
+        again = route_over(world, low=kept)
+        world.settle()
+        again.first.look()
+        asked = []
+        packets = again.first.packets
+        again.first.packets = lambda first, packets=packets, asked=asked, **more: (
+            asked.append(first) or packets(first, **more)
+        )
+        again._find(again.first)
+        assert asked[1] == kept.get("a", 1)
+        assert [item.sequence for item in again.first.outbox.open()] == [5]
+    carried(route_over(world, low={"a": low}), world)
+    assert all(world.part("b", part).status == OFFERED for part in parts + fresh)
+
+
+def test_many_set_changes_come_over_several_updates(monkeypatch):
+    monkeypatch.setattr("ledger.limits.HEADERS_PER_UPDATE_MAX", 2)
+    assert HEADERS_PER_UPDATE_MAX > 2
+    world = World()
+    for number in range(7, 12):
+        seed = bytes([number]) * 32
+        key = hashes.public_key(seed)
+        world["a"].seeds[key] = seed
+        members = [Validator(key=key_of(member, "validator"), member=member) for member in MEMBERS["a"][:3]]
+        put = Change(put_key=PutKey(key=key, member="ann", role=VALIDATOR))
+        change = Change(set_validators=SetValidators(validators=[*members, Validator(key=key, member="ann")]))
+        assert world.govern("a", put, change, joiners=[seed]).ok
+    (part,) = sent(world, 1)
+    updates = []
+    route = route_over(
+        world, told=lambda d, actions, r: updates.extend(a for a in actions if isinstance(a, Update))
+    )
+    carried(route, world)
+    assert world.part("b", part).status == OFFERED
+    assert len(updates) >= 3
+
+
+# ---- whatever goes wrong ------------------------------------------------------------------------------------------------
+
+SEEDS = range(40)
+
+
+def lived(seed, *, keep_table, rate=15):
+    """A relayer that suffers everything, then one over good lines; the world, the parts, and what was done to it."""
+    world = World()
+    fate = Fate(seed, rate)
+    parts = sent(world, 3) + sent(world, 1, timeout_ms=20_000)
+    low, refused, routes = {}, Counter(), []
+
+    def told(direction, actions, result):
+        if not result.ok:
+            refused[direction.name, Reason.Name(result.reason)] += 1
+
+    route = None
+    for step in range(25):
+        if route is None:
+            route = route_over(
+                world, fate.line, low=low if keep_table else None, told=told, packets_per_round=2
+            )
+            routes.append(route)
+        try:
+            world.settle()
+            route.round()
+        except ChiptraceError:
+            pass
+        except Killed:
+            low = {end.trust.name: end.outbox.low for end in (route.first, route.second)}
+            route = None
+        if step == 10:
+            parts += sent(world, 1)
+            for part in parts:
+                if world.part("b", part).status == OFFERED:
+                    assert world.accept("b", part, "bob").ok
+                    assert world.send("b", part, "ada", member="bob").ok
+                    break
+        world.clock.now_ms += fate.random.choice((100, 1_000, 5_000))
+        assert all(world.live_copies(part) == 1 for part in parts), seed
+    return world, parts, fate, route, refused
+
+
+@pytest.mark.parametrize("keep_table", [False, True])
+def test_whatever_lines_nodes_and_crashes_do_it_only_delays(keep_table):
+    done = set()
+    for seed in SEEDS:
+        world, parts, fate, route, _ = lived(seed, keep_table=keep_table)
+        done |= fate.done
+        fate.quiet = True
+        # The very relayer that was lied to comes to itself; with it gone, another one does.
+        if route is None:
+            route = route_over(world)
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        for _ in range(40):
+            world.settle()
+            world.clock.now_ms += 30_000
+            try:
+                left = route.round()
+            except ChiptraceError:
+                left = 1
+            if not left and not len(route.first.outbox) + len(route.second.outbox):
+                break
+        for part in parts:
+            assert world.live_copies(part) == 1, seed
+            statuses = {world.part(name, part).status for name in "ab"}
+            assert statuses & {LIVE, OFFERED}, (seed, part, statuses)
+    kinds = {kind.split()[0] for kind in done}
+    assert {"stall", "lost", "replay", "lie", "die"} <= kinds
+    assert {"lie ProveRequest", "lie PacketsRequest", "lie SubmitRequest", "lie HeadersRequest"} <= done
