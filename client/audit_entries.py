@@ -11,6 +11,7 @@ from client.audit_rights import Rights
 from client.audit_steps import Facts, category_of, detail, facts_of, names_for, what
 from client.histories import ProvenEntry
 from client.records import name_of
+from client.serials import covers
 from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.corrections import original_of
@@ -263,7 +264,7 @@ class EntryReader:
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id
         record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
-        if record is None or record.subject != name:
+        if record is None or not (record.subject == name or covers(self._chain, record.subject, name)):
             raise self._broken(name, proven, f"attestation {identifier} has no record about it")
         claim = operation.attest
         said = (record.issuer, record.kind, record.valid_until_ms, record.scope, list(record.destinations))

@@ -83,6 +83,14 @@ def _own(chain: VerifiedChain, record: PartRecord) -> Histories:
     return [(record.id, chain.history(state.part_key(record.id), record.history))]
 
 
+def covers(chain: VerifiedChain, interval: str, name: str) -> bool:
+    """Whether what has this name lies in an interval of a lot, whole."""
+    places, record = canonical(interval).interval, chain.record(state.part_key(name), PartRecord)
+    if places is None or record is None or record.lot != canonical(interval).lot_text:
+        return False
+    return places[0] <= record.start < record.end <= places[1]
+
+
 def membership(chain: VerifiedChain, record: PartRecord, shown: Iterable[Membership]) -> str:
     """Why a record's lot does not hold it at the place it names; empty where it does, and for what is of no lot.
 

@@ -11,23 +11,29 @@ that it can never be taken for one of this chain (bridge/attest_port.py).
 from typing import Final
 
 from ledger import identifiers, state
+from ledger.containers import normalise
 from ledger.context import Context
 from ledger.custody import is_frozen, load_part, save_part
-from ledger.errors import Refused
+from ledger.errors import InvariantBroken, Refused
+from ledger.intervals import pieces, stands_in
 from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, POLICY_NAMES_MAX
 from ledger.members import check_name
-from ledger.state import Kind
+from ledger.state import Kind, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
     EntryKind,
     LotRecord,
+    PartRecord,
     PartStatus,
     Reason,
     RevokeAttestation,
     Role,
 )
 
+CLAIM_PIECES_MAX: Final = (
+    64  # records that stand for one carved interval, in whose histories a claim is entered
+)
 KINDS: Final = ("certificate", "test_report", "export_licence", "recall")
 
 _ROLES: Final = (Role.OPERATOR, Role.DEVICE, Role.AUDITOR, Role.REGULATOR)
@@ -58,11 +64,9 @@ def attest(context: Context, operation: Attest) -> None:
         raise Refused(f"attestation {operation.id} exists; ids are used once", Reason.ATTESTATION_EXISTS)
     # (2) What it is about.
     stands_alone = operation.kind != "recall" and _is_whole_class(operation.subject)
+    _check_pieces(context.overlay, operation.subject)
     if not enter_subject(context, operation.subject) and not stands_alone:
-        raise Refused(
-            f"{operation.subject} is neither a class nor a part or lot recorded on this chain",
-            Reason.UNKNOWN_PART,
-        )
+        raise _without_record(context.overlay, operation.subject)
     # (3) Its record and history.
     record = AttestationRecord(
         id=operation.id,
@@ -139,20 +143,63 @@ def enter_subject(
 ) -> bool:
     """Enters the claim in the history of the part or lot, unless frozen; whether there is such a record.
 
-    A plain URI may name both, and does not tell which is meant: then both histories say it.
+    A plain URI may name both, and does not tell which is meant: then both histories say it. Of an interval that was
+    carved, what stands for it now says it, unless that is too much.
     """
     part = load_part(context.overlay, subject)
+    parts = [] if part is None else [part]
     if part is not None and part.status == PartStatus.SPLIT:
-        if kind == EntryKind.ATTESTED:
-            raise Refused(
-                f"{part.id} is SPLIT; name the intervals that stand for it now", Reason.INTERVAL_SPLIT
-            )
-        part = None  # another chain cannot know; the list of what it told names the interval
-    if part is not None and not is_frozen(context.overlay, part):
-        context.enter(state.part_key(subject), part.history, kind, digest)
-        save_part(context.overlay, part)
+        # Another chain cannot know of the carving: the list of what it told names the interval.
+        parts = _pieces(context.overlay, part) if kind == EntryKind.ATTESTED else []
+        parts = parts if len(parts) <= CLAIM_PIECES_MAX else []
+    for one in parts:
+        if not is_frozen(context.overlay, one):
+            context.enter(state.part_key(one.id), one.history, kind, digest)
+            save_part(context.overlay, one)
     lot = state.load(context.overlay, state.lot_key(subject), LotRecord)
     if lot is not None:
         context.enter(state.lot_key(subject), lot.history, kind, digest)
         state.save(context.overlay, state.lot_key(subject), lot)
     return part is not None or lot is not None
+
+
+# ---- serials of lots ------------------------------------------------------------------------------------------
+
+
+def _pieces(reader: Reader, interval: PartRecord) -> list[PartRecord]:
+    """What stands for a carved interval now: at most one record more than a claim enters."""
+    lot = state.load(reader, state.lot_key(interval.lot), LotRecord)
+    if lot is None:
+        raise InvariantBroken(f"{interval.id} is of {interval.lot}, which has no record")
+    found = pieces(reader, lot, interval.start, interval.end, CLAIM_PIECES_MAX + 1)
+    return [normalise(reader, piece) for piece in found]
+
+
+def _check_pieces(reader: Reader, subject: str) -> None:
+    part = load_part(reader, subject)
+    if part is None or part.status != PartStatus.SPLIT:
+        return
+    found = [piece.id for piece in _pieces(reader, part)]
+    if len(found) > CLAIM_PIECES_MAX:
+        raise Refused(
+            f"{subject} was carved into more than {CLAIM_PIECES_MAX} records, of which the first are "
+            f"{', '.join(found[:3])}; make the claim about its lot, or about them one by one",
+            Reason.INTERVAL_SPLIT,
+        )
+
+
+def _without_record(reader: Reader, subject: str) -> Refused:
+    """Why a subject without a record takes no claim; of serials, which record they lie in."""
+    try:
+        held = stands_in(reader, identifiers.canonical(subject))
+    except Refused as error:
+        return error
+    if held:
+        return Refused(
+            f"{subject} has no record of its own: it lies in {held}; make the claim about that or the lot, or once "
+            "its holder recorded an event on it",
+            Reason.UNKNOWN_PART,
+        )
+    return Refused(
+        f"{subject} is neither a class nor a part or lot recorded on this chain", Reason.UNKNOWN_PART
+    )

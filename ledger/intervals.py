@@ -67,6 +67,9 @@ def lot_of(reader: Reader, identifier: Identifier) -> str:
     """The lot of serials that an identifier names serials of, or would; empty for anything else."""
     if identifier.interval is not None:
         return identifier.lot_text
+    record = state.load(reader, state.part_key(identifier.text), PartRecord)
+    if record is not None and record.lot:
+        return record.lot
     found = find_range(reader, identifier)
     return "" if found is None else found[0]
 
@@ -130,6 +133,17 @@ def untouched(reader: Reader, identifier: Identifier) -> PartRecord | None:
             Reason.INTERVAL_SPLIT,
         )
     return _copy(held, identifier.text, start, end)
+
+
+def stands_in(reader: Reader, identifier: Identifier) -> str:
+    """The record that serials without one of their own lie in, by its id; empty where there is none such.
+
+    Raises Refused: UNKNOWN_LOT, SERIALS_INVALID, INTERVAL_SPLIT.
+    """
+    if untouched(reader, identifier) is None:
+        return ""
+    lot, start, _ = place_of(reader, identifier) or (LotRecord(), 0, 0)
+    return covering(reader, lot, start).id
 
 
 # ---- carving ------------------------------------------------------------------------------------------------

@@ -16,7 +16,15 @@ from client.serials import find_part, histories, membership, take_out
 from client.verified import NotVerifiable
 from ledger import codec, intervals, roots, state
 from ledger.identifiers import canonical, interval_text
-from proto.chiptrace.v1.ledger_pb2 import Capture, Delegate, LotRecord, Operation, PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import (
+    Attest,
+    Capture,
+    Delegate,
+    LotRecord,
+    Operation,
+    PartRecord,
+    PartStatus,
+)
 from tests.bridge import two_chains
 from tests.client.direct import verified
 from tests.client.test_audit_honest import Recorded, check
@@ -147,6 +155,19 @@ def test_a_delegates_lot_is_counted_serial_by_serial(monkeypatch):
     for name in (LOT, serial_name(LOT, 3), interval_text(LOT, 0, 14)):
         report = audited(chain, name)
         assert (report.problem, report.findings) == ("", [])
+
+
+def test_a_claim_about_a_carved_interval_is_found_with_its_pieces(monkeypatch):
+    world = Recorded()
+    world.event("ada", serials_of(LOT, "0000", "0013", 14))
+    world.event("ada", seen([serial_name(LOT, 5)]))
+    whole = interval_text(LOT, 0, 14)
+    world.act("dee", Operation(attest=Attest(id="urn:recall:1", subject=whole, kind="recall", scope="all")))
+    world.event("ada", seen([serial_name(LOT, 9)]))
+    chain = certified(monkeypatch, world.done, world.time_ms)
+    for name in (serial_name(LOT, 5), serial_name(LOT, 9), serial_name(LOT, 13), interval_text(LOT, 0, 5)):
+        report = audited(chain, name)
+        assert (report.problem, {finding.code for finding in report.findings}) == ("", {"RECALLED"})
 
 
 def test_a_box_of_serials_shows_what_stands_for_them_now(chain):

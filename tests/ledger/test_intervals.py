@@ -15,6 +15,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PutGrant,
     PutPolicy,
     Reason,
+    RevokeAttestation,
     RevokeGrant,
     Trigger,
 )
@@ -360,20 +361,52 @@ def test_nobody_else_carves_by_declaring_an_error(world):
     assert world.story(die(5)) == ["CORRECTED"]
 
 
-def test_claims_are_made_about_what_has_a_record(world):
-    def claim(subject: str) -> Operation:
-        name = f"urn:claim:{world.height}"
-        return Operation(attest=Attest(id=name, subject=subject, kind=attestations.KINDS[0]))
+def claim(subject: str, name: str = "urn:claim:1") -> Operation:
+    return Operation(attest=Attest(id=name, subject=subject, kind=attestations.KINDS[0]))
 
-    world.act("dee", claim(some(0, 1_000)))
+
+def test_claims_are_made_about_what_has_a_record(world):
+    world.act("dee", claim(some(0, 1_000), "urn:claim:0"))
     world.act("dee", claim(LOT))
     world.event("ada", seen([die(5)]))
-    world.act("dee", claim(die(5)))
+    world.act("dee", claim(die(5), "urn:claim:5"))
     assert world.story(die(5)) == ["EVENT", "ATTESTED"]
-    with refused(Reason.INTERVAL_SPLIT, "SPLIT"):
-        world.act("dee", claim(some(0, 1_000)))
-    with refused(Reason.UNKNOWN_PART):
-        world.act("dee", claim(die(6)))
+    # Of what has none it is said where it lies.
+    for subject in (die(6), some(7, 10)):
+        with refused(Reason.UNKNOWN_PART, "it lies in .*interval=6-1000; "):
+            world.act("dee", claim(subject, "urn:claim:6"))
+    for subject, reason in ((some(0, 7), Reason.INTERVAL_SPLIT), (some(0, 1_001), Reason.SERIALS_INVALID)):
+        with refused(reason):
+            world.act("dee", claim(subject, "urn:claim:6"))
+    with refused(Reason.UNKNOWN_PART, "neither"):
+        world.act("dee", claim(die(1_000), "urn:claim:6"))
+
+
+def test_a_claim_about_a_carved_interval_stands_with_its_pieces(world):
+    world.event("ada", seen([die(5)]))
+    world.event("ada", shipping([], "bob", [quantity(some(6, 500))]))
+    world.set_status(some(500, 1_000), "DEPARTED")
+    world.act("dee", claim(some(0, 1_000)))
+    assert world.story(some(0, 5)) == ["ATTESTED"]
+    assert world.story(die(5)) == ["EVENT", "ATTESTED"] == world.story(some(6, 500))
+    # What is on another chain is frozen, and what was carved says no more.
+    assert world.story(some(500, 1_000)) == []
+    assert world.story(some(0, 1_000)) == ["EVENT"]
+    world.act("dee", Operation(revoke_attestation=RevokeAttestation(id="urn:claim:1")))
+    assert world.story(die(5)) == ["EVENT", "ATTESTED", "ATTESTED"]
+
+
+def test_a_claim_is_entered_in_so_many_histories_and_no_more(world):
+    world.act("dee", claim(some(0, 1_000), "urn:claim:0"))
+    for number in range(1, 32):
+        world.event("ada", seen([die(2 * number)]))
+    world.act("dee", claim(some(0, 1_000)))
+    world.event("ada", seen([die(90)]))
+    with refused(Reason.INTERVAL_SPLIT, "more than 64 records, of which the first are .*interval=0-2, "):
+        world.act("dee", claim(some(0, 1_000), "urn:claim:2"))
+    # It can be revoked, all the same, as its own record says.
+    world.act("dee", Operation(revoke_attestation=RevokeAttestation(id="urn:claim:0")))
+    assert world.story(die(90)) == ["EVENT"]
 
 
 def test_serials_are_counted_in_pieces(world):
