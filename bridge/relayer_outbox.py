@@ -112,6 +112,8 @@ class Outbox:
             claim = self._scan_low or through
             self.low, self._claimed = max(self.low, min(claim, self._claimed)), claim
             self.next = through
+            for sequence in [sequence for sequence in self._open if sequence < self.low]:
+                del self._open[sequence]
         self._scan, self._scan_low = self.low, 0
         return True
 

@@ -1,0 +1,156 @@
+"""What a relayer remembers of sent packets: nothing is lost by what nodes keep back or make up, and nothing is read twice."""
+
+import random
+
+import pytest
+
+from bridge import relayer_outbox
+from bridge.relayer_outbox import RUN_GAP_MAX, Lane, Outbox
+from ledger.errors import Invalid
+from proto.chiptrace.v1.bridge_pb2 import Packet
+from proto.chiptrace.v1.node_pb2 import PacketItem
+
+PAGE = 4
+
+
+def item(sequence, *, opened=True, acknowledgement=b"", source="b-1", destination="a-1"):
+    packet = Packet(source_client=source, destination_client=destination, sequence=sequence)
+    return PacketItem(packet=packet, height=sequence + 100, open=opened, acknowledgement=acknowledgement)
+
+
+def box(low=1):
+    return Outbox("b-1", "a-1", low)
+
+
+def scan(outbox, items, page=PAGE):
+    """One whole scan of what a node lists."""
+    for _ in range(1_000):
+        found = [one for one in items if one.packet.sequence >= outbox.scan_from][:page]
+        if outbox.see_scanned(found):
+            return
+    raise AssertionError("the scan finds no end")
+
+
+def opened(outbox):
+    return [found.sequence for found in outbox.open()]
+
+
+def test_new_packets_are_live_and_scanned_ones_are_cleared():
+    outbox = box()
+    outbox.begin(3)
+    outbox.see_new([item(3), item(4, opened=False), item(5)])
+    scan(outbox, [item(n) for n in range(1, 6)])
+    assert [(found.sequence, found.lane) for found in outbox.open()] == [
+        (1, Lane.CLEARING),
+        (2, Lane.CLEARING),
+        (3, Lane.LIVE),
+        (4, Lane.CLEARING),
+        (5, Lane.LIVE),
+    ]
+    assert outbox.next == 6
+
+
+def test_low_moves_only_as_far_as_two_scans_say():
+    outbox = box()
+    truth = [item(n, opened=n in (5, 7)) for n in range(1, 9)]
+    lie = [item(n, opened=False) for n in range(1, 9)]
+    scan(outbox, lie)
+    assert (outbox.low, opened(outbox)) == (1, [])
+    scan(outbox, truth)
+    assert (outbox.low, opened(outbox)) == (5, [5, 7])
+    scan(outbox, lie)
+    assert outbox.low == 5
+    scan(outbox, truth)
+    assert opened(outbox) == [5, 7]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [item(2), item(1)],
+        [item(1), item(1)],
+        [item(1, source="c-1")],
+        [item(1, destination="c-1")],
+    ],
+)
+def test_what_no_honest_node_lists_is_refused(items):
+    for see in ("see_new", "see_scanned"):
+        with pytest.raises(Invalid):
+            getattr(box(), see)(items)
+    with pytest.raises(Invalid):
+        box().see_answers(items, 1, 9)
+    with pytest.raises(Invalid):
+        box(5).see_new([item(4)])
+
+
+def test_answers_are_for_packets_in_the_range_that_was_asked():
+    outbox = box()
+    outbox.see_new([item(n) for n in (1, 2, 3)])
+    outbox.see_answers([item(1, acknowledgement=b"1"), item(3, acknowledgement=b"3"), item(9)], 1, 2)
+    assert [found.answer is not None for found in outbox.open()] == [True, False, False]
+    assert list(outbox.unanswered()) == [(2, 3)]
+    outbox.set_back(1)
+    assert list(outbox.unanswered()) == [(1, 3)]
+    assert outbox.lane_of(1) == Lane.CLEARING
+    assert outbox.lane_of(99) is None
+
+
+def test_ranges_of_unanswered_packets_leave_out_long_gaps():
+    outbox = box()
+    far = 2 + RUN_GAP_MAX + 1
+    outbox.see_new([item(1), item(2), item(far), item(far + RUN_GAP_MAX)])
+    assert list(outbox.unanswered()) == [(1, 2), (far, far + RUN_GAP_MAX)]
+
+
+def test_memory_is_bounded_and_the_oldest_are_taken_first(monkeypatch):
+    monkeypatch.setattr(relayer_outbox, "OPEN_MAX", 3)
+    outbox = box()
+    scan(outbox, [item(n) for n in range(1, 9)])
+    assert outbox.full
+    assert opened(outbox) == [1, 2, 3]
+    assert outbox.low == 1
+    for sequence in (1, 2, 3):
+        outbox.close(sequence)
+    closed = [item(n, opened=n > 3) for n in range(1, 9)]
+    scan(outbox, closed)
+    scan(outbox, closed)
+    assert opened(outbox) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_nodes_keep_back_two_honest_scans_find_everything(seed):
+    toss = random.Random(seed)
+    outbox, sent, closed = box(), 0, set()
+
+    def listed(first, *, honest):
+        found = []
+        for n in range(first, sent + 1):
+            is_open = n not in closed
+            if not honest and toss.random() < 0.3:
+                if toss.random() < 0.5:
+                    continue
+                is_open = not is_open
+            found.append(item(n, opened=is_open))
+        return found[: toss.randrange(1, 6)]
+
+    for _ in range(60):
+        match toss.randrange(5):
+            case 0:
+                sent += toss.randrange(4)
+            case 1:
+                closed |= set(toss.sample(range(1, sent + 1), min(sent, 2)))
+            case 2:
+                outbox.see_new(listed(outbox.next, honest=False))
+            case 3:
+                outbox.see_scanned(listed(outbox.scan_from, honest=toss.random() < 0.5))
+            case 4 if outbox.open():
+                outbox.close(toss.choice(outbox.open()).sequence)  # by what a lying node said
+        # An honest node's word between two lies keeps the cursor honest.
+        first_open = min(set(range(1, sent + 1)) - closed, default=sent + 1)
+        outbox.low = min(outbox.low, first_open)
+    for _ in range(3):
+        while not outbox.see_scanned(listed(outbox.scan_from, honest=True)):
+            pass
+    wanted = sorted(set(range(1, sent + 1)) - closed)
+    assert opened(outbox) == wanted
+    assert outbox.low <= (wanted[0] if wanted else sent + 1)
