@@ -21,9 +21,9 @@ from client.audit_chains import present_status
 from client.audit_entries import EntryReader
 from client.connection import NoAnswer, NodeRefused
 from client.reach_amounts import spread
+from client.reach_fetch import fetch_around, fetch_histories, fetch_pieces
 from client.reach_paths import ALL_TIME, Made, Paths, Window, came_over
 from client.reach_report import Reached, ReachReport
-from client.reach_serials import fetch_pieces
 from client.reach_walk import REACHED_MAX, Key, Mode, Walk
 from client.records import name_of
 from client.serials import find_part, histories
@@ -138,8 +138,8 @@ class Reach:
         chain.values(key(name) for name in names for key in (state.part_key, state.lot_key))
         parts = {name: self._record(chain, name) for name in names}
         known = [record for record in parts.values() if record is not None]
-        self._fetch_around(chain, known)
-        self._fetch_histories(chain, [r for r in known if self._mode(chain, r.id) > Mode.HOLDS])
+        fetch_around(chain, known)
+        fetch_histories(chain, [r for r in known if self._mode(chain, r.id) > Mode.HOLDS])
         for name in names:
             key = (chain.trust.chain_id, name)
             record = self._aboard(chain, key, parts[name])
@@ -178,27 +178,6 @@ class Reach:
             if error.reason != Reason.INTERVAL_SPLIT:
                 raise
             return None
-
-    def _fetch_around(self, chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
-        """The containers around many parts, level by level."""
-        for _ in range(CONTAINER_DEPTH_MAX + 1):
-            inside = {(record.container, record.generation) for record in records if record.container}
-            if not inside:
-                return
-            chain.values(state.part_key(container) for container, _ in inside)
-            chain.values(state.generation_key(*place) for place in inside)
-            found = [chain.record(state.part_key(container), PartRecord) for container, _ in inside]
-            records = [record for record in found if record is not None]
-
-    def _fetch_histories(self, chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
-        """The histories of many parts, and of the intervals they were carved from."""
-        waiting = list(records)
-        while waiting:
-            chain.read_histories({state.part_key(r.id): r.history for r in waiting if r.history.n})
-            origins = dict.fromkeys(record.carved_from for record in waiting if record.carved_from)
-            chain.values(state.part_key(name) for name in origins)
-            found = [chain.record(state.part_key(name), PartRecord) for name in origins]
-            waiting = [record for record in found if record is not None]
 
     # ---- one thing -------------------------------------------------------------------------------------------
 
@@ -277,11 +256,17 @@ class Reach:
         found = spread(chain, lot, readings)
         thing.amounts = found.amounts
         self._walk.makings[key] = found.makings
+        for reading in readings:
+            if reading.entry.kind == EntryKind.ARRIVED:
+                self._came_from(chain, key, reading.operation)
+        for chain_id in lot.gone_to:
+            self._crossed(chain, key, "over the bridge", chain_id)
+        self._walk.spreads[key] = found
         if found.gap:
             self._walk.gap(f"chain {chain.trust.name}: {found.gap}")
         for amount in found.amounts:
-            if amount.place not in (amount.holder, f"{amount.holder}>{amount.offered_to}"):
-                self._reach((key[0], amount.place), Mode.HOLDS, "holds", key)
+            if amount.inside:
+                self._reach((key[0], amount.inside), Mode.HOLDS, "holds", key)
 
     def _serials(self, chain: VerifiedChain, key: Key, name: str, start: int, end: int) -> None:
         """All that the serials from one place to another are recorded in: it covers each of them, once."""

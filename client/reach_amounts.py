@@ -8,15 +8,20 @@ proven, and together with what was consumed and destroyed it must be as much as 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from bridge.amounts import abroad_key
 from client.audit_chains import present_status
 from client.audit_entries import Reading
+from client.audit_kinds import carried
 from client.reach_report import Amount
 from client.records import name_of
 from client.verified import VerifiedChain
-from ledger import decimals, state
+from ledger import codec, decimals, state
 from ledger.event import EventView, Quantity
+from ledger.inbound import inbound_place
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.lots import offer_place
 from ledger.members import member_for
+from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ClientRecord, ReturnPart, SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     BalanceRecord,
     CorrectionRecord,
@@ -28,16 +33,22 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartStatus,
 )
 
+PACKETS_LOOKED_AT = 1_024  # the newest of one client
 _HAPPENED = (EntryKind.EVENT, EntryKind.PACKED, EntryKind.UNPACKED)
 
 
 @dataclass
 class Spread:
-    """A lot's amounts. makings: digests of the events that made some. gap: why the sum is not known to be right."""
+    """A lot's amounts on one chain. makings: digests of the events that made some. gap: why the sum is not right.
+
+    brought: by unit, how much is accounted for here and was not made here. abroad: by chain, what its home sent there.
+    """
 
     amounts: list[Amount]
     makings: set[bytes] = field(default_factory=set)
     gap: str = ""
+    brought: dict[str, Decimal] = field(default_factory=dict)
+    abroad: dict[bytes, dict[str, Decimal]] = field(default_factory=dict)
 
 
 def undone(chain: VerifiedChain, digests: Iterable[bytes]) -> set[bytes]:
@@ -51,6 +62,8 @@ def undone(chain: VerifiedChain, digests: Iterable[bytes]) -> set[bytes]:
 def spread(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading]) -> Spread:
     """Every place at which something of a lot lies now."""
     units = {q.unit for reading in readings for q in _of(lot.id, reading.view)}
+    for packet in filter(None, (carried(reading.operation) for reading in readings)):
+        units |= {packet.transfer.amount.unit, *(row.unit for row in packet.transfer.contents.manifest)}
     keys = [(place, unit) for place in _places(chain, readings) for unit in sorted(units)]
     chain.values(state.balance_key(lot.id, place, unit) for place, unit in keys)
     found = Spread([])
@@ -71,6 +84,7 @@ def _places(chain: VerifiedChain, readings: Sequence[Reading]) -> list[str]:
         if reading.operation.WhichOneof("kind") == "return_offer":
             places[back.sender] = None
         if view is None:
+            places |= dict.fromkeys(_crossing(reading))
             continue
         if reading.entry.container:
             places[reading.entry.container] = None
@@ -80,18 +94,62 @@ def _places(chain: VerifiedChain, readings: Sequence[Reading]) -> list[str]:
         receiver = None if to is None else member_for(chain, to.text)
         if receiver is not None and view.biz_step == "shipping":
             places[offer_place(member, receiver)] = None
-    return list(places)
+    return [*places, *_on_the_way(chain, readings)]
+
+
+def _crossing(reading: Reading) -> list[str]:
+    """Where a packet may have put something: with a member, waiting for one, or in a container that it brought."""
+    packet = carried(reading.operation)
+    if packet is None:
+        return []
+    transfer = packet.transfer
+    found = [transfer.sender, transfer.receiver]
+    found.append(inbound_place(packet.packet.destination_client, transfer.sender, transfer.receiver))
+    found.append(inbound_place(packet.packet.source_client, transfer.receiver, transfer.sender))
+    for row in transfer.contents.manifest:
+        found += [row.place, f"@{row.place}"] if row.place else []
+    return [place for place in found if place]
+
+
+def _on_the_way(chain: VerifiedChain, readings: Sequence[Reading]) -> list[str]:
+    """The places of packets that were sent and not answered: a packet's number is where its commitment stands."""
+    answered = (EntryKind.DEPARTED_FOR_GOOD, EntryKind.RETURNED)
+    over = {reading.entry.digest for reading in readings if reading.entry.kind in answered}
+    sent = [r for r in readings if r.entry.kind == EntryKind.SENT and r.entry.digest not in over]
+    found = []
+    for name in dict.fromkeys(_client_of(reading) for reading in sent):
+        client = chain.record(state.client_key(name), ClientRecord)
+        newest = 0 if client is None else client.next_sequence
+        numbers = range(max(1, newest - PACKETS_LOOKED_AT), newest)
+        values = chain.values(state.commitment_key(name, number) for number in numbers)
+        open_ones = {reading.entry.digest for reading in sent}
+        found += [f"{name}#{n}" for n in numbers if values[state.commitment_key(name, n)] in open_ones]
+    return found
+
+
+def _client_of(reading: Reading) -> str:
+    operation = reading.operation
+    if operation.WhichOneof("kind") == "return_part":
+        return codec.decode(ReturnPart, operation.return_part, TRANSACTION_BYTES_MAX).client
+    return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).client
 
 
 def _amount(chain: VerifiedChain, record: BalanceRecord) -> Amount:
     """Whose it is by the place it lies at."""
     found = Amount(record.lot, record.unit, record.amount, record.place, record.place, "", "LIVE")
     sender, offered, receiver = record.place.partition(">")
+    if "#" in record.place and not offered:
+        found.holder, found.status = "", "IN_TRANSIT"
+        return found
+    if record.place.startswith("@"):  # in a container that nobody touched since it arrived inside another
+        found.holder, found.status = "", "IN_TRANSIT"
+        return found
     if offered:
         found.holder, found.offered_to, found.status = sender, receiver, "OFFERED"
         return found
     container = chain.record(state.part_key(record.place), PartRecord)
     if container is not None:
+        found.inside = container.id
         status, found.holder, _ = present_status(chain, container)
         found.status, found.offered_to = name_of(PartStatus, status), container.offered_to
     return found
@@ -138,6 +196,16 @@ def _account(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading], 
     if lot.adopted:
         found.gap = f"lot {lot.id} was adopted: how much of it there was before is on no ledger"
         return
+    if lot.origin_chain != chain.trust.chain_id:
+        # What was made elsewhere is what its home says went here (reach.py compares the two).
+        found.brought = {unit: decimals.subtract(Decimal(), amount) for unit, amount in left.items()}
+        return
+    for chain_id in lot.gone_to:
+        for unit, amount in left.items():
+            there = chain.record(abroad_key(lot.id, chain_id, unit), AbroadRecord)
+            if there is not None:
+                found.abroad.setdefault(chain_id, {})[unit] = there.amount
+                left[unit] = decimals.subtract(amount, there.amount)
     wrong = {unit: amount for unit, amount in left.items() if decimals.sign(amount) != 0}
     if wrong:
         told = ", ".join(f"{decimals.to_text(amount)} {unit or 'pieces'}" for unit, amount in wrong.items())

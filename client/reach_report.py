@@ -25,6 +25,7 @@ class Amount:
     holder: str
     offered_to: str
     status: str
+    inside: str = ""  # the container, where it is in one
 
     def as_json(self) -> dict[str, str]:
         """As plain data; the amount as exact decimal text."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from client.reach_amounts import Spread
 from client.reach_report import Reached
-from proto.chiptrace.v1.ledger_pb2 import PartRecord
+from ledger import decimals
+from proto.chiptrace.v1.ledger_pb2 import Decimal, PartRecord
 
 REACHED_MAX = 100_000  # things
 
@@ -42,6 +44,7 @@ class Walk:
     left: dict[Key, tuple[bytes, PartRecord]] = field(
         default_factory=dict
     )  # what came to a chain: whence, as what
+    spreads: dict[Key, Spread] = field(default_factory=dict)
     gaps: dict[str, None] = field(default_factory=dict)
     findings: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _ways: list[_Way] = field(default_factory=list)
@@ -103,3 +106,21 @@ class Walk:
                 continue
             if thing.status == "DEPARTED" and thing.id not in here:
                 self.gap(f"{thing.id} left chain {thing.chain}, and no chain that was asked shows it")
+        self._compare_spreads()
+
+    def _compare_spreads(self) -> None:
+        """What a lot's home sent to another chain, less what came back, is accounted for there."""
+        for (home, name), spread in self.spreads.items():
+            for chain_id, sent in spread.abroad.items():
+                there = self.spreads.get((chain_id, name))
+                if there is None:
+                    continue
+                for unit in {**sent, **there.brought}:
+                    told = sent.get(unit, Decimal()), there.brought.get(unit, Decimal())
+                    if decimals.compare(*told) != 0:
+                        says, has = map(decimals.to_text, told)
+                        where = f"{says} {unit or 'pieces'} of {name} went from chain {self.things[home, name].chain}"
+                        chain = self.things[chain_id, name].chain
+                        self.gap(
+                            f"{where} to chain {chain}, and {has} are accounted for there; some may be on its way"
+                        )

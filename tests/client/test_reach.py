@@ -119,10 +119,15 @@ def test_a_window_is_about_what_was_asked_for(factory):
     factory.event(
         "ada", making(used=[quantity(PASTE, 1)], outputs=[part(11)]), making([part(11)], [part(12)])
     )
-    assert told(factory.reach(PASTE)) == {PASTE: "LOT"} | dict.fromkeys([part(10), part(12)], "LIVE ada") | {
-        part(11): "CONSUMED"
+    factory.event("ada", making([part(10)], [part(13)]))
+    assert told(factory.reach(PASTE)) == {PASTE: "LOT"} | dict.fromkeys(
+        [part(10), part(11)], "CONSUMED"
+    ) | dict.fromkeys([part(12), part(13)], "LIVE ada")
+    assert told(factory.reach(PASTE, window=Window(until_ms=between))) == {
+        PASTE: "LOT",
+        part(10): "CONSUMED",
+        part(13): "LIVE ada",
     }
-    assert told(factory.reach(PASTE, window=Window(until_ms=between))) == {PASTE: "LOT", part(10): "LIVE ada"}
     later = told(factory.reach(PASTE, window=Window(between + 1)))
     assert later == {PASTE: "LOT", part(11): "CONSUMED", part(12): "LIVE ada"}
 
@@ -206,6 +211,11 @@ def test_what_was_declared_wrong_and_taken_back_leads_nowhere(factory):
     made = factory.event("ada", making([DIE], [CHIP]))
     factory.act("ada", wrong(made, "2023-11-14T22:13:22Z"))
     assert told(factory.reach(DIE)) == {DIE: "LIVE ada"}
+    factory.event("ada", making([DIE], run=RUN))
+    made = factory.event("ada", making(outputs=[BOARD], run=RUN))
+    assert told(factory.reach(DIE)) == {DIE: "CONSUMED", BOARD: "LIVE ada"}
+    factory.act("ada", wrong(made, "2023-11-14T22:13:22Z"))
+    assert told(factory.reach(DIE)) == {DIE: "CONSUMED"}
 
 
 # ---- serials of lots -------------------------------------------------------------------------------------------
@@ -378,3 +388,38 @@ def test_what_crossed_inside_a_box_is_with_who_has_the_box(two):
     )
     assert report.gaps == []
     assert {row["member"]: row["certain"] for row in report.holders()} == {"ada": 1, "bob": 1}
+
+
+def test_a_lot_on_two_chains(two):
+    two.event("ada", add([], [quantity(LOT, 100)]))
+    assert crossing.send_amount(two.world, "a", LOT, 30, "bob", member="ada").ok
+    on_its_way = two.reach(LOT)
+    assert (on_its_way.problem, on_its_way.gaps) == ("", [])
+    (lot_,) = (thing for thing in on_its_way.reached if thing.chain == "a")
+    assert {(a.status, decimals.to_text(a.amount)) for a in lot_.amounts} == {
+        ("LIVE", "70"),
+        ("IN_TRANSIT", "30"),
+    }
+    two.world.relay()
+    waits = two.reach(LOT)
+    assert (waits.problem, waits.gaps) == ("", [])
+    assert {row["member"] for row in waits.holders()} >= {"ada", "bob"}
+    two.event("bob", receiving(amounts=[quantity(LOT, 30)]), on="b")
+    two.event(
+        "bob", shipping(to="ben", amounts=[quantity(LOT, 10)]), destroying([], [quantity(LOT, 1)]), on="b"
+    )
+    for start in ("a", "b"):
+        report = two.reach(LOT, on=start)
+        assert (report.problem, report.gaps) == ("", [])
+        there = next(thing for thing in report.reached if thing.chain == "b")
+        places = {(a.place, decimals.to_text(a.amount)) for a in there.amounts}
+        assert places == {("bob", "19"), ("bob>ben", "10")}
+
+
+def test_what_a_chain_does_not_account_for_is_a_gap(two, monkeypatch):
+    two.event("ada", add([], [quantity(LOT, 100)]))
+    assert crossing.send_amount(two.world, "a", LOT, 30, "bob", member="ada").ok
+    two.world.relay()
+    monkeypatch.setattr("client.reach_amounts.inbound_place", lambda *_: "elsewhere")
+    (gap,) = two.reach(LOT).gaps
+    assert gap.startswith(f"30 pieces of {LOT} went from chain a to chain b, and 0 are accounted for there")

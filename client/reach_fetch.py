@@ -1,13 +1,16 @@
-"""The pieces of a lot of serials in few questions: every place where an interval begins, then all their records.
+"""What many things need, asked for in few questions: their containers, their histories, the pieces of a lot of serials.
 
-What is read here is only kept at hand: ledger/intervals.py then finds the pieces by the ledger's own rules.
+What is read here is only kept at hand; who uses it finds it by the ledger's own rules.
 """
+
+from collections.abc import Iterable
 
 from client.verified import VerifiedChain
 from ledger import starts, state
 from ledger.errors import InvariantBroken
 from ledger.intervals import covering
-from proto.chiptrace.v1.ledger_pb2 import LotRecord
+from ledger.limits import CONTAINER_DEPTH_MAX
+from proto.chiptrace.v1.ledger_pb2 import LotRecord, PartRecord
 
 _PLACES = starts.NODE_BYTES * 8  # that one node of the lowest level stands for
 _ROUNDS_MAX = 16  # of asking for what the rules ask for, one key after the other
@@ -53,3 +56,26 @@ def _is_known(known: _AtHand, lot: LotRecord, place: int) -> bool:
     except InvariantBroken:
         return False
     return len(known.missing) == before
+
+
+def fetch_around(chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
+    """The containers around many parts, level by level."""
+    for _ in range(CONTAINER_DEPTH_MAX + 1):
+        inside = {(record.container, record.generation) for record in records if record.container}
+        if not inside:
+            return
+        chain.values(state.part_key(container) for container, _ in inside)
+        chain.values(state.generation_key(*place) for place in inside)
+        found = [chain.record(state.part_key(container), PartRecord) for container, _ in inside]
+        records = [record for record in found if record is not None]
+
+
+def fetch_histories(chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
+    """The histories of many parts, and of the intervals they were carved from."""
+    waiting = list(records)
+    while waiting:
+        chain.read_histories({state.part_key(r.id): r.history for r in waiting if r.history.n})
+        origins = dict.fromkeys(record.carved_from for record in waiting if record.carved_from)
+        chain.values(state.part_key(name) for name in origins)
+        found = [chain.record(state.part_key(name), PartRecord) for name in origins]
+        waiting = [record for record in found if record is not None]
