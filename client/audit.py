@@ -38,6 +38,7 @@ from client.records import name_of
 from client.serials import find_part, histories, of_its_lot
 from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
+from ledger.attestations import foreign_attestations_key
 from ledger.errors import ChiptraceError, InvariantBroken
 from ledger.identifiers import canonical
 from ledger.members import member_for
@@ -162,6 +163,8 @@ class Audit:
             self._profile,
             lambda of, code, text, on: self._find(places[of.chain], of.id, code, text, on),
         )
+        for reader in self._readers.values():
+            reader.claims.check(self._chains)
         Others(self._chains, self._find).check(self._present, self._made, self._clients)
         for one in self._chains.values():
             if one.pinned is not None:
@@ -237,10 +240,15 @@ class Audit:
         chain = self._waiting[0][0]
         waiting = [subject.id for where, subject in self._waiting if where is chain]
         keys = [key(name) for name in waiting for key in (state.part_key, state.lot_key)]
+        keys += [foreign_attestations_key(other, name) for name in waiting for other in self._others(chain)]
         if keys[0] not in chain.snapshot().values or keys[1] not in chain.snapshot().values:
             chain.values(keys)
 
+    def _others(self, chain: VerifiedChain) -> list[bytes]:
+        return [other for other in self._chains if other != chain.trust.chain_id]
+
     def _read(self, chain: VerifiedChain, subject: Subject) -> None:
+        self._reader(chain).claims.about(subject.id, self._others(chain))
         part = find_part(chain, subject.id, self._shown)
         if part is not None:
             self._part(chain, subject, part)
@@ -332,7 +340,7 @@ class Audit:
         first = readings[0] if readings else None
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
-        elif first.entry.kind != EntryKind.ARRIVED:
+        elif first.entry.kind not in (EntryKind.ARRIVED, EntryKind.REHOMED):
             self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
             if record.origin_chain != chain.trust.chain_id:

@@ -128,7 +128,7 @@ class Custody:
             self._begin(reading)
         elif kind == EntryKind.ADOPTED_EVENT:
             self._wrong(reading, "CONTRADICTION", "it was adopted when it was known already")
-        elif kind in (EntryKind.ATTESTED, EntryKind.CORRECTED, EntryKind.FLAG):
+        elif kind in (EntryKind.ATTESTED, EntryKind.COPIED, EntryKind.CORRECTED, EntryKind.FLAG):
             if self.status in _GONE:
                 self._impossible(reading)
         elif kind == EntryKind.UNDONE:
@@ -141,6 +141,10 @@ class Custody:
             self._send(reading)
         elif kind == EntryKind.ARRIVED:
             self._arrive(reading)
+        elif kind == EntryKind.REHOMED:
+            if self.status != PartStatus.DEPARTED:
+                self._impossible(reading)
+            self._take_over(reading)
         else:
             self._end(reading)
 
@@ -167,6 +171,9 @@ class Custody:
         if kind == EntryKind.ARRIVED:
             self._arrive(reading)
             return
+        if kind == EntryKind.REHOMED:
+            self._take_over(reading)
+            return
         self.status, self.holder = PartStatus.LIVE, reading.step.member
         self._had = [(self.holder, reading.step.time_ms, True)]
         if kind == EntryKind.ADOPTED_EVENT and view is not None:
@@ -175,6 +182,12 @@ class Custody:
                 self._happen(reading, view)
         elif kind != EntryKind.EVENT or view is None or not begins(reading.name, view):
             self._wrong(reading, "NO_ORIGIN", "its history begins with this, and not with a commissioning")
+
+    def _take_over(self, reading: Reading) -> None:
+        """From a chain that was given up: live here, free-standing, with who takes over from its holder."""
+        self.status, self.holder = PartStatus.LIVE, reading.taken_by or self.holder
+        self.container, self.generation, self.offered_to, self._arrived = "", 0, "", False
+        self._had.append((self.holder, reading.step.time_ms, True))
 
     # ---- events ---------------------------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from client.audit_claims import Claims
 from client.audit_keys import Vouching
-from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, undoes_filling
+from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, told, undoes_filling
 from client.audit_policies import Licences
+from client.audit_rehoming import Rehomed
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
 from client.audit_steps import Facts, category_of, detail, facts_of, names_for, what
@@ -54,6 +56,7 @@ class Reading:
     view: EventView | None
     step: Step
     name: str  # whose entry it is: the subject, or an interval that it was carved out of
+    taken_by: str = ""  # of REHOMED: who has it since
 
     def step_inside(self, container: str) -> Step:
         """The step as one of a subject that was in this container."""
@@ -113,12 +116,14 @@ class EntryReader:
         self._find = find
         self._vouching = Vouching(chain)
         self._rights = Rights(chain, find, self._vouching, self._signer)
+        self._rehomed = Rehomed(chain, find, self._vouching)
+        self.evidence: dict[str, list[str]] = {}  # by subject, the claims about it that are in force
+        self.claims = Claims(chain, find, self.evidence)
         self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
         # By transaction and place: an event stands in the history of everything that it names.
         self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
         self._facts: dict[tuple[bytes, int], Facts] = {}
-        self.evidence: dict[str, list[str]] = {}  # by subject, the claims about it that are in force
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
@@ -148,6 +153,8 @@ class EntryReader:
             self._finding(name, proven, code, f"recorded by {member}")
         if entry.kind == EntryKind.ATTESTED:
             self._attestation(name, proven, operation, member)
+        elif entry.kind == EntryKind.COPIED and (came := told(operation)) is not None:
+            self.claims.enter(name, came)
         elif (
             view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
         ):
@@ -167,7 +174,9 @@ class EntryReader:
             event_time_ms=0 if view is None or entry.kind in _SAID else view.event_time_ms,
             names=names_for(name, view, facts),
         )
-        return Reading(proven.n, entry, operation, view, step, name)
+        rehomed = entry.kind == EntryKind.REHOMED
+        taken_by = self._rehomed.holder(name, proven, operation) if rehomed else ""
+        return Reading(proven.n, entry, operation, view, step, name, taken_by)
 
     def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
@@ -208,7 +217,7 @@ class EntryReader:
                 check_event(event)
                 view, digest = read_event(event), event_digest(chain_id, event)
                 self._facts[transaction, place] = facts_of(event)
-            elif (packet := carried(operation)) is not None:
+            elif (packet := told(operation) or carried(operation)) is not None:
                 digest = packet.commitment
             else:
                 digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bridge import attest_port
 from bridge.packet import packet_commitment
 from client.records import name_of
 from ledger import codec, decimals
@@ -20,11 +21,12 @@ from proto.chiptrace.v1.bridge_pb2 import (
     CustodyTransfer,
     Packet,
     ReceivePacket,
+    RehomePart,
     ReturnPart,
     SendPart,
     TimeoutPacket,
 )
-from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Reason, Role
+from proto.chiptrace.v1.ledger_pb2 import AttestationCopy, Entry, EntryKind, Operation, Reason, Role
 
 OFFERS_BACK: Final = "void_shipping"
 _EVENT_KINDS: Final = frozenset(
@@ -81,8 +83,28 @@ class Carried:
     acknowledgement: bytes
 
 
+@dataclass(frozen=True)
+class Told:
+    """A packet that an operation brought, with the claim of another chain in it."""
+
+    packet: Packet
+    commitment: bytes
+    copy: AttestationCopy
+
+
+def told(operation: Operation) -> Told | None:
+    """The claim that a packet brought; None for any other operation or packet. Raises Malformed."""
+    if operation.WhichOneof("kind") != "receive_packet":
+        return None
+    packet = codec.decode(ReceivePacket, operation.receive_packet, TRANSACTION_BYTES_MAX).packet
+    if packet.source_port != attest_port.PORT:
+        return None
+    copy = codec.decode(AttestationCopy, packet.value, PACKET_VALUE_BYTES_MAX)
+    return Told(packet, packet_commitment(packet), copy)
+
+
 def carried(operation: Operation) -> Carried | None:
-    """The packet of a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
+    """The packet of custody in a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
     acknowledgement = b""
     match operation.WhichOneof("kind"):
         case "receive_packet":
@@ -94,6 +116,8 @@ def carried(operation: Operation) -> Carried | None:
             packet = codec.decode(TimeoutPacket, operation.timeout_packet, TRANSACTION_BYTES_MAX).packet
         case _:
             return None
+    if packet.source_port == attest_port.PORT:
+        return None
     transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
     return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
 
@@ -110,6 +134,8 @@ def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | No
     if view is not None:
         fits = _EVENT_RULES[entry.kind](name, entry, view)
         return "" if fits else f"its event does not say {kind} of {name}"
+    if made_by == "receive_packet" and (entry.kind == EntryKind.COPIED) != (told(operation) is not None):
+        return f"its packet makes no entry {kind}"
     subject = _subject(operation)
     # A claim about an interval stands with what it was carved into; audit_entries.py knows what that is.
     of_interval = made_by == "attest" and subject is not None and canonical(subject).interval is not None
@@ -144,6 +170,11 @@ def _subject(operation: Operation) -> str | None:
             return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).part
         case "return_part":
             return codec.decode(ReturnPart, operation.return_part, TRANSACTION_BYTES_MAX).part
+        case "rehome_part":
+            return codec.decode(RehomePart, operation.rehome_part, TRANSACTION_BYTES_MAX).part
+    claim = told(operation)
+    if claim is not None:
+        return claim.copy.record.subject
     packet = carried(operation)
     return None if packet is None else packet.transfer.part
 

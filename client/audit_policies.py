@@ -18,14 +18,16 @@ from client.histories import ProvenEntry
 from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.identifiers import canonical, grant_prefixes
-from ledger.policies import Item, Leaving, is_triggered, items_of, named, why_not
+from ledger.policies import Item, Leaving, claims, is_triggered, items_of, named, why_not
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
     Change,
+    EntryKind,
     Operation,
     PoliciesRecord,
     PolicyRecord,
+    PutPolicy,
     Reason,
     RevokePolicy,
 )
@@ -70,10 +72,10 @@ class Licences:
     def _licence(self, name: str, item: Item, step: Step, leaving: Leaving, record: PolicyRecord) -> str:
         policy, transactions = record.policy, (step.transaction,)
         why = []
-        for identifier in named(leaving.documents):
-            licence = self._attestation(identifier)
-            if licence is None:
-                continue
+        found = (
+            (name, licence) for name in named(leaving.documents) for licence in self._claims(policy, name)
+        )
+        for identifier, licence in found:
             reason = why_not(policy, licence, item, leaving.destination, step.time_ms)
             if reason:
                 why.append(f"{identifier}: {reason}")
@@ -126,9 +128,18 @@ class Licences:
             self._signed[identifier] = record
         return self._signed[identifier]
 
+    def _claims(self, policy: PutPolicy, identifier: str) -> list[AttestationRecord]:
+        """What could be a licence: the chain's own claim, if its issuer signed it so, and those of other chains."""
+        own = self._attestation(identifier)
+        abroad = [record for record in claims(self._chain, policy, identifier) if "/" in record.issuer]
+        return abroad if own is None else [own, *abroad]
+
     def _check_signed(self, identifier: str, record: AttestationRecord) -> None:
         what = f"attestation {identifier}"
-        entries = self._chain.history(state.attestation_key(identifier), record.history)
+        history = self._chain.history(state.attestation_key(identifier), record.history)
+        entries = [
+            proven for proven in history if proven.entry.kind == EntryKind.ATTESTED
+        ]  # not where it was sent
         if not entries or (len(entries) > 1) != bool(record.revoked_at_ms):
             raise self._broken(what, "its record and its history do not agree")
         for place, proven in enumerate(entries):

@@ -61,6 +61,8 @@ CODES: Final[Mapping[str, str]] = {
     "LIVE_TWICE": "it is present on two chains",
     "TAKEN_BACK": "the chain it came from took it back as never arrived",
     "CLIENT_FROZEN": "one chain caught the other contradicting itself",
+    "REHOMED": "it was taken over from a chain that its members and this one's gave up as lost",
+    "REHOMING_NOT_APPROVED": "not enough members vouch that a chain was given up",
     "RECOVERED": "the chain lost its quorum, and its members' decision, not its validators', carried it on",
     "RECOVERY_NOT_APPROVED": "not enough members vouch for the recovery of a chain",
     "IMPOSSIBLE_TRAVEL": "it is said to have been at two places, and nothing travels so fast from one to the other",

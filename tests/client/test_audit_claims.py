@@ -1,0 +1,204 @@
+"""Claims of other chains in an audit: what they say, whose they are, and whether the other chain said it."""
+
+import pytest
+
+from client.audit_report import Verdict
+from ledger import state
+from ledger.attestations import foreign_attestation_key, foreign_attestations_key
+from ledger.history import append_entry
+from proto.chiptrace.v1.ledger_pb2 import (
+    AttestationRecord,
+    ForeignAttestationRecord,
+    ForeignAttestationsRecord,
+)
+from tests.bridge.test_attest_port import ID, attest, leaving, moved, policy, recall, revoke, send
+from tests.bridge.two_chains import World
+from tests.client.corrupt import Forged
+from tests.client.test_audit import audited, codes
+
+
+def recalled():
+    world = World("a", "b")
+    part = moved(world)
+    assert recall(world, "a", "amy", part).ok
+    world.relay()
+    world.settle()
+    return world, part
+
+
+def test_a_recall_made_on_the_home_chain_is_told_on_the_chain_where_the_part_is():
+    world, part = recalled()
+    report = audited(world, part, "b")
+    assert (report.verdict, codes(report)) == (Verdict.FINDINGS, {"RECALLED"}), report.problem
+    (finding,) = report.findings
+    for word in ("amy", world["a"].chain_id.hex()[:16], "cracks"):
+        assert word in finding.message
+    assert revoke(world, "a", "amy").ok
+    world.relay()
+    world.settle()
+    assert codes(audited(world, part, "b")) == {"REVOKED_ATTESTATION"}
+
+
+def test_a_recall_that_came_before_the_part_is_told_too():
+    world = World("a", "b")
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob").ok
+    assert recall(world, "a", "amy", part).ok
+    world.settle()
+    relayer = world.relayers["a", "b"]
+    update, first, second = relayer.plan().on_b
+    relayer.bring(world["b"], world["a"], (update, second, first))
+    world.relay()
+    assert world.accept("b", part, "bob").ok
+    world.settle()
+    assert "RECALLED" in codes(audited(world, part, "b"))
+
+
+def test_a_certificate_of_another_chain_is_evidence_and_no_finding():
+    world = World("a", "b")
+    part = moved(world)
+    assert attest(world, "a", "amy", part, scope="AEC-Q100").ok
+    assert send(world, "a", "amy", "b-1").ok
+    world.relay()
+    world.settle()
+    report = audited(world, part, "b")
+    assert report.verdict is Verdict.VERIFIED, report.findings
+    step = report.subject.steps[-1]
+    assert step.what == "copied"
+
+
+def test_a_revocation_that_nobody_carried_is_found_at_the_source():
+    world = World("a", "b")
+    part = moved(world)
+    assert attest(world, "a", "amy", part).ok
+    assert send(world, "a", "amy", "b-1").ok
+    world.relay()
+    assert revoke(world, "a", "amy").ok
+    world.settle()
+    assert codes(audited(world, part, "b")) == {"REVOKED_ATTESTATION"}
+
+
+def test_what_a_third_chain_passed_on_is_said_to_be_so():
+    world = World("a", "b", "c")
+    part = moved(world)
+    assert world.send("b", part, "ada", to="a").ok
+    world.relay()
+    assert world.accept("a", part, "ada").ok
+    assert world.send("a", part, "cyd", to="c").ok
+    world.relay()
+    assert world.accept("c", part, "cyd").ok
+    assert recall(world, "b", "bea", part).ok
+    world.relay()
+    world.settle()
+    report = audited(world, part, "c")
+    assert codes(report) == {"RECALLED"}, (report.problem, report.findings)
+    assert any("passed it on" in finding.message for finding in report.findings)
+
+
+def test_a_chain_that_is_not_trusted_told_it():
+    world, part = recalled()
+    report = audited(world, part, "b", chains="b")
+    assert {"RECALLED", "CHAIN_NOT_TRUSTED"} <= codes(report)
+
+
+# ---- a corrupt chain ------------------------------------------------------------------------------------------
+
+
+def forged(world, part, change):
+    """What a corrupt chain b certifies of the claim that chain a told it."""
+    lie = Forged(world["b"])
+    chain_id = world["a"].chain_id
+    key = foreign_attestation_key(chain_id, chain_id, ID)
+    record = world["b"].record(key, ForeignAttestationRecord)
+    change(record)
+    lie.put(key, record)
+    return lie
+
+
+def rescope(record):
+    record.copy.record.scope = "a smaller one"
+
+
+def other_issuer(record):
+    record.copy.record.issuer = "ann"
+
+
+def hidden(record):
+    record.Clear()
+
+
+def of_another_chain(record):
+    record.chain = b"x" * 32
+
+
+@pytest.mark.parametrize("change", [rescope, other_issuer, hidden, of_another_chain])
+def test_a_claim_is_what_its_packet_said(change):
+    world = World("a", "b", corrupt="b")
+    part = moved(world)
+    assert recall(world, "a", "amy", part).ok
+    world.relay()
+    lie = forged(world, part, change)
+    world.settle()
+    report = audited(world, part, "b", stubs={"b": lie})
+    assert report.verdict is Verdict.NOT_VERIFIABLE, codes(report)
+
+
+def test_a_claim_that_the_other_chain_never_made():
+    world = World("a", "b", corrupt="b")
+    part = moved(world)
+    assert recall(world, "a", "amy", part).ok
+    world.relay()
+    chain_id = world["a"].chain_id
+    key = foreign_attestation_key(chain_id, chain_id, ID)
+    record = world["b"].record(key, ForeignAttestationRecord)
+    record.copy.record.id = f"{ID}/invented"
+    invented = foreign_attestation_key(chain_id, chain_id, record.copy.record.id)
+    lie = Forged(world["b"])
+    # The history is that of the real one: a packet that really came.
+    (entry,) = world["b"].entries(key)
+    lie.transactions[entry.transaction] = world["b"].app.store.transaction(entry.transaction).data
+    entry.subject = invented
+    record.history.Clear()
+    lie.histories[invented] = [append_entry(world["b"].chain_id, record.history, entry)[1]]
+    lie.put(invented, record)
+    listed = ForeignAttestationsRecord()
+    listed.attestations.add(issuer_chain=chain_id, id=record.copy.record.id)
+    lie.put(foreign_attestations_key(chain_id, part), listed)
+    world.settle()
+    report = audited(world, part, "b", stubs={"b": lie})
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "said no such thing" in report.problem
+
+
+def test_a_claim_that_the_other_chain_takes_back_behind_our_back():
+    world = World("a", "b", corrupt="a")
+    part = moved(world)
+    assert recall(world, "a", "amy", part).ok
+    world.relay()
+    key = state.attestation_key(ID)
+    record = world["a"].record(key, AttestationRecord)
+    record.scope = "nothing at all"
+    lie = Forged(world["a"])
+    lie.put(key, record)
+    world.settle()
+    world["b"].settle()
+    report = audited(world, part, "b", stubs={"a": lie})
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+
+
+# ---- licences -------------------------------------------------------------------------------------------------
+
+
+def test_a_licence_of_another_chain_is_told_with_it():
+    world = World("a", "b")
+    part = moved(world)
+    issuer = f"{world['a'].chain_id.hex()}/amy"
+    assert world.govern("b", policy(issuer)).ok
+    assert attest(world, "a", "amy", part, kind="export_licence").ok
+    assert send(world, "a", "amy", "b-1").ok
+    world.relay()
+    assert world["b"].operate("bob", leaving(world, part)).ok
+    world.settle()
+    report = audited(world, part, "b")
+    assert "LICENCE_MISSING" not in codes(report), report.findings
+    assert any(f"export_licence {ID} by {issuer}" in step.detail for step in report.subject.steps)
