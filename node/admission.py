@@ -113,22 +113,22 @@ class Admission:
         self._arrived.set()
         return answer
 
+    def final(self, transaction: bytes) -> "asyncio.Future[Outcome] | None":
+        """What becomes of an admitted transaction, once it is final and on disk here, or can be in no block any more.
+        Not to be cancelled: others may wait for the same. None: it does not wait any more."""
+        if transaction not in self._pool:
+            return None
+        future = self._finals.get(transaction)
+        if future is None:
+            future = self._finals[transaction] = asyncio.get_running_loop().create_future()
+        return future
+
     async def settle(self, transaction: bytes, seconds: float) -> Outcome:
-        """The outcome of an admitted transaction once it is final and on disk here, or can be in no block any
-        more; after so many seconds what is known then."""
-        if transaction in self._pool:
-            future = self._finals.get(transaction)
-            if future is None:
-                future = self._finals[transaction] = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(seconds):
-                    return await asyncio.shield(future)
-            except TimeoutError:
-                return Outcome(
-                    transaction=transaction,
-                    admitted=True,
-                    detail=f"not final after {seconds:.0f} s; it still may become so: send the same bytes again",
-                )
+        """What `final` comes to; after so many seconds what is known then."""
+        future = self.final(transaction)
+        if future is not None:
+            await asyncio.wait((future,), timeout=seconds)
+            return future.result() if future.done() else not_final(transaction, seconds)
         place = await self._host.read(lambda store: store.place(transaction))
         return _expired(transaction) if place is None else await self._decided(place)
 
@@ -209,6 +209,15 @@ def _expired(transaction: bytes) -> Outcome:
         transaction=transaction,
         reason=Reason.EXPIRED,
         detail="it is in no block and can be in none any more; sign it again with the same idempotency key",
+    )
+
+
+def not_final(transaction: bytes, seconds: float) -> Outcome:
+    """The outcome of a transaction that waits still, after so many seconds."""
+    return Outcome(
+        transaction=transaction,
+        admitted=True,
+        detail=f"not final after {seconds:.0f} s; it still may become so: send the same bytes again",
     )
 
 
