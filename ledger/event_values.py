@@ -6,6 +6,7 @@ Times are read by arithmetic alone: no locale, no clock, no calendar library dec
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ledger.errors import Refused
@@ -52,6 +53,22 @@ def word(text: str, vocabulary: tuple[str, str], cbv: str = CBV) -> str:
     return text
 
 
+@lru_cache(maxsize=1_024)  # days repeat
+def _days_before(year_text: str, month_text: str, day_text: str) -> int | None:
+    """Days from 1970 to a day of the calendar, below zero before it; None for a day that there is not."""
+    year, month, day = int(year_text), int(month_text), int(day_text)
+    if not 1 <= month <= 12:
+        return None
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    ends = (*_DAYS_BEFORE_MONTH[1:], 365)
+    days_in_month = ends[month - 1] - _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month == 2 else 0)
+    if not 1 <= day <= days_in_month:
+        return None
+    before = year - 1
+    days = before * 365 + before // 4 - before // 100 + before // 400 - 719_162
+    return days + _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month > 2 else 0) + day - 1
+
+
 def parse_time(text: str, name: str) -> int:
     """Milliseconds since 1970 of an ISO 8601 time with zone; finer digits are cut.
 
@@ -60,17 +77,10 @@ def parse_time(text: str, name: str) -> int:
     match = _TIME.match(text)
     if match is None:
         raise invalid(name, f"{text!r} is no time such as 2025-01-15T14:25:00.000+01:00")
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if not (1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 60):
+    hour, minute, second = int(match[4]), int(match[5]), int(match[6])
+    days = _days_before(match[1], match[2], match[3])
+    if days is None or hour > 23 or minute > 59 or second > 60:
         raise invalid(name, f"{text!r} is no time of any day")
-    ends = (*_DAYS_BEFORE_MONTH[1:], 365)
-    days_in_month = ends[month - 1] - _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month == 2 else 0)
-    if not 1 <= day <= days_in_month:
-        raise invalid(name, f"{text!r} is no day of any year")
-    before = year - 1
-    days = before * 365 + before // 4 - before // 100 + before // 400 - 719_162
-    days += _DAYS_BEFORE_MONTH[month - 1] + (1 if leap and month > 2 else 0) + day - 1
     offset = 0
     if match[8]:
         if int(match[9]) > 14 or int(match[10]) > 59 or (int(match[9]) == 14 and int(match[10])):

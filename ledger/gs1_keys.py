@@ -11,6 +11,7 @@ Sources: GS1 EPC Tag Data Standard (URN forms), GS1 Digital Link URI syntax, GS1
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -55,6 +56,7 @@ def refused(message: str) -> Refused:
     return Refused(message, Reason.IDENTIFIER_INVALID)
 
 
+@lru_cache(maxsize=16_384)  # the same class stands before most serials
 def check_digit(digits: str) -> str:
     """The GS1 check digit (modulo 10, weights 3 and 1 from the right) for `digits` without one."""
     total = 3 * sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2]))
