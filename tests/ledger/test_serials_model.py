@@ -12,18 +12,29 @@ from hypothesis import strategies as st
 from ledger import containers, history, intervals, state
 from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical, interval_text
-from proto.chiptrace.v1.ledger_pb2 import ClosedBy, Entry, EntryKind, LotRecord, PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    Entry,
+    EntryKind,
+    LotRecord,
+    Membership,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 from tests.ledger.naive_lots import NaiveLots, Target
 from tests.ledger.rules_world import (
     World,
     add,
     box,
     destroying,
+    listed,
     making,
     object_event,
     packing,
     quantity,
     receiving,
+    refused,
     seen,
     serials_of,
     shipping,
@@ -33,26 +44,42 @@ from tests.ledger.test_custody_model import MEMBERS
 
 LOTS = {
     canonical(f"urn:epc:class:lgtin:4012345.012345.{name}").text: (first, count)
-    for name, first, count in (("A", 0, 14), ("B", 50, 9))
+    for name, first, count in (("A", 0, 14), ("B", 50, 9), ("C", 0, 9), ("D", 0, 12))
 }
+# The serials of C stand in its event, those of D in a list that is kept off the chain. E is the list of a liar.
+_C, _D = list(LOTS)[2:]
+_E = _D[:-1] + "E"
+LISTS = {
+    _C: ["70", "71", "X", "0072", "73", "0073", "X1", "X3", "X2"],
+    _D: [f"D{number * 7 % 12:02}" for number in range(12)],
+}
+LIARS = [*reversed(LISTS[_D]), "0003", "0052", "X"]
 BOXES = [box(1), box(2)]
 Told = tuple[str, Entry]  # the subject whose entry it is
 
 
 class Walk:
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
+    def __init__(self, seed: int, liar: bool = False) -> None:
+        self.random, self.liar = Random(seed), liar
         self.world = World()
         self.naive = NaiveLots()
         self.outcomes: list[str | None] = []
         for lot, (first, count) in LOTS.items():
             self.naive.seen += 1
-            self.world.event("ada", serials_of(lot, f"{first:04}", f"{first + count - 1:04}", count))
+            if lot == _C:
+                self.world.event("ada", listed(lot, LISTS[lot]))
+            elif lot == _D:
+                self.kept = self.world.root(lot, LISTS[lot])
+            else:
+                self.world.event("ada", serials_of(lot, f"{first:04}", f"{first + count - 1:04}", count))
             self.naive.commission(lot, count, "ada")
         self.naive.seen += 1
         self.world.event("ada", add(BOXES))
         for name in BOXES:
             self.naive.boxes[name] = self.new_box()
+        if liar:
+            self.naive.seen += 1
+            self.lie = self.world.root(_E, LIARS)
 
     def new_box(self):
         from tests.ledger.naive_lots import Box
@@ -62,8 +89,14 @@ class Walk:
     def both(self, expected: str | None, member: str, event: dict, *, any_reason: bool = False) -> None:
         """The ledger does or refuses what the model did or refused; what is refused changes nothing."""
         before, entries = dict(self.world.overlay.changes), {k: len(v) for k, v in self.world.entries.items()}
+        shown = self.shown(event)
+        # Who does not hold what she shows is told so, whatever else is wrong.
+        any_reason = any_reason or any(
+            member not in (found.holder, found.offered_to)
+            for found in (self.naive.lots[_D][one.place] for one in shown)
+        )
         try:
-            self.world.event(member, event)
+            self.world.shown(member, event, *shown)
             outcome = None
         except ChiptraceError as refusal:
             outcome = refusal.code
@@ -73,6 +106,17 @@ class Walk:
         assert (outcome is None) == (expected is None), (outcome, expected)
         # The ledger tells what was closed from what never was inside.
         assert any_reason or outcome == expected or (outcome, expected) == ("GENERATION_CLOSED", "NOT_INSIDE")
+
+    def shown(self, event: dict) -> list[Membership]:
+        """Proofs of the serials of D that the event names: of those without a record, and now and then of others."""
+        named = [name for key in ("epcList", "childEPCs", "inputEPCList") for name in event.get(key, ())]
+        found = [self.kept.membership(name) for name in dict.fromkeys(named) if name in self.kept]
+        known = [self.world.overlay.get(state.part_key(one.serial)) is not None for one in found]
+        return [
+            one
+            for one, is_known in zip(found, known, strict=True)
+            if not is_known or self.random.random() < 0.2
+        ]
 
     # ---- choices
 
@@ -212,10 +256,44 @@ class Walk:
             event = add([serial_name(target[0], target[1])])
             self.both("ALREADY_COMMISSIONED", member, event)
 
+    def forge(self) -> None:
+        """A serial of the list without its proof, or with one that shows another place."""
+        place = self.random.randrange(len(LISTS[_D]))
+        serial, name = self.naive.lots[_D][place], serial_name(_D, place)
+        if serial.alone:
+            return
+        shown = self.kept.membership(name)
+        shown.place = (place + 1 + self.random.randrange(20)) % 21
+        if shown.place == place:
+            return
+        with refused(Reason.UNKNOWN_PART):
+            self.world.event(serial.holder, seen([name]))
+        with refused(Reason.MEMBERSHIP_INVALID):
+            self.world.shown(serial.holder, seen([name]), shown)
+
+    def lie_once(self) -> None:
+        """A list claims what is something else already: that is told, and nothing else happens."""
+        serial = self.random.choice(LIARS)
+        name = f"{canonical(_E).class_text}/21/{serial}"
+        lot, place = next((lot, place) for lot, (_, count) in LOTS.items() for place in range(count)
+                          if serial_name(lot, place) == name)  # fmt: skip
+        found = self.naive.lots[lot][place]
+        if lot == _D and not found.alone:
+            return  # nobody knows of it yet, and the liar would have it
+        before = state_of(self.world, lot), state_of(self.world, _E)
+        self.world.shown("ada", self.random.choice((seen, destroying))([name]), self.lie.membership(name))
+        assert self.world.reason == Reason.SERIAL_CLAIMED_TWICE
+        assert (state_of(self.world, lot), state_of(self.world, _E)) == before
+        for of in (lot, _E):
+            assert self.world.lot_story(of)[-1] == "FLAG!SERIAL_CLAIMED_TWICE"
+        if found.alone:
+            found.log.append(self.world.height)
+
     def step(self) -> None:
         choices = [self.observe] * 2 + [self.ship] * 4 + [self.receive] * 4 + [self.pack] * 4
         choices += [self.unpack] * 4 + [self.move_box] * 3 + [self.give_back, self.commission_again]
         choices += [self.end] if self.random.random() < 0.3 else []
+        choices += [self.forge] + ([self.lie_once] if self.liar else [])
         self.naive.seen = self.world.height + 1
         self.random.choice(choices)()
 
@@ -285,7 +363,20 @@ class Walk:
 
 
 def serial_name(lot: str, place: int) -> str:
-    return f"{canonical(lot).class_text}/21/{LOTS[lot][0] + place:04}"
+    serial = f"{LOTS[lot][0] + place:04}"
+    if lot in LISTS:
+        serial = LISTS[lot][place] if place < len(LISTS[lot]) else "none"
+    return f"{canonical(lot).class_text}/21/{serial}"
+
+
+def state_of(world: World, name: str) -> list[bytes]:
+    """What stands for a lot now, but for the histories and what was entered last."""
+    lot = world.record(state.lot_key(name), LotRecord)
+    found = intervals.pieces(world.overlay, lot, 0, lot.serials.count, lot.serials.count)
+    for piece in found:
+        piece.ClearField("history")
+        piece.ClearField("last_event")
+    return [piece.SerializeToString(deterministic=True) for piece in found]
 
 
 def copy_of(record: PartRecord) -> PartRecord:
@@ -310,7 +401,7 @@ def told(world: World, record: PartRecord) -> list[Told]:
 
 
 def run(seed: int, steps: int) -> Walk:
-    walk = Walk(seed)
+    walk = Walk(seed, liar=seed % 2 == 0)
     for number in range(steps):
         walk.step()
         if number % 10 == 9:
