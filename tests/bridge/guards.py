@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.bridge.guards_of_claims import CLAIMS
+from tests.bridge.guards_of_custody import CUSTODY
 
 PROOFS = "tests/bridge/test_attack_proofs.py::test_attack_"
 TRUST = "tests/bridge/test_attack_trust.py::test_attack_"
@@ -25,6 +26,11 @@ class Guard:
     old: str
     new: str
     test: str
+    backed_by: tuple[int, str, str, str, str, str] | None = None  # another guard's row: both are removed
+
+    def edits(self) -> list[Guard]:
+        """What is removed."""
+        return [self] if self.backed_by is None else [self, Guard(*self.backed_by)]
 
 
 ATTACKS = [
@@ -266,9 +272,9 @@ ATTACKS = [
         21,
         "an odd last node is promoted",
         "ledger/merkle",
-        "            # An odd last node is promoted, never paired with itself: two lists never share a root.\n"
-        "            above.append(level[-1])\n",
-        "            above.append(node_hash(level[-1], level[-1]))\n",
+        "        # An odd last node is promoted, never paired with itself: two lists never share a root.\n"
+        "        above.append(level[-1])\n",
+        "        above.append(node_hash(level[-1], level[-1]))\n",
         PROOFS + "21_the_last_leaf_paired_with_itself",
     ),
     Guard(
@@ -356,10 +362,10 @@ ATTACKS = [
         29,
         "a return goes to who shipped the part",
         "bridge/custody_transfer",
-        '    if getattr(transfer, "return") and transfer.receiver != part.holder:\n',
-        '    if getattr(transfer, "return") and not part.holder:\n',
+        "    if departure.filling is not None or known.gone_to or transfer.receiver != known.holder:\n",
+        "    if departure.filling is not None or known.gone_to:\n",
         PACKETS + "29_a_sender_with_the_name_of_one_of_ours",
     ),
 ]
 
-GUARDS = ATTACKS + [Guard(*row) for row in CLAIMS]
+GUARDS = ATTACKS + [Guard(*row) for row in CLAIMS] + [Guard(*row) for row in CUSTODY]

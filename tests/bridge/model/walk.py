@@ -21,7 +21,7 @@ from tests.bridge.model.world import World, answer_of, base
 from tests.bridge.two_chains import HOUR_MS, MEMBERS
 
 TIMEOUTS_MS = (300, 1_000, 5_000, HOUR_MS, HOUR_MS)
-STEPS = (24, 40, 60)
+STEPS = (20, 34, 50)
 
 
 @dataclass(frozen=True)

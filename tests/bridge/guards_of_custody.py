@@ -1,0 +1,175 @@
+"""The guards of custody over chains, each with the edit that removes it: rows of tests/bridge/guards.py.
+
+Each must be found by the model, by seeds that nobody chose for it; where it cannot, the row says which test sees it. Two
+guards that back each other are removed together: the second edit stands last in the row.
+"""
+
+MODEL = "tests/bridge/test_model.py::test_no_run_violates_anything"  # the seeds, until one objects
+TRACES = "tests/bridge/test_model_traces.py::test_"
+
+RECEIPTS = (
+    0,
+    "a packet is received once",
+    "bridge/handlers",
+    "    ctx.overlay.put(received_key(packet), RECEIPT)\n",
+    "",
+    MODEL,
+)
+SEQUENCE = (
+    0,
+    "only its own packet ends a transit",
+    "bridge/custody_transfer",
+    (
+        "        or part.sequence != packet.sequence\n    ):\n        raise Refused(\n"
+        '            f"no part is in transit by packet'
+    ),
+    '    ):\n        raise Refused(\n            f"no part is in transit by packet',
+    MODEL,
+)
+
+CUSTODY = [
+    (
+        0,
+        "an arrival has a hop above ours",
+        "bridge/senders",
+        "    if hop <= departure.hop:\n",
+        "    if hop < 0:\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a hop is never used again",
+        "bridge/custody_transfer",
+        "    elif part.arrived_offer:\n        # A return",
+        "    elif setattr(part, 'hop', part.hop - 1) or part.arrived_offer:\n        # A return",
+        MODEL,
+    ),
+    (
+        0,
+        "a filling arrives once",
+        "bridge/contents",
+        '    if ctx.overlay.get(key) is not None:\n        raise _invalid(record.id, f"filling',
+        '    if not contents.generation:\n        raise _invalid(record.id, f"filling',
+        MODEL,
+    ),
+    (
+        0,
+        "a child is where its filling is, not where its box is",
+        "ledger/containers",
+        (
+            "    waits = container.status == PartStatus.IN_TRANSIT and container.hop == generation.hop\n"
+            "    return PartStatus.IN_TRANSIT if waits else PartStatus.DEPARTED\n"
+        ),
+        "    return container.status if generation else PartStatus.DEPARTED\n",
+        MODEL,
+    ),
+    (
+        0,
+        "what left before does not leave again with its box",
+        "ledger/containers",
+        "    waits = container.status == PartStatus.IN_TRANSIT and container.hop == generation.hop\n",
+        "    waits = container.status == PartStatus.IN_TRANSIT and container.generations == generation.generation\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a new filling for every arrival",
+        "bridge/contents",
+        "    record.generations = max(record.generations, contents.generation) + 1\n",
+        "    record.generations = max(record.generations, contents.generation)\n",
+        MODEL,
+    ),
+    (
+        0,
+        "what is nested is left behind, too",
+        "bridge/contents",
+        "    if not record.open:\n        return\n    if left is None:\n",
+        "    if record:\n        return\n    if left is None:\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a filling closes when it is sent",
+        "bridge/contents",
+        "    filling.export(destination, container.history.n + 1, container.offers_ownership)\n",
+        "",
+        MODEL,
+    ),
+    (
+        0,
+        "a child comes out of a chain that may send it",
+        "bridge/arrivals",
+        "    known, departure = check_sender(ctx, client, theirs.id, theirs.origin_chain, arrival.hop, place)\n",
+        "    known, departure = custody.load_part(ctx.overlay, theirs.id), None\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a part comes back from where it went",
+        "bridge/senders",
+        "    if departure.chain_id != client.chain_id:\n",
+        "    if not departure.chain_id:\n",
+        MODEL,
+    ),
+    (
+        0,
+        "what is new comes from its home",
+        "bridge/senders",
+        "    if grant is None or grant.home_chain != client.chain_id or origin != client.chain_id:\n",
+        "    if grant is None:\n",
+        MODEL,
+    ),
+    (
+        0,
+        "what is here does not arrive",
+        "bridge/senders",
+        '    if departure is None:\n        raise Refused(f"{part} is here already", Reason.NOT_LIVE)\n',
+        "    if departure is None:\n        return record, None\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a timeout needs a state of its time",
+        "bridge/handlers",
+        "    if leaf.time_ms < packet.timeout_ms:\n",
+        "    if leaf.time_ms < 0:\n",
+        MODEL,
+    ),
+    (
+        0,
+        "a receipt is in time",
+        "bridge/handlers",
+        "    if ctx.time_ms >= packet.timeout_ms:\n",
+        "    if ctx.time_ms < 0:\n",
+        MODEL,
+    ),
+    RECEIPTS,
+    (
+        0,
+        "a commitment is deleted, and only its packet ends a transit",
+        "bridge/handlers",
+        "    ctx.overlay.delete(sent_key(packet))\n    _application(packet).acknowledged(",
+        "    _application(packet).acknowledged(",
+        MODEL,
+        SEQUENCE,
+    ),
+    (
+        0,
+        "a frozen client proves nothing",
+        "bridge/clients",
+        "    if record.frozen:\n        raise Refused(\n",
+        "    if record.frozen and not record.id:\n        raise Refused(\n",
+        MODEL,
+    ),
+    (
+        0,
+        "nothing happens before the receiver has signed",
+        "bridge/custody_transfer",
+        "        part.status = OFFERED\n        part.offered_to = transfer.receiver\n",
+        "        part.status = LIVE\n        part.offered_to = transfer.receiver\n",
+        (
+            "tests/bridge/test_custody_transfer.py::"
+            "test_an_arrival_is_offered_and_nobody_acts_on_it_before_the_receiver_signs"
+        ),
+    ),
+]

@@ -1,0 +1,58 @@
+"""The bridge driven by seeds: 20,000 runs of the model. A seed that fails is replayed by scripts/bridge_model.py."""
+
+import pytest
+
+from tests.bridge.model import walk
+from tests.bridge.model.chain import cheap_signatures
+from tests.bridge.model.places import Violation
+
+RUNS, CHUNK = 20_000, 250
+
+
+@pytest.mark.parametrize("first", range(0, RUNS, CHUNK))
+def test_no_run_violates_anything(first):
+    with cheap_signatures():
+        for seed in range(first, first + CHUNK):
+            try:
+                walk.run(seed)
+            except Violation as violation:
+                pytest.fail(f"seed {seed}: {violation}\nscripts/bridge_model.py --replay {seed}")
+
+
+def test_runs_do_what_they_are_for():
+    """The walk says little if some kind of step hardly ever succeeds."""
+    tally: dict[str, int] = {}
+    with cheap_signatures():
+        for seed in range(len(walk.SETTINGS) * 20):
+            for what, count in walk.run(seed).items():
+                tally[what] = tally.get(what, 0) + count
+    least = {
+        "sent": 300,
+        "receive": 300,
+        "acknowledge": 250,
+        "timeout": 50,
+        "accepted": 200,
+        "returned": 25,
+        "packed": 100,
+        "unpacked": 10,
+        "unpacked all": 25,
+        "materialised": 25,
+        "destroyed": 3,
+        "crashes": 50,
+        "forged": 150,
+        "frozen": 3,
+    }
+    assert {what: tally.get(what, 0) for what, count in least.items() if tally.get(what, 0) < count} == {}
+
+
+def test_a_run_is_the_same_every_time():
+    with cheap_signatures():
+        for seed in (4, 5):
+            setting = walk.SETTINGS[seed % len(walk.SETTINGS)]
+            first, second = walk.Walk(seed, setting), walk.Walk(seed, setting)
+            first.run()
+            second.run()
+            assert first.world.acts == second.world.acts
+            assert [chain.root for chain in first.world.chains.values()] == [
+                chain.root for chain in second.world.chains.values()
+            ]
