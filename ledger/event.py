@@ -309,13 +309,15 @@ class _EventReader:
 
     def _things(self, name: str, quantities: str) -> tuple[Identifier, ...]:
         if name not in self._fields and quantities not in self._fields:
-            return ()  # most lists of most events
+            return ()
         named = [one for one in self._named(name) if not one.is_class]
         intervals = [item.of for item in self._listed(quantities) if item.of.interval is not None]
         # A list without order: naming a thing twice names it once.
         return tuple(dict.fromkeys((*named, *intervals)))
 
     def _named(self, name: str) -> list[Identifier]:
+        if name not in self._fields:
+            return []  # most lists of most events
         found = self._names.get(name)
         if found is None:
             texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
