@@ -24,7 +24,7 @@ from client.bridge_trace import trace as follow
 from client.connection import NoAnswer, NodeRefused
 from client.console import DEFAULT_TRUST, OUT, JsonOption, TrustOption, plain, print_json, without_traceback
 from client.relay_end import open_end
-from client.relay_route import route_of
+from client.relay_route import Route, carry_all
 from client.session import open_all
 from client.tree_view import time_text
 from client.verified import VerifiedChain
@@ -34,7 +34,7 @@ from proto.chiptrace.v1.ledger_pb2 import PartStatus
 
 HEALTH_SECONDS = 5.0
 HEALTH_BYTES_MAX = 1_048_576
-CLEAR_ROUNDS_MAX = 1_000
+QUIET_SECONDS = 3.0  # without anything to do, after which the rest is left to later
 AGED_SECONDS = 60  # a packet open for longer is told as unhealthy
 bridge = typer.Typer(
     no_args_is_help=True, help="Clients, packets and forks between chains, as the chains prove them."
@@ -206,7 +206,9 @@ def clear(
                 open_end(known, place.chain, who[place.chain], place.client, there[1]),
                 open_end(known, place.other, who[place.other], there[1], place.client),
             )
-            planned, error = route_of(ends, CLEAR_ROUNDS_MAX)
+            route = Route(*ends)
+            planned, error = carry_all(route, QUIET_SECONDS)
+            route.close()
             left = len(ends[0].outbox) + len(ends[1].outbox)
             done.append(
                 {

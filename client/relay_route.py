@@ -7,6 +7,7 @@ what the chains say.
 """
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ TERMINAL: Final = frozenset(
         Reason.PORT_NOT_ALLOWED,
     }
 )
+QUIET_PAUSE_SECONDS: Final = 0.1
 NEVER_MS: Final = limits.U64_MAX >> 1
 
 
@@ -254,19 +256,21 @@ class Route:
         sender.outbox.set_back(action.packet.sequence)
 
 
-def route_of(
-    ends: tuple[RelayEnd, RelayEnd], rounds_max: int, told: Told = lambda *_: None
+def carry_all(
+    route: Route, quiet_seconds: float, pause: Callable[[float], None] = time.sleep
 ) -> tuple[int, ChiptraceError | None]:
-    """Carry what there is between two ends, until nothing is left or so many rounds are over; how many actions were
-    planned, and what cut it short."""
-    route = Route(*ends, told=told)
-    done = 0
+    """Carry what there is, until nothing is open or for so long there was nothing to do; how many actions were planned,
+    and what cut it short. An answer can be brought back a block after it was written, so a pause is no end."""
+    done, quiet = 0, 0.0
     try:
-        for _ in range(rounds_max):
+        while quiet < quiet_seconds:
             planned = route.round()
             done += planned
-            if not planned:
+            if not planned and not len(route.first.outbox) + len(route.second.outbox):
                 break
+            quiet = 0.0 if planned else quiet + QUIET_PAUSE_SECONDS
+            if not planned:
+                pause(QUIET_PAUSE_SECONDS)
     except ChiptraceError as error:
         return done, error
     return done, None

@@ -161,13 +161,15 @@ class Testnet:
             time.sleep(POLL_SECONDS)
 
     def _pair(self, network: Network, say: Say) -> None:
-        first, second = network.chains
         with open_all(network.trust_file) as sessions:
-            for here, other in ((first, second), (second, first)):
-                session = sessions[here.chain_id]
-                if not pairing.is_paired(session, other):
-                    say(f"pairing {here.name} with {other.name}")
-                    pairing.pair(network, session, sessions[other.chain_id].verified, here, other)
+            for pair in network.pairs:
+                first, second = (network.chain(name) for name in pair)
+                for here, other in ((first, second), (second, first)):
+                    session = sessions[here.chain_id]
+                    session.verified.repin()
+                    if not pairing.is_paired(session, other):
+                        say(f"pairing {here.name} with {other.name}")
+                        pairing.pair(network, session, sessions[other.chain_id].verified, here, other)
 
     def _ask(self, network: Network, node: NodePlace) -> StatusReply | None:
         trusted = trust.read(network.trust_file)
