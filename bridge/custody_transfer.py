@@ -17,6 +17,7 @@ from bridge.packet import packet_commitment
 from bridge.senders import Departure, check_sender, may_cross
 from bridge.sending import send_packet
 from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, read_transfer
+from bridge.whereabouts import note_gone
 from ledger import codec, custody
 from ledger.containers import open_generation
 from ledger.context import Context
@@ -142,6 +143,9 @@ def _depart(ctx: Context, part: PartRecord, client: ClientRecord, receiver: str,
     lots = []
     if inside is not None:
         lots = amounts.describe_contained(ctx, inside, client.chain_id)
+        note_gone(
+            ctx.overlay, (row.lot for row in inside.manifest if row.lot and not row.place), client.chain_id
+        )
         transfer.contents.CopyFrom(inside)
     packet = send_packet(ctx, client.id, timeout_ms, PORT, VERSION, ENCODING, codec.encode(transfer))
     for lot in lots:

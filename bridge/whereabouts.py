@@ -1,11 +1,13 @@
 """Over which clients a subject left this chain: where a recall of it has to follow."""
 
+from collections.abc import Iterable
+
 from bridge.clients import clients_of, load_client
 from ledger import state
 from ledger.containers import load_generation
 from ledger.custody import load_part
 from ledger.limits import CONTAINER_DEPTH_MAX
-from ledger.state import Reader
+from ledger.state import Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import DEPARTED, IN_TRANSIT, ClosedBy, LotRecord, PartRecord
 
 
@@ -26,6 +28,15 @@ def left_over(reader: Reader, subject: str) -> list[str]:
     for chain_id in chains:
         clients += clients_of(reader, chain_id)
     return list(dict.fromkeys(clients))
+
+
+def note_gone(overlay: Overlay, lots: Iterable[str], destination: bytes) -> None:
+    """Says in the record of each lot that some of it went to a chain, so that a recall of the lot follows it there."""
+    for lot in dict.fromkeys(lots):
+        record = state.load(overlay, state.lot_key(lot), LotRecord)
+        if record is not None and destination not in record.gone_to:
+            record.gone_to.append(destination)
+            state.save(overlay, state.lot_key(lot), record)
 
 
 def departed_to(reader: Reader, part: PartRecord) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 from bridge import attest_port
 from bridge.client_step import thaw_message
 from bridge.packet import ERROR, SUCCESS, acknowledgement_commitment, answered_key, packet_commitment
-from ledger import codec, hashes, state
+from ledger import codec, decimals, hashes, state
 from ledger.attestations import foreign_attestation_key, foreign_attestations_key
 from ledger.block import decode_header
 from ledger.history import history_root
@@ -25,8 +25,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     Change,
     EntryKind,
+    Field,
     ForeignAttestationRecord,
     ForeignAttestationsRecord,
+    List,
+    Object,
     Operation,
     PutPolicy,
     Reason,
@@ -34,10 +37,21 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Signature,
     ThawClient,
     Trigger,
+    UnitAmount,
+    Value,
 )
 from tests.bridge.test_clients import forge
 from tests.bridge.test_licences import crossing
-from tests.bridge.two_chains import HOUR_MS, MEMBERS, PREFIX, TRUSTING_MS, World, prove
+from tests.bridge.two_chains import (
+    HOUR_MS,
+    MEMBERS,
+    PREFIX,
+    TRUSTING_MS,
+    World,
+    object_event,
+    packing_event,
+    prove,
+)
 from tests.ledger.chain_fixture import seed_of
 
 ID = "https://amy.example/claim/1"
@@ -580,3 +594,54 @@ def test_a_licence_is_valid_by_the_time_of_the_chain_that_asks_for_it():
     assert world["b"].operate("bob", leaving(world, part)).reason == Reason.LICENCE_MISSING
     world.clock.now_ms = late
     assert world["b"].operate("bob", leaving(world, part)).ok
+
+
+# ---- containers and lots ------------------------------------------------------------------------------------------
+
+
+def test_a_recall_follows_what_left_inside_a_container():
+    world = World()
+    part, box, pallet = (world.commission("a", "ada") for _ in range(3))
+    for outer, inner in ((box, part), (pallet, box)):
+        assert world["a"].operate("ada", packing_event("ADD", outer, inner)).ok
+    assert world.send("a", pallet, "bob").ok
+    # Under way, and gone; what is inside has no record on b.
+    for number, subject in enumerate((part, box, pallet)):
+        assert recall(world, "a", "amy", subject, f"{ID}/{number}").ok
+    world.relay()
+    assert recall(world, "a", "amy", part, f"{ID}/3").ok
+    world.relay()
+    for number in range(4):
+        assert told(world, "b", "a", attestation=f"{ID}/{number}") is not None, number
+    listed = world["b"].record(foreign_attestations_key(world["a"].chain_id, part), ForeignAttestationsRecord)
+    assert [name.id for name in listed.attestations] == [f"{ID}/0", f"{ID}/3"]
+
+
+def test_a_recall_of_a_lot_follows_every_amount_of_it():
+    world = World("a", "b", "c")
+    lot = "https://id.gs1.org/01/04012345111118/10/LOT-7"
+    commission = object_event("ADD", "commissioning", number=1, quantityList=amount_of(lot, 10))
+    assert world["a"].operate("ada", commission).ok
+    assert recall(world, "a", "amy", lot, f"{ID}/0").ok
+    assert told(world, "b", "a", attestation=f"{ID}/0") is None
+    message = SendPart(
+        client="b-1",
+        part=canonical(lot).text,
+        receiver="bob",
+        timeout_ms=world.clock.now_ms + HOUR_MS,
+        amount=UnitAmount(amount=decimals.parse("4")),
+    )
+    assert world["a"].operate("ada", Operation(send_part=codec.encode(message))).ok
+    world.relay()
+    assert recall(world, "a", "amy", canonical(lot).text).ok
+    world.relay()
+    assert told(world, "b", "a") is not None
+    assert told(world, "c", "a") is None
+
+
+def amount_of(lot: str, number: int) -> Value:
+    fields = [
+        Field(name="epcClass", value=Value(text=lot)),
+        Field(name="quantity", value=Value(number=decimals.parse(str(number)))),
+    ]
+    return Value(list=List(items=[Value(object=Object(fields=fields))]))
