@@ -10,11 +10,13 @@ an unpack-all, destroyed, or gone on to another chain. It comes home by the same
 that becomes a record opens a filling of its own here, out of which its children come in the same way.
 """
 
+from bridge import serial_lots
 from bridge.amounts import place_contained
 from bridge.clients import load_client
 from bridge.contents import arrival_key, check_contents, contents_of, leave_behind, open_arrived, take_from
 from bridge.proofs import verify_remote
 from bridge.senders import Departure, check_sender
+from bridge.serial_lots import Place, check_place
 from bridge.transfer import check_member_id
 from ledger import codec, custody, state
 from ledger.containers import load_generation, standing
@@ -40,6 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RELAYER,
     ClosedBy,
     GenerationRecord,
+    LotRecord,
     PartRecord,
     Reason,
 )
@@ -75,14 +78,22 @@ def materialise(ctx: Context, message: Materialise) -> None:
         ctx.finding(Reason.REDUNDANT)
         return
     # (4) From a chain that may send it, which was true of the container and has to be of each child.
-    known, departure = check_sender(ctx, client, theirs.id, theirs.origin_chain, arrival.hop)
+    place = _proven_place(ctx, client, message, theirs)
+    known, departure = check_sender(ctx, client, theirs.id, theirs.origin_chain, arrival.hop, place)
     # (5) No more than the container was said to hold.
     inner = _proven_contents(ctx, client, message, theirs)
     take_from(arrival, theirs, inner)
     state.save(ctx.overlay, key, arrival)
     # (6) Into the filling that was opened for it.
-    part = _begin(ctx, theirs) if known is None else known
-    _enter_filling(ctx, client, part, theirs, arrival, departure)
+    part = PartRecord(id=theirs.id, origin_chain=theirs.origin_chain) if known is None else known
+    if client.chain_id == part.origin_chain:
+        part.adopted = theirs.adopted
+        part.commissioner = theirs.commissioner
+    if place is not None:
+        serial_lots.settle(ctx, part, place, known is not None, ctx.operation_digest)
+    elif known is None:
+        note_single(ctx.overlay, canonical(part.id))
+    _enter_filling(ctx, part, theirs, arrival, departure)
     if inner is not None:
         open_arrived(ctx, client, part, inner, arrival.hop, message.header_height)
         place_contained(ctx, part, inner)
@@ -111,7 +122,7 @@ def _prove(
 
 def _proven_part(ctx: Context, client: ClientRecord, message: Materialise) -> PartRecord:
     identifier = canonical(message.part)
-    if identifier.text != message.part or identifier.is_class or identifier.interval is not None:
+    if identifier.text != message.part or identifier.is_class:
         raise Refused(f"{message.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
     value = _prove(ctx, client, message, state.part_key(message.part), message.record)
     theirs = codec.decode(PartRecord, value, STATE_VALUE_BYTES_MAX)
@@ -138,6 +149,21 @@ def _proven_contents(
     return inner
 
 
+def _proven_place(
+    ctx: Context, client: ClientRecord, message: Materialise, theirs: PartRecord
+) -> Place | None:
+    """Which serials of which lot the part is, by the lot's record there; None for what is of none."""
+    if not theirs.lot:
+        return None
+    value = _prove(ctx, client, message, state.lot_key(theirs.lot), message.lot)
+    lot = codec.decode(LotRecord, value, STATE_VALUE_BYTES_MAX)
+    if lot.origin_chain != theirs.origin_chain:
+        raise Refused(f"{theirs.id} and its lot have two origins", Reason.PACKET_MISMATCH)
+    place = Place(theirs.lot, theirs.start, theirs.end, lot.serials)
+    check_place(theirs.id, place)
+    return place
+
+
 def _has_come(reader: Reader, part: str, hop: int) -> bool:
     """Whether the part is here at this hop or a later one, or left at one."""
     record = custody.load_part(reader, part)
@@ -154,14 +180,8 @@ def _has_come(reader: Reader, part: str, hop: int) -> bool:
 # ---- entering -------------------------------------------------------------------------------------------------
 
 
-def _begin(ctx: Context, theirs: PartRecord) -> PartRecord:
-    note_single(ctx.overlay, canonical(theirs.id))
-    return PartRecord(id=theirs.id, origin_chain=theirs.origin_chain)
-
-
 def _enter_filling(
     ctx: Context,
-    client: ClientRecord,
     part: PartRecord,
     theirs: PartRecord,
     arrival: ArrivalRecord,
@@ -172,9 +192,6 @@ def _enter_filling(
     leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
     if departure is not None and departure.with_ownership:
         part.owner = ""  # it went along when the part left
-    if client.chain_id == part.origin_chain:
-        part.adopted = theirs.adopted
-        part.commissioner = theirs.commissioner
     part.status = LIVE
     part.container = arrival.container
     part.generation = arrival.generation

@@ -11,12 +11,12 @@ that at which our own left. Who may send a part to us: bridge/senders.py. What i
 of lots travel through the same port: bridge/amount_transfer.py.
 """
 
-from bridge import amount_transfer, amounts, contents
+from bridge import amount_transfer, amounts, contents, serial_lots
 from bridge.clients import load_client
 from bridge.packet import packet_commitment
 from bridge.senders import Departure, check_sender, may_cross
 from bridge.sending import send_packet
-from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, read_transfer
+from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, place_in, read_transfer
 from bridge.whereabouts import note_gone
 from ledger import codec, custody
 from ledger.containers import open_generation
@@ -64,12 +64,7 @@ def send_part(ctx: Context, message: SendPart) -> None:
         amount_transfer.send_amount(ctx, message)
         return
     # (1) Live here, in the hands of the signer's member, and in nothing.
-    if canonical(message.part).interval is not None:
-        raise Refused(
-            f"{message.part} stays on this chain: serials of a lot cross one by one, each after an event of its own",
-            Reason.INTERVAL_STAYS,
-        )
-    part = custody.possess_whole(ctx, message.part)
+    part = serial_lots.take_out(ctx, message.part)
     # (2) Every crossing starts or ends at the part's home, or its grant allows others.
     client = load_client(ctx.overlay, message.client)
     _check_route(ctx, client, part)
@@ -139,6 +134,7 @@ def _depart(ctx: Context, part: PartRecord, client: ClientRecord, receiver: str,
         ownership=part.offers_ownership,
     )
     setattr(transfer, "return", part.arrived_offer)
+    serial_lots.describe(ctx, part, client.chain_id, transfer)
     inside = contents.export(ctx, part, client.chain_id)
     lots = []
     if inside is not None:
@@ -227,15 +223,20 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
         amount_transfer.receive_amount(ctx, client, packet, transfer)
         return
     # (2) From a chain that may send it.
-    known, departure = check_sender(ctx, client, transfer.part, transfer.origin_chain, transfer.hop)
+    place = place_in(transfer)
+    known, departure = check_sender(ctx, client, transfer.part, transfer.origin_chain, transfer.hop, place)
     returned = getattr(transfer, "return")
     if returned:
         _check_return(known, departure, transfer)
-    part = _begin(ctx, transfer) if known is None else known
+    part = PartRecord(id=transfer.part, origin_chain=transfer.origin_chain) if known is None else known
     if client.chain_id == part.origin_chain:
         # Its home may have commissioned by now what it had only adopted.
         part.adopted = transfer.adopted
         part.commissioner = transfer.class_commissioner
+    if place is not None:
+        serial_lots.settle(ctx, part, place, known is not None, packet_commitment(packet))
+    elif known is None:
+        note_single(ctx.overlay, canonical(part.id))
     # (3) What is inside, in a new filling; none that it had when it left is open any more.
     contents.leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
     part.container, part.generation, part.gone_to = "", 0, b""
@@ -264,11 +265,6 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
             part.owner = ""  # it went along when the part left, so it is not the old owner's any more
         part.offers_ownership = transfer.ownership
     _enter(ctx, part, ARRIVED, packet)
-
-
-def _begin(ctx: Context, transfer: CustodyTransfer) -> PartRecord:
-    note_single(ctx.overlay, canonical(transfer.part))
-    return PartRecord(id=transfer.part, origin_chain=transfer.origin_chain)
 
 
 def _check_return(known: PartRecord | None, departure: Departure | None, transfer: CustodyTransfer) -> None:

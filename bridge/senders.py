@@ -8,6 +8,7 @@ it can copy nothing whose home is honest.
 from dataclasses import dataclass
 
 from bridge.clients import load_client
+from bridge.serial_lots import Place, find_here
 from ledger import custody
 from ledger.containers import export_of, standing
 from ledger.context import Context
@@ -62,14 +63,15 @@ def check_home(ctx: Context, client: ClientRecord, name: str, origin: bytes) -> 
 
 
 def check_sender(
-    ctx: Context, client: ClientRecord, part: str, origin: bytes, hop: int
+    ctx: Context, client: ClientRecord, part: str, origin: bytes, hop: int, place: Place | None
 ) -> tuple[PartRecord | None, Departure | None]:
     """The record of a part that may come over this client at this hop, and how it left; None for what is new here.
 
-    Raises Refused: NOT_FROM_HOME, NOT_LIVE for what is here, WRONG_COUNTERPARTY, HOP_NOT_ABOVE, PACKET_MISMATCH.
+    place: which serials of a lot it is. Raises Refused: NOT_FROM_HOME, NOT_LIVE for what is here, WRONG_COUNTERPARTY, HOP_NOT_ABOVE, PACKET_MISMATCH,
+    INTERVAL_SPLIT.
     """
     # (1) Unknown here: from its home.
-    record = custody.load_part(ctx.overlay, part)
+    record = custody.load_part(ctx.overlay, part) if place is None else find_here(ctx, part, place)
     if record is None:
         check_home(ctx, client, part, origin)
         return None, None

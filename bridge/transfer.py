@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from bridge.contents import check_amounts, check_contents
+from bridge.serial_lots import Place, check_place
 from ledger import codec, decimals
 from ledger.errors import Refused
 from ledger.hashes import HASH_BYTES
@@ -38,7 +39,7 @@ def read_transfer(packet: Packet) -> CustodyTransfer:
     if (
         identifier.text != transfer.part
         or identifier.is_class != is_amount
-        or identifier.interval is not None
+        or (is_amount and identifier.interval is not None)
     ):
         raise Refused(f"{transfer.part[:80]!r} names no part in canonical form", Reason.IDENTIFIER_INVALID)
     for member in (transfer.sender, transfer.receiver, transfer.class_commissioner):
@@ -49,7 +50,14 @@ def read_transfer(packet: Packet) -> CustodyTransfer:
         _check_amount(transfer, identifier)
     elif not 1 <= transfer.hop <= HOP_MAX:
         raise Refused(f"no part arrives at hop {transfer.hop}", Reason.MALFORMED)
+    place = place_in(transfer)
+    if place is not None:
+        check_place(transfer.part, place)
+    elif identifier.interval is not None:
+        raise Refused(f"{transfer.part} is of a lot that the transfer does not tell", Reason.MALFORMED)
     if transfer.HasField("contents"):
+        if identifier.interval is not None:
+            raise Refused(f"{transfer.part} holds nothing", Reason.CONTENTS_INVALID)
         check_contents(transfer.contents, transfer.part)
         check_amounts(transfer.contents, transfer.part)
         for item in transfer.contents.amounts:
@@ -57,10 +65,17 @@ def read_transfer(packet: Packet) -> CustodyTransfer:
     return transfer
 
 
+def place_in(transfer: CustodyTransfer) -> Place | None:
+    """Which serials of which lot the part is; None for what is of none."""
+    if not (transfer.lot or transfer.HasField("serials") or transfer.start or transfer.end):
+        return None
+    return Place(transfer.lot, transfer.start, transfer.end, transfer.serials)
+
+
 def _check_amount(transfer: CustodyTransfer, lot: Identifier) -> None:
     amount = transfer.amount.amount
     decimals.check(amount)
     if decimals.sign(amount) <= 0 or not (transfer.amount.unit or decimals.is_whole(amount)):
         raise Refused(f"{decimals.to_text(amount)} of {lot.text} cannot be moved", Reason.MALFORMED)
-    if transfer.hop or transfer.ownership or transfer.HasField("contents"):
+    if transfer.hop or transfer.ownership or transfer.HasField("contents") or place_in(transfer):
         raise Refused(f"some of {lot.text} has no hop, no owner and no contents", Reason.MALFORMED)

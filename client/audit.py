@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 from client.audit_chains import PRESENT, Others, present_status
 from client.audit_contents import Contents
-from client.audit_crossing import check_crossing
+from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
@@ -58,6 +58,8 @@ AUDIT_MS_MAX = 900_000
 CALLS_MAX = 200_000  # per chain
 BYTES_MAX = 1_073_741_824  # per chain
 Progress = Callable[[str], None]
+_CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
+_LOT_BEGINS = (EntryKind.ADOPTED_EVENT, EntryKind.ARRIVED)
 
 
 class Audit:
@@ -299,7 +301,7 @@ class Audit:
         makings = [reading for reading in readings if reading.adds_to(record.id)]
         if not readings:
             self._find(chain, record.id, "GAP", f"lot {record.id} has a record but no history")
-        elif readings[0] not in makings and readings[0].entry.kind != EntryKind.ADOPTED_EVENT:
+        elif readings[0] not in makings and readings[0].entry.kind not in _LOT_BEGINS:
             self._wrong(
                 chain, record.id, readings[0], "NO_ORIGIN", "its history does not begin with an amount of it"
             )
@@ -307,6 +309,10 @@ class Audit:
             self._reader(chain).check_right(record.id, making)
         if makings:
             self._made.append((chain, record.id))
+        for reading in readings:
+            if reading.entry.kind == EntryKind.ARRIVED:
+                found = check_lot(chain, self._chains, record, reading, self._find)
+                self._came(chain, subject, found, record.id)
         self._contents.tell(chain, subject, readings, None)
 
     # ---- where it came from, and who had it ----------------------------------------------------------
@@ -340,7 +346,7 @@ class Audit:
         first = readings[0] if readings else None
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
-        elif first.entry.kind not in (EntryKind.ARRIVED, EntryKind.REHOMED):
+        elif first.entry.kind not in _CAME:
             self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
             if record.origin_chain != chain.trust.chain_id:
@@ -351,13 +357,26 @@ class Audit:
             if first.entry.kind == EntryKind.ADOPTED_EVENT and not record.adopted and not superseded:
                 self._wrong(chain, record.id, first, "UNKNOWN_ORIGIN", "it was adopted here")
         for arrival in readings:
+            if arrival.entry.kind == EntryKind.MATERIALISED:
+                found = check_materialised(chain, self._chains, record.id, arrival, self._find)
+                self._came(chain, subject, found, record.id)
+                subject.related.append(("came inside", self._refer(chain, arrival.entry.container)))
             if arrival.entry.kind != EntryKind.ARRIVED:
                 continue
-            source = check_crossing(chain, self._chains, record.id, arrival, self._find)
+            source = check_crossing(chain, self._chains, arrival.name, arrival, self._find)
             packet = carried(arrival.operation)
             if source is not None and packet is not None:
-                self._clients.append((chain, packet.packet.destination_client))
                 self._clients.append((source, packet.packet.source_client))
-                came = ("came from", self._refer(source, record.id))
-                if came not in subject.related:
-                    subject.related.append(came)
+                self._came(chain, subject, (source, packet.packet.destination_client), arrival.name)
+
+    def _came(
+        self, chain: VerifiedChain, subject: Subject, found: tuple[VerifiedChain, str] | None, name: str
+    ) -> None:
+        """What crossed is asked about on the chain it came from, and whether that shows one past to all."""
+        if found is None:
+            return
+        source, client = found
+        self._clients.append((chain, client))
+        came = ("came from", self._refer(source, name))
+        if came not in subject.related:
+            subject.related.append(came)

@@ -34,6 +34,7 @@ class Closing:
     closed_by: "ClosedBy.ValueType"
     height: int
     holder: str
+    hop: int
 
 
 Wrong = Callable[[Reading, str, str], None]  # the entry, the finding's code, what is wrong
@@ -120,7 +121,8 @@ class Custody:
         elif closing.closed_by == ClosedBy.DESTROY:
             self.status, self.holder = PartStatus.DESTROYED, closing.holder
         elif closing.closed_by == ClosedBy.EXPORT:
-            self.status = PartStatus.DEPARTED
+            self.status, self.container, self.generation = PartStatus.DEPARTED, "", 0
+            self._hop = max(self._hop, closing.hop)
 
     def _take(self, reading: Reading) -> None:
         kind = reading.entry.kind
@@ -141,6 +143,11 @@ class Custody:
             self._send(reading)
         elif kind == EntryKind.ARRIVED:
             self._arrive(reading)
+        elif kind == EntryKind.MATERIALISED:
+            self._come_inside(reading)
+        elif kind == EntryKind.FOLLOWED:
+            if self.status != PartStatus.DEPARTED:
+                self._impossible(reading)
         elif kind == EntryKind.REHOMED:
             if self.status != PartStatus.DEPARTED:
                 self._impossible(reading)
@@ -173,6 +180,12 @@ class Custody:
             return
         if kind == EntryKind.REHOMED:
             self._take_over(reading)
+            return
+        if kind == EntryKind.MATERIALISED:
+            self._come_inside(reading)
+            return
+        if kind == EntryKind.FOLLOWED:
+            self.status = PartStatus.DEPARTED
             return
         self.status, self.holder = PartStatus.LIVE, reading.step.member
         self._had = [(self.holder, reading.step.time_ms, True)]
@@ -296,6 +309,13 @@ class Custody:
             return
         self.status, self.holder, self._arrived = PartStatus.OFFERED, "", True
         self.offered_to, self.offered_at_ms = packet.transfer.receiver, reading.step.time_ms
+
+    def _come_inside(self, reading: Reading) -> None:
+        """It arrived in a container, and is where that is, or whatever became of that since."""
+        if self.status not in (NOBODY, PartStatus.DEPARTED):
+            self._impossible(reading)
+        self.status, self.holder = PartStatus.LIVE, ""
+        self.container, self.generation = reading.entry.container, reading.entry.generation
 
     def _end(self, reading: Reading) -> None:
         """DEPARTED_FOR_GOOD and RETURNED: of a packet, or of an offer on this chain."""

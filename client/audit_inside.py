@@ -20,6 +20,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 STEPS_MAX = 200_000  # in one audit
+_PUT_IN = (EntryKind.PACKED, EntryKind.MATERIALISED)
+_CAME = (EntryKind.ARRIVED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
 
 
 class Containers:
@@ -31,12 +33,35 @@ class Containers:
         self._steps = 0
 
     def closing(self, container: str, generation: int) -> Closing:
-        """How a filling ended. Raises NotVerifiable where the chain proves no such filling."""
-        _, filling, entries = self._filling(container, generation)
-        if filling.closed_by == ClosedBy.CLOSED_BY_UNSPECIFIED:
-            return Closing(filling.closed_by, 0, "")
-        height = entries[filling.closed_n - 1].entry.height
-        return Closing(filling.closed_by, height, filling.holder_at_close)
+        """How a filling ended, by itself or with what the container was in when that left this chain.
+
+        Raises NotVerifiable where the chain proves no such filling.
+        """
+        for _ in range(CONTAINER_DEPTH_MAX):
+            record, filling, entries = self._filling(container, generation)
+            if filling.closed_by == ClosedBy.EXPORT and not _is_sent(entries, filling.closed_n):
+                # It was still open when the container left inside another one.
+                around = next(
+                    (p.entry for p in reversed(entries[: filling.closed_n]) if p.entry.kind in _PUT_IN), None
+                )
+                if around is None:
+                    raise self._broken(
+                        f"generation {generation} of {container} left, and the container did not"
+                    )
+                container, generation = around.container, around.generation
+            elif filling.closed_by != ClosedBy.CLOSED_BY_UNSPECIFIED:
+                height = entries[filling.closed_n - 1].entry.height
+                return Closing(filling.closed_by, height, filling.holder_at_close, filling.hop)
+            elif record.container:
+                container, generation = record.container, record.generation
+                outer = self.closing(container, generation)
+                exported = outer.closed_by == ClosedBy.EXPORT
+                return outer if exported else Closing(ClosedBy.CLOSED_BY_UNSPECIFIED, 0, "", 0)
+            else:
+                return Closing(filling.closed_by, 0, "", 0)
+        raise self._broken(
+            f"{container} stands deeper than {CONTAINER_DEPTH_MAX} containers", Reason.TOO_DEEP
+        )
 
     def steps(self, packing: Entry, unpacking: Entry | None, depth: int = 1) -> list[Step]:
         """Entries of the container from a packing to the unpacking, or to now; with those of what that was in."""
@@ -44,7 +69,10 @@ class Containers:
         if depth > CONTAINER_DEPTH_MAX:
             raise self._broken(f"{name} stands deeper than {CONTAINER_DEPTH_MAX} containers", Reason.TOO_DEEP)
         record, filling, entries = self._filling(name, generation)
-        self._check_own(entries, packing)
+        if packing.kind == EntryKind.PACKED:
+            self._check_own(entries, packing)
+        elif packing.container_n != filling.opened_n:
+            raise self._broken(f"generation {generation} of {name} was not opened where its contents arrived")
         if unpacking is not None:
             self._check_own(entries, unpacking)
             end = unpacking.container_n - 1
@@ -62,7 +90,7 @@ class Containers:
         steps: list[Step] = []
         for place, reading in enumerate(readings):
             steps.append(reading.step_inside(name))
-            if reading.entry.kind == EntryKind.PACKED:
+            if reading.entry.kind in _PUT_IN:
                 out = unpacking_of(reading.entry, [later.entry for later in readings[place + 1 :]])
                 steps += self.steps(reading.entry, out, depth + 1)
         return steps
@@ -77,7 +105,12 @@ class Containers:
         entries = self._chain.history(state.part_key(container), record.history)
         if filling.closed_by and not 1 <= filling.closed_n <= len(entries):
             raise self._broken(f"generation {generation} of {container} was closed by no entry of it")
-        if filling.closed_by:
+        if filling.closed_by == ClosedBy.EXPORT:
+            # Sent off; or left behind open inside another one, until the container came back.
+            after = entries[filling.closed_n].entry.kind if filling.closed_n < len(entries) else 0
+            if not _is_sent(entries, filling.closed_n) and after not in _CAME:
+                raise self._broken(f"generation {generation} of {container} was exported by no sending")
+        elif filling.closed_by:
             (reading,) = self._reader.read_all(container, entries[filling.closed_n - 1 : filling.closed_n])
             if not _closes(container, filling, reading):
                 raise self._broken(
@@ -101,6 +134,10 @@ class Containers:
 
     def _broken(self, why: str, reason: "Reason.ValueType" = Reason.BAD_PROOF) -> NotVerifiable:
         return NotVerifiable(f"chain {self._chain.trust.name}: {why}", reason)
+
+
+def _is_sent(entries: Sequence[ProvenEntry], closed_n: int) -> bool:
+    return entries[closed_n - 1].entry.kind == EntryKind.SENT
 
 
 def _closes(container: str, filling: GenerationRecord, reading: Reading) -> bool:
@@ -140,7 +177,7 @@ def with_containers(
     found: list[Step] = []
     for place, reading in enumerate(readings):
         found.append(reading.step)
-        if reading.entry.kind == EntryKind.PACKED:
+        if reading.entry.kind in _PUT_IN:
             later = [r.entry for r in readings[place + 1 :]]
             found.extend(steps(reading.entry, unpacking_of(reading.entry, later)))
     return sorted(found, key=lambda step: step.height)

@@ -15,10 +15,12 @@ from client.records import name_of
 from ledger import codec, decimals
 from ledger.event import EventView, Quantity
 from ledger.identifiers import Identifier, canonical
-from ledger.limits import PACKET_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import PACKET_VALUE_BYTES_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     CustodyTransfer,
+    FollowPart,
+    Materialise,
     Packet,
     ReceivePacket,
     RehomePart,
@@ -26,7 +28,15 @@ from proto.chiptrace.v1.bridge_pb2 import (
     SendPart,
     TimeoutPacket,
 )
-from proto.chiptrace.v1.ledger_pb2 import AttestationCopy, Entry, EntryKind, Operation, Reason, Role
+from proto.chiptrace.v1.ledger_pb2 import (
+    AttestationCopy,
+    Entry,
+    EntryKind,
+    Operation,
+    PartRecord,
+    Reason,
+    Role,
+)
 
 OFFERS_BACK: Final = "void_shipping"
 _EVENT_KINDS: Final = frozenset(
@@ -50,6 +60,8 @@ KINDS: Final[Mapping[str, frozenset[int]]] = {
     "send_part": frozenset((EntryKind.SENT,)),
     "return_part": frozenset((EntryKind.SENT,)),
     "rehome_part": frozenset((EntryKind.REHOMED,)),
+    "materialise": frozenset((EntryKind.MATERIALISED, EntryKind.ARRIVED)),
+    "follow_part": frozenset((EntryKind.FOLLOWED,)),
     "receive_packet": frozenset((EntryKind.ARRIVED, EntryKind.COPIED)),
     "acknowledge_packet": frozenset((EntryKind.DEPARTED_FOR_GOOD, EntryKind.RETURNED)),
     "timeout_packet": frozenset((EntryKind.RETURNED,)),
@@ -67,6 +79,8 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "return_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
     "send_attestation": _CLAIMING | {Role.RELAYER},
     "rehome_part": frozenset((Role.OPERATOR,)),
+    "materialise": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
+    "follow_part": frozenset((Role.OPERATOR, Role.DEVICE, Role.RELAYER)),
     "receive_packet": _CARRYING,
     "acknowledge_packet": _CARRYING,
     "timeout_packet": _CARRYING,
@@ -139,7 +153,7 @@ def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | No
     subject = _subject(operation)
     # A claim about an interval stands with what it was carved into; audit_entries.py knows what that is.
     of_interval = made_by == "attest" and subject is not None and canonical(subject).interval is not None
-    if subject is not None and subject != name and not of_interval:
+    if subject is not None and subject != name and not of_interval and not _carries(name, entry, operation):
         return f"its operation {made_by} is about {subject}"
     if made_by == "acknowledge_packet":
         # One byte 01 is a success (bridge/packet.py); everything else brings the part back.
@@ -159,6 +173,26 @@ def _is_claimed(name: str, operation: Operation) -> bool:
     )
 
 
+def _carries(name: str, entry: Entry, operation: Operation) -> bool:
+    """Whether an operation about a part is one about this lot too, some of which went with it."""
+    match operation.WhichOneof("kind"):
+        case "send_part":
+            sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
+            # What lies in a container that is sent, the packet tells and not the sending.
+            return canonical(name).is_class and not sent.HasField("amount")
+        case "return_part":
+            return canonical(name).is_class and not canonical(_subject(operation) or name).is_class
+        case "materialise":
+            shown = codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX)
+            of = codec.decode(PartRecord, shown.record.value, STATE_VALUE_BYTES_MAX).lot
+            return entry.kind == EntryKind.ARRIVED and name == of
+    packet = carried(operation)
+    if packet is None:
+        return False
+    transfer = packet.transfer
+    return name == transfer.lot or any(row.place and row.lot == name for row in transfer.contents.manifest)
+
+
 def _subject(operation: Operation) -> str | None:
     """The part or lot an operation is about; None where only a record tells (a revocation)."""
     match operation.WhichOneof("kind"):
@@ -172,6 +206,10 @@ def _subject(operation: Operation) -> str | None:
             return codec.decode(ReturnPart, operation.return_part, TRANSACTION_BYTES_MAX).part
         case "rehome_part":
             return codec.decode(RehomePart, operation.rehome_part, TRANSACTION_BYTES_MAX).part
+        case "materialise":
+            return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).part
+        case "follow_part":
+            return codec.decode(FollowPart, operation.follow_part, TRANSACTION_BYTES_MAX).part
     claim = told(operation)
     if claim is not None:
         return claim.copy.record.subject

@@ -13,8 +13,8 @@ from ledger import state
 from ledger.errors import Refused
 from ledger.identifiers import Identifier, canonical, interval_text
 from ledger.intervals import covering, is_interval, piece_of, pieces, untouched
-from ledger.ranges import find_range
-from ledger.roots import check_membership
+from ledger.ranges import bare_serial, find_range
+from ledger.roots import check_membership, check_path
 from proto.chiptrace.v1.ledger_pb2 import LotRecord, Membership, PartRecord, PartStatus, Reason
 
 CARVINGS_MAX = 10_000  # on the way of one serial
@@ -83,6 +83,36 @@ def _own(chain: VerifiedChain, record: PartRecord) -> Histories:
     return [(record.id, chain.history(state.part_key(record.id), record.history))]
 
 
+def tells_of(record: PartRecord, serial: Identifier, shown: Membership | None = None) -> bool:
+    """Whether an interval's record alone says that a serial is in it: one proof, of that record, tells whose it is.
+
+    shown: of a root, where in its list the serial is. Of a list, whose serials stand in rows of the class, it cannot.
+    """
+    serials = record.serials
+    if (
+        not is_interval(record)
+        or serial.scheme != "sgtin"
+        or serial.class_text != canonical(record.lot).class_text
+    ):
+        return False
+    if serials.root:
+        try:
+            check_path(record.origin_chain, serials, serial, shown or Membership())
+        except Refused:
+            return False
+        return shown is not None and record.start <= shown.place < record.end
+    bare = bare_serial(serial)
+    digits = bare.removeprefix(serials.prefix)
+    if (
+        not serials.width
+        or bare != serials.prefix + digits
+        or len(digits) != serials.width
+        or not digits.isdecimal()
+    ):
+        return False
+    return record.start <= int(digits) - serials.first < record.end
+
+
 def covers(chain: VerifiedChain, interval: str, name: str) -> bool:
     """Whether what has this name lies in an interval of a lot, whole."""
     places, record = canonical(interval).interval, chain.record(state.part_key(name), PartRecord)
@@ -103,6 +133,8 @@ def membership(chain: VerifiedChain, record: PartRecord, shown: Iterable[Members
         return f"lot {record.lot} has no serials {record.start} to {record.end}"
     if is_interval(record):
         return ""
+    if lot.origin_chain != chain.trust.chain_id and not lot.serials.width:
+        return ""  # which serials these are, the chain on which the lot began tells
     if lot.serials.root:
         if any(_shows(lot, record, one) for one in shown):
             return ""

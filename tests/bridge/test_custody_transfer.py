@@ -1,6 +1,7 @@
 """Parts over chains: who may send, who may take, what comes back and as whose, and what a corrupt chain cannot."""
 
 import pytest
+from google.protobuf.message import Message
 
 from bridge.custody_transfer import ENCODING, PORT, VERSION
 from bridge.packet import SUCCESS, acknowledgement_commitment, packet_commitment
@@ -490,7 +491,10 @@ class Corrupt:
             ownership=True,
         )
         for name, value in changed.items():
-            setattr(transfer, name, value)
+            if isinstance(value, Message):
+                getattr(transfer, name).CopyFrom(value)
+            else:
+                setattr(transfer, name, value)
         return self.raw(codec.encode(transfer))
 
     def raw(self, value, **changed) -> Packet:

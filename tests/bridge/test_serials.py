@@ -1,22 +1,26 @@
-"""Serials of lots at the bridge: one by one, with a record of their own, and never as an interval."""
+"""Serials of lots at the bridge: one by one with a record of their own, or as an interval."""
 
 import pytest
 
 from client.audit import Audit
 from client.audit_report import Verdict
 from ledger import codec
+from ledger.containers import standing
 from ledger.identifiers import canonical, interval_text
+from ledger.intervals import pieces
 from proto.chiptrace.v1.ledger_pb2 import (
     Capture,
     Change,
     Event,
+    LotRecord,
     Operation,
     PartStatus,
     PutGrant,
     Reason,
     RevokeGrant,
 )
-from tests.bridge.test_custody_transfer import Corrupt
+from tests.bridge.crossing import carry, lot_record, materialise, pack, unpack_all
+from tests.bridge.test_custody_transfer import Corrupt, refused
 from tests.bridge.two_chains import PREFIX, World
 from tests.client.direct import verified
 from tests.ledger.rules_world import iso, seen, serials_of, to_fields
@@ -25,9 +29,11 @@ LOT = canonical("urn:epc:class:lgtin:4012345.012345.W1").text
 DIE = f"{canonical(LOT).class_text}/21/0005"
 
 
-def captured(world: World, event: dict) -> Operation:
+def captured(world: World, event: dict, number: int = 0) -> Operation:
     stamped = {"eventTime": iso(world.clock.now_ms), "eventTimeZoneOffset": "+00:00"} | event
-    return Operation(capture=Capture(event=codec.encode(Event(seed=bytes(16), fields=to_fields(stamped)))))
+    return Operation(
+        capture=Capture(event=codec.encode(Event(seed=number.to_bytes(16, "big"), fields=to_fields(stamped))))
+    )
 
 
 @pytest.fixture
@@ -37,10 +43,142 @@ def world() -> World:
     return world
 
 
-def test_an_interval_stays(world):
-    for name in (interval_text(LOT, 0, 100), interval_text(LOT, 0, 5), interval_text(LOT, 0, 101)):
-        assert world.send("a", name, "bob", member="ada").reason == Reason.INTERVAL_STAYS
-    assert world.send("a", DIE, "bob", member="ada").reason == Reason.UNKNOWN_PART
+def whole(start=0, end=100):
+    return interval_text(LOT, start, end)
+
+
+def holder(world, name, part):
+    record = world.part(name, part)
+    return PartStatus.Name(record.status), record.holder
+
+
+def test_an_interval_crosses_and_its_serials_are_carved_over_there(world):
+    assert world.send("a", whole(10, 60), "bob", member="ada").ok
+    # It was carved out of the interval it lay in.
+    assert holder(world, "a", whole(0, 10)) == holder(world, "a", whole(60, 100)) == ("LIVE", "ada")
+    world.relay()
+    assert holder(world, "a", whole(10, 60))[0] == "DEPARTED"
+    lot = lot_record(world, "b", LOT)
+    assert lot == LotRecord(
+        id=LOT,
+        origin_chain=world["a"].chain_id,
+        commissioner="ada",
+        serials=lot_record(world, "a", LOT).serials,
+        history=lot.history,
+    )
+    assert world.part("b", whole(10, 60)).serials == world.part("a", whole(10, 60)).serials
+    assert accepted(world, "b", whole(10, 60), "bob").ok
+    # Serials are touched by name, or some of them sent on; what never came is not known.
+    assert world["b"].operate("bob", captured(world, seen([die(20)]))).ok
+    refused(world["b"].operate("bob", captured(world, seen([die(5)]))), Reason.UNKNOWN_PART)
+    refused(world.send("b", whole(5, 15), "ada", member="bob"), Reason.UNKNOWN_PART)
+    assert holder(world, "b", die(20)) == ("LIVE", "bob")
+    refused(world.send("b", whole(10, 60), "ada", member="bob"), Reason.INTERVAL_SPLIT)
+    # Home they come as themselves: an interval out of the one that left, and a serial out of it too.
+    assert world.send("b", whole(30, 40), "ada", member="bob").ok
+    assert world.send("b", die(20), "abe", member="bob").ok
+    world.relay()
+    assert accepted(world, "a", whole(30, 40), "ada").ok
+    assert world.accept("a", die(20), "abe").ok
+    assert holder(world, "a", whole(30, 40)) == ("LIVE", "ada")
+    assert holder(world, "a", die(20)) == ("LIVE", "abe")
+    assert holder(world, "a", whole(10, 20))[0] == holder(world, "a", whole(40, 60))[0] == "DEPARTED"
+    assert world.part("a", whole(10, 60)).status in (0, PartStatus.SPLIT)
+    assert world.part("a", die(20)).hop == world.part("a", whole(30, 40)).hop == 2
+    everywhere(world)
+
+
+def everywhere(world):
+    """Each serial is in one record here, and live in one place of all chains."""
+    lot = lot_record(world, "a", LOT)
+    here = {"a": [], "b": []}
+    for name, held in here.items():
+        for piece in pieces(world[name].app.store, lot, 0, 100, 1_000):
+            status = standing(world[name].app.store, piece).status
+            if status in (PartStatus.LIVE, PartStatus.OFFERED, PartStatus.IN_TRANSIT):
+                held += range(piece.start, piece.end)
+    assert sorted(here["a"] + here["b"]) == list(range(100))
+
+
+def accepted(world, name, interval, member):
+    world._serials += 1
+    event = {
+        "type": "ObjectEvent",
+        "action": "OBSERVE",
+        "bizStep": "receiving",
+        "quantityList": [{"epcClass": interval}],
+    }
+    stamped = captured(world, event, world._serials)
+    return world[name].operate(member, stamped)
+
+
+def die(number):
+    return f"{canonical(LOT).class_text}/21/{number:04}"
+
+
+def test_what_comes_back_lies_inside_one_record_or_touches_none(world):
+    for start, end in ((0, 30), (30, 60)):
+        assert world.send("a", whole(start, end), "bob", member="ada").ok
+    world.relay()
+    for start, end in ((0, 30), (30, 60)):
+        assert accepted(world, "b", whole(start, end), "bob").ok
+    # On b they are two records, and are never put together.
+    refused(world.send("b", whole(20, 40), "ada", member="bob"), Reason.INTERVAL_SPLIT)
+    corrupt = Corrupt()
+    inner = corrupt.world
+    assert inner["a"].operate("ada", captured(inner, serials_of(LOT, "0000", "0099", 100))).ok
+    for start, end in ((0, 30), (30, 60)):
+        assert inner.send("a", whole(start, end), "bob", member="ada").ok
+    inner.relay()
+    told = {"lot": LOT, "serials": lot_record(inner, "a", LOT).serials}
+    spans = corrupt.packet(whole(20, 40), hop=9, start=20, end=40, **told)
+    corrupt.nothing_comes_of(spans, Reason.INTERVAL_SPLIT)
+    stays = corrupt.packet(whole(50, 70), hop=9, start=50, end=70, **told)
+    corrupt.nothing_comes_of(stays, Reason.INTERVAL_SPLIT)
+    here = corrupt.packet(whole(70, 80), hop=9, start=70, end=80, **told)
+    corrupt.nothing_comes_of(here, Reason.NOT_LIVE)
+    low = corrupt.packet(whole(0, 10), hop=1, start=0, end=10, **told)
+    corrupt.nothing_comes_of(low, Reason.HOP_NOT_ABOVE)
+
+
+@pytest.mark.parametrize("way", ["alone", "contained"])
+def test_serials_that_went_alone_and_an_interval_around_them_meet_over_there(world, way):
+    assert world["a"].operate("ada", captured(world, seen([die(5)]))).ok
+    if way == "alone":
+        assert world.send("a", die(5), "bob").ok
+        world.relay()
+        assert world.accept("b", die(5), "bob").ok
+    else:
+        box = pack(world, "a", world.commission("a", "ada"), die(5), member="ada")
+        more = {"parentID": box, "childQuantityList": [{"epcClass": whole(50, 100)}]}
+        packing = {"type": "AggregationEvent", "action": "ADD", "bizStep": "packing"} | more
+        assert world["a"].operate("ada", captured(world, packing)).ok
+        carry(world, "a", box, "bob")
+        unpack_all(world, "b", box)
+        assert materialise(world, "b", die(5)).ok
+        assert materialise(world, "b", whole(50, 100)).ok
+        assert world["b"].operate("bob", captured(world, seen([die(77)]))).ok
+    assert world.send("a", whole(6, 50), "bob", member="ada").ok
+    world.relay()
+    assert accepted(world, "b", whole(6, 50), "bob").ok
+    assert holder(world, "b", whole(6, 50)) == ("LIVE", "bob")
+    assert holder(world, "b", die(5)) == (("LIVE", "bob") if way == "alone" else ("LIVE", ""))
+    everywhere(world)
+
+
+def test_an_interval_that_does_not_arrive_is_back(world):
+    assert world.send("a", whole(10, 60), "nobody", member="ada").ok
+    world.relay()
+    record = world.part("a", whole(10, 60))
+    assert (PartStatus.Name(record.status), record.hop, record.holder) == ("LIVE", 1, "ada")
+
+
+def test_a_declined_interval_returns(world):
+    assert world.send("a", whole(), "bob", member="ada").ok
+    world.relay()
+    assert world.give_back("b", whole(), "bob").ok
+    world.relay()
+    assert holder(world, "a", whole()) == ("LIVE", "ada")
 
 
 def test_a_serial_with_a_record_of_its_own_crosses_and_is_audited_to_its_lot(world):
@@ -69,7 +207,7 @@ def test_nothing_of_a_lot_arrives_that_never_left():
     assert corrupt.world["a"].operate("ada", captured(corrupt.world, serials_of(LOT, "0000", "0099", 100))).ok
     corrupt.nothing_comes_of(corrupt.packet(DIE), Reason.NOT_FROM_HOME)
     for name in (interval_text(LOT, 0, 100), interval_text(LOT, 3, 4)):
-        corrupt.nothing_comes_of(corrupt.packet(name), Reason.IDENTIFIER_INVALID)
+        corrupt.nothing_comes_of(corrupt.packet(name), Reason.MALFORMED)
 
 
 def test_no_serial_of_a_lot_arrives_from_a_home_that_came_later():

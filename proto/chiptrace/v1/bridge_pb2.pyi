@@ -288,8 +288,6 @@ class CustodyTransfer(_message.Message):
     LOT_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
-    LOT_ORIGIN_FIELD_NUMBER: _builtins.int
-    LOT_COMMISSIONER_FIELD_NUMBER: _builtins.int
     part: _builtins.str
     """canonical; of `amount` the lot"""
     origin_chain: _builtins.bytes
@@ -314,9 +312,6 @@ class CustodyTransfer(_message.Message):
     """which of its serials"""
     end: _builtins.int
     """exclusive"""
-    lot_origin: _builtins.bytes
-    """chain on which that lot was commissioned"""
-    lot_commissioner: _builtins.str
     @_builtins.property
     def contents(self) -> Global___Contents:
         """absent: nothing is inside"""
@@ -348,12 +343,10 @@ class CustodyTransfer(_message.Message):
         lot: _builtins.str = ...,
         start: _builtins.int = ...,
         end: _builtins.int = ...,
-        lot_origin: _builtins.bytes = ...,
-        lot_commissioner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "contents", b"contents", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "class_commissioner", b"class_commissioner", "contents", b"contents", "end", b"end", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "lot", b"lot", "lot_commissioner", b"lot_commissioner", "lot_origin", b"lot_origin", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender", "serials", b"serials", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "class_commissioner", b"class_commissioner", "contents", b"contents", "end", b"end", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "lot", b"lot", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender", "serials", b"serials", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -584,7 +577,7 @@ class Materialise(_message.Message):
 
     @_builtins.property
     def lot(self) -> Global___ProvenRecord:
-        """LotRecord of the lot it is of; absent: of none"""
+        """LotRecord of the lot that it is some serials of; absent: of none"""
 
     def __init__(
         self,

@@ -1,0 +1,192 @@
+"""Serials of lots over chains: an interval, or a serial with a record of its own, with the lot it is of.
+
+What crosses is one record. On the chain that has never seen the lot, the lot gets a record with what its serials are,
+and holds only the intervals that came. An interval that arrives lies inside one record here, which left and is carved
+where it comes back, or touches none; anything else is refused, and records are never put together.
+"""
+
+from dataclasses import dataclass
+
+from ledger import custody, state
+from ledger.context import Context
+from ledger.errors import Refused
+from ledger.event_values import GivenSerials
+from ledger.identifiers import canonical, interval_text
+from ledger.intervals import (
+    add_piece,
+    is_interval,
+    last_below,
+    piece_of,
+    repeat_serials,
+    serial_text,
+    split_off,
+    untouched,
+)
+from ledger.ranges import LISTED_MAX, add_range, find_range, note_single
+from ledger.roots import read_serials
+from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, LotRecord, PartRecord, PartStatus, Reason, Serials
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which serials of which lot something is, as another chain says."""
+
+    lot: str
+    start: int
+    end: int
+    serials: Serials
+
+
+# ---- leaving ------------------------------------------------------------------------------------------------
+
+
+def take_out(ctx: Context, name: str) -> PartRecord:
+    """The record of what the signer's member sends, carved out of the interval it lies in if need be.
+
+    Raises Refused as `custody.possess_whole` and `untouched`.
+    """
+    record = custody.load_part(ctx.overlay, name)
+    if record is not None and record.status != PartStatus.SPLIT:
+        return custody.possess_whole(ctx, name)
+    piece = untouched(ctx.overlay, canonical(name))
+    if piece is None:
+        return custody.require_part(ctx.overlay, name)
+    custody.check_free(ctx, piece)
+    _carve(ctx, piece)
+    return piece
+
+
+def describe(ctx: Context, part: PartRecord, destination: bytes, transfer: CustodyTransfer) -> None:
+    """Says in a transfer which serials of which lot the part is, and in the lot's record where some of it went."""
+    if not part.lot:
+        return
+    lot = _load_lot(ctx, part.lot)
+    transfer.lot, transfer.start, transfer.end = part.lot, part.start, part.end
+    transfer.serials.CopyFrom(lot.serials)
+    if destination not in lot.gone_to:
+        lot.gone_to.append(destination)
+        state.save(ctx.overlay, state.lot_key(lot.id), lot)
+
+
+# ---- arriving -----------------------------------------------------------------------------------------------
+
+
+def check_place(name: str, place: Place) -> None:
+    """Returns only if a part can be what is said of its lot. Raises Refused: SERIALS_INVALID, IDENTIFIER_INVALID."""
+    lot = canonical(place.lot)
+    if lot.text != place.lot or not 0 <= place.start < place.end <= place.serials.count:
+        raise _invalid(name, place)
+    # (1) Serials that a commissioning can give a lot.
+    if _given(place) != place.serials:
+        raise _invalid(name, place)
+    # (2) An interval by its name; one serial of the lot's class, and of a range the one at that place.
+    identifier = canonical(name)
+    if identifier.interval is not None:
+        fits = name == interval_text(place.lot, place.start, place.end)
+    else:
+        fits = place.end == place.start + 1 and identifier.class_text == place.serials.item_class
+        fits = fits and (not place.serials.width or name == serial_text(place.serials, place.start))
+    if not fits:
+        raise _invalid(name, place)
+
+
+def _given(place: Place) -> Serials:
+    """What a lot's serials would be if it were commissioned so."""
+    lot, serials = canonical(place.lot), place.serials
+    if serials.root:
+        given = GivenSerials(root=serials.root, lowest=serials.lowest, highest=serials.highest)
+    elif serials.width:
+        last = serials.first + serials.count - 1
+        first_text, last_text = (
+            serials.prefix + str(number).zfill(serials.width) for number in (serials.first, last)
+        )
+        given = GivenSerials(first=first_text, last=last_text)
+    elif serials.count <= LISTED_MAX:
+        # Which ones they are, only the chain on which the lot began can tell.
+        return Serials(item_class=lot.class_text, count=serials.count)
+    else:
+        raise _invalid(place.lot, place)
+    return read_serials(lot, given, serials.count)
+
+
+def _invalid(name: str, place: Place) -> Refused:
+    return Refused(
+        f"{name[:80]!r} cannot be serials {place.start} to {place.end} of {place.lot[:80]!r}",
+        Reason.SERIALS_INVALID,
+    )
+
+
+def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
+    """What is known here of serials that arrive: their own record, or that of the interval they lie in in their name.
+
+    Raises Refused: PACKET_MISMATCH for another lot under that name, INTERVAL_SPLIT.
+    """
+    record = custody.load_part(ctx.overlay, name)
+    if record is not None and record.status != PartStatus.SPLIT:
+        if (record.lot, record.start, record.end) != (place.lot, place.start, place.end):
+            raise Refused(f"{name} is known here as something else", Reason.PACKET_MISMATCH)
+        return record
+    lot = state.load(ctx.overlay, state.lot_key(place.lot), LotRecord)
+    if lot is None:
+        return None
+    if lot.serials != place.serials:
+        raise Refused(f"{place.lot} is known here with other serials", Reason.PACKET_MISMATCH)
+    held = last_below(ctx.overlay, lot, place.end)
+    if held is None or held.end <= place.start:
+        return None
+    if held.start > place.start or held.end < place.end or not is_interval(held):
+        raise Refused(
+            f"{name} does not lie within one record here: there is {held.id}; send it back piece by piece",
+            Reason.INTERVAL_SPLIT,
+        )
+    return piece_of(held, name, place.start, place.end)
+
+
+def settle(ctx: Context, part: PartRecord, place: Place, known: bool, digest: bytes) -> None:
+    """Puts what arrives where it belongs in its lot, which begins here if it must; the caller saves the part.
+
+    known: there was a record of it, or of the interval it lies in. digest: of the lot's first entry here.
+    Raises Refused(SERIALS_OVERLAP).
+    """
+    if known:
+        record = custody.load_part(ctx.overlay, part.id)
+        if record is None or record.status == PartStatus.SPLIT:
+            _carve(ctx, part)
+        return
+    lot = state.load(ctx.overlay, state.lot_key(place.lot), LotRecord)
+    if lot is None:
+        # (1) The lot, and of a range that nothing else has its serials.
+        lot = LotRecord(
+            id=place.lot,
+            origin_chain=part.origin_chain,
+            commissioner=part.commissioner,
+            serials=place.serials,
+        )
+        if lot.serials.width:
+            add_range(ctx.overlay, lot.id, lot.serials)
+        ctx.enter(state.lot_key(lot.id), lot.history, EntryKind.ARRIVED, digest)
+        state.save(ctx.overlay, state.lot_key(lot.id), lot)
+    # (2) The piece, which touches no other.
+    part.lot, part.start, part.end = place.lot, place.start, place.end
+    if is_interval(part):
+        repeat_serials(part, lot)
+    elif find_range(ctx.overlay, canonical(part.id)) != (lot.id, place.start):
+        note_single(ctx.overlay, canonical(part.id))
+    add_piece(ctx.overlay, lot, part)
+
+
+def _carve(ctx: Context, piece: PartRecord) -> None:
+    lot = _load_lot(ctx, piece.lot)
+    held = last_below(ctx.overlay, lot, piece.end)
+    if held is None:
+        raise Refused(f"{piece.id} has no record on this chain", Reason.UNKNOWN_PART)
+    if held.id != piece.id:
+        split_off(ctx.overlay, lot, held, piece)
+
+
+def _load_lot(ctx: Context, name: str) -> LotRecord:
+    lot = state.load(ctx.overlay, state.lot_key(name), LotRecord)
+    if lot is None:
+        raise Refused(f"lot {name} has no record on this chain", Reason.UNKNOWN_LOT)
+    return lot
