@@ -27,11 +27,12 @@ PIPE_COLUMNS = 200  # of a line where no terminal says how wide it is
 
 def console(*, errors: bool = False) -> Console:
     """A console for people; wide lines stay whole where no terminal limits them."""
-    made = Console(stderr=errors, highlight=False, soft_wrap=True)
+    # Without emoji: `:x:` in an identifier is three letters.
+    made = Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False)
     return (
         made
         if made.is_terminal
-        else Console(stderr=errors, highlight=False, soft_wrap=True, width=PIPE_COLUMNS)
+        else Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False, width=PIPE_COLUMNS)
     )
 
 

@@ -229,15 +229,24 @@ def check_document(document: Json, report: Report) -> None:
 
 
 def events_of(part: Mapping[str, Json]) -> list[Json]:
-    """The events of a document or query document, or the bare event itself."""
+    """The events of a document or query document, or the bare event itself; none where they are not listed."""
+    events = _listed(part)
+    return events if isinstance(events, list) else []
+
+
+def has_events(part: Mapping[str, Json]) -> bool:
+    """Whether what should list events does, be they none."""
+    return isinstance(_listed(part), list)
+
+
+def _listed(part: Mapping[str, Json]) -> Json:
     if part.get("type") not in DOCUMENT_TYPES:
         return [dict(part)]
     body = part.get("epcisBody")
     if part["type"] == "EPCISQueryDocument":
         results = body.get("queryResults") if isinstance(body, dict) else None
         body = results.get("resultsBody") if isinstance(results, dict) else None
-    events = body.get("eventList") if isinstance(body, dict) else None
-    return events if isinstance(events, list) else []
+    return body.get("eventList") if isinstance(body, dict) else None
 
 
 # ---- around the events ------------------------------------------------------------------------------------------

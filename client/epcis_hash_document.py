@@ -58,6 +58,10 @@ def hash_document(document: Json, profile: Profile, file: str = "") -> Hashes:
             message = "an EPCIS document, a query document or an event is needed"
             findings.append(Finding(file, None, "", Code.NOT_EPCIS, message, ERROR))
             continue
+        if not epcis_check.has_events(part):
+            message = "a document lists its events: none are found where its type says they are"
+            findings.append(Finding(file, None, "epcisBody", Code.NOT_EPCIS, message, ERROR))
+            continue
         outer = part.get(epcis_context.FIELD) if part.get("type") in epcis_check.DOCUMENT_TYPES else None
         whole = epcis_context.namespaces(outer)
         ignored = ignored_fields(part, whole)

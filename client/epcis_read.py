@@ -20,7 +20,7 @@ from client.epcis_json import Json
 from ledger import codec, decimals
 from ledger import event as ledger_event
 from ledger.errors import ChiptraceError, Malformed, Refused
-from ledger.limits import EVENT_BYTES_MAX
+from ledger.limits import EVENT_BYTES_MAX, VALUE_DEPTH_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event, Field, List, Object, Reason, Value
 
 IDEMPOTENCY_KEY_BYTES = 16
@@ -207,12 +207,15 @@ def idempotency_key(events: Sequence[Event]) -> bytes:
     return sha256(_KEY_DOMAIN + digests).digest()[:IDEMPOTENCY_KEY_BYTES]
 
 
-def _fields(members: Mapping[str, Json]) -> list[Field]:
+def _fields(members: Mapping[str, Json], depth: int = 1) -> list[Field]:
     ordered = sorted(members.items(), key=lambda member: member[0].encode())
-    return [Field(name=name, value=_value(value)) for name, value in ordered if value is not None]
+    return [Field(name=name, value=_value(value, depth)) for name, value in ordered if value is not None]
 
 
-def _value(value: Json) -> Value:
+def _value(value: Json, depth: int = 1) -> Value:
+    if depth > VALUE_DEPTH_MAX:
+        # Before the message is built: its encoder gives up at a depth of its own.
+        raise Malformed(f"an event is nested deeper than {VALUE_DEPTH_MAX} levels", Reason.OVERSIZE)
     if isinstance(value, bool):
         return Value(truth=value)
     if isinstance(value, str):
@@ -220,7 +223,7 @@ def _value(value: Json) -> Value:
     if isinstance(value, Decimal):
         return Value(number=decimals.from_decimal(value))
     if isinstance(value, list):
-        return Value(list=List(items=[_value(item) for item in value if item is not None]))
+        return Value(list=List(items=[_value(item, depth + 1) for item in value if item is not None]))
     if isinstance(value, dict):
-        return Value(object=Object(fields=_fields(value)))
+        return Value(object=Object(fields=_fields(value, depth + 1)))
     raise Malformed("null says nothing")

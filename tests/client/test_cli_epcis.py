@@ -176,3 +176,59 @@ def test_documents_of_others_keep_their_hashes_through_convert(path, tmp_path):
     # Fields that a document tells to ignore are no more told of once its events are written anew.
     if "IgnoreFields" not in path.name:
         assert run("hash", out)[1] == run("hash", path)[1]
+
+
+DEEP = json.loads('{"ex:a":' * 50 + "1" + "}" * 50)
+# What a user may hand in by mistake, or on purpose, and what is said of it.
+ODD = {
+    "nothing": (b"", "not JSON"),
+    "noise": (bytes(range(256)), "not UTF-8"),
+    "other coding": (json.dumps(capture(EVENT)).encode("utf-16"), "not UTF-8"),
+    "xml": (b"<?xml version='1.0'?><epcis/>", "not JSON"),
+    "more behind": (json.dumps(capture(EVENT)).encode() + b"{}", "not JSON: Extra data"),
+    "twice": (b'{"type": "ObjectEvent", "type": "ObjectEvent"}', "'type' stands twice"),
+    "deep": (b"[" * 200_000, "nested deeper than 64"),
+    "no number": (b'{"quantity": NaN}', "NaN is no JSON number"),
+    "long number": (b'{"quantity": 1' + b"0" * 5_000 + b"}", "a number of 5001 characters"),
+    "half a letter": (b'{"eventID": "\\ud800"}', "half of a surrogate pair"),
+    "a number": (b"5", "is needed"),
+    "no list": (json.dumps(capture() | {"epcisBody": []}).encode(), "epcisBody"),
+    "no events": (json.dumps(capture() | {"epcisBody": {"eventList": {}}}).encode(), "epcisBody"),
+}
+
+
+@pytest.mark.parametrize("command", ["hash", "check", "convert"])
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_is_handed_in_is_answered_in_words(command, name, tmp_path):
+    data, expected = ODD[name]
+    path = tmp_path / "odd.jsonld"
+    path.write_bytes(data)
+    for words in [[command]] if command == "hash" else [[command], [command, "--lenient"]]:
+        code, lines, said = run(*words, path)
+        assert code == (2 if command == "convert" else 1)
+        assert (expected in said, "odd.jsonld" in said, "INTERNAL" in said) == (True, True, False), said
+        assert not [line for line in lines if line.startswith("ni:")]
+
+
+@pytest.mark.parametrize("number", ["1e400", "1e-400", "1e99999999999999", "-1e39"])
+def test_a_number_that_cannot_be_kept_exactly_is_named_with_its_field(number, write):
+    event = {**EVENT, "quantityList": [{"epcClass": "urn:epc:class:lgtin:4012345.012345.L", "quantity": 0}]}
+    path = write("n.jsonld", json.dumps(capture(event)).replace('"quantity": 0', f'"quantity": {number}'))
+    code, _, said = run("check", path)
+    assert (code, "n.jsonld, event 0, quantityList[0].quantity" in said) == (1, True)
+
+
+@pytest.mark.parametrize("mode", ["--strict", "--lenient"])
+def test_an_event_that_is_nested_too_deep_for_the_ledger_is_told(mode, write):
+    path = write("deep.jsonld", capture({**EVENT, "ex:a": DEEP}))
+    code, _, said = run("check", mode, path)
+    assert (code, "INTERNAL" in said) == (1, False)
+    assert "nested deeper than" in said
+
+
+def test_a_byte_order_mark_is_passed_over_and_texts_are_shown_as_they_are(tmp_path, write):
+    path = tmp_path / "bom.jsonld"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(capture(EVENT)).encode())
+    assert run("check", path)[0] == 0
+    code, _, said = run("check", write("odd.jsonld", capture({**EVENT, "eventID": "urn:x:\x1b[31m"})))
+    assert (code, "urn:x:" in said, "\x1b" in said) == (1, True, False)

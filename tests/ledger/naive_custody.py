@@ -347,6 +347,10 @@ class NaiveCustody:
 
     def _inverse(self, event: "Recorded") -> set[str]:
         """Who must agree that it is undone; nobody where it cannot be."""
+        if event.kind == "declare":
+            return {"ada"} if self.amounts.get("ada", 0) >= event.amount else set()
+        if event.kind == "dice":
+            return {"ada"} if self.dies.get("ada", 0) >= event.made else set()
         thing = self.things[event.named[0]]
         if thing.status != "LIVE" or thing.inside:
             return set()
@@ -366,6 +370,16 @@ class NaiveCustody:
         return {thing.holder} if free and latest and enough else set()
 
     def _undo(self, event: "Recorded") -> None:
+        if event.kind in ("declare", "dice"):
+            self.lot_log.append(self.seen)
+            back = 1 if event.kind == "dice" else -1
+            self.stock("ada", back * event.amount)
+            self.dies["ada"] = self.dies.get("ada", 0) - event.made
+            if event.kind == "dice":
+                self.ended -= event.amount
+            else:
+                self.declared -= event.amount
+            return
         box, children = event.named[0], event.named[1:]
         if event.kind == "commission":
             self.things[box].status = "VOID"
@@ -382,10 +396,11 @@ class NaiveCustody:
 class Recorded:
     """An event that was recorded, for who may say later that it was wrong. named: the container first."""
 
-    kind: str  # commission, pack, unpack (of what is listed)
+    kind: str  # commission, pack, unpack (of what is listed), declare and dice (of the lot)
     height: int
     named: list[str]
     amount: int = 0
     installed: bool = False
+    made: int = 0
     agreed: list[str] = field(default_factory=list)
     undone: bool = False

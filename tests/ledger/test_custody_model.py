@@ -18,6 +18,7 @@ from ledger.hashes import ZERO
 from ledger.tree import StateTree
 from proto.chiptrace.v1.ledger_pb2 import (
     Capture,
+    Change,
     ClosedBy,
     Entry,
     EntryKind,
@@ -26,10 +27,15 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Operation,
     PartRecord,
     PartStatus,
+    PutKey,
+    PutMember,
     ReturnOffer,
+    RevokeKey,
+    Role,
     StateProof,
 )
 from tests.ledger import naive_tree
+from tests.ledger.chain_fixture import key_of
 from tests.ledger.naive_custody import NaiveCustody, Recorded
 from tests.ledger.rules_world import (
     World,
@@ -53,9 +59,9 @@ PARTS = [part(1), part(2), part(3)]
 BOXES = [box(1), box(2), box(3), box(4)]
 LATER = [part(4), part(5), part(6), part(7)]  # commissioned on the way
 MEMBERS = ["ada", "bob", "cyd"]
+NEWCOMERS = ["eve", "fay"]
 LOT = lot("L")
 DIES = lot("D")
-OFFERS = [f"{sender}>{receiver}" for sender in MEMBERS for receiver in MEMBERS]
 
 
 class Walk:
@@ -65,7 +71,9 @@ class Walk:
         self.naive = NaiveCustody()
         self.naive.seen = 1
         self.done: list[tuple[str, str | None]] = []
-        self.asked: list[tuple[str, list[Operation]]] = []  # of every height, refused or not
+        self.asked: list[tuple[str, list[Operation], str]] = []  # of every height, refused or not
+        self.members = list(MEMBERS)
+        self.keys: dict[str, str] = dict.fromkeys((*MEMBERS, *NEWCOMERS), "operator")  # what each signs with
         self.recorded: list[tuple[Operation, Recorded]] = []
         self.event("ada", add([*PARTS, *BOXES], [quantity(LOT, 20)]))
         for name in (*PARTS, *BOXES):
@@ -76,8 +84,11 @@ class Walk:
         self.act(member, *(self.world.capture(event) for event in events))
 
     def act(self, member: str, *operations: Operation) -> None:
-        self.asked.append((member, list(operations)))
-        self.world.act(member, *operations)
+        self.act_with(self.keys[member], member, *operations)
+
+    def act_with(self, key: str, member: str, *operations: Operation) -> None:
+        self.asked.append((member, list(operations), key))
+        self.world.act(member, *operations, role=key)
 
     def give_up(self, member: str, what: str, **more: str) -> None:
         self.act(member, Operation(return_offer=ReturnOffer(part=what, **more)))
@@ -104,13 +115,15 @@ class Walk:
         return self.random.choice(sensible if sensibly else self.names)
 
     def member(self) -> str:
-        return self.random.choice(["ada", *MEMBERS])
+        return self.random.choice(["ada", *self.members])
 
     def one_or_two(self, sensible: list[str]) -> list[str]:
         return list(dict.fromkeys(self.pick(sensible) for _ in range(self.random.choice([1, 1, 2]))))
 
     def who(self, name: str) -> str:
-        return self.naive.things[name].holder if self.random.random() < 0.9 else self.random.choice(MEMBERS)
+        return (
+            self.naive.things[name].holder if self.random.random() < 0.9 else self.random.choice(self.members)
+        )
 
     def free(self, names: list[str]) -> list[str]:
         things = self.naive.things
@@ -168,7 +181,7 @@ class Walk:
             return
         place = self.random.choice([-1, -1, -1, -2, -3, self.random.randrange(len(self.recorded))])
         operation, event = self.recorded[max(place, -len(self.recorded))]
-        member = self.who(event.named[0]) if self.random.random() < 0.8 else "ada"
+        member = self.who(event.named[0]) if event.named and self.random.random() < 0.8 else "ada"
         self.both(self.naive.correct(event, member), self.act, member, self.declaration(operation))
 
     def declaration(self, operation: Operation) -> Operation:
@@ -185,13 +198,17 @@ class Walk:
 
     def ship(self) -> None:
         names = self.one_or_two(self.free(BOXES))
-        member, receiver = self.who(names[0]), self.random.choice(MEMBERS)
+        member, receiver = self.who(names[0]), self.random.choice(self.members)
         sells = self.random.random() < 0.5
         event = shipping(names, receiver, owner=receiver if sells else "")
         expected = self.naive.all_or_nothing(
             [lambda name=name: self.naive.ship(name, member, receiver, sells) for name in names]
         )
         self.both(expected, self.event, member, event)
+
+    @property
+    def offers(self) -> list[str]:
+        return [f"{sender}>{receiver}" for sender in self.members for receiver in self.members]
 
     def offered(self) -> list[str]:
         return [name for name, thing in self.naive.things.items() if thing.offered_to]
@@ -200,7 +217,7 @@ class Walk:
         names = self.one_or_two(self.offered())
         member = self.naive.things[names[0]].offered_to
         if not member or self.random.random() < 0.1:
-            member = self.random.choice(MEMBERS)
+            member = self.random.choice(self.members)
         self.both(self.naive.receive(names, member), self.event, member, receiving(names))
 
     def give_back(self) -> None:
@@ -218,14 +235,16 @@ class Walk:
 
     def move_amount(self) -> None:
         """Declared, shipped, received, returned, destroyed, or made into something else."""
-        member, other, third = (self.random.choice(MEMBERS) for _ in range(3))
+        member, other, third = (self.random.choice(self.members) for _ in range(3))
         some = max(1, self.amount(self.naive.amounts.get(member, 0)))
-        place = self.random.choice([p for p in OFFERS if self.naive.amounts.get(p)] or OFFERS)
+        place = self.random.choice([p for p in self.offers if self.naive.amounts.get(p)] or self.offers)
         sender, receiver = place.split(">")
         kind = self.random.choice(["declare", "ship", "receive", "receive", "return", "end", "dice"])
         if kind == "declare":
             event = add([], [quantity(LOT, some)])
-            self.both(self.naive.declare(member, some), self.event, member, event)
+            expected = self.naive.declare(member, some)
+            self.both(expected, self.event, member, event)
+            self.remember(expected, Recorded("declare", 0, [], some))
         elif kind == "ship" and other != member:
             event = shipping(to=other, amounts=[quantity(LOT, some)])
             self.both(self.naive.ship_amount(member, other, some), self.event, member, event)
@@ -241,7 +260,34 @@ class Walk:
             self.both(self.naive.end_amount(member, some), self.event, member, event)
         elif kind == "dice":
             event = making(used=[quantity(LOT, some)], made=[quantity(DIES, 7 * some)])
-            self.both(self.naive.dice(member, some, 7 * some), self.event, member, event)
+            expected = self.naive.dice(member, some, 7 * some)
+            self.both(expected, self.event, member, event)
+            self.remember(expected, Recorded("dice", 0, [], some, made=7 * some))
+
+    def rekey(self) -> None:
+        """A member's key is revoked and replaced; the old one signs nothing any more."""
+        member, name = self.random.choice(self.members), self.random.choice([*self.names, part(99)])
+        old, new = self.keys[member], f"operator {self.world.height}"
+        changes = (
+            Change(revoke_key=RevokeKey(key=key_of(member, old))),
+            Change(put_key=PutKey(key=key_of(member, new), member=member, role=Role.OPERATOR)),
+        )
+        self.both(None, self.act, "ada", self.world.govern(*changes))
+        self.keys[member] = new
+        event = self.world.capture(seen([name]))
+        self.both("KEY_NOT_VALID", self.act_with, old, member, event)
+
+    def join(self) -> None:
+        """Somebody becomes a member, and has a key from then on."""
+        newcomers = [name for name in NEWCOMERS if name not in self.members]
+        if not newcomers:
+            return
+        member = newcomers[0]
+        self.both("UNKNOWN_KEY", self.event, member, seen([self.random.choice(self.names)]))
+        put = PutMember(id=member, name=member, admin_keys=[key_of(member, "admin")])
+        key = PutKey(key=key_of(member, "operator"), member=member, role=Role.OPERATOR)
+        self.both(None, self.act, "ada", self.world.govern(Change(put_member=put), Change(put_key=key)))
+        self.members.append(member)
 
     def give_up_amount(self, who: str, sender: str, receiver: str) -> None:
         self.give_up(who, LOT, sender=sender, receiver=receiver)
@@ -272,6 +318,7 @@ class Walk:
         choices = [self.pack] * 6 + [self.unpack] * 4 + [self.ship] * 3 + [self.receive] * 4
         choices += [self.observe] * 2 + [self.move_amount] * 3 + [self.correct] * 2
         choices += [self.commission, self.spoil, self.give_back]
+        choices += [self.rekey, self.join] if self.random.random() < 0.2 else []
         choices += [self.end] if self.random.random() < 0.2 else []
         self.take(self.random.choice(choices))
 
@@ -292,9 +339,9 @@ class Walk:
                 assert record.container == thing.inside, name
                 assert record.open == self.naive.filled(name), name
                 self.check_manifest(name, record)
-        for place in (*MEMBERS, *OFFERS, *self.names):
+        for place in (*self.members, *self.offers, *self.names):
             assert self.world.amount(LOT, place) == str(self.naive.amounts.get(place, 0)), place
-        for place in MEMBERS:
+        for place in self.members:
             assert self.world.amount(DIES, place) == str(self.naive.dies.get(place, 0)), place
         assert sum(self.naive.amounts.values()) == self.naive.declared - self.naive.ended
 
@@ -404,9 +451,9 @@ def values(world: World) -> dict[bytes, bytes]:
 def once_more(walk: Walk) -> World:
     """Everything that was asked for, asked for once more from the genesis."""
     world = World()
-    for member, operations in walk.asked:
+    for member, operations, key in walk.asked:
         try:
-            world.act(member, *operations)
+            world.act(member, *operations, role=key)
         except Refused:
             continue
     return world
@@ -473,6 +520,8 @@ STEPS = (
     "move_amount",
     "spoil",
     "correct",
+    "rekey",
+    "join",
     "end",
 )
 for _name in STEPS:
