@@ -269,6 +269,22 @@ ATTACKS = [
         TRUST + "19_approvals_of_governance_serve_nothing_else",
     ),
     Guard(
+        20,
+        "a relayer compares a packet with its commitment",
+        "client/relay_end",
+        "            return value == packet_commitment(action.packet)\n",
+        "            return value is not None\n",
+        "tests/bridge/test_attack_relayer.py::test_attack_20_a_node_that_tells_of_another_packet_than_was_committed_to",
+    ),
+    Guard(
+        20,
+        "a relayer verifies what nodes prove",
+        "client/relay_end",
+        "                tree_proof.verify(self.trust.chain_id, reply.opening.state_root, item.key, value, item.proof)\n",
+        "                tree_proof.key_hash(self.trust.chain_id, item.key if value is None else value)\n",
+        "tests/bridge/test_attack_relayer.py::test_attack_20_a_node_that_tells_of_another_packet_than_was_committed_to",
+    ),
+    Guard(
         21,
         "an odd last node is promoted",
         "ledger/merkle",
