@@ -288,7 +288,7 @@ class EntryReader:
             self._finding(name, proven, "RECALLED", f"{identifier} by {record.issuer}: {record.scope}")
         elif 0 < record.valid_until_ms < now_ms:
             self._finding(name, proven, "EXPIRED_ATTESTATION", claimed)
-        elif claim.id:
+        else:
             document = f", {record.document_name}" if record.document_name else ""
             self.evidence.setdefault(name, []).append(f"{claimed}{document}")
 

@@ -24,6 +24,7 @@ from tests.ledger.rules_world import (
     seen,
     shipping,
 )
+from tests.ledger.test_corrections import wrong
 
 CHIP, OTHER, BOARD, BOX = part(1), part(2), part(3), box(1)
 BERLIN, POTSDAM, TAINAN = "geo:52.52,13.40", "geo:52.39,13.06", "geo:22.99,120.21"
@@ -72,6 +73,13 @@ def test_what_drives_from_town_to_town(factory):
     assert codes(audit(factory, CHIP)) == []
     assert codes(audit(factory, CHIP, Profile(82, {}, ()))) == []
     assert codes(audit(factory, CHIP, Profile(80, {}, ()))) == ["IMPOSSIBLE_TRAVEL"]
+
+
+def test_one_site_is_one_place(factory):
+    factory.event(
+        "ada", add([CHIP], **at("geo:52.5200,13.40", 0)), seen([CHIP], **at("geo:52.5250,13.40", 0))
+    )
+    assert codes(audit(factory, CHIP)) == []
 
 
 def test_the_order_is_that_of_the_times_that_are_claimed(factory):
@@ -208,6 +216,15 @@ def test_also_called(factory):
     assert report.as_json()["subject"]["also_called"] == report.subject.also_called
 
 
+def test_what_goes_in_is_not_called_as_what_comes_out(factory):
+    factory.event("ada", add([CHIP]), making([CHIP], [part(8)], ilmd={f"{OURS}ecid": "7F01"}))
+    report = audit(factory, part(8))
+    assert {subject.id: subject.also_called for subject in report.subjects} == {
+        part(8): ["ecid 7F01"],
+        CHIP: [],
+    }
+
+
 def test_a_name_of_several_by_identifier(factory):
     """A prefix stands for our namespace; each of two chips has its own name, and the board none."""
     each = {"c:ecid": {"urn:epc:id:sgtin:4012345.012345.1": "7F01", OTHER: "7F02"}}
@@ -263,6 +280,9 @@ def test_the_six_categories(factory):
     claim = Attest(id="urn:test:c1", subject=CHIP, kind="certificate", valid_from_ms=1)
     factory.act("ann", Operation(attest=claim))
     assert audit(factory, CHIP).subject.steps[-1].category == ""
+    made = factory.event("ada", add([part(4)]))
+    factory.act("ada", wrong(made, "2023-11-14T22:13:22Z"))
+    assert [step.category for step in audit(factory, part(4)).subject.steps] == ["Make", ""]
 
 
 def test_every_business_step_has_one_of_six():
