@@ -166,6 +166,9 @@ _REQUIRED: Final = {
         "governance_keys",
         "governance_threshold",
     ),
+    "RehomeChain": ("client", "header_height", "opening", "why", "counterparty_approvals"),
+    "AppHashOpening": ("state_root", "log_size", "log_root"),
+    "MemberHere": ("there", "here"),
     "ThawClient": ("id", "header", "certificate", "validators", "counterparty_approvals"),
 }
 

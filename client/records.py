@@ -5,7 +5,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from bridge.clients import rehoming_key
 from ledger import merkle, state
+from ledger.attestations import foreign_attestation_key
 from ledger.block import LogLeaf, log_leaf_hash, parse_log_leaf
 from ledger.errors import Invalid
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
@@ -13,6 +15,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     AttestationRecord,
     DelegationRecord,
+    ForeignAttestationRecord,
     GenerationRecord,
     GrantRecord,
     KeyRecord,
@@ -22,6 +25,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartRecord,
     PolicyRecord,
     Reason,
+    RehomingRecord,
 )
 
 
@@ -46,6 +50,11 @@ def own_key(record: Message) -> bytes | None:
             return state.generation_key(record.container, record.generation)
         case ClientRecord():
             return state.client_key(record.id)
+        case ForeignAttestationRecord():
+            copy = record.copy
+            return foreign_attestation_key(record.chain, copy.issuer_chain, copy.record.id)
+        case RehomingRecord():
+            return rehoming_key(record.chain_id)
         case MemberRecord():
             return state.member_key(record.id)
     return None

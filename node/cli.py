@@ -21,6 +21,8 @@ _OF_CLIENT: Final = (
     "client.cli_rights",
     "client.cli_lots",
     "client.cli_govern",
+    "client.cli_lost",
+    "client.cli_claims",
     "client.cli_audit",
     "client.cli_recall",
     "client.cli_chain",
