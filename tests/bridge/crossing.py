@@ -1,6 +1,7 @@
 """Containers and lots over the chains of two_chains.World: what members and a relayer do, in one line each."""
 
 from bridge.contents import arrival_key
+from bridge.relayer_plan import Update
 from ledger import codec, decimals, state
 from proto.chiptrace.v1.bridge_pb2 import (
     ArrivalRecord,
@@ -59,6 +60,17 @@ def materialise(world, host, part, source=None, *, member=None, height=None):
     chain = world[host]
     operation = materialise_operation(world, host, part, source or world.other(host), height)
     return chain.operate(member or chain.members[0], operation)
+
+
+def update(world, host, source):
+    """The host's client of the source learns the newest header."""
+    world.settle()
+    (relayer,) = (r for pair, r in world.relayers.items() if set(pair) == {host, source})
+    client = f"{source}-1"
+    height = world[source].info.height
+    known = world[host].client(client).latest_height
+    if height > known:
+        relayer.bring(world[host], world[source], [Update(client, known, height)])
 
 
 def pack(world, name, container, *children, member=None, action="ADD"):

@@ -22,6 +22,7 @@ from tests.bridge.crossing import (
     pack,
     tote,
     unpack_all,
+    update,
 )
 from tests.bridge.two_chains import HOUR_MS, World
 
@@ -128,18 +129,11 @@ def test_a_container_that_comes_home_unopened_brings_its_children_chain_by_chain
     refused(materialise(world, "a", one), Reason.BAD_PROOF)
     assert materialise(world, "b", one).ok
     assert status(world, "b", one) == DEPARTED
-    carry_update(world)
+    update(world, "a", "b")
     assert materialise(world, "a", one).ok
     assert status(world, "a", one) == LIVE
     assert observe(world, "a", one, "ada").ok
     assert world.part("a", one).hop == 2
-
-
-def carry_update(world):
-    """Something crosses, so that both clients know newer headers."""
-    part = world.commission("a", "ada")
-    carry(world, "a", part, "bob")
-    carry(world, "b", part, "ada")
 
 
 def test_a_return_brings_the_contents_back():
@@ -153,6 +147,6 @@ def test_a_return_brings_the_contents_back():
     assert world.part("a", box).status == LIVE
     assert world.part("a", box).holder == "ada"
     assert materialise(world, "b", one).ok
-    carry_update(world)
+    update(world, "a", "b")
     assert materialise(world, "a", one).ok
     assert status(world, "a", one) == LIVE
