@@ -7,10 +7,12 @@ prefix substring, stolen keys) stand in test_delegations.py, test_grants.py and 
 import pytest
 
 from client.audit import Audit
+from client.audit_profile import NO_PROFILE, Expected, Profile
 from ledger import decimals
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation, Reason
+from scripts.lying_node import hide_event
 from tests.bridge import two_chains
-from tests.client.direct import verified
+from tests.client.direct import DirectStub, verified
 from tests.ledger import rules_world
 from tests.ledger.rules_world import (
     World,
@@ -53,17 +55,23 @@ def world():
     return world
 
 
-def findings(monkeypatch, world, name=CHIP, parameters=None) -> set[str]:
+def findings(monkeypatch, world, name=CHIP, profile=NO_PROFILE) -> set[str]:
     """What an audit of a part finds after all that was recorded; the audit itself always succeeds."""
+    report = audit(monkeypatch, world, name, profile)
+    assert report.problem == ""
+    return {finding.code for finding in report.findings}
+
+
+def audit(monkeypatch, world, name=CHIP, profile=NO_PROFILE, stub=None):
+    """The report about a part, by the chain's own node or by one that lies."""
     monkeypatch.setitem(two_chains.MEMBERS, "m", MEMBERS)
     chain = two_chains.BridgedChain("m", two_chains.Clock(world.time_ms), grants=rules_world.GRANTS)
     for member, operations in world.done:
         (result,) = chain.produce([chain.transaction(member, *operations)])
         assert result.ok
     chain.settle()
-    report = Audit({chain.chain_id: verified(chain)}).run(name, chain.chain_id, lambda: 0)
-    assert report.problem == ""
-    return {finding.code for finding in report.findings}
+    view = verified(chain, None if stub is None else stub(chain))
+    return Audit({chain.chain_id: view}, profile=profile).run(name, chain.chain_id, lambda: 0)
 
 
 def test_a_quiet_life_has_no_findings(monkeypatch, world):
@@ -82,6 +90,60 @@ def test_cloned_serial(monkeypatch, world):
             world.event("cyd", copy)
     world.event("ada", add([CHIP]))
     assert findings(monkeypatch, world) == {"REPEATED_COMMISSIONING"}
+
+
+def test_a_clone_in_two_cities(monkeypatch, world):
+    """Whoever scans the copy while the part is elsewhere: nothing travels so fast."""
+    for place, minute in (("geo:52.52,13.40", 10), ("geo:22.99,120.21", 40)):
+        seen_there = seen([CHIP], readPoint={"id": place}, eventTime=f"2023-11-14T21:{minute}:00Z")
+        world.event("ada", seen_there)
+    assert findings(monkeypatch, world) == {"IMPOSSIBLE_TRAVEL"}
+
+
+def test_guessed_serial(monkeypatch, world):
+    """A serial that was never issued: nobody but the prefix's holder can begin it, and its absence is proven."""
+    with refused(Reason.NOT_GRANTED):
+        world.event("cyd", add([part(77)]))
+    with refused(Reason.UNKNOWN_PART):
+        world.event("cyd", shipping([part(77)], "dee"))
+    assert findings(monkeypatch, world, part(77)) == {"UNKNOWN_PART"}
+
+
+def test_remarked_part(monkeypatch, world):
+    """What was printed on it is told for ever, so that it can be read and compared; nobody can commission it anew."""
+    ours = "urn:chiptrace:epcis:"
+    world.event("ada", add([part(3)], ilmd={f"{ours}marking": "XC7-2I 2335"}))
+    with refused(Reason.ALREADY_COMMISSIONED):
+        world.event("cyd", add([part(3)], ilmd={f"{ours}marking": "XC7-3E 2340"}))
+    report = audit(monkeypatch, world, part(3))
+    assert (report.findings, report.subject.also_called) == ([], ["marking XC7-2I 2335"])
+
+
+def test_one_die_under_two_serials(monkeypatch, world):
+    """The same ECID in two parts that meet in one audit."""
+    ecid = {"urn:chiptrace:epcis:ecid": "7F01"}
+    for number in (3, 4):
+        world.event("ada", add([part(number)], ilmd=ecid))
+    world.event("ada", packing(BOARD, [part(3), part(4)], kind="Association"))
+    assert findings(monkeypatch, world, BOARD) == {"NAME_CONFLICT"}
+
+
+def test_silent_omission(monkeypatch, world):
+    """An entry that a node leaves out breaks the proof; a step that nobody recorded is missing by the reader's
+    profile."""
+
+    class Hiding(DirectStub):
+        def GetHistory(self, request):
+            reply = super().GetHistory(request)
+            hide_event(reply)
+            return reply
+
+    world.give("ada", "bob", CHIP)
+    assert audit(monkeypatch, world, stub=Hiding).problem_code == "BAD_PROOF"
+    expected = Profile(1_000, {}, (Expected("gs1:4012345", "", ("receiving", "inspecting")),))
+    assert findings(monkeypatch, world, profile=expected) == {"MISSING_STEP"}
+    world.event("bob", seen([CHIP]), shipping([CHIP], "cyd"))
+    assert findings(monkeypatch, world, profile=expected) == set()
 
 
 def test_over_production(world):
