@@ -140,16 +140,7 @@ def verify_header(
             f"height {header.height} is {header.time_ms - now_ms} ms ahead of now; try later", Reason.BAD_TIME
         )
     # (5) It does not stand behind a recovery, which nobody follows unasked (recovered.py).
-    if header.recovery:
-        raise Invalid(
-            f"the chain was recovered before height {header.height}, with validators whom the set before did not choose; "
-            "only a new anchor leads past that",
-            Reason.RECOVERED,
-        )
-    if signed.recovery:
-        raise Invalid(
-            f"a recovery came along that the header of height {header.height} does not name", Reason.BAD_ROOT
-        )
+    _check_no_recovery(header, signed)
     # (6) A quorum of exactly the trusted set certified it.
     certified(trusted.chain_id, trusted.validators, signed)
     # (7) The set above it is the same, or the one that it names.
@@ -221,6 +212,19 @@ def check_misbehaviour(first: CertifiedHeader, second: CertifiedHeader) -> None:
         f"heights {low.header.height} and {high.header.height} do not contradict each other",
         Reason.NOT_MISBEHAVIOUR,
     )
+
+
+def _check_no_recovery(header: Header, signed: SignedHeader) -> None:
+    if header.recovery:
+        raise Invalid(
+            f"the chain was recovered before height {header.height}, with validators whom the set before did not choose; "
+            "only a new anchor leads past that",
+            Reason.RECOVERED,
+        )
+    if signed.recovery:
+        raise Invalid(
+            f"a recovery came along that the header of height {header.height} does not name", Reason.BAD_ROOT
+        )
 
 
 def _set_above(trusted: TrustedState, header: Header, signed: SignedHeader) -> ValidatorSet:
