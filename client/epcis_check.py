@@ -251,7 +251,7 @@ def _listed(part: Mapping[str, Json]) -> Json:
 
 # ---- around the events ------------------------------------------------------------------------------------------
 
-_ATTRIBUTE: Final = members({"id": uri}, required=("id",))
+_ATTRIBUTE: Final = members({"id": uri, "attribute": anything}, required=("id",))
 _ELEMENT: Final = members(
     {"id": uri, "attributes": items(_ATTRIBUTE), "children": items(uri)}, required=("id",)
 )

@@ -462,3 +462,38 @@ def test_a_uuid_is_one_thing_in_either_case():
     low = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
     assert canonical(low.replace("f81d4fae", "F81D4FAE")).text == low
     assert canonical(low).text == low
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "urn:epc:class:lgtin:6000001.recycled-copper.2032-03",
+        "urn:epc:id:sgtin:4012345.word.1",
+        "urn:epc:id:sscc:4012345.word",
+    ],
+)
+def test_a_word_where_gs1_has_a_number_makes_a_name_of_its_own(text):
+    name = canonical(text)
+    assert (name.text, name.scheme, name.gs1_key_digits, name.company_prefix) == (text, "urn", "", "")
+    # Nobody's company prefix covers it, and no text that begins alike.
+    assert not any(prefix.startswith("gs1:") for prefix in grant_prefixes(name))
+    with pytest.raises(Refused):
+        canonical_grant("urn:epc:id:sgtin:4012345")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "urn:epc:id:sgtin:4012345.O12345.1",  # one letter is a slip, or a trap
+        "urn:epc:id:sgtin:4O12345.word.1",
+        "urn:epc:id:sgtin:4012345.01234%61%62.1",
+        "urn:epc:id:sgtin:4012345.w%6Frd.1",
+        "urn:epc:idpat:sgtin:4012345.word.*",
+        "urn:epc:id:SGTIN:4012345.word.1",
+        "URN:epc:id:sgtin:4012345.word.1",
+        "urn:epc:id:sgtin:4012345.wo rd.1",
+    ],
+)
+def test_what_could_be_taken_for_a_number_is_no_name(text):
+    with pytest.raises(Refused):
+        canonical(text)
