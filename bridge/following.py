@@ -166,7 +166,6 @@ def _take_out(ctx: Context, part: PartRecord, with_ownership: bool) -> None:
         leave_behind(ctx.overlay, part, filling)
         part.container, part.generation = "", 0
         part.status = DEPARTED
-        part.holder = ""
     if with_ownership:
         part.owner = ""
         part.offers_ownership = False

@@ -9,9 +9,17 @@ from client.audit_report import Subject
 from client.serials import as_recorded, take_out
 from client.verified import VerifiedChain
 from ledger import state
+from ledger.containers import standing
 from ledger.identifiers import canonical
-from proto.chiptrace.v1.ledger_pb2 import GenerationRecord, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, GenerationRecord, PartRecord, PartStatus, Reason
 
+_WITH_CONTENTS = (
+    EntryKind.DEPARTED_FOR_GOOD,
+    EntryKind.ARRIVED,
+    EntryKind.MATERIALISED,
+    EntryKind.FOLLOWED,
+)
+_AWAY = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 Refer = Callable[[VerifiedChain, str], Subject]
 Wrong = Callable[[VerifiedChain, str, Reading, str, str], None]  # chain, subject, entry, code, why
 
@@ -32,7 +40,12 @@ class Contents:
         """Inputs of the transformation that made it, and what may have been one; children that are in it now."""
         self._digests[chain.trust.chain_id, subject.id] = {reading.entry.digest for reading in readings}
         inside: dict[str, str] = {}
+        left: dict[str, None] = {}
         for reading in readings:
+            if reading.entry.kind in _WITH_CONTENTS:
+                # What was in it went with it; what it brings back has no name until somebody shows one.
+                left |= dict.fromkeys(inside)
+                inside.clear()
             for relation, names in (
                 ("made from", reading.made(subject.id)),
                 ("perhaps made from", reading.perhaps_made(subject.id)),
@@ -55,7 +68,9 @@ class Contents:
         inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
-        if record is not None:
+        for name in as_recorded(chain, dict.fromkeys(left, "")):
+            subject.related.append(("held when it left", self._refer(chain, name)))
+        if record is not None and standing(chain, record).status not in _AWAY:
             self._check_inside(chain, record, [name for name in inside if not canonical(name).is_class])
 
     def _check_inside(self, chain: VerifiedChain, record: PartRecord, children: Sequence[str]) -> None:
@@ -69,6 +84,8 @@ class Contents:
         if not record.open:
             return
         filling = chain.record(state.generation_key(record.id, record.generations), GenerationRecord)
+        if filling is not None and filling.from_chain and filling.count >= len(children):
+            return  # the rest came with it; each that shows itself counts against what the packet told
         if filling is None or filling.closed_by or filling.count != len(children):
             count = 0 if filling is None else filling.count
             text = f"{record.id} holds {len(children)} parts by its history, and {count} by its record"

@@ -24,7 +24,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 from tests.bridge.crossing import carry, lot_record, materialise, pack, return_amount, send_amount, unpack_all
 from tests.bridge.test_containers import refused
-from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, prove, texts
+from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, object_event, prove, texts
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
 
@@ -44,6 +44,11 @@ def quantity_event(world, action, biz_step, amount, *, lot=LOT, unit="") -> Oper
     return event(
         "ObjectEvent", action, biz_step, number=world._serials, **listed("quantityList", lot, amount, unit)
     )
+
+
+def object_event_of(world, biz_step, part, action="OBSERVE") -> Operation:
+    world._serials += 1
+    return object_event(action, biz_step, part, number=world._serials)
 
 
 def accept_amount(world, name, member, amount=None, lot=LOT, unit=""):
