@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.clients import thaw_message
+from bridge.client_step import thaw_message
 from bridge.light_client import from_anchor, from_genesis, verify_header
 from bridge.recovered import Final, follow_recovery, signed_on_both_sides
 from consensus.certificate import form
