@@ -83,11 +83,18 @@ def check_membership(lot: LotRecord, serial: Identifier, membership: Membership)
             Reason.MEMBERSHIP_INVALID,
         )
     # (3) The root says so.
+    check_path(lot.origin_chain, serials, serial, membership)
+
+
+def check_path(origin_chain: bytes, serials: Serials, serial: Identifier, membership: Membership) -> None:
+    """Returns only if a root leads to a serial at its place. Raises Refused(MEMBERSHIP_INVALID)."""
     proof = InclusionProof(index=membership.place, size=serials.count, path=membership.path)
     try:
-        merkle.verify_inclusion(serial_leaf(lot.origin_chain, serial.text), proof, serials.root)
+        merkle.verify_inclusion(serial_leaf(origin_chain, serial.text), proof, serials.root)
     except Invalid as error:
-        raise Refused(f"{what}: {error}", Reason.MEMBERSHIP_INVALID) from error
+        raise Refused(
+            f"{serial.text} at place {membership.place}: {error}", Reason.MEMBERSHIP_INVALID
+        ) from error
 
 
 # ---- for who keeps the list -----------------------------------------------------------------------------------

@@ -23,12 +23,15 @@ from ledger import (  # noqa: E402
     history,
     joining,
     merkle,
+    ranges,
+    roots,
     rows,
     snapshot,
     starts,
     state,
 )
 from ledger.hashes import Purpose  # noqa: E402
+from ledger.identifiers import canonical  # noqa: E402
 from ledger.kv import MemoryKV  # noqa: E402
 from ledger.tree import StateTree  # noqa: E402
 from proto.chiptrace.v1 import bridge_pb2, consensus_pb2, ledger_pb2  # noqa: E402
@@ -237,7 +240,7 @@ def subject_vectors() -> dict[str, Any]:
         (state.Kind.COMMITMENT, ["client-1", 2**64 - 1]),
         (state.Kind.VALIDATORS, []),
         (state.Kind.VALIDATORS, [3]),
-        (state.Kind.SERIAL_CLASS, ["https://id.gs1.org/01/04012345123456"]),
+        (state.Kind.SERIAL_CLASS, ["https://id.gs1.org/01/04012345123456", 6]),
         (state.Kind.INTERVAL, ["https://id.gs1.org/01/04012345123456/10/W1", 250_000]),
         (state.Kind.INTERVAL, ["https://id.gs1.org/01/04012345123456 6 W-", 1]),
         (state.Kind.STARTS, ["https://id.gs1.org/01/04012345123456/10/W1", 2, 0]),
@@ -259,6 +262,8 @@ def subject_vectors() -> dict[str, Any]:
             for kind, parts in key_parts
         ],
         "starts": [starts_vector(size, numbers) for size, numbers in STARTS],
+        "lists": [list_vector(serials) for serials in LISTS],
+        "marks": marks_vector(["7", "X9", "000000", "999999", "W-003907", "A", "1" * 20]),
     }
 
 
@@ -271,6 +276,32 @@ def starts_vector(size: int, numbers: list[int]) -> dict[str, Any]:
         starts.add(overlay, "set", size, number)
     nodes = sorted((key.hex(), (value or b"").hex()) for key, value in overlay.changes.items())
     return {"size": str(size), "numbers": [str(number) for number in numbers], "nodes": nodes}
+
+
+LISTS = [["only"], ["B2", "100", "A/9", "7"], [f"{number * 7919 % 10_000:04}" for number in range(13)]]
+LOT = canonical("urn:epc:class:lgtin:4012345.012345.W1")
+
+
+def list_vector(serials: list[str]) -> dict[str, Any]:
+    kept = roots.SerialList(CHAIN, LOT, serials)
+    names = [roots.serial_of(LOT.class_text, serial).text for serial in serials]
+    return {
+        "lot": LOT.text,
+        "identifiers": names,
+        "root": kept.given.root.hex(),
+        "lowest": kept.given.lowest,
+        "highest": kept.given.highest,
+        "paths": [[node.hex() for node in kept.membership(name).path] for name in names],
+    }
+
+
+def marks_vector(serials: list[str]) -> dict[str, Any]:
+    """What the state says of serials that were commissioned one by one."""
+    overlay = state.Overlay(state.MappingReader({}))
+    for serial in serials:
+        ranges.note_single(overlay, roots.serial_of(LOT.class_text, serial))
+    rows = sorted((key.hex(), (value or b"").hex()) for key, value in overlay.changes.items())
+    return {"class": LOT.class_text, "serials": serials, "records": rows}
 
 
 def snapshot_vectors() -> dict[str, Any]:

@@ -14,14 +14,16 @@ from client import capture, cli_audit, cli_lots, epcis_read, serial_lists
 from client.audit import Audit
 from client.audit_report import Verdict
 from client.locate import locate
-from client.serials import find_part
+from client.serials import find_part, tells_of
 from client.submit import Recorded as Submitted
 from client.verified import NotVerifiable
 from ledger import state
 from ledger.errors import Malformed, Refused
 from ledger.identifiers import canonical, interval_text
+from ledger.intervals import serial_text
+from ledger.ranges import read_range
 from ledger.roots import SerialList
-from proto.chiptrace.v1.ledger_pb2 import Event, Membership, Reason
+from proto.chiptrace.v1.ledger_pb2 import Event, Membership, PartRecord, Reason
 from tests.client.direct import verified
 from tests.client.test_audit_honest import Recorded, check
 from tests.client.test_serials import Lying, certified, lists_of_any_chain  # noqa: F401
@@ -118,6 +120,43 @@ def test_two_claims_are_told_of_both_lots(monkeypatch):
         report = audited(found, name)
         assert report.problem == ""
         assert {finding.code for finding in report.findings} == {"SERIAL_CLAIMED_TWICE"}
+
+
+def test_one_record_tells_in_whose_hands_an_untouched_serial_is(told):
+    """Its own proof, and nothing of the lot: what the proof of one part is made of."""
+    view = verified(told.chain)
+    shown = told.kept.membership(die(12))
+    held = view.record(state.part_key(interval_text(LOT, 10, 20)), PartRecord)
+    assert tells_of(held, canonical(die(12)), shown)
+    assert not tells_of(held, canonical(die(12)))
+    assert not tells_of(held, canonical(die(13)), shown)
+    assert not tells_of(held, canonical(die(5)), told.kept.membership(die(5)))
+    assert not tells_of(
+        view.record(state.part_key(die(3)), PartRecord), canonical(die(3)), told.kept.membership(die(3))
+    )
+    of_list = view.record(state.part_key(interval_text(LOT.replace("R1", "L1"), 0, 1)), PartRecord)
+    assert not tells_of(of_list, canonical(f"{CLASS}/21/A7"))
+
+
+@given(
+    st.from_regex(r"[AB]?[0-9]{1,3}", fullmatch=True),
+    st.integers(0, 40),
+    st.from_regex(r"[AB]?[0-9]{1,3}", fullmatch=True),
+)
+def test_a_range_tells_of_its_serials_and_of_no_other(first, more, asked):
+    digits = first.lstrip("AB")
+    last = first[: len(first) - len(digits)] + str(min(int(digits) + more, 10 ** len(digits) - 1)).zfill(
+        len(digits)
+    )
+    lot = canonical(LOT)
+    serials = read_range(lot, first, last)
+    record = PartRecord(
+        id=interval_text(LOT, 1, max(2, serials.count)), lot=LOT, start=1, end=max(2, serials.count)
+    )
+    record.serials.CopyFrom(serials)
+    names = [serial_text(serials, place) for place in range(record.start, record.end)]
+    name = f"{CLASS}/21/{asked}"
+    assert tells_of(record, canonical(name)) == (name in names)
 
 
 # ---- files and commands -------------------------------------------------------------------------------------

@@ -301,3 +301,17 @@ def starts(kind, name, size, numbers):
     for (level, above), node in nodes.items():
         found.append((state_key(kind, [name, level, above]).hex(), f"{node:064x}"))
     return sorted(found)
+
+
+def marks(kind, item_class, serials):
+    """Section 7a: by number of digits, which 256ths of the numbers have a serial outside of runs."""
+    bits = {}
+    for serial in serials:
+        digits = re.search(r"[0-9]{0,19}\Z", serial)[0]
+        part = 256 * int(digits or 0) // 10 ** len(digits)
+        bits[len(digits)] = bits.get(len(digits), 0) | 1 << part
+    rows = []
+    for width, found in bits.items():
+        record = encode("SerialClassRecord", {"singles": found.to_bytes(32, "big").hex()})
+        rows.append((state_key(kind, [item_class, width]).hex(), record.hex()))
+    return sorted(rows)

@@ -3,9 +3,23 @@
 import pytest
 
 from ledger import intervals, merkle, roots, state
+from ledger.corrections import original_of
 from ledger.identifiers import canonical, interval_text
 from ledger.roots import SerialList
-from proto.chiptrace.v1.ledger_pb2 import Delegate, LotRecord, Membership, Operation, PartStatus, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    Attest,
+    Change,
+    CorrectionRecord,
+    CorrectionState,
+    Delegate,
+    LotRecord,
+    Membership,
+    Operation,
+    PartStatus,
+    PutPolicy,
+    Reason,
+    Trigger,
+)
 from tests.ledger.rules_world import (
     World,
     add,
@@ -366,3 +380,37 @@ def test_the_same_claim_is_entered_once(world, kept):
     world.act("ada", again)
     with refused(Reason.EVENT_REPEATED):
         world.act("ada", again)
+
+
+def test_a_claim_that_is_declared_wrong_takes_nothing_back(world, kept):
+    """It did nothing: what it names is where it was, and stays there."""
+    touch(world, kept, die(1))
+    world.event("ada", packing(box(1), [die(1)]))
+    other = world.root(OTHER, DIES)
+    said = unpacking(box(1), [die(1)]) | {"eventTime": "2023-11-14T22:13:20.000Z"}
+    world.act("ada", world.capture(said, bytes(16), [other.membership(die(1))]))
+    assert world.reason == Reason.SERIAL_CLAIMED_TWICE
+    wrong = {"errorDeclaration": {"declarationTime": "2023-11-14T22:13:20.000Z"}}
+    original = original_of(world.chain_id, world.capture(said | wrong, bytes(16)).capture.event)
+    record = world.record(state.correction_key(original), CorrectionRecord)
+    assert record.state == CorrectionState.WITHOUT_EFFECT
+    world.act("ada", world.capture(said | wrong, bytes(16)))
+    assert world.part(die(1)).container == box(1)
+    assert world.generation(box(1)).count == 1
+
+
+def test_a_licence_for_the_lot_is_one_for_its_serials(world, kept):
+    policy = PutPolicy(id="p", prefix="gs1:4012345", trigger=Trigger.ANY_SHIPPING, attestation="export_licence",
+                       issuers=["dee"])  # fmt: skip
+    world.change(Change(put_policy=policy))
+    claim = Attest(id="urn:test:licence", subject=LOT, kind="export_licence")
+    world.act("dee", Operation(attest=claim))
+    under = {"bizTransactionList": [{"type": "cert", "bizTransaction": "urn:test:licence"}]}
+    for place in (1, 2):
+        if place == 2:
+            touch(world, kept, die(place))
+        shown = [kept.membership(die(place))]
+        with refused(Reason.LICENCE_MISSING):
+            world.shown("ada", shipping([die(place)], "bob"), *shown)
+        world.shown("ada", shipping([die(place)], "bob") | under, *shown)
+        assert world.part(die(place)).offered_to == "bob"

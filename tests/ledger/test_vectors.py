@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -248,6 +249,21 @@ def test_subjects():
         assert independent.starts(23, "set", int(item["size"]), [int(n) for n in item["numbers"]]) == [
             tuple(node) for node in item["nodes"]
         ]
+
+
+def test_lists_of_serials():
+    vector = vectors("subjects")
+    chain = bytes.fromhex(vector["chain_id"])
+    for item in vector["lists"]:
+        leaves = [independent.leaf("lot-serial", chain, name.encode()) for name in item["identifiers"]]
+        assert independent.root(leaves).hex() == item["root"]
+        for place, path in enumerate(item["paths"]):
+            assert independent.inclusion(place, leaves) == unhex(path)
+        serials = [unquote(name.rpartition("/21/")[2]) for name in item["identifiers"]]
+        by_length = sorted(serials, key=lambda serial: (len(serial), serial))
+        assert (by_length[0], by_length[-1]) == (item["lowest"], item["highest"])
+    marks = vector["marks"]
+    assert independent.marks(21, marks["class"], marks["serials"]) == [tuple(row) for row in marks["records"]]
 
 
 def test_snapshots():
