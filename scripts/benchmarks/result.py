@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,7 @@ def short(number: float) -> float:
 def percentile(samples: Sequence[float], part: float) -> float:
     """The smallest sample that at least this part of them (0 to 1) does not exceed."""
     ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, max(0, round(part * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
 
 
 def median(samples: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ledger", "consensus", "bridge", "client", "node")
 FILES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
-SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 PURE = [path for path in FILES if path.parent.name in {"ledger", "consensus", "bridge"}]
 BANNED_NAMES = re.compile(r"^(common|utils?|helpers?|managers?|misc|base)$")
 FILE_LINES_MAX = 400
