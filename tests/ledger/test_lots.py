@@ -3,6 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import decimals, lots
+from ledger.errors import Refused
+from ledger.event_values import OURS
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from tests.ledger.rules_world import (
     World,
@@ -10,6 +12,7 @@ from tests.ledger.rules_world import (
     box,
     destroying,
     lot,
+    making,
     packing,
     quantity,
     receiving,
@@ -137,3 +140,69 @@ def test_receiving_without_a_sender_is_what_one_has(world):
         "ada", receiving(amounts=[quantity(LOT, 5)]), receiving(amounts=[quantity(LOT, 5)], sender="ada")
     )
     assert world.amount(LOT, "ada") == "5"
+
+
+# ---- splitting and merging ------------------------------------------------------------------------------------
+
+NAMES = ["L", "M", "N", "O"]
+
+
+def rearranged(taken: dict[str, int], made: dict[str, int], scrap: int = 0) -> dict:
+    """So much of some lots becomes so much of others; what goes in is the most that may come out."""
+    said = {OURS + "yield": decimals.from_int(sum(taken.values())), OURS + "scrap": decimals.from_int(scrap)}
+    return making(
+        used=[quantity(lot(name), amount) for name, amount in taken.items()],
+        made=[quantity(lot(name), amount) for name, amount in made.items()],
+        ilmd=said,
+    )
+
+
+def test_a_lot_is_split_and_the_halves_merged_again(world):
+    world.event("ada", add([], [quantity(LOT, 100)]))
+    world.event("ada", rearranged({"L": 100}, {"M": 60, "N": 40}))
+    assert [world.amount(lot(name), "ada") for name in "LMN"] == ["0", "60", "40"]
+    # Half of one is elsewhere: only what is here merges.
+    world.event("ada", shipping([], "bob", [quantity(lot("M"), 30)]))
+    with refused(Reason.QUANTITY_EXCEEDED):
+        world.event("ada", rearranged({"M": 60, "N": 40}, {"O": 100}))
+    world.event("ada", rearranged({"M": 30, "N": 40}, {"O": 69}, scrap=1))
+    assert [world.amount(lot(name), "ada") for name in "MNO"] == ["0", "0", "69"]
+    assert world.lot_story(lot("N")) == ["EVENT", "EVENT"]
+    # Who holds a lot of another's may not name new ones under her prefix.
+    world.event("bob", receiving([], [quantity(lot("M"), 30)], sender="ada"))
+    with refused(Reason.NOT_GRANTED):
+        world.event("bob", rearranged({"M": 30}, {"N": 30}))
+    world.event("bob", making(used=[quantity(lot("M"), 30)], made=[quantity(lot("B", "bob"), 30)]))
+
+
+SHARES = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 40), min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(SHARES, SHARES, st.integers(0, 5)), max_size=10))
+def test_splitting_and_merging_conserve(steps):
+    """However lots are split and merged, there is never more of all of them than there was."""
+    world = World()
+    world.event("ada", add([], [quantity(LOT, 100)]))
+    plain, scrapped = dict.fromkeys(NAMES, 0) | {"L": 100}, 0
+    for taken, made, scrap in steps:
+        if any(amount > plain[name] for name, amount in taken.items()):
+            reason = Reason.QUANTITY_EXCEEDED, Reason.UNKNOWN_LOT, Reason.YIELD_EXCEEDED
+        elif sum(made.values()) + scrap > sum(taken.values()):
+            reason = (Reason.YIELD_EXCEEDED,)
+        else:
+            world.event("ada", rearranged(taken, made, scrap))
+            for name, amount in taken.items():
+                plain[name] -= amount
+            for name, amount in made.items():
+                plain[name] += amount
+            # What is neither made nor scrapped is gone too: a yield is the most, not the least.
+            scrapped += sum(taken.values()) - sum(made.values())
+            assert {name: world.amount(lot(name), "ada") for name in NAMES} == {
+                name: str(amount) for name, amount in plain.items()
+            }
+            assert sum(plain.values()) + scrapped == 100
+            continue
+        with pytest.raises(Refused) as caught:
+            world.event("ada", rearranged(taken, made, scrap))
+        assert caught.value.reason in reason
