@@ -5,10 +5,11 @@ it, on offer to whom it was shipped, in the container it was put into. So all pl
 proven, and together with what was consumed and destroyed it must be as much as was ever made.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.amounts import abroad_key
+from bridge.contents import arrival_key
 from client.audit_chains import present_status
 from client.audit_entries import Reading
 from client.audit_kinds import carried
@@ -21,7 +22,7 @@ from ledger.inbound import inbound_place
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.lots import offer_place
 from ledger.members import member_for
-from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ClientRecord, ReturnPart, SendPart
+from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ArrivalRecord, ClientRecord, ReturnPart, SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     BalanceRecord,
     CorrectionRecord,
@@ -33,6 +34,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartStatus,
 )
 
+STAGED = "@"  # before a container: what is in it, and it has no record yet (bridge/amounts.py)
 PACKETS_LOOKED_AT = 1_024  # the newest of one client
 _HAPPENED = (EntryKind.EVENT, EntryKind.PACKED, EntryKind.UNPACKED)
 
@@ -67,10 +69,11 @@ def spread(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading]) ->
     keys = [(place, unit) for place in _places(chain, readings) for unit in sorted(units)]
     chain.values(state.balance_key(lot.id, place, unit) for place, unit in keys)
     found = Spread([])
+    untouched = _untouched(chain, readings)
     for place, unit in keys:
         record = chain.record(state.balance_key(lot.id, place, unit), BalanceRecord)
         if record is not None:
-            found.amounts.append(_amount(chain, record))
+            found.amounts.append(_amount(chain, record, untouched))
     _account(chain, lot, readings, found)
     return found
 
@@ -107,7 +110,7 @@ def _crossing(reading: Reading) -> list[str]:
     found.append(inbound_place(packet.packet.destination_client, transfer.sender, transfer.receiver))
     found.append(inbound_place(packet.packet.source_client, transfer.receiver, transfer.sender))
     for row in transfer.contents.manifest:
-        found += [row.place, f"@{row.place}"] if row.place else []
+        found += [row.place, f"{STAGED}{row.place}"] if row.place else []
     return [place for place in found if place]
 
 
@@ -134,22 +137,37 @@ def _client_of(reading: Reading) -> str:
     return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).client
 
 
-def _amount(chain: VerifiedChain, record: BalanceRecord) -> Amount:
+def _untouched(chain: VerifiedChain, readings: Sequence[Reading]) -> dict[str, PartRecord]:
+    """Containers that arrived inside others and have no record here yet, by the place of amounts in them."""
+    found: dict[str, PartRecord] = {}
+    for reading in readings:
+        packet = carried(reading.operation)
+        if packet is None or reading.entry.kind != EntryKind.ARRIVED:
+            continue
+        around, contents = packet.transfer.part, packet.transfer.contents
+        client = chain.record(state.client_key(packet.packet.destination_client), ClientRecord)
+        key = arrival_key(b"" if client is None else client.chain_id, around, contents.generation)
+        arrival = chain.record(key, ArrivalRecord)
+        for row in contents.manifest if arrival is not None else ():
+            inside = PartRecord(id=row.place, status=PartStatus.LIVE, container=around)
+            inside.generation = 0 if arrival is None else arrival.generation
+            found[f"{STAGED}{row.place}"] = inside
+    return found
+
+
+def _amount(chain: VerifiedChain, record: BalanceRecord, untouched: Mapping[str, PartRecord]) -> Amount:
     """Whose it is by the place it lies at."""
     found = Amount(record.lot, record.unit, record.amount, record.place, record.place, "", "LIVE")
     sender, offered, receiver = record.place.partition(">")
     if "#" in record.place and not offered:
         found.holder, found.status = "", "IN_TRANSIT"
         return found
-    if record.place.startswith("@"):  # in a container that nobody touched since it arrived inside another
-        found.holder, found.status = "", "IN_TRANSIT"
-        return found
     if offered:
         found.holder, found.offered_to, found.status = sender, receiver, "OFFERED"
         return found
-    container = chain.record(state.part_key(record.place), PartRecord)
+    container = untouched.get(record.place) or chain.record(state.part_key(record.place), PartRecord)
     if container is not None:
-        found.inside = container.id
+        found.inside = container.container if record.place in untouched else container.id
         status, found.holder, _ = present_status(chain, container)
         found.status, found.offered_to = name_of(PartStatus, status), container.offered_to
     return found

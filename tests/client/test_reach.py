@@ -388,6 +388,21 @@ def test_what_crossed_inside_a_box_is_with_who_has_the_box(two):
     )
     assert report.gaps == []
     assert {row["member"]: row["certain"] for row in report.holders()} == {"ada": 1, "bob": 1}
+    # Both are unpacked; that frees what has no record, too.
+    assert crossing.materialise(two.world, "b", BOX).ok
+    two.event("bob", unpacking(PALLET, [BOX]), on="b")
+    two.event("bob", unpacking(BOX), on="b")
+    two.event("bob", shipping([BOX], "ben"), on="b")
+    two.event("ben", receiving([BOX]), on="b")
+    assert things(two.reach(WAFER))["b", CHIP] == "LIVE bob"
+    # Once somebody touched it, it speaks for itself; and it is found from there as well.
+    assert crossing.materialise(two.world, "b", CHIP).ok
+    two.event("bob", shipping([CHIP], "bea"), on="b")
+    two.event("bea", receiving([CHIP]), on="b")
+    report = two.reach(WAFER)
+    assert report.problem == ""
+    assert things(report)["b", CHIP] == "LIVE bea"
+    assert things(two.reach(CHIP, on="b"))["a", CHIP] == "DEPARTED"
 
 
 def test_a_lot_on_two_chains(two):
@@ -423,3 +438,14 @@ def test_what_a_chain_does_not_account_for_is_a_gap(two, monkeypatch):
     monkeypatch.setattr("client.reach_amounts.inbound_place", lambda *_: "elsewhere")
     (gap,) = two.reach(LOT).gaps
     assert gap.startswith(f"30 pieces of {LOT} went from chain a to chain b, and 0 are accounted for there")
+
+
+def test_an_amount_that_crossed_inside_a_box(two):
+    two.event("ada", add([BOX, PALLET], [quantity(LOT, 100)]), packing(BOX, [], [quantity(LOT, 30)]))
+    two.event("ada", packing(PALLET, [BOX]))
+    two.export(PALLET, "bob")
+    report = two.reach(LOT)
+    assert (report.problem, report.gaps) == ("", [])
+    there = next(thing for thing in report.reached if (thing.chain, thing.id) == ("b", LOT))
+    assert [decimals.to_text(amount.amount) for amount in there.amounts] == ["30"]
+    assert things(report)["b", PALLET] == "LIVE bob holds"
