@@ -122,6 +122,7 @@ def _follow(ctx: Context, key: bytes, record: Record, clients: Iterable[str]) ->
                 raise
             if client not in record.waiting:
                 record.waiting.append(client)
+                ctx.enter(key, record.history, COPIED)  # with the digest of this operation: no packet went
                 state.save(ctx.overlay, key, record)
 
 

@@ -12,14 +12,16 @@ from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     CustodyTransfer,
     ReceivePacket,
+    RehomePart,
     ReturnPart,
+    SendAttestation,
     SendPart,
     SubmitMisbehaviour,
     TimeoutPacket,
     UpdateClient,
 )
 from proto.chiptrace.v1.consensus_pb2 import Certificate, Vote
-from proto.chiptrace.v1.ledger_pb2 import Event, GovernanceProposal, Header, ValidatorSet
+from proto.chiptrace.v1.ledger_pb2 import AttestationCopy, Event, GovernanceProposal, Header, ValidatorSet
 
 # What is carried as bytes, by message and field.
 CARRIED = {
@@ -34,7 +36,8 @@ CARRIED = {
     ("Operation", "acknowledge_packet"): AcknowledgePacket,
     ("Operation", "timeout_packet"): TimeoutPacket,
     ("Operation", "return_part"): ReturnPart,
-    ("Packet", "value"): CustodyTransfer,
+    ("Operation", "send_attestation"): SendAttestation,
+    ("Operation", "rehome_part"): RehomePart,
     ("SignedHeader", "header"): Header,
     ("SignedHeader", "next_validators"): ValidatorSet,
     ("CreateClient", "header"): Header,
@@ -42,6 +45,17 @@ CARRIED = {
     ("ThawClient", "header"): Header,
     ("ThawClient", "certificate"): Certificate,
 }
+# By the port that a packet is for.
+VALUES = {"custody/1": CustodyTransfer, "attest/1": AttestationCopy}
+
+
+def kind_carried(owner, name):
+    """What a field of bytes carries; None where that is nothing but bytes."""
+    if (owner.DESCRIPTOR.name, name) == ("Packet", "value"):
+        return VALUES.get(owner.source_port, CustodyTransfer)
+    return CARRIED.get((owner.DESCRIPTOR.name, name))
+
+
 TEXTS = (
     "", "\x00", " ", "é", "\U0001f600", "a" * 600, "b" * 70_000, "ada", "bob", "nobody", "ada>bob", "KGM", "ADD",
     "DELETE", "OBSERVE", "shipping", "receiving", "destroying", "void_shipping", "did_not_occur", "a-1", "b-1",
@@ -81,7 +95,7 @@ class Mutator:
             elif field.type == FieldDescriptor.TYPE_STRING and value not in self.texts:
                 self.texts.append(value)
             elif field.type == FieldDescriptor.TYPE_BYTES:
-                kind = CARRIED.get((message.DESCRIPTOR.name, name))
+                kind = kind_carried(message, name)
                 if kind is not None and value:
                     self.learn(kind.FromString(value))
                 elif value not in self.bytes:
@@ -140,7 +154,7 @@ class Mutator:
         if field.type == FieldDescriptor.TYPE_BOOL:
             return not before
         if field.type == FieldDescriptor.TYPE_BYTES:
-            kind = CARRIED.get((owner.DESCRIPTOR.name, field.name))
+            kind = kind_carried(owner, field.name)
             if kind is not None and not field.is_repeated:
                 return self.carried(owner, field.name, kind)
             return self.run_of_bytes(before)
@@ -216,7 +230,7 @@ def spots(message):
             for item in getattr(message, field.name) if field.is_repeated else [getattr(message, field.name)]:
                 if field.is_repeated or message.HasField(field.name):
                     yield from spots(item)
-        elif (message.DESCRIPTOR.name, field.name) in CARRIED and getattr(message, field.name):
+        elif kind_carried(message, field.name) is not None and getattr(message, field.name):
             # Most of what is worth changing lies within.
             for _ in range(30):
                 yield partial(apply, set_field, message, field)

@@ -14,8 +14,9 @@ from ledger.block import CheckedTransaction
 from ledger.execute import execute_block
 from ledger.history import append_entry
 from ledger.identifiers import canonical
+from ledger.limits import PACKET_TIMEOUT_MS_MAX
 from ledger.state import Kind
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, UpdateClient
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, SendAttestation, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, Vote
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
@@ -27,6 +28,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Entry,
     Event,
     Evidence,
+    ForeignAttestationRecord,
     Genesis,
     GrantRecord,
     KeyRecord,
@@ -40,6 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PutMember,
     PutPolicy,
     Reason,
+    RehomingRecord,
     Result,
     ReturnOffer,
     RevokeAttestation,
@@ -56,6 +59,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Validator,
 )
 from tests.bridge.hostile import Mutator, certify, copy, identity
+from tests.bridge.test_rehoming import bring_head, give_up, rehome
 from tests.bridge.two_chains import HOUR_MS, World
 from tests.ledger import rules_world as rules
 from tests.ledger.chain_fixture import key_of, make_parameters
@@ -73,8 +77,11 @@ SUBJECTS = {
     Kind.CLIENT: ClientRecord,
     Kind.DELEGATION: DelegationRecord,
     Kind.POLICY: PolicyRecord,
+    Kind.FOREIGN_ATTESTATION: ForeignAttestationRecord,
+    Kind.REHOMING: RehomingRecord,
 }
-NAMES = {Kind.DELEGATION: 2}  # components in the key of a subject, where there is more than one
+# Components in the key of a subject, where there is more than one.
+NAMES = {Kind.DELEGATION: 2, Kind.FOREIGN_ATTESTATION: 3}
 
 
 def capture(number, event):
@@ -134,6 +141,8 @@ def scenario(adoption: bool) -> World:
     _license(a)
     _govern(world)
     _cross(world)
+    _tell(world)
+    _give_up(world)
     return world
 
 
@@ -223,6 +232,32 @@ def _cross(world):
     assert world.send("a", part(8), "bob").ok
 
 
+def _tell(world):
+    """Claims cross both ways; a recall follows its part by itself, and so does its end."""
+    a = world["a"]
+    recall = Attest(id="urn:recall:1", subject=part(7), kind="recall", scope="all")
+    assert a.operate("amy", Operation(attest=recall)).ok
+    due = world.clock.now_ms + HOUR_MS
+    copy = SendAttestation(client="b-1", id="urn:licence:1", timeout_ms=due)
+    assert a.operate("ada", Operation(send_attestation=codec.encode(copy))).ok
+    world.relay()
+    assert a.operate("amy", Operation(revoke_attestation=RevokeAttestation(id="urn:recall:1"))).ok
+    back = Attest(id="urn:recall:2", subject=part(7), kind="recall", scope="all")
+    assert world["b"].operate("bea", Operation(attest=back)).ok
+    copy = SendAttestation(client="a-1", id="urn:recall:2", timeout_ms=world.clock.now_ms + HOUR_MS)
+    assert world["b"].operate("bea", Operation(send_attestation=codec.encode(copy))).ok
+    world.relay()
+    assert a.operate("amy", Operation(attest=Attest(id="urn:recall:3", subject=part(7), kind="recall"))).ok
+    world.pass_time(PACKET_TIMEOUT_MS_MAX)
+    world.relay()
+
+
+def _give_up(world):
+    bring_head(world)
+    assert give_up(world, heir=True).ok
+    assert rehome(world, part(7)).ok
+
+
 class Replay:
     """Chain a's transactions once more, on a state of our own."""
 
@@ -270,7 +305,7 @@ class Replay:
         for key, value in outcome.changes.items():
             kind, components = state.parse_state_key(key)
             record = SUBJECTS.get(kind)
-            if record is None or len(components) != NAMES.get(kind, 1):
+            if record is None or len(components) != NAMES.get(kind, 1) or b"about" in components:
                 continue
             before, after = record.FromString(self.values.get(key, b"")), record.FromString(value)
             history = copy(before.history)
