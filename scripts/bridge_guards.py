@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace, directory: Path) -> dict[str, object]:
     from tests.bridge.guards import GUARDS  # noqa: PLC0415 (the environment comes first)
     from tests.mutation.hunt import PYTEST, copy_tree, run_tests  # noqa: PLC0415 (the environment comes first)
 
+    os.environ["CHIPTRACE_MODEL_RUNS"] = str(arguments.runs)
     started = time.monotonic()
     trees: Queue[Path] = Queue()
     for number in range(arguments.jobs):
@@ -96,6 +98,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=1, help="guards at once, each in a copy of its own")
+    parser.add_argument(
+        "--runs", type=int, default=20_000, help="of the model, at most, for each guard of custody"
+    )
     parser.add_argument("--only", metavar="CASE", help="of this number or name")
     parser.add_argument("--list", action="store_true", help="name the guards")
     arguments = parser.parse_args()

@@ -30,6 +30,7 @@ def steps(python: str) -> list[tuple[str, list[str]]]:
             [python, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
         ),
         ("tests", [python, "-m", "pytest", "-n", workers, "--dist", "worksteal", "-m", "not processes"]),
+        ("the bridge driven by seeds", [python, "scripts/bridge_model.py", "--jobs", workers]),
         ("tests with real processes", [python, "-m", "pytest", "-m", "processes"]),
     ]
 
