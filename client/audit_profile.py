@@ -4,22 +4,24 @@ A profile is the auditor's own file, and decides nothing for anybody else:
 
     {"speed_kmh": 900,
      "places": {"https://id.gs1.org/414/9521234000013": "geo:52.52,13.40"},
-     "expected": [{"of": "gs1:9521234", "level": "IPC-1782 level 3", "steps": ["commissioning", "inspecting"]}]}
+     "expected": [{"of": "gs1:9521234", "level": "IPC-1782 level 3", "steps": ["commissioning", "inspecting"]}],
+     "accredited": {"test_report": ["testlab"]}}
 
-`of` is a class, or a prefix as grants are written. A place that is written as a geo: URI needs no entry.
+`of` is a class, or a prefix as grants are written. A place that is written as a geo: URI needs no entry. Of a kind of
+claim that `accredited` does not name, everybody's counts.
 """
 
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from client.audit_report import Step, Subject
-from client.audit_steps import CATEGORIES
+from client.audit_steps import ATTESTED, CATEGORIES
 from ledger.errors import Malformed, Refused
 from ledger.identifiers import canonical, canonical_grant, grant_prefixes
 
@@ -56,6 +58,7 @@ class Profile:
     speed_kmh: int
     places: Mapping[str, Point]
     expected: tuple[Expected, ...]
+    accredited: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by kind of claim, whose count
 
 
 NO_PROFILE: Final = Profile(SPEED_KMH, {}, ())
@@ -72,7 +75,7 @@ def read_profile(path: Path) -> Profile:
         raise Malformed(f"cannot read {path}: {error.strerror}; name an existing file") from None
     except ValueError as error:
         raise Malformed(f"{path} is no JSON: {error}") from None
-    known = {"speed_kmh", "places", "expected"}
+    known = {"speed_kmh", "places", "expected", "accredited"}
     if not isinstance(told, dict) or set(told) - known:
         raise Malformed(f"{path}: a profile has {', '.join(sorted(known))} and nothing else")
     speed = told.get("speed_kmh", SPEED_KMH)
@@ -85,7 +88,15 @@ def read_profile(path: Path) -> Profile:
     rows = told.get("expected", [])
     if not isinstance(rows, list):
         raise Malformed(f"{path}: expected is a list")
-    return Profile(speed, points, tuple(_expected(path, row) for row in rows))
+    issuers = told.get("accredited", {})
+    if not isinstance(issuers, dict) or not all(map(_is_names, issuers.values())):
+        raise Malformed(f"{path}: accredited maps kinds of claims to lists of members")
+    by_kind = {kind: tuple(members) for kind, members in issuers.items()}
+    return Profile(speed, points, tuple(_expected(path, row) for row in rows), by_kind)
+
+
+def _is_names(item: object) -> bool:
+    return isinstance(item, list) and all(isinstance(name, str) for name in item)
 
 
 def _name(path: Path, text: str) -> str:
@@ -154,6 +165,7 @@ def judge(subjects: Iterable[Subject], profile: Profile, find: Find) -> None:
         if told[0].kind == "part":
             _travels(told[0], profile, steps, find)
         _complete(told, profile, steps, find)
+        _accredited(told[0], profile, steps, find)
         for step in steps:
             for other in step.names if not step.inside else ():
                 text = f"{other.kind} {other.text}"
@@ -195,6 +207,15 @@ def _where(step: Step, profile: Profile) -> Point | None:
         return profile.places.get(canonical(step.place).text)
     except Refused:
         return None
+
+
+def _accredited(subject: Subject, profile: Profile, steps: Sequence[Step], find: Find) -> None:
+    for step in steps:
+        kind = step.what.removeprefix(ATTESTED)
+        issuers = profile.accredited.get(kind) if kind != step.what else None
+        if issuers is not None and step.member not in issuers:
+            text = f"{kind} of {step.detail} about {subject.id} is by {step.member}, whose do not count"
+            find(subject, "ISSUER_NOT_ACCREDITED", text, (step.transaction,))
 
 
 def _complete(told: Sequence[Subject], profile: Profile, steps: Sequence[Step], find: Find) -> None:

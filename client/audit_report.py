@@ -67,6 +67,7 @@ CODES: Final[Mapping[str, str]] = {
     "RECOVERY_NOT_APPROVED": "not enough members vouch for the recovery of a chain",
     "IMPOSSIBLE_TRAVEL": "it is said to have been at two places, and nothing travels so fast from one to the other",
     "MISSING_STEP": "its history lacks a step that the auditor's profile expects",
+    "ISSUER_NOT_ACCREDITED": "a claim is by somebody whose claims of that kind the auditor's profile does not count",
     "NAME_CONFLICT": "two things claim a name that only one can have",
     "STALE_HEAD": "the newest state that was shown is too old, and may hide what came after",
     "TOO_MANY_FINDINGS": "there are more findings than are listed",
@@ -86,7 +87,7 @@ class Severity(StrEnum):
 _WARNINGS: Final = (
     "UNKNOWN_ORIGIN OFFER_EXPIRED ERROR_DECLARED CONTESTED REVOKED_ATTESTATION LICENCE_MISSING OVER_RECEIPT "
     "PARTY_NOT_A_MEMBER SEEN_AFTER_END SEEN_ELSEWHERE ROUND_TRIP EXCLUSIVITY_NOT_PROVEN CHAIN_NOT_TRUSTED "
-    "CHAIN_NOT_ASKED TAKEN_BACK RECOVERED REHOMED MISSING_STEP STALE_HEAD TOO_MANY_FINDINGS"
+    "CHAIN_NOT_ASKED TAKEN_BACK RECOVERED REHOMED MISSING_STEP ISSUER_NOT_ACCREDITED STALE_HEAD TOO_MANY_FINDINGS"
 )
 _NOTES: Final = "CORRECTION_UNKNOWN EXPIRED_ATTESTATION LATE_RECORD CORRECTION_PENDING SUPERSEDES_ADOPTION"
 MILDER: Final[Mapping[str, Severity]] = {

@@ -37,6 +37,7 @@ _BY_KIND: Final[Mapping[int, str]] = {
     EntryKind.RETURNED: "Ship",
     EntryKind.ARRIVED: "Receive",
 }
+ATTESTED: Final = "attested "  # before the kind of a claim
 # Names that only one thing has; the others (a marking, a customer's part number) many may share.
 _OWN_NAMES: Final = ("alsoCalled", "ecid")
 _SHARED_NAMES: Final = ("marking", "customerPart")
@@ -143,7 +144,7 @@ def what(entry: Entry, operation: Operation, view: EventView | None, kind: str) 
             return "undone: " + " ".join(word for word in words if word)
         return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
     if operation.WhichOneof("kind") == "attest":
-        return f"attested {operation.attest.kind}"
+        return f"{ATTESTED}{operation.attest.kind}"
     return kind.lower().replace("_", " ")
 
 

@@ -179,6 +179,8 @@ def test_steps_that_should_be_there(factory, tmp_path):
         {"places": {DOOR: 7}},
         {"places": {"no uri": BERLIN}},
         {"expected": {}},
+        {"accredited": []},
+        {"accredited": {"certificate": "testlab"}},
         {"expected": [7]},
         {"expected": [{"steps": ["packing"]}]},
         {"expected": [{"of": "gs1:4012345", "steps": []}]},
@@ -269,6 +271,20 @@ def test_a_certificate_stands_beside_what_is_missing(factory, tmp_path):
     factory.act("ann", revoke)
     missing = next(f for f in audit(factory, CHIP, profile).findings if f.code == "MISSING_STEP")
     assert missing.evidence == ()
+
+
+def test_whose_claims_count(factory, tmp_path):
+    factory.event("ada", add([CHIP]))
+    for number, (who, kind) in enumerate(
+        [("ann", "test_report"), ("amy", "test_report"), ("amy", "certificate")]
+    ):
+        claim = Attest(id=f"urn:test:c{number}", subject=CHIP, kind=kind, valid_from_ms=1)
+        factory.act(who, Operation(attest=claim))
+    assert codes(audit(factory, CHIP)) == []
+    report = audit(factory, CHIP, profile_of(tmp_path, accredited={"test_report": ["ann"]}))
+    (finding,) = report.findings
+    assert finding.code == "ISSUER_NOT_ACCREDITED"
+    assert "is by amy" in finding.message
 
 
 def test_the_six_categories(factory):
