@@ -41,7 +41,7 @@ def follow_recovery(
     """
     # (1) A header with the very recovery that it names.
     if trusted.frozen:
-        raise Invalid("the client is frozen by misbehaviour", Reason.CLIENT_FROZEN)
+        raise Invalid("the client is frozen", Reason.CLIENT_FROZEN)
     header = decode_header(signed.header)
     if not signed.recovery or recovery_mark(trusted.chain_id, signed.recovery) != header.recovery:
         raise Invalid("the recovery sent along is not the one that the header names", Reason.BAD_ROOT)
