@@ -21,7 +21,7 @@ class Violation(AssertionError):
 class Sending:
     """A packet as its sender knows it."""
 
-    part: str
+    part: str  # empty where it carries some of a lot and no part
     to: str
     returns: bool
     received: str = ""  # "success" or "error", as the receiving chain answered
@@ -113,12 +113,11 @@ class Places:
         self._put(chain, part, (GONE, chain))
 
     def sent(self, chain: str, part: str, key: Key, to: str, returns: bool) -> None:
-        self._expect(part, (AT, chain), "sent")
         if key in self.packets:
             raise Violation(f"packet {key} was sent twice")
         self.packets[key] = Sending(part, to, returns)
         self.undo.setdefault(chain, []).append(("new packet", key, None))
-        self._put(chain, part, (WAY, key))
+        self._moves(chain, part, (AT, chain), (WAY, key), "sent")
 
     def received(self, chain: str, key: Key, success: bool) -> None:
         """An honest chain's packet was received."""
@@ -131,8 +130,7 @@ class Places:
             raise Violation(f"packet {key} was received after it ended in {packet.ended}")
         self._mark(chain, key, "received", "success" if success else "error")
         if success:
-            self._expect(packet.part, (WAY, key), f"received on {chain}")
-            self._put(chain, packet.part, (AT, chain))
+            self._moves(chain, packet.part, (WAY, key), (AT, chain), "received")
 
     def answered(self, chain: str, key: Key, success: bool) -> None:
         """The answer of an honest chain was brought home."""
@@ -144,15 +142,14 @@ class Places:
             )
         self._mark(chain, key, "ended", outcome)
         if not success:
-            self._put(chain, packet.part, (AT, chain))
+            self._moves(chain, packet.part, (WAY, key), (AT, chain), "back")
 
     def timed_out(self, chain: str, key: Key) -> None:
         packet = self._open(chain, key)
         if packet.received:
             raise Violation(f"packet {key} timed out, but was received: {packet.received}")
         self._mark(chain, key, "ended", "timeout")
-        self._expect(packet.part, (WAY, key), f"back on {chain}")
-        self._put(chain, packet.part, (AT, chain))
+        self._moves(chain, packet.part, (WAY, key), (AT, chain), "back")
 
     # ---- chains whose quorum is corrupt
 
@@ -160,10 +157,10 @@ class Places:
         """A packet to a corrupt chain ended here by what that chain says: "success", "error" or "timeout"."""
         packet = self._open(chain, key)
         self._mark(chain, key, "ended", kind)
-        self._expect(packet.part, (WAY, key), f"ended on {chain}")
-        if kind != "success":
-            self._put(chain, packet.part, (AT, chain))
+        if kind != "success" or not packet.part:
+            self._moves(chain, packet.part, (WAY, key), (AT, chain), "back")
             return
+        self._expect(packet.part, (WAY, key), f"gone from {chain}")
         for part in self.tree(packet.part):
             self._put(chain, part, (HELD, packet.to))
             self.loose.add(part)
@@ -198,6 +195,11 @@ class Places:
                 self.frozen.discard(what)
 
     # ---- within
+
+    def _moves(self, chain: str, part: str, before: Place, after: Place, what: str) -> None:
+        if part:
+            self._expect(part, before, f"{what} on {chain}")
+            self._put(chain, part, after)
 
     def _expect(self, part: str, place: Place, what: str) -> None:
         if part in self.loose:

@@ -33,16 +33,20 @@ class Setting:
     parts: int = 2
     boxes: int = 0
     corrupt: str = ""
+    lot: bool = False
 
 
 SETTINGS = (
     Setting(("a", "b"), parts=2),
     Setting(("a", "b"), parts=2, boxes=1),
     Setting(("a", "b"), parts=2, boxes=2),
+    Setting(("a", "b"), parts=1, boxes=2, lot=True),
+    Setting(("a", "b", "c"), (("b", "c"),), parts=1, boxes=2, lot=True),
     Setting(("a", "b", "c"), (("b", "c"),), parts=3),
     Setting(("a", "b", "c"), (("b", "c"),), parts=3, boxes=2),
     Setting(("a", "b", "c"), (("b", "c"),), parts=2, boxes=1, corrupt="c"),
     Setting(("a", "b"), parts=2, boxes=1, corrupt="b"),
+    Setting(("a", "b", "c"), (("b", "c"),), parts=1, boxes=1, corrupt="b", lot=True),
 )
 
 
@@ -69,6 +73,9 @@ class Walk:
         ]
         if self.setting.boxes:
             self.weights += [(self.pack, 6), (self.unpack, 3), (self.unpack_all, 3), (self.touch, 7)]
+        if self.setting.lot:
+            self.weights += [(self.send_amount, 6), (self.accept_amount, 4), (self.return_amount, 2)]
+            self.weights += [(self.pack_amount, 4)]
         if self.setting.corrupt:
             self.weights += [(self.forge, 8), (self.show_fork, 0.3)]
 
@@ -127,6 +134,33 @@ class Walk:
     def destroy(self):
         name, part = self.somewhere(self.world.parts)
         self.count("destroyed", self.world.destroy(name, part).ok)
+
+    def send_amount(self):
+        name = self.chance.choice(list(self.world.chains))
+        own, to = self.chance.choice(self.world.links_from(name))
+        before = self.world.client(name, own).next_sequence
+        receiver = "nobody" if self.chance.random() < 0.1 else ""
+        amount, timeout_ms = self.chance.randint(1, 12), self.chance.choice(TIMEOUTS_MS)
+        if self.world.send_amount(name, amount, to, timeout_ms, receiver).ok:
+            self.sent.append((name, own, before))
+            self.count("amounts sent")
+
+    def accept_amount(self):
+        name = self.chance.choice(list(self.world.chains))
+        amount = self.chance.choice((None, 1, 5))
+        self.count("amounts accepted", self.world.accept_amount(name, amount).ok)
+
+    def return_amount(self):
+        name = self.chance.choice(list(self.world.chains))
+        own, _ = self.chance.choice(self.world.links_from(name))
+        before = self.world.client(name, own).next_sequence
+        if self.world.return_amount(name, own, self.chance.choice(TIMEOUTS_MS)).ok:
+            self.sent.append((name, own, before))
+            self.count("amounts returned")
+
+    def pack_amount(self):
+        name, box = self.somewhere(self.world.boxes)
+        self.count("amounts packed", self.world.pack_amount(name, self.chance.randint(1, 4), box).ok)
 
     # ---- time and faults
 

@@ -25,12 +25,13 @@ from bridge.packet import (
     received_key,
     sent_key,
 )
-from ledger import codec, state
+from ledger import codec, decimals, state
 from ledger.containers import standing
 from ledger.custody import load_part
 from ledger.errors import InvariantBroken
 from ledger.history import verify_history
-from ledger.state import MappingReader
+from ledger.identifiers import canonical
+from ledger.state import Kind, MappingReader
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     ClientRecord,
@@ -49,10 +50,17 @@ from proto.chiptrace.v1.ledger_pb2 import (
     IN_TRANSIT,
     LIVE,
     OFFERED,
+    BalanceRecord,
+    Decimal,
+    Field,
+    List,
+    Object,
     Operation,
     PartRecord,
     Reason,
     Result,
+    UnitAmount,
+    Value,
 )
 from tests.bridge import two_chains
 from tests.bridge.model.chain import BLOCK_MS, ModelChain
@@ -62,10 +70,26 @@ from tests.bridge.two_chains import HOUR_MS, MEMBERS, object_event, packing_even
 REFUSED = Result(ok=False)
 
 
+LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
+AMOUNT = 20
+OF_THE_LOT = state.state_key(Kind.BALANCE, LOT)
+
+
+def listed(name: str, amount: int | None) -> dict[str, Value]:
+    """A list of quantities: so many pieces of the lot, or all there are."""
+    fields = {"epcClass": Value(text=LOT)}
+    if amount is not None:
+        fields["quantity"] = Value(number=decimals.parse(str(amount)))
+    item = Object(fields=[Field(name=key, value=fields[key]) for key in sorted(fields)])
+    return {name: Value(list=List(items=[Value(object=item)]))}
+
+
 @lru_cache(maxsize=8)
 def base(*names: str, joined: tuple[tuple[str, str], ...] = (), parts: int = 6) -> tuple[tuple, ...]:
-    """Chains set up by everything real: their governance, clients of each other, parts commissioned at the home."""
+    """Chains set up by everything real: their governance, clients of each other, parts and a lot commissioned at home."""
     made = two_chains.World(*names, joined=joined)
+    lot = two_chains.event("ObjectEvent", "ADD", "commissioning", number=1, **listed("quantityList", AMOUNT))
+    assert made[names[0]].operate(MEMBERS[names[0]][0], lot).ok
     found = tuple(made.commission(names[0], MEMBERS[names[0]][0]) for _ in range(parts))
     made.settle()
     chains = tuple(ModelChain.of(made[name]) for name in names)
@@ -203,7 +227,7 @@ class World:
             "DELETE",
             "unpacking",
             number=self._next(),
-            parentID=two_chains.Value(text=box),
+            parentID=Value(text=box),
         )
         result = self._act(name, event, f"unpack all of {box[-2:]}")
         if result.ok and name in self.honest:
@@ -218,6 +242,53 @@ class World:
         if result.ok and name in self.honest:
             self.places.destroyed(name, part)
         return result
+
+    # ---- members, of the lot
+
+    def send_amount(
+        self, name: str, amount: int, to: str, timeout_ms: int = HOUR_MS, receiver: str = ""
+    ) -> Result:
+        chain = self.chains[name]
+        client = next(own for own, there in self.links_from(name) if there == to)
+        message = SendPart(
+            client=client,
+            part=LOT,
+            receiver=receiver or MEMBERS[to][0],
+            timeout_ms=chain.time_ms + timeout_ms,
+            amount=UnitAmount(amount=decimals.parse(str(amount))),
+        )
+        sequence = self.client(name, client).next_sequence
+        result = self._act(name, Operation(send_part=codec.encode(message)), f"send {amount} to {to}")
+        if result.ok and name in self.honest:
+            self.places.sent(name, "", (name, client, sequence), to, returns=False)
+        return result
+
+    def return_amount(self, name: str, client: str, timeout_ms: int = HOUR_MS) -> Result:
+        """What the first member of the other chain sent to ours goes back."""
+        there = self.link(name, client)[0]
+        message = ReturnPart(
+            part=LOT,
+            client=client,
+            sender=MEMBERS[there][0],
+            receiver=MEMBERS[name][0],
+            timeout_ms=self.chains[name].time_ms + timeout_ms,
+        )
+        sequence = self.client(name, client).next_sequence
+        result = self._act(name, Operation(return_part=codec.encode(message)), f"return amounts to {there}")
+        if result.ok and name in self.honest:
+            self.places.sent(name, "", (name, client, sequence), there, returns=True)
+        return result
+
+    def accept_amount(self, name: str, amount: int | None = None) -> Result:
+        event = two_chains.event(
+            "ObjectEvent", "OBSERVE", "receiving", number=self._next(), **listed("quantityList", amount)
+        )
+        return self._act(name, event, f"accept amount {amount}")
+
+    def pack_amount(self, name: str, amount: int, box: str) -> Result:
+        more = {"parentID": Value(text=box)} | listed("childQuantityList", amount)
+        event = two_chains.event("AggregationEvent", "ADD", "packing", number=self._next(), **more)
+        return self._act(name, event, f"pack {amount} into {box[-2:]}")
 
     def _act(self, name: str, operation: Operation, what: str, role: str = "operator") -> Result:
         try:
@@ -357,7 +428,6 @@ class World:
                 raise Violation(f"{name} believed a record under {client}, which is frozen")
             if source.name in self.corrupt and name in self.honest and part not in self.places.loose:
                 raise Violation(f"{part} came out of a box of {source.name}, which never had it")
-            self.places.untouched.discard(part)
         return result
 
     def materialise_all(self) -> None:
@@ -414,6 +484,24 @@ class World:
         readers = {name: MappingReader(self.chains[name].state) for name in self.honest}
         for part in self.things:
             self._check_part(part, readers)
+
+        self._check_amounts()
+
+    def _check_amounts(self) -> None:
+        """All of the lot on honest chains, but what the receiver of a packet has already and its sender still counts."""
+        total = 0
+        for name in self.honest:
+            for key, value in self.chains[name].state.items():
+                if key.startswith(OF_THE_LOT):
+                    total += pieces(BalanceRecord.FromString(value).amount)
+        for (name, client, sequence), packet in self.places.packets.items():
+            if packet.received == "success" and not packet.ended:
+                transfer = CustodyTransfer.FromString(self.chains[name].sent[client, sequence].value)
+                carried = [transfer.amount.amount] if transfer.HasField("amount") else []
+                carried += [item.amount for item in transfer.contents.amounts]
+                total -= sum(pieces(amount) for amount in carried)
+        if total > AMOUNT or (total < AMOUNT and not self.corrupt):
+            raise Violation(f"there are {total} pieces of the lot; {AMOUNT} were made")
 
     def _check_part(self, part: str, readers: dict[str, MappingReader]) -> None:
         place = self.places.where[part if part in self.places.loose else self.places.root(part)]
@@ -476,6 +564,10 @@ class World:
                 if data is not None:
                     history = PartRecord.FromString(data).history
                     verify_history(chain.chain_id, history, chain.entries.get(key, []))
+
+
+def pieces(amount: Decimal) -> int:
+    return int(decimals.to_text(amount))
 
 
 def answer_of(world: World, source: str, client: str, sequence: int) -> bytes:
