@@ -25,10 +25,10 @@ from client.console import (
     without_traceback,
 )
 from client.session import open_chain
-from ledger import codec
+from ledger import codec, state
 from ledger.errors import Malformed
 from ledger.identifiers import canonical
-from proto.chiptrace.v1.ledger_pb2 import Change, Operation
+from proto.chiptrace.v1.ledger_pb2 import Change, Operation, PartRecord
 
 ClientOption = Annotated[str, typer.Option("--client", help="The chain's client of the other chain.")]
 Of = Annotated[str, typer.Option("--of", help="The other chain, by its name in the trust file.")]
@@ -124,7 +124,16 @@ def rehome(
     """
     name = canonical(part).text
     with open_chain(trust, chain, member) as host, open_chain(trust, of) as lost:
-        message = consents.taking_over(host.verified, lost.verified, name)
-        operation = Operation(rehome_part=codec.encode(message))
+        last = consents.LastState(host.verified, lost.verified)
+        record = host.verified.record(state.part_key(name), PartRecord)
+        ending = None if record is None else consents.ending(host.verified, last, record)
+        if ending is not None:
+            # On its way there when the chain was lost: what became of it there is proven first.
+            recorded = host.submitter().submit([ending], idempotency_key("rehome-ending", name))
+            if ending.HasField("timeout_packet"):
+                tell(recorded, f"{name} never arrived on chain {of}, and is back", as_json=as_json)
+                return
+            last.rows.clear()
+        operation = Operation(rehome_part=codec.encode(consents.taking_over(last, name)))
         recorded = host.submitter().submit([operation], idempotency_key("rehome", name))
         tell(recorded, f"{name} taken over from chain {of}", as_json=as_json)

@@ -7,6 +7,7 @@ history, so that it serves once. The change is written as a change file for `chi
 from pathlib import Path
 
 from bridge.client_step import thaw_message
+from bridge.packet import ERROR, SUCCESS, acknowledgement_commitment, answered_key, received_key
 from bridge.rehoming import load_rehoming, rehome_message
 from client import keys
 from client.anchors import newest_anchor
@@ -14,18 +15,27 @@ from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.containers import normalise, standing
 from ledger.errors import Malformed
-from ledger.limits import CONTAINER_DEPTH_MAX
-from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord, ProvenRow, RehomePart
+from proto.chiptrace.v1.bridge_pb2 import (
+    AcknowledgePacket,
+    ClientHeader,
+    ClientRecord,
+    ProvenRow,
+    RehomePart,
+    RemoteProof,
+    TimeoutPacket,
+)
 from proto.chiptrace.v1.ledger_pb2 import (
+    IN_TRANSIT,
     Change,
     MemberHere,
+    Operation,
     PartRecord,
     Reason,
     RehomeChain,
     Signature,
     ThawClient,
 )
-from proto.chiptrace.v1.node_pb2 import ProveRequest
+from proto.chiptrace.v1.node_pb2 import PacketsRequest, ProveRequest
 
 
 def client_of(host: VerifiedChain, client: str) -> ClientRecord:
@@ -99,31 +109,55 @@ def give_up(
     return Change(rehome_chain=change)
 
 
-def taking_over(host: VerifiedChain, lost: VerifiedChain, part: str) -> RehomePart:
-    """The operation that takes a part over, with its rows from a node of the lost chain whose state is still the last
-    one. Raises Malformed, Refused, NotVerifiable."""
-    rehoming = load_rehoming(host, lost.trust.chain_id)
-    rows: dict[bytes, ProvenRow] = {}
+class LastState:
+    """Reads the last state of a lost chain that counts, from a node that still shows it, and keeps each row with its
+    proof, which the chain that takes over verifies."""
 
-    class LastState:
-        """Reads the lost chain's last state, and keeps each row with its proof."""
+    def __init__(self, host: VerifiedChain, lost: VerifiedChain) -> None:
+        self.rows: dict[bytes, ProvenRow] = {}
+        self.rehoming = load_rehoming(host, lost.trust.chain_id)
+        self._lost = lost
 
-        def get(self, key: bytes) -> bytes | None:
-            reply = lost.connection.call(lambda stub: stub.Prove, ProveRequest(keys=[key]))
-            if reply.opening.state_root != rehoming.state_root or len(reply.keys) != 1:
-                raise NotVerifiable(
-                    f"node {lost.connection.endpoint} of chain {lost.trust.name} has another state than the one after "
-                    f"height {rehoming.height}, which counts; ask another node",
-                    Reason.HEIGHT_NOT_SERVED,
-                )
-            proven = reply.keys[0]
-            rows[key] = ProvenRow(key=key, value=proven.value, proof=proven.proof)
-            return proven.value if proven.present else None
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key. Raises NotVerifiable, NoAnswer."""
+        reply = self._lost.connection.call(lambda stub: stub.Prove, ProveRequest(keys=[key]))
+        if reply.opening.state_root != self.rehoming.state_root or len(reply.keys) != 1:
+            raise NotVerifiable(
+                f"node {self._lost.connection.endpoint} of chain {self._lost.trust.name} has another state than the one "
+                f"after height {self.rehoming.height}, which counts; ask another node",
+                Reason.HEIGHT_NOT_SERVED,
+            )
+        proven = reply.keys[0]
+        self.rows[key] = ProvenRow(key=key, value=proven.value, proof=proven.proof)
+        return proven.value if proven.present else None
 
-    reader = LastState()
-    record = state.load(reader, state.part_key(part), PartRecord)
+
+def taking_over(last: LastState, part: str) -> RehomePart:
+    """The operation that takes a part over. Raises Malformed, Refused, NotVerifiable."""
+    record = state.load(last, state.part_key(part), PartRecord)
     if record is not None:
-        standing(reader, normalise(reader, record))
-    if len(rows) > 2 * CONTAINER_DEPTH_MAX + 1:
-        raise Malformed(f"{part} lies deeper than {CONTAINER_DEPTH_MAX} containers")
-    return RehomePart(chain_id=rehoming.chain_id, part=part, rows=rows.values())
+        standing(last, normalise(last, record))
+    return RehomePart(chain_id=last.rehoming.chain_id, part=part, rows=last.rows.values())
+
+
+def ending(host: VerifiedChain, last: LastState, part: PartRecord) -> Operation | None:
+    """The operation that ends the packet with which a part is on its way to the lost chain: the answer that was given
+    there, or the proof that none was; None for a part that is not on its way. Raises Malformed, NotVerifiable."""
+    if part.status != IN_TRANSIT:
+        return None
+    request = PacketsRequest(client=part.client, from_sequence=part.sequence, limit=1)
+    items = host.connection.call(lambda stub: stub.GetPackets, request).items
+    if not items or items[0].packet.sequence != part.sequence:
+        raise Malformed(
+            f"node {host.connection.endpoint} has no packet {part.sequence} of {part.client}; ask another"
+        )
+    packet = items[0].packet
+    given = last.get(answered_key(packet))
+    if given is None:
+        last.get(received_key(packet))
+        proof = RemoteProof(proof=last.rows[received_key(packet)].proof)
+        return Operation(timeout_packet=codec.encode(TimeoutPacket(packet=packet, proof=proof)))
+    answer = SUCCESS if given == acknowledgement_commitment(SUCCESS) else ERROR
+    proof = RemoteProof(proof=last.rows[answered_key(packet)].proof)
+    message = AcknowledgePacket(packet=packet, acknowledgement=answer, proof=proof)
+    return Operation(acknowledge_packet=codec.encode(message))

@@ -11,16 +11,23 @@ from typer.testing import CliRunner
 from client import cli_govern, cli_lost, governance_file
 from ledger import hashes
 from proto.chiptrace.v1.ledger_pb2 import LIVE, Reason
+from proto.chiptrace.v1.node_pb2 import PacketItem, PacketsReply
 from tests.bridge.test_attest_port import freeze
 from tests.bridge.test_rehoming import bring_head, moved
 from tests.bridge.two_chains import MEMBERS, World, packing_event
-from tests.client.direct import verified
+from tests.client.direct import DirectStub, verified
 from tests.client.test_cli_rights import Line
 from tests.ledger.chain_fixture import seed_of
 
 APP = typer.Typer()
 for _commands in (cli_govern, cli_lost):
     _commands.register(APP)
+
+
+class WithPackets(DirectStub):
+    def GetPackets(self, request):
+        sent = self.chain.sent(request.client, request.from_sequence)
+        return PacketsReply(items=[PacketItem(packet=sent)])
 
 
 @pytest.fixture
@@ -37,7 +44,8 @@ def world(monkeypatch, tmp_path):
         if chain == "a":
             world["a"].settle()
         line = Line(world[chain], member or world[chain].members[0])
-        yield SimpleNamespace(verified=verified(world[chain]), submitter=lambda: line)
+        view = verified(world[chain], WithPackets(world[chain]))
+        yield SimpleNamespace(verified=view, submitter=lambda: line)
 
     monkeypatch.setattr(cli_lost, "open_chain", open_chain)
     monkeypatch.setattr(cli_lost.consents.keys, "read_seed", lambda path: path.read_bytes())
@@ -88,6 +96,22 @@ def test_a_lost_chain_is_given_up_and_its_parts_are_taken_over(world):
     for name in (part, box):
         run("rehome", name, "--of", "b", "--chain", "a", "--as", "ann")
         assert (world.part("a", name).status, world.part("a", name).holder) == (LIVE, "abe")
+
+
+def test_what_was_under_way_when_the_chain_was_lost(world):
+    never, taken = (world.commission("a", "ada") for _ in range(2))
+    assert world.send("a", taken, "bob").ok
+    world.settle()
+    relayer = world.relayers["a", "b"]
+    relayer.bring(world["b"], world["a"], relayer.plan().on_b)
+    assert world.send("a", never, "bob").ok
+    bring_head(world)
+    options = ("--client", "b-1", "--of", "b", "--chain", "a", "--member", "bob=abe")
+    run("govern", "give-up", *options, "--why", "both sites burnt down", "-o", "give-up.toml")
+    assert carried_out(world, agreed("give-up.toml", "bob", "ben", "bea")).ok
+    for name, holder in ((never, "ada"), (taken, "ada")):
+        run("rehome", name, "--of", "b", "--chain", "a", "--as", "ann")
+        assert (world.part("a", name).status, world.part("a", name).holder) == (LIVE, holder)
 
 
 def test_consent_is_given_to_one_change_that_needs_it(world):
