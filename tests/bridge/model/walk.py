@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from bridge.packet import ERROR, SUCCESS, acknowledgement_commitment
 from bridge.transfer import ENCODING, PORT, VERSION
-from ledger import codec, state
+from ledger import codec, decimals, state
 from ledger.containers import standing
+from ledger.identifiers import canonical
 from ledger.state import MappingReader
-from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer, Packet
-from proto.chiptrace.v1.ledger_pb2 import IN_TRANSIT, LIVE, OFFERED, Reason
+from proto.chiptrace.v1.bridge_pb2 import Contents, CustodyTransfer, Packet
+from proto.chiptrace.v1.ledger_pb2 import IN_TRANSIT, LIVE, OFFERED, ManifestRow, Reason, UnitAmount
 from tests.bridge.model.places import AT, HELD, IN, WAY, Violation
-from tests.bridge.model.world import World, answer_of, base
+from tests.bridge.model.world import LOT, World, answer_of, base
 from tests.bridge.two_chains import HOUR_MS, MEMBERS
 
 TIMEOUTS_MS = (300, 1_000, 5_000, HOUR_MS, HOUR_MS)
@@ -285,6 +286,10 @@ class Walk:
         )
         if self.chance.random() < 0.4:
             setattr(transfer, "return", True)
+        if self.setting.boxes and self.chance.random() < 0.5:
+            self.forge_contents(transfer)
+        if self.setting.lot and self.chance.random() < 0.3:
+            transfer = self.forge_amount(transfer)
         client = world.client(name, own)
         packet = Packet(
             source_client=own,
@@ -299,6 +304,21 @@ class Walk:
         )
         world.forge_packet(name, packet)
         self.sent.append((name, own, packet.sequence))
+
+    def forge_contents(self, transfer):
+        """As much inside as may be, of any class, in a filling of any number."""
+        count = self.chance.choice((1, 2, 5))
+        filling = Contents(generation=self.chance.choice((1, 2, 3, 7)), count=count, levels=[count])
+        item_class = canonical(self.world.parts[0]).class_text
+        filling.manifest.append(ManifestRow(item_class=item_class, count=count))
+        transfer.contents.CopyFrom(filling)
+
+    def forge_amount(self, transfer):
+        amount = UnitAmount(amount=decimals.parse(str(self.chance.choice((1, 5, 20, 999)))))
+        forged = CustodyTransfer(part=LOT, amount=amount)
+        for name in ("origin_chain", "sender", "receiver", "history_root", "class_commissioner", "return"):
+            setattr(forged, name, getattr(transfer, name))
+        return forged
 
     def forge_answer(self, name, key):
         """Of a packet to the corrupt chain: received, answered as it likes, or never received at all."""
@@ -326,6 +346,14 @@ class Walk:
         if record is None:
             record = world.record(self.setting.names[0], part)
         if record is None:
+            return
+        if self.setting.boxes and self.chance.random() < 0.6:
+            # As if it lay in a box that went over.
+            record.container = self.chance.choice(world.boxes)
+            record.generation = self.chance.choice((1, 2, 3, 7))
+            record.open = False
+            record.status = LIVE
+            world.forge(name, key, codec.encode(record))
             return
         record.status = self.chance.choice((LIVE, OFFERED, IN_TRANSIT))
         record.hop = self.chance.choice((0, 1, 9))

@@ -385,7 +385,8 @@ class World:
                 self.places.received(host, key, success)
             elif success:
                 transfer = CustodyTransfer.FromString(packet.value)
-                self.places.taken_from(host, transfer.part, source)
+                if not transfer.HasField("amount"):
+                    self.places.taken_from(host, transfer.part, source)
         elif other in self.corrupt:
             kind = "timeout" if verb == "timeout" else "success" if answer == SUCCESS else "error"
             self.places.believed(host, key, kind)
