@@ -3,8 +3,8 @@
 Nothing here is believed: it only saves asking again. Two cursors move up: `low` (every lower sequence is closed, so a
 scan begins there; the one number worth keeping over a restart) and `next` (where new packets are looked for). A node
 that lies about either costs time, no more: scans from `low` ask one node after another and find what was missed, `low`
-moves no further than two scans in a row say, and a wrong answer is put right by the chain's own refusal. Losing all of
-it costs one scan.
+moves no further than each of so many scans in a row says, and a wrong answer is put right by the chain's own refusal.
+Losing all of it costs one scan.
 
 A packet is in one of two lanes. LIVE: it was seen as it was sent. CLEARING: it was found by a scan, because the relayer
 was not there or a try was refused; so that a backlog, however long, never holds up what is new.
@@ -47,9 +47,10 @@ class OpenPacket:
 
 
 class Outbox:
-    """The packets sent over `client` to the chain that calls this one `counterparty`."""
+    """The packets sent over `client` to the chain that calls this one `counterparty`. `voices`: how many scans in a row,
+    each asked of another node, must agree before `low` moves; with one for each node a single honest one is enough."""
 
-    def __init__(self, client: str, counterparty: str, low: int = 1) -> None:
+    def __init__(self, client: str, counterparty: str, low: int = 1, voices: int = 2) -> None:
         self.client = client
         self.counterparty = counterparty
         self.low = low
@@ -57,7 +58,7 @@ class Outbox:
         self._open: dict[int, OpenPacket] = {}  # ascending, but for what a scan has found
         self._scan = low  # where the scan under way goes on
         self._scan_low = 0  # the first open sequence that it met; 0: none yet
-        self._claimed = low  # what the scan before said `low` may be
+        self._claims = [low] * (voices - 1)  # what the scans before said `low` may be
 
     def __len__(self) -> int:
         return len(self._open)
@@ -109,8 +110,8 @@ class Outbox:
             return False
         through = self._scan
         if not self.full:
-            claim = self._scan_low or through
-            self.low, self._claimed = max(self.low, min(claim, self._claimed)), claim
+            claims = [*self._claims, self._scan_low or through]
+            self.low, self._claims = max(self.low, min(claims)), claims[1:]
             self.next = through
             for sequence in [sequence for sequence in self._open if sequence < self.low]:
                 del self._open[sequence]

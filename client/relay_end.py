@@ -113,7 +113,7 @@ class RelayEnd:
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self.trust = trust
-        self.outbox = Outbox(client, counterparty, low)
+        self.outbox = Outbox(client, counterparty, low, max(2, len(trust.endpoints)))
         self.connection = connection
         self.now_ms = now_ms
         self.record: ClientRecord | None = None  # of the other chain, as this one keeps it
@@ -131,6 +131,10 @@ class RelayEnd:
         nodes = self.trust.endpoints
         at = nodes.index(self.connection.endpoint)
         self.connection.endpoint = nodes[(at + 1) % len(nodes)]
+
+    def ask(self, turn: int) -> None:
+        """Ask a certain node from now on, as long as it answers."""
+        self.connection.endpoint = self.trust.endpoints[turn % len(self.trust.endpoints)]
 
     # ---- asking -------------------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class _Scan:
 
     due_ms: int = 0
     began_ms: int = 0
+    turn: int = 0  # whose it is to answer
 
 
 class Route:
@@ -170,8 +171,8 @@ class Route:
             if end.now_ms() < scan.due_ms:
                 return
             if not scan.began_ms:
-                scan.began_ms = end.now_ms()
-                end.turn()  # what one node keeps back, another tells
+                scan.began_ms, scan.turn = end.now_ms(), scan.turn + 1
+            end.ask(scan.turn)  # what one node keeps back, another tells
             for _ in range(SCAN_PAGES):
                 if outbox.see_scanned(end.packets(outbox.scan_from)):
                     took = end.now_ms() - scan.began_ms

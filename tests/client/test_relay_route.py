@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from bridge.packet import sent_key
+from bridge.packet import packet_commitment, sent_key
 from bridge.relayer_outbox import Lane
 from bridge.relayer_plan import Receive, Update
 from client.relay_end import NotReady
@@ -15,7 +15,7 @@ from ledger import codec, hashes
 from ledger.block import decode_header
 from ledger.errors import ChiptraceError
 from ledger.limits import HEADERS_PER_UPDATE_MAX
-from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
+from proto.chiptrace.v1.bridge_pb2 import Packet, SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
@@ -30,8 +30,9 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SetValidators,
     Validator,
 )
+from proto.chiptrace.v1.node_pb2 import PacketsReply, ProveRequest
 from tests.bridge.two_chains import MEMBERS, World
-from tests.client.relaying import Fate, Killed, carried, route_over
+from tests.client.relaying import NODES, Fate, Killed, Line, RelayStub, carried, route_over
 from tests.ledger.chain_fixture import key_of
 
 
@@ -228,6 +229,117 @@ def test_many_set_changes_come_over_several_updates(monkeypatch):
     carried(route, world)
     assert world.part("b", part).status == OFFERED
     assert len(updates) >= 3
+
+
+class TwoNodes(Line):
+    """A chain of which one node answers as `wrong` does, and the other honestly."""
+
+    wrong = RelayStub
+
+    def call(self, method, request, seconds=0.0):
+        with self.lock:
+            stub = self.wrong(self.chain) if self.endpoint == NODES[0] else self.stub
+            return method(stub)(request)
+
+
+def over(wrong):
+    return type("Wrong", (TwoNodes,), {"wrong": wrong})
+
+
+class KeepsBack(RelayStub):
+    def GetPackets(self, request):
+        return PacketsReply(next_sequence=request.from_sequence)
+
+
+class SaysClosed(RelayStub):
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        for item in reply.items:
+            item.open = False
+        return reply
+
+
+class StandsStill(RelayStub):
+    """It stands at height 2, whatever the chain does."""
+
+    def Prove(self, request):
+        return super().Prove(ProveRequest(keys=request.keys, height=1) if not request.height else request)
+
+
+class MakesUp(RelayStub):
+    """It lists packets that were never sent, and proves what it likes."""
+
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        for item in reply.items:
+            item.packet.value += b"more"
+        return reply
+
+
+class ProvesAnything(RelayStub):
+    def Prove(self, request):
+        reply = super().Prove(request)
+        for key in reply.keys:
+            key.present, key.value = True, packet_commitment(Packet())
+        return reply
+
+
+class ShowsAnyHeader(RelayStub):
+    def GetHeaders(self, request):
+        reply = super().GetHeaders(request)
+        for signed in reply.headers:
+            signed.certificate.signatures[0] = bytes(64)
+        return reply
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [KeepsBack, SaysClosed, StandsStill, MakesUp, ProvesAnything, ShowsAnyHeader],
+    ids=lambda x: x.__name__,
+)
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction(wrong, which):
+    world = World()
+    parts = sent(world, 3)
+    refused = []
+
+    def told(direction, actions, result):
+        if not result.ok:
+            refused.append(Reason.Name(result.reason))
+
+    bad = over(wrong)
+    route = route_over(world, lambda chain: bad(chain) if chain.name == which else Line(chain), told=told)
+    for _ in range(30):
+        world.settle()
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        world.clock.now_ms += 20_000
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+    assert all(world.part("a", part).status == DEPARTED for part in parts)
+    assert refused == []
+    if wrong is ProvesAnything:
+        assert route.first.lies + route.second.lies > 0
+
+
+def test_headers_that_another_relayer_has_overtaken_are_no_error():
+    world = World()
+    parts = sent(world, 2)
+    slow, fast = route_over(world), route_over(world)
+    world.settle()
+    submit = slow.second.submit
+
+    def late(groups):
+        # Between the plan and the bringing, the other one brings newer headers.
+        slow.second.submit = submit
+        world["a"].produce()
+        world.settle()
+        fast.round()
+        return submit(groups)
+
+    slow.second.submit = late
+    slow.round()
+    carried(slow, world)
+    assert all(world.part("b", part).status == OFFERED for part in parts)
 
 
 # ---- whatever goes wrong ------------------------------------------------------------------------------------------------
