@@ -7,7 +7,7 @@ import pytest
 from client.audit import Audit
 from client.audit_report import Verdict
 from ledger import state
-from proto.chiptrace.v1.ledger_pb2 import PartRecord, PartStatus
+from proto.chiptrace.v1.ledger_pb2 import GovernanceProposal, PartRecord, PartStatus
 from tests.bridge import two_chains
 from tests.bridge.test_random_journeys import Journey
 from tests.client.direct import verified
@@ -62,10 +62,12 @@ class Recorded(rules_world.World):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.done = []
+        self.keys = []  # what each of these was signed with
 
     def act(self, member, *operations, role="operator", wait_ms=100):
         super().act(member, *operations, role=role, wait_ms=wait_ms)
         self.done.append((member, operations))
+        self.keys.append(role)
 
 
 def replayed(monkeypatch, seed, steps, batch):
@@ -77,14 +79,25 @@ def replayed(monkeypatch, seed, steps, batch):
         walk.step()
     later = two_chains.Clock(walk.world.time_ms)
     chain = two_chains.BridgedChain("m", later, grants=rules_world.GRANTS)
-    done, random = list(walk.world.done), Random(seed)
+    done, random = list(zip(walk.world.done, walk.world.keys, strict=True)), Random(seed)
     while done:
         count = random.randint(1, batch)
-        block = [chain.transaction(member, *operations) for member, operations in done[:count]]
+        block = [
+            chain.transaction(member, *(approved(chain, one) for one in operations), role=key)
+            for (member, operations), key in done[:count]
+        ]
         done = done[count:]
         assert [result for result in chain.produce(block) if not result.ok] == []
     chain.settle()
     return walk, chain
+
+
+def approved(chain, operation):
+    """The operation, approved for this chain if it governs: a proposal names the chain that it is for."""
+    if operation.WhichOneof("kind") != "govern":
+        return operation
+    changes = GovernanceProposal.FromString(operation.govern.proposal).changes
+    return chain.govern(*changes, approvers=("ada", "bob", "cyd", "dee"))
 
 
 @pytest.mark.parametrize(("seed", "batch"), [(1, 1), (2, 1), (3, 1), (4, 3), (5, 3), (6, 8)])
