@@ -299,7 +299,7 @@ def _histories(store: Store, request: HistoriesRequest) -> HistoriesReply:
     reply = HistoriesReply()
     size = 0
     for subject in request.subjects:
-        if size > REPLY_BYTES_MAX:
+        if size > REPLY_BYTES_MAX // 2:  # and the last one has its own bound
             reply.histories.add(more=True)
             continue
         found = _history(store, HistoryRequest(subject=subject))

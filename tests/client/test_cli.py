@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client import cli_audit, cli_epcis, cli_parts, cli_rights, console, keys, trust
+from client import cli_audit, cli_epcis, cli_parts, cli_recall, cli_rights, console, keys, trust
 from client.session import ChainSession
 from client.trust import ChainTrust, Identity, Trust
 from tests.bridge.two_chains import World
@@ -16,7 +16,7 @@ from tests.client.direct import DirectStub, verified
 from tests.client.test_audit import Forging
 
 APP = typer.Typer()
-for _commands in (cli_audit, cli_parts, cli_rights, cli_epcis):
+for _commands in (cli_audit, cli_recall, cli_parts, cli_rights, cli_epcis):
     _commands.register(APP)
 
 PART = "urn:epc:id:sgtin:9521234.000001.7"
@@ -24,6 +24,7 @@ ON = ("--chain", "a")
 AS = (*ON, "--as", "ada")
 COMMANDS = {
     ("audit",): (PART, *ON),
+    ("recall", "reach"): (PART, *ON),
     ("part", "show"): (PART, *ON),
     ("part", "export"): (PART, *ON),
     ("capture",): ("DOCUMENT", *AS),
@@ -133,6 +134,9 @@ def test_a_node_that_cannot_be_reached(command, home, monkeypatch):
     if command == ("audit",):
         assert told["verdict"] == "not verifiable"
         assert told["problem"]
+    elif command == ("recall", "reach"):
+        assert told["problem_code"]
+        assert not told["complete"]
     elif command == ("capture",):
         assert told["error"]["message"]
     else:

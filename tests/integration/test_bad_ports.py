@@ -13,6 +13,7 @@ from proto.chiptrace.v1.node_pb2 import (
     BlockAtRequest,
     FollowRequest,
     HeadersRequest,
+    HistoriesRequest,
     HistoryRequest,
     LogLeavesRequest,
     PacketsRequest,
@@ -159,6 +160,8 @@ QUESTIONS = {
         "GetHistory", HistoryRequest(subject=state.member_key(HOLDER), from_n=U64, limit=U64), ANSWERED),
     "a history of everything": (
         "GetHistory", HistoryRequest(subject=b"", from_n=0, limit=U64, with_transactions=True), ANSWERED),
+    "histories of far too many": ("GetHistories", HistoriesRequest(subjects=[b"k"] * 100_000), "OVERSIZE"),
+    "histories of nobody": ("GetHistories", HistoriesRequest(subjects=[b"", bytes(100_000)]), ANSWERED),
     "a transaction of a long name": ("GetTransaction", TransactionRequest(id=bytes(500_000)), "NOT_FOUND"),
     "a transaction of no name": ("GetTransaction", TransactionRequest(id=b""), "NOT_FOUND"),
     "log leaves of no height": ("GetLogLeaves", LogLeavesRequest(heights=[0], size=5), "NOT_FOUND"),

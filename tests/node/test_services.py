@@ -1,10 +1,13 @@
 """What one question may make a node read."""
 
-from ledger.limits import BLOCK_BYTES_MAX
+import pytest
+
+from ledger.errors import Invalid
+from ledger.limits import BLOCK_BYTES_MAX, HISTORIES_PER_REPLY_MAX, RPC_MESSAGE_BYTES_MAX
 from ledger.rows import Place
-from node.services import BLOCKS_READ_BYTES_MAX, _history
+from node.services import BLOCKS_READ_BYTES_MAX, _histories, _history
 from proto.chiptrace.v1.ledger_pb2 import Block, Entry
-from proto.chiptrace.v1.node_pb2 import HistoryRequest
+from proto.chiptrace.v1.node_pb2 import HistoriesRequest, HistoryRequest
 
 
 class Books:
@@ -54,3 +57,30 @@ def test_a_history_strewn_over_large_blocks_is_answered_in_parts():
         if not reply.more:
             break
     assert found == [b"transaction %d" % n for n in range(12)]
+
+
+class Long(Books):
+    """Entries of 20 kB."""
+
+    def entries(self, subject, from_n, limit):
+        return [Entry(subject=bytes(20_000)).SerializeToString()] * min(self.count, limit)
+
+
+def test_many_histories_fit_into_one_reply():
+    subjects = [b"part %d" % n for n in range(HISTORIES_PER_REPLY_MAX)]
+    short = _histories(Books(2, per_block=1), HistoriesRequest(subjects=subjects))
+    assert [len(history.items) for history in short.histories] == [2] * len(subjects)
+    assert not any(history.more for history in short.histories)
+    assert not any(item.transaction for history in short.histories for item in history.items)
+    # What there is no room for is told to be missing, one place for each subject all the same.
+    long = _histories(Long(300, per_block=1), HistoriesRequest(subjects=subjects))
+    assert len(long.histories) == len(subjects)
+    assert all(history.more for history in long.histories)
+    assert long.histories[0].items
+    assert not long.histories[-1].items
+    assert long.ByteSize() < RPC_MESSAGE_BYTES_MAX
+
+
+def test_too_many_histories():
+    with pytest.raises(Invalid, match="257 subjects"):
+        _histories(Books(1, per_block=1), HistoriesRequest(subjects=[b"x"] * 257))
