@@ -200,6 +200,9 @@ class Reach:
             for reading in readings:
                 if reading.entry.kind in (EntryKind.ARRIVED, EntryKind.MATERIALISED):
                     self._came_from(chain, key, reading.operation)
+                elif reading.entry.kind == EntryKind.REHOMED:
+                    text = f"{record.id} was taken over from a chain that is lost: what was made of it there is not known"
+                    self._walk.gap(text, key)
             if mode == Mode.WITH_CONTENTS and record.generations:
                 self._contents(chain, key, self._path(chain).inside(record, readings, window), window)
         went = self._path(chain).went_to(record, status)

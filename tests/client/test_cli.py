@@ -237,7 +237,8 @@ def chains(home, monkeypatch):
     assert world.accept("b", part, "bob").ok
     world.relay()
     world.settle()
-    monkeypatch.setattr(cli_audit, "now_ms", lambda: 0)
+    for commands in (cli_audit, cli_recall):
+        monkeypatch.setattr(commands, "now_ms", lambda: 0)
     known = [ChainTrust(c.name, c.chain_id, ("n:1",), home / "ca", 1_000) for c in world.chains.values()]
     identities = [Identity(c.name, "ada", None, home / "crt", home / "tls", "auditor") for c in known]
     trust.write(home / "trust.json", Trust(tuple(known), tuple(identities)))
@@ -250,7 +251,8 @@ def chains(home, monkeypatch):
     def every(_path, _only=None):
         yield {chain.chain_id: session(chain) for chain in world.chains.values()}
 
-    monkeypatch.setattr(cli_audit, "open_all", every)
+    for commands in (cli_audit, cli_recall):
+        monkeypatch.setattr(commands, "open_all", every)
     return world, stubs, part, home / "trust.json"
 
 
@@ -266,6 +268,23 @@ def test_an_audit_ends_with_its_verdict(chains):
     stubs["a"] = Forging(world["a"])
     result = run(("audit",), part, "--chain", "b", file=file)
     assert (result.exit_code, json.loads(result.stdout)["verdict"]) == (2, "not verifiable")
+
+
+def test_a_reach_names_who_is_to_be_told(chains, home):
+    _, _, part, file = chains
+    result = run(("recall", "reach"), part, "--csv", str(home / "reach.csv"), file=file)
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["complete"], told["counts"]) == (0, True, {"DEPARTED": 1, "LIVE": 1})
+    assert [(row["chain"], row["member"], row["certain"]) for row in told["holders"]] == [("b", "bob", 1)]
+    assert len((home / "reach.csv").read_text().splitlines()) == 3
+    shown = run(("recall", "reach"), part, "--chain", "a", file=file, as_json=False)
+    assert "COMPLETE" in shown.stdout
+    assert "whom to tell" in shown.stdout
+    assert problem(run(("recall", "reach"), part, "--since", "yesterday", file=file), "MALFORMED")
+    both = ("--since", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z")
+    assert "before --since" in problem(run(("recall", "reach"), part, *both, file=file), "MALFORMED")
+    nothing = run(("recall", "reach"), "urn:epc:id:sgtin:9521234.000001.7", "--chain", "a", file=file)
+    assert (nothing.exit_code, json.loads(nothing.stdout)["problem_code"]) == (2, "UNKNOWN_PART")
 
 
 def test_a_part_is_shown_and_exported(chains):
