@@ -12,7 +12,7 @@ from client import cli_audit, epcis_read, epcis_write
 from client.audit import Audit
 from client.audit_report import Verdict
 from client.locate import locate
-from client.serials import find_part, histories, membership, take_out
+from client.serials import covers, find_part, histories, membership, take_out
 from client.verified import NotVerifiable
 from ledger import codec, intervals, roots, state
 from ledger.identifiers import canonical, interval_text
@@ -311,6 +311,24 @@ def test_a_serial_stands_in_its_lot_at_its_place(chain):
         for field, value in change.items():
             setattr(lied, field, value)
         assert why in membership(view, lied, ())
+
+
+def test_a_claim_is_about_what_lies_in_its_interval_whole(chain):
+    """Else a corrupt chain could enter a recall of some serials with others."""
+    view = verified(chain)
+    for start, end, name, whole in (
+        (9, 14, serial_name(LOT, 10), True),
+        (10, 11, serial_name(LOT, 10), True),
+        (11, 14, serial_name(LOT, 10), False),
+        (2, 10, serial_name(LOT, 10), False),
+        (9, 14, interval_text(LOT, 11, 14), True),
+        (9, 13, interval_text(LOT, 11, 14), False),
+        (12, 14, interval_text(LOT, 11, 14), False),
+        (9, 14, serial_name(LOT, 12), False),
+    ):
+        assert covers(view, interval_text(LOT, start, end), name) is whole
+    assert not covers(view, interval_text(LOT[:-1] + "B", 9, 14), serial_name(LOT, 10))
+    assert not covers(view, LOT, serial_name(LOT, 10))
 
 
 def test_pieces_of_a_lot_cover_it(chain):
