@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.bridge.model import walk
+from tests.bridge.model import search, walk
 from tests.bridge.model.chain import cheap_signatures
 from tests.bridge.model.places import Violation
 
@@ -59,3 +59,13 @@ def test_a_run_is_the_same_every_time():
             assert [chain.root for chain in first.world.chains.values()] == [
                 chain.root for chain in second.world.chains.values()
             ]
+
+
+@pytest.mark.parametrize(("number", "depth", "states"), [(0, 8, 300), (1, 5, 1_000), (2, 4, 800)])
+def test_every_sequence_of_steps_within_small_bounds(number, depth, states):
+    """Deeper: scripts/bridge_model.py --exhaust."""
+    with cheap_signatures():
+        figures = search.explore(search.BOUNDS[number], depth)
+    assert figures["violations"] == []
+    assert figures["states"] >= states
+    assert figures["closed"] > 10
