@@ -7,6 +7,7 @@ from tests.ledger.rules_world import (
     World,
     add,
     box,
+    destroying,
     lot,
     making,
     packing,
@@ -233,3 +234,53 @@ def test_a_closed_run_takes_no_more(world):
 def test_what_lives_on_is_not_made(world):
     world.event("ada", making([part(1), part(2)], [part(1)], run=RUN, **said(yield_=0)))
     assert balance(world) == ("0", "0", "0", "0")
+
+
+# ---- what may have gone in -------------------------------------------------------------------------------------
+
+
+def perhaps(*names):
+    return {"ilmd": {f"{OURS}candidates": list(names)}}
+
+
+def test_candidates_are_given_the_event_and_keep_everything(world):
+    world.event("ada", add([part(20)], [quantity(lot("other"), 5)]))
+    before = world.amount(lot("other"), "ada")
+    used = [quantity(WAFER, 1)]
+    world.event("ada", making(used=used, outputs=[part(21)], **perhaps(WAFER, lot("other"), part(20))))
+    assert (world.amount(lot("other"), "ada"), world.status(part(20))) == (before, "LIVE")
+    assert [story[-1] for story in (world.lot_story(lot("other")), world.story(part(20)))] == ["EVENT"] * 2
+    # The one that is booked is entered once.
+    assert len(world.lot_story(WAFER)) == 2
+
+
+@pytest.mark.parametrize(
+    "thing", ["a lot that is used up", "another's part", "an unknown part", "an unknown lot"]
+)
+def test_who_has_nothing_of_a_candidate_cannot_name_it(world, thing):
+    world.event("ada", add([part(20)], [quantity(lot("other"), 5)]))
+    world.event("ada", destroying([], [quantity(lot("other"), 5)]))
+    world.give("ada", "bob", part(20))
+    name, reason = {
+        "a lot that is used up": (lot("other"), Reason.NOT_IN_CUSTODY),
+        "another's part": (part(20), Reason.NOT_IN_CUSTODY),
+        "an unknown part": (part(99), Reason.UNKNOWN_PART),
+        "an unknown lot": (lot("none"), Reason.UNKNOWN_LOT),
+    }[thing]
+    with refused(reason):
+        world.event("ada", making(used=[quantity(WAFER, 1)], outputs=[part(21)], **perhaps(name)))
+
+
+def test_a_candidate_counted_in_another_unit(world):
+    paste = lot("paste")
+    world.event("ada", add([], [quantity(paste, 5, "GRM"), quantity(lot("more"), 5, "GRM")]))
+    used = [quantity(paste, 1, "GRM")]
+    world.event("ada", making(used=used, outputs=[part(21)], **perhaps(lot("more"))))
+    assert world.lot_story(lot("more")) == ["EVENT", "EVENT"]
+
+
+def test_so_many_candidates_and_no_more(world):
+    with refused(Reason.EVENT_INVALID, "65 things"):
+        world.event("ada", making(used=[quantity(WAFER, 1)], **perhaps(*(part(n) for n in range(100, 165)))))
+    with refused(Reason.IDENTIFIER_INVALID):
+        world.event("ada", making(used=[quantity(WAFER, 1)], **perhaps("no identifier")))
