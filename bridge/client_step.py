@@ -17,8 +17,8 @@ from bridge.light_client import (
     CertifiedHeader,
     TrustedState,
     certified,
-    check_misbehaviour,
     check_set,
+    check_shown,
     from_anchor,
     from_genesis,
     one_member_suffices,
@@ -252,7 +252,7 @@ def _is_kept(client: ClientRecord, known: Known, signed: SignedHeader) -> bool:
 def _frozen(client: ClientRecord, message: SubmitMisbehaviour, now_ms: int, known: Known) -> Effects:
     """Each header must be certified by the set that this client knows was in force at its height; a set that it no
     longer holds is sent along and recognised by its hash. Raises Refused or Invalid: OVERSIZE, CLIENT_EXPIRED,
-    BAD_VALIDATORS, BAD_CERTIFICATE, NOT_MISBEHAVIOUR."""
+    BAD_VALIDATORS, BAD_CERTIFICATE, BAD_PROOF, NOT_MISBEHAVIOUR."""
     if client.frozen:
         return Effects(reason=Reason.REDUNDANT)
     if len(message.validators) > 2:
@@ -264,7 +264,7 @@ def _frozen(client: ClientRecord, message: SubmitMisbehaviour, now_ms: int, know
     first, second = (
         _judged(client, known, sets, signed, now_ms) for signed in (message.first, message.second)
     )
-    check_misbehaviour(first, second)
+    check_shown(client.chain_id, first, second, message)
     client.frozen, client.frozen_for = True, Reason.MISBEHAVED
     return Effects()
 

@@ -17,11 +17,20 @@ from dataclasses import dataclass, replace
 
 from consensus.boundaries import SET_BYTES_MAX, check_final, named_next
 from consensus.quorum import quorum
-from ledger import codec
-from ledger.block import block_hash, decode_header, validators_hash
+from ledger import codec, merkle
+from ledger.block import (
+    LogLeaf,
+    app_hash,
+    block_hash,
+    decode_header,
+    log_leaf_hash,
+    parse_log_leaf,
+    validators_hash,
+)
 from ledger.errors import Invalid
 from ledger.hashes import ZERO, check_public_key, verify_raw
 from ledger.limits import HEADER_AHEAD_MS_MAX, VALIDATORS_MAX
+from proto.chiptrace.v1.bridge_pb2 import ShownLog, SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, ValidatorSet
 
@@ -225,6 +234,50 @@ def _check_no_recovery(header: Header, signed: SignedHeader) -> None:
         raise Invalid(
             f"a recovery came along that the header of height {header.height} does not name", Reason.BAD_ROOT
         )
+
+
+def check_shown(
+    chain_id: bytes, first: CertifiedHeader, second: CertifiedHeader, message: SubmitMisbehaviour
+) -> None:
+    """Returns only if what a message shows of two certified headers, by themselves or by their logs, is misbehaviour.
+
+    Raises Malformed, Invalid: BAD_PROOF, NOT_MISBEHAVIOUR.
+    """
+    if not message.HasField("first_log") and not message.HasField("second_log"):
+        check_misbehaviour(first, second)
+        return
+    # (c) A log that has another block than a header of its height, or than the other log.
+    one = shown_leaf(chain_id, first, message.first_log) if message.HasField("first_log") else first
+    other = shown_leaf(chain_id, second, message.second_log) if message.HasField("second_log") else second
+    check_two_pasts(one, other)
+
+
+def shown_leaf(chain_id: bytes, certified: CertifiedHeader, shown: ShownLog) -> LogLeaf:
+    """A leaf of the log that a certified header commits to. Raises Malformed, Invalid(BAD_PROOF)."""
+    opening, inclusion = shown.opening, shown.leaf.inclusion
+    if app_hash(chain_id, opening) != certified.header.app_hash:
+        raise Invalid(
+            f"the opening is not that of height {certified.header.height}'s app_hash", Reason.BAD_PROOF
+        )
+    if inclusion.size != opening.log_size:
+        raise Invalid("the leaf is of a log of another size", Reason.BAD_PROOF)
+    merkle.verify_inclusion(log_leaf_hash(chain_id, shown.leaf.leaf), inclusion, opening.log_root)
+    leaf = parse_log_leaf(shown.leaf.leaf)
+    if leaf.height != inclusion.index + 1:
+        raise Invalid(f"leaf {inclusion.index} of a log is of height {leaf.height}", Reason.BAD_PROOF)
+    return leaf
+
+
+def check_two_pasts(one: CertifiedHeader | LogLeaf, other: CertifiedHeader | LogLeaf) -> None:
+    """Returns only if two things that a chain certified tell of two blocks, or two outcomes, of one height: its headers, and
+    leaves of their logs. Raises Invalid(NOT_MISBEHAVIOUR)."""
+    heights = [item.height if isinstance(item, LogLeaf) else item.header.height for item in (one, other)]
+    if heights[0] == heights[1]:
+        if isinstance(one, LogLeaf) and isinstance(other, LogLeaf) and one != other:
+            return
+        if one.block_hash != other.block_hash:
+            return
+    raise Invalid("both tell of one past", Reason.NOT_MISBEHAVIOUR)
 
 
 def _set_above(trusted: TrustedState, header: Header, signed: SignedHeader) -> ValidatorSet:

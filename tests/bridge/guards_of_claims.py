@@ -189,4 +189,20 @@ CLAIMS = [
         "",
         REHOME + "what_arrived_there_departs_and_is_then_taken_over",
     ),
+    (
+        0,
+        "the log that is shown is the header's",
+        "bridge/light_client",
+        "    if app_hash(chain_id, opening) != certified.header.app_hash:\n",
+        "    if not chain_id:\n",
+        "tests/bridge/test_clients.py::test_logs_that_agree_or_prove_nothing_freeze_nothing",
+    ),
+    (
+        0,
+        "two pasts are of one height",
+        "bridge/light_client",
+        "    if heights[0] == heights[1]:\n",
+        "    if heights[0] or heights[1]:\n",
+        "tests/bridge/test_clients.py::test_logs_that_agree_or_prove_nothing_freeze_nothing",
+    ),
 ]

@@ -1,21 +1,24 @@
 """Clients as records: who may create, update, freeze and thaw them, and what is never overwritten."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 
 from bridge import client_step, clients
 from bridge.light_client import from_genesis, verify_header
-from ledger import codec, hashes, limits, state
-from ledger.block import block_hash, decode_header, validators_hash
-from proto.chiptrace.v1.bridge_pb2 import ClientHeader, SubmitMisbehaviour, UpdateClient
+from ledger import codec, hashes, limits, merkle, state
+from ledger.block import app_hash, block_hash, decode_header, log_leaf, log_leaf_hash, validators_hash
+from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ShownLog, SubmitMisbehaviour, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     VALIDATOR,
+    AppHashOpening,
     Change,
     CreateClient,
     EntryKind,
     Header,
+    InclusionProof,
+    LogLeafProof,
     Operation,
     PutKey,
     Reason,
@@ -442,6 +445,81 @@ def test_time_going_back_freezes():
     early = forge(world["a"], 9, time_ms=decode_header(world["a"].header(3).header).time_ms)
     assert misbehave(world, world["a"].header(3), early).ok
     assert world["b"].client("a-1").frozen
+
+
+def forked_log(world, leaf_height, **changed):
+    """A log of chain a with another leaf at a height, its proof, and what a header commits to with it."""
+    chain = world["a"]
+    leaves = [log_leaf(*astuple(chain.app.store.log_leaf(height))) for height in range(1, chain.height)]
+    leaves[leaf_height - 1] = log_leaf(*astuple(replace(chain.app.store.log_leaf(leaf_height), **changed)))
+    hashed = [log_leaf_hash(chain.chain_id, leaf) for leaf in leaves]
+    opening = AppHashOpening(state_root=b"s" * 32, log_size=len(leaves), log_root=merkle.root(hashed))
+    path = merkle.inclusion_path(hashed, leaf_height - 1)
+    inclusion = InclusionProof(index=leaf_height - 1, size=len(leaves), path=path)
+    return ShownLog(opening=opening, leaf=LogLeafProof(leaf=leaves[leaf_height - 1], inclusion=inclusion))
+
+
+def honest_log(world, leaf_height):
+    chain = world["a"]
+    opening = chain.app.prove([], chain.height - 1).opening
+    leaf = chain.app.store.log_leaf_proof(leaf_height, opening.log_size)
+    return ShownLog(opening=opening, leaf=leaf)
+
+
+def accuse(world, first, second, **logs):
+    message = SubmitMisbehaviour(client="a-1", first=first, second=second, **logs)
+    operation = Operation(submit_misbehaviour=codec.encode(message))
+    return world["b"].operate("bob", operation, role="auditor")
+
+
+def test_a_log_with_another_block_than_a_header_freezes():
+    world = settled_world()
+    chain, head = world["a"], world["a"].height
+    log = forked_log(world, 3, block_hash=b"x" * 32)
+    # Its own height has one header only; what it says of height 3 is another past.
+    other = forge(chain, head, app_hash=app_hash(chain.chain_id, log.opening))
+    assert accuse(world, chain.header(3), other, second_log=log).ok
+    assert world["b"].client("a-1").frozen_for == Reason.MISBEHAVED
+
+
+def test_two_logs_with_different_leaves_freeze():
+    world = settled_world()
+    chain, head = world["a"], world["a"].height
+    log = forked_log(world, 3, state_root=b"x" * 32)
+    other = forge(chain, head + 1, app_hash=app_hash(chain.chain_id, log.opening))
+    honest = honest_log(world, 3)
+    assert accuse(world, chain.header(head), other, first_log=honest, second_log=log).ok
+    assert world["b"].client("a-1").frozen
+
+
+def test_logs_that_agree_or_prove_nothing_freeze_nothing():
+    world = settled_world()
+    chain, head = world["a"], world["a"].height
+    honest, log = honest_log(world, 3), forked_log(world, 3, block_hash=b"x" * 32)
+    forged = forge(chain, head + 1, app_hash=app_hash(chain.chain_id, log.opening))
+    moved, short = ShownLog(), ShownLog()
+    moved.CopyFrom(log)
+    moved.leaf.inclusion.index = 3
+    short.CopyFrom(log)
+    short.leaf.inclusion.size -= 1
+    for first, second, logs, reason in (
+        (chain.header(3), chain.header(head), {"second_log": honest}, Reason.NOT_MISBEHAVIOUR),
+        (chain.header(2), chain.header(head), {"second_log": honest}, Reason.NOT_MISBEHAVIOUR),
+        (
+            chain.header(head),
+            chain.header(head),
+            {"first_log": honest, "second_log": honest},
+            Reason.NOT_MISBEHAVIOUR,
+        ),
+        (chain.header(2), forged, {"second_log": log}, Reason.NOT_MISBEHAVIOUR),
+        (chain.header(3), chain.header(head), {"second_log": log}, Reason.BAD_PROOF),
+        (chain.header(3), forged, {"second_log": moved}, Reason.BAD_PROOF),
+        (chain.header(3), forged, {"second_log": short}, Reason.BAD_PROOF),
+        (chain.header(3), forged, {"second_log": ShownLog()}, Reason.BAD_PROOF),
+    ):
+        result = accuse(world, first, second, **logs)
+        assert (result.ok, result.reason) == (False, reason), Reason.Name(result.reason)
+    assert not world["b"].client("a-1").frozen
 
 
 def test_honest_headers_freeze_nothing():

@@ -185,7 +185,9 @@ Global___UpdateClient: _TypeAlias = UpdateClient  # noqa: Y015
 
 @_typing.final
 class SubmitMisbehaviour(_message.Message):
-    """Two certified headers of one height with different hashes, or two whose times do not increase."""
+    """Two certified headers of one height with different hashes, or two whose times do not increase; or one whose log has
+    another block than the other header, or than the other one's log.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -193,6 +195,8 @@ class SubmitMisbehaviour(_message.Message):
     FIRST_FIELD_NUMBER: _builtins.int
     SECOND_FIELD_NUMBER: _builtins.int
     VALIDATORS_FIELD_NUMBER: _builtins.int
+    FIRST_LOG_FIELD_NUMBER: _builtins.int
+    SECOND_LOG_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     @_builtins.property
     def first(self) -> _consensus_pb2.SignedHeader: ...
@@ -202,6 +206,12 @@ class SubmitMisbehaviour(_message.Message):
     def validators(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.ValidatorSet]:
         """sets in force at those heights that the client no longer holds"""
 
+    @_builtins.property
+    def first_log(self) -> Global___ShownLog:
+        """a leaf of the log of the first header"""
+
+    @_builtins.property
+    def second_log(self) -> Global___ShownLog: ...
     def __init__(
         self,
         *,
@@ -209,14 +219,44 @@ class SubmitMisbehaviour(_message.Message):
         first: _consensus_pb2.SignedHeader | None = ...,
         second: _consensus_pb2.SignedHeader | None = ...,
         validators: _abc.Iterable[_ledger_pb2.ValidatorSet] | None = ...,
+        first_log: Global___ShownLog | None = ...,
+        second_log: Global___ShownLog | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "first_log", b"first_log", "second", b"second", "second_log", b"second_log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "first", b"first", "second", b"second", "validators", b"validators"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "first", b"first", "first_log", b"first_log", "second", b"second", "second_log", b"second_log", "validators", b"validators"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitMisbehaviour: _TypeAlias = SubmitMisbehaviour  # noqa: Y015
+
+@_typing.final
+class ShownLog(_message.Message):
+    """A leaf of the log that a header commits to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    LEAF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opening(self) -> _ledger_pb2.AppHashOpening:
+        """of that header's app_hash"""
+
+    @_builtins.property
+    def leaf(self) -> _ledger_pb2.LogLeafProof: ...
+    def __init__(
+        self,
+        *,
+        opening: _ledger_pb2.AppHashOpening | None = ...,
+        leaf: _ledger_pb2.LogLeafProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "opening", b"opening"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownLog: _TypeAlias = ShownLog  # noqa: Y015
 
 @_typing.final
 class Packet(_message.Message):
@@ -288,6 +328,7 @@ class CustodyTransfer(_message.Message):
     LOT_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     part: _builtins.str
     """canonical; of `amount` the lot"""
     origin_chain: _builtins.bytes
@@ -324,6 +365,10 @@ class CustodyTransfer(_message.Message):
     def serials(self) -> _ledger_pb2.Serials:
         """of the lot that an interval or a serial is of; absent: of none"""
 
+    @_builtins.property
+    def membership(self) -> _ledger_pb2.Membership:
+        """as in SendPart"""
+
     def __init__(
         self,
         *,
@@ -343,10 +388,11 @@ class CustodyTransfer(_message.Message):
         lot: _builtins.str = ...,
         start: _builtins.int = ...,
         end: _builtins.int = ...,
+        membership: _ledger_pb2.Membership | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "contents", b"contents", "serials", b"serials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "contents", b"contents", "membership", b"membership", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "class_commissioner", b"class_commissioner", "contents", b"contents", "end", b"end", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "lot", b"lot", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender", "serials", b"serials", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "amount", b"amount", "class_commissioner", b"class_commissioner", "contents", b"contents", "end", b"end", "history_n", b"history_n", "history_root", b"history_root", "hop", b"hop", "lot", b"lot", "membership", b"membership", "origin_chain", b"origin_chain", "ownership", b"ownership", "part", b"part", "receiver", b"receiver", "return", b"return", "sender", b"sender", "serials", b"serials", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +497,7 @@ class SendPart(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     LICENCES_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     part: _builtins.str
     """or a lot of amounts, then with `amount`"""
@@ -462,6 +509,10 @@ class SendPart(_message.Message):
 
     @_builtins.property
     def amount(self) -> _ledger_pb2.UnitAmount: ...
+    @_builtins.property
+    def membership(self) -> _ledger_pb2.Membership:
+        """of a serial of a root that was first touched here, and goes to where its lot is known"""
+
     def __init__(
         self,
         *,
@@ -471,10 +522,11 @@ class SendPart(_message.Message):
         timeout_ms: _builtins.int = ...,
         licences: _abc.Iterable[_builtins.str] | None = ...,
         amount: _ledger_pb2.UnitAmount | None = ...,
+        membership: _ledger_pb2.Membership | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "membership", b"membership"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client", b"client", "licences", b"licences", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "client", b"client", "licences", b"licences", "membership", b"membership", "part", b"part", "receiver", b"receiver", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -559,6 +611,7 @@ class Materialise(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     CONTENTS_FIELD_NUMBER: _builtins.int
     LOT_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     """of that chain"""
     part: _builtins.str
@@ -579,6 +632,10 @@ class Materialise(_message.Message):
     def lot(self) -> Global___ProvenRecord:
         """LotRecord of the lot that it is some serials of; absent: of none"""
 
+    @_builtins.property
+    def membership(self) -> _ledger_pb2.Membership:
+        """as in SendPart"""
+
     def __init__(
         self,
         *,
@@ -589,10 +646,11 @@ class Materialise(_message.Message):
         record: Global___ProvenRecord | None = ...,
         contents: Global___ProvenRecord | None = ...,
         lot: Global___ProvenRecord | None = ...,
+        membership: _ledger_pb2.Membership | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "lot", b"lot", "opening", b"opening", "record", b"record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "lot", b"lot", "membership", b"membership", "opening", b"opening", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "contents", b"contents", "header_height", b"header_height", "lot", b"lot", "opening", b"opening", "part", b"part", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "contents", b"contents", "header_height", b"header_height", "lot", b"lot", "membership", b"membership", "opening", b"opening", "part", b"part", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
