@@ -6,7 +6,8 @@ only where things are objects to whatever must not be. The same seed is the same
 
     scripts/bridge_model.py --runs 20000 --jobs 2 [--first SEED]      seeds in order
     scripts/bridge_model.py --replay SEED                             one of them, told step by step
-    scripts/bridge_model.py --exhaust 7                               every sequence of so many steps, two chains
+    scripts/bridge_model.py --exhaust 6                               every sequence of so many steps, two chains
+                                                                      (more where there is less to do at each)
 
 One JSON object last: what was run, how often each kind of step succeeded, and the seeds that violated anything.
 """
@@ -94,7 +95,9 @@ def exhaust(depth: int) -> dict[str, Any]:
     found = []
     with cheap_signatures():
         for bounds in search.BOUNDS:
-            figures = search.explore(bounds, depth)
+            started = time.monotonic()
+            figures = search.explore(bounds, depth + bounds.more)
+            figures["seconds"] = round(time.monotonic() - started, 1)
             print(json.dumps(figures), flush=True)
             found.append(figures)
     return {
