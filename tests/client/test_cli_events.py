@@ -19,7 +19,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartRecord,
     PartStatus,
 )
-from tests.bridge.two_chains import World, serial
+from tests.bridge.two_chains import OFFER_EXPIRY_MS, World, serial
 from tests.client.direct import verified
 from tests.client.test_cli_rights import Line
 from tests.ledger.rules_world import add, receiving, seen, shipping, to_fields
@@ -124,6 +124,17 @@ def test_what_waits_for_others_is_listed_until_they_say_so(chain):
     original = bytes.fromhex(row["digest"])
     found = chain.record(state.correction_key(original), CorrectionRecord)
     assert (found.state, list(found.members)) == (CorrectionState.TAKEN_BACK, ["ada", "abe"])
+
+
+def test_what_nobody_joined_in_time_waits_no_longer(chain):
+    record(chain, "ada", add([CHIP], eventID="urn:test:1"))
+    record(chain, "ada", shipping([CHIP], "abe"))
+    record(chain, "abe", receiving([CHIP]))
+    assert run("event", "declare-error", "urn:test:1", "--of", CHIP, "--as", "ada").exit_code == 0
+    assert "1 events wait" in run("event", "pending", CHIP).output
+    chain.clock.now_ms += OFFER_EXPIRY_MS
+    record(chain, "abe", seen([CHIP]))
+    assert "0 events wait" in run("event", "pending", CHIP).output
 
 
 def test_notes_about_a_place_are_listed(chain):

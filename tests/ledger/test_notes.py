@@ -121,3 +121,11 @@ def test_what_the_chain_knows_is_declared_wrong_by_who_may_and_not_noted():
             world.event("cyd", {**wrong, **WRONG})
     with refused(Reason.CORRECTION_NOT_APPLICABLE):
         world.event("bob", {**making([], [part(9, "bob")], [quantity(lot("a"), 1)]), **WRONG})
+
+
+def test_a_note_is_no_way_around_what_the_chain_knows():
+    world = World(adoption=True)
+    world.event("ada", add([part(1)]))
+    with refused(Reason.CORRECTION_NOT_APPLICABLE):
+        world.event("bob", {**making([], [part(1), part(9, "bob")]), **WRONG})
+    world.event("bob", {**making([], [part(9, "bob")]), **WRONG})

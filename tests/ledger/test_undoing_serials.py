@@ -175,6 +175,24 @@ def test_what_was_packed_and_carved_inside_stays_inside(world):
     assert world.part(interval_text(LOT, 5, 9)).container == box(1)
 
 
+def test_what_was_carved_inside_without_its_box_stays_inside(world):
+    begun(world)
+    operation = recorded(world, "ada", packing(box(1), [], [some(3, 9)]))
+    world.event("ada", seen([serial(4)]))
+    world.act("ada", wrong(operation))
+    assert state_of(world, operation) == "NOTED"
+    assert {world.part(name).container for name in (serial(4), interval_text(LOT, 5, 9))} == {box(1)}
+
+
+def test_a_serial_of_a_lot_began_with_its_lot_whatever_two_members_say(world):
+    begun(world)
+    world.give("ada", "bob", serial(4))
+    invented = world.capture(add([serial(4)]))
+    world.act("ada", wrong(invented))
+    world.act("bob", wrong(invented))
+    assert (state_of(world, invented), world.status(serial(4))) == ("NOTED", "LIVE")
+
+
 def test_events_of_a_run_are_taken_back_from_the_last_to_the_first(world):
     world.event("ada", add([WAFER]))
     first = recorded(world, "ada", making([WAFER], run="urn:test:run"))
