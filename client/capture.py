@@ -10,6 +10,7 @@ from client.serial_lists import memberships_for
 from client.submit import Recorded, Submitter
 from ledger import codec
 from ledger.errors import ChiptraceError, Refused
+from ledger.identifiers import canonical
 from ledger.roots import SerialList
 from proto.chiptrace.v1.ledger_pb2 import Capture, Event, Membership, Operation
 
@@ -57,6 +58,12 @@ def capture_one(submitter: Submitter, event: Event, shown: Sequence[Membership] 
     return submitter.submit([operation], epcis_read.idempotency_key([event]))
 
 
+def _is_of_lot(part: str) -> bool:
+    """Whether this names an amount of a lot, all there is, or an interval of its serials."""
+    identifier = canonical(part)
+    return identifier.is_class or identifier.interval is not None
+
+
 def custody_event(
     parts: list[str],
     step: str,
@@ -75,10 +82,13 @@ def custody_event(
         "type": "ObjectEvent",
         "eventTime": time,
         "eventTimeZoneOffset": "+00:00",
-        "epcList": list(parts),
         "action": "OBSERVE",
         "bizStep": step,
     }
+    if singles := [part for part in parts if not _is_of_lot(part)]:
+        event["epcList"] = list[Json](singles)
+    if of_lots := [part for part in parts if _is_of_lot(part)]:
+        event["quantityList"] = [{"epcClass": part} for part in of_lots]
     if to:
         party = f"urn:chiptrace:member:{to}"
         roles = ["possessing_party", "owning_party"] if owner else ["possessing_party"]

@@ -1,4 +1,4 @@
-"""Commands that record: capture, ship, receive, return, export-part, attest, resume."""
+"""Commands that record: capture, ship, receive, return, attest, resume."""
 
 import hashlib
 import json
@@ -28,10 +28,8 @@ from client.epcis_findings import errors
 from client.serial_lists import kept_list
 from client.session import open_chain
 from client.submit import Recorded
-from ledger import codec
 from ledger.errors import ChiptraceError, Malformed
 from ledger.identifiers import canonical
-from proto.chiptrace.v1.bridge_pb2 import ReturnPart, SendPart
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation, Reason, ReturnOffer
 
 Parts = Annotated[
@@ -55,8 +53,6 @@ def register(app: typer.Typer) -> None:
     app.command("ship")(ship)
     app.command("receive")(receive)
     app.command("return-offer")(return_offer)
-    app.command("export-part")(export_part)
-    app.command("return-part")(return_part)
     app.command("attest")(attest)
     app.command("resume")(resume)
 
@@ -236,56 +232,6 @@ def return_offer(
     with open_chain(trust, chain, member) as session:
         recorded = session.submitter().submit([operation], idempotency_key("return-offer", name))
         tell(recorded, "offer returned", as_json=as_json)
-
-
-@without_traceback
-def export_part(
-    part: Part,
-    to: Annotated[str, typer.Option("--to", help="The light client, named after the chain it follows.")],
-    receiver: Annotated[str, typer.Option("--receiver", help="Member of that chain who is to accept it.")],
-    chain: ChainOption,
-    member: MemberOption,
-    timeout: Minutes = 60,
-    licence: Licences = None,
-    trust: TrustOption = DEFAULT_TRUST,
-    as_json: JsonOption = False,
-) -> None:
-    """Send a part over the bridge. It is live on exactly one chain at any time.
-
-    Example: chiptrace export-part ID --to assembler --receiver boardworks --chain chipmaker --as chipdist
-    """
-    name = canonical(part).text
-    with open_chain(trust, chain, member) as session:
-        due = session.verified.advance().latest_time_ms + timeout * 60_000
-        send = SendPart(client=to, part=name, receiver=receiver, timeout_ms=due, licences=licence or [])
-        recorded = session.submitter().submit(
-            [Operation(send_part=codec.encode(send))], idempotency_key("send", name, to)
-        )
-        tell(recorded, f"sent to {receiver} over client {to}", as_json=as_json)
-
-
-@without_traceback
-def return_part(
-    part: Part,
-    chain: ChainOption,
-    member: MemberOption,
-    timeout: Minutes = 60,
-    trust: TrustOption = DEFAULT_TRUST,
-    as_json: JsonOption = False,
-) -> None:
-    """Send a part that arrived over the bridge back to its shipper: declined, or its offer expired.
-
-    Example: chiptrace return-part ID --chain assembler --as boardworks
-    """
-    name = canonical(part).text
-    with open_chain(trust, chain, member) as session:
-        due = session.verified.advance().latest_time_ms + timeout * 60_000
-        operation = Operation(return_part=codec.encode(ReturnPart(part=name, timeout_ms=due)))
-        tell(
-            session.submitter().submit([operation], idempotency_key("return", name)),
-            "sent back",
-            as_json=as_json,
-        )
 
 
 @without_traceback

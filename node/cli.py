@@ -17,6 +17,7 @@ _OWN: Final = {
 }
 _OF_CLIENT: Final = (
     "client.cli_parts",
+    "client.cli_crossing",
     "client.cli_events",
     "client.cli_rights",
     "client.cli_lots",

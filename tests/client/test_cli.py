@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client import cli_audit, cli_epcis, cli_parts, cli_recall, cli_rights, console, keys, trust
+from client import cli_audit, cli_crossing, cli_epcis, cli_parts, cli_recall, cli_rights, console, keys, trust
 from client.session import ChainSession
 from client.trust import ChainTrust, Identity, Trust
 from tests.bridge.two_chains import World
@@ -16,7 +16,7 @@ from tests.client.direct import DirectStub, verified
 from tests.client.test_audit import Forging
 
 APP = typer.Typer()
-for _commands in (cli_audit, cli_recall, cli_parts, cli_rights, cli_epcis):
+for _commands in (cli_audit, cli_recall, cli_parts, cli_crossing, cli_rights, cli_epcis):
     _commands.register(APP)
 
 PART = "urn:epc:id:sgtin:9521234.000001.7"
@@ -33,6 +33,7 @@ COMMANDS = {
     ("return-offer",): (PART, *AS),
     ("export-part",): (PART, "--to", "b-1", "--receiver", "bob", *AS),
     ("return-part",): (PART, *AS),
+    ("materialise",): (PART, "--from", "b", *AS),
     ("attest",): (PART, "--kind", "certificate", "--id", "https://ada.example/1", *AS),
     ("resume",): AS,
     ("delegate",): ("gs1:4012345", "--to", "abe", "--serials", "3", *AS),

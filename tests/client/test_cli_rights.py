@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client import cli_parts, cli_rights
+from client import cli_crossing, cli_parts, cli_rights
 from client.submit import Recorded
 from ledger import decimals, state
 from proto.chiptrace.v1.bridge_pb2 import SendPart
@@ -25,7 +25,7 @@ from tests.bridge.two_chains import PREFIX, World, object_event, serial
 from tests.client.direct import verified
 
 APP = typer.Typer()
-for _commands in (cli_parts, cli_rights):
+for _commands in (cli_parts, cli_crossing, cli_rights):
     _commands.register(APP)
 ON = ("--chain", "a")
 AS = (*ON, "--as", "ada")
@@ -59,7 +59,7 @@ def world(monkeypatch, tmp_path):
         yield SimpleNamespace(verified=verified(world["a"]), submitter=lambda: line)
 
     monkeypatch.setattr(cli_parts, "utc_now", lambda: "2023-11-14T22:13:20.000Z")
-    for module in (cli_parts, cli_rights):
+    for module in (cli_parts, cli_crossing, cli_rights):
         monkeypatch.setattr(module, "open_chain", open_chain)
     return world
 
