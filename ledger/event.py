@@ -277,7 +277,9 @@ class _EventReader:
             error_declaration=event_values.error_declaration(self._fields, self._cbv),
             serials=event_values.serials(self._fields),
             run=event_values.run_claim(self._fields),
-            classes=tuple(one for name in _THINGS for one in self._named(name) if one.is_class),
+            classes=tuple(
+                one for name in _THINGS if name in self._fields for one in self._named(name) if one.is_class
+            ),
             read_point=event_values.read_point(self._fields),
         )
 
