@@ -159,7 +159,8 @@ def _proven_place(
     lot = codec.decode(LotRecord, value, STATE_VALUE_BYTES_MAX)
     if lot.origin_chain != theirs.origin_chain:
         raise Refused(f"{theirs.id} and its lot have two origins", Reason.PACKET_MISMATCH)
-    place = Place(theirs.lot, theirs.start, theirs.end, lot.serials)
+    shown = message.membership if message.HasField("membership") else None
+    place = Place(theirs.lot, theirs.start, theirs.end, lot.serials, shown)
     check_place(theirs.id, place)
     return place
 

@@ -43,6 +43,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RETURNED,
     SENT,
     EntryKind,
+    Membership,
     PartRecord,
     Reason,
 )
@@ -76,7 +77,8 @@ def send_part(ctx: Context, message: SendPart) -> None:
     filling = open_generation(ctx.overlay, part)
     part.shipper = ""
     part.offers_ownership = part.owner == ctx.member and (filling is None or not filling.foreign)
-    _depart(ctx, part, client, message.receiver, message.timeout_ms)
+    shown = message.membership if message.HasField("membership") else None
+    _depart(ctx, part, client, message.receiver, message.timeout_ms, shown)
 
 
 def _check_route(ctx: Context, client: ClientRecord, part: PartRecord) -> None:
@@ -116,8 +118,15 @@ def return_part(ctx: Context, message: ReturnPart) -> None:
     _depart(ctx, part, load_client(ctx.overlay, part.client), part.shipper, message.timeout_ms)
 
 
-def _depart(ctx: Context, part: PartRecord, client: ClientRecord, receiver: str, timeout_ms: int) -> None:
-    """IN_TRANSIT with the next hop, which is burnt whatever becomes of the packet."""
+def _depart(
+    ctx: Context,
+    part: PartRecord,
+    client: ClientRecord,
+    receiver: str,
+    timeout_ms: int,
+    shown: Membership | None = None,
+) -> None:
+    """IN_TRANSIT with the next hop, which is burnt whatever becomes of the packet. shown: of a serial of a root."""
     if part.hop >= HOP_MAX:
         raise Refused(f"{part.id} has crossed too often to cross again", Reason.HOP_NOT_ABOVE)
     part.hop += 1
@@ -134,7 +143,7 @@ def _depart(ctx: Context, part: PartRecord, client: ClientRecord, receiver: str,
         ownership=part.offers_ownership,
     )
     setattr(transfer, "return", part.arrived_offer)
-    serial_lots.describe(ctx, part, client.chain_id, transfer)
+    serial_lots.describe(ctx, part, client.chain_id, transfer, shown)
     inside = contents.export(ctx, part, client.chain_id)
     lots = []
     if inside is not None:

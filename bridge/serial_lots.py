@@ -23,9 +23,17 @@ from ledger.intervals import (
     untouched,
 )
 from ledger.ranges import LISTED_MAX, add_range, find_range, note_single
-from ledger.roots import read_serials
+from ledger.roots import check_membership, read_serials
 from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, LotRecord, PartRecord, PartStatus, Reason, Serials
+from proto.chiptrace.v1.ledger_pb2 import (
+    EntryKind,
+    LotRecord,
+    Membership,
+    PartRecord,
+    PartStatus,
+    Reason,
+    Serials,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Place:
     start: int
     end: int
     serials: Serials
+    shown: Membership | None = None  # of a serial of a root: where in the list it is
 
 
 # ---- leaving ------------------------------------------------------------------------------------------------
@@ -57,11 +66,21 @@ def take_out(ctx: Context, name: str) -> PartRecord:
     return piece
 
 
-def describe(ctx: Context, part: PartRecord, destination: bytes, transfer: CustodyTransfer) -> None:
-    """Says in a transfer which serials of which lot the part is, and in the lot's record where some of it went."""
+def describe(
+    ctx: Context, part: PartRecord, destination: bytes, transfer: CustodyTransfer, shown: Membership | None
+) -> None:
+    """Says in a transfer which serials of which lot the part is, and in the lot's record where some of it went.
+
+    shown: where in the list behind a root it is. Raises Refused(MEMBERSHIP_INVALID) where that has to be shown.
+    """
     if not part.lot:
         return
     lot = _load_lot(ctx, part.lot)
+    if lot.serials.root and not is_interval(part) and part.carved_from and lot.origin_chain != ctx.chain_id:
+        # The lot's own chain has no record of a serial that was first touched here.
+        check_shown(lot, part.id, part.start, shown)
+    if shown is not None:
+        transfer.membership.CopyFrom(shown)
     transfer.lot, transfer.start, transfer.end = part.lot, part.start, part.end
     transfer.serials.CopyFrom(lot.serials)
     if destination not in lot.gone_to:
@@ -132,6 +151,7 @@ def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
         return None
     if lot.serials != place.serials:
         raise Refused(f"{place.lot} is known here with other serials", Reason.PACKET_MISMATCH)
+    _check_serial(ctx, lot, name, place)
     held = last_below(ctx.overlay, lot, place.end)
     if held is None or held.end <= place.start:
         return None
@@ -141,6 +161,35 @@ def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
             Reason.INTERVAL_SPLIT,
         )
     return piece_of(held, name, place.start, place.end)
+
+
+def _check_serial(ctx: Context, lot: LotRecord, name: str, place: Place) -> None:
+    """Returns only if a serial without a record here is the one at its place, as far as this chain can know it: else
+    another chain could give any serial of the class a second body.
+
+    Raises Refused: MEMBERSHIP_INVALID, PACKET_MISMATCH.
+    """
+    identifier = canonical(name)
+    if identifier.interval is not None:
+        return
+    found = find_range(ctx.overlay, identifier)
+    if lot.serials.root:
+        check_shown(lot, name, place.start, place.shown)
+        if found is not None:
+            raise Refused(f"{name} is a serial of {found[0]} here", Reason.PACKET_MISMATCH)
+    elif lot.origin_chain == ctx.chain_id and found != (lot.id, place.start):
+        raise Refused(f"{name} is not serial {place.start} of {lot.id}", Reason.PACKET_MISMATCH)
+
+
+def check_shown(lot: LotRecord, name: str, start: int, shown: Membership | None) -> None:
+    """Returns only if a serial is shown at its place of a root's list; else Refused(MEMBERSHIP_INVALID)."""
+    if shown is None or (shown.serial, shown.lot, shown.place) != (name, lot.id, start):
+        raise Refused(
+            f"{name} is serial {start} in the list of {lot.id}, which has to be shown: it was first touched where its lot "
+            "did not begin",
+            Reason.MEMBERSHIP_INVALID,
+        )
+    check_membership(lot, canonical(name), shown)
 
 
 def settle(ctx: Context, part: PartRecord, place: Place, known: bool, digest: bytes) -> None:

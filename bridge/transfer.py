@@ -53,6 +53,8 @@ def read_transfer(packet: Packet) -> CustodyTransfer:
     place = place_in(transfer)
     if place is not None:
         check_place(transfer.part, place)
+    elif transfer.HasField("membership"):
+        raise Refused(f"{transfer.part} is of no lot, and shown to be in one", Reason.MALFORMED)
     elif identifier.interval is not None:
         raise Refused(f"{transfer.part} is of a lot that the transfer does not tell", Reason.MALFORMED)
     if transfer.HasField("contents"):
@@ -69,7 +71,8 @@ def place_in(transfer: CustodyTransfer) -> Place | None:
     """Which serials of which lot the part is; None for what is of none."""
     if not (transfer.lot or transfer.HasField("serials") or transfer.start or transfer.end):
         return None
-    return Place(transfer.lot, transfer.start, transfer.end, transfer.serials)
+    shown = transfer.membership if transfer.HasField("membership") else None
+    return Place(transfer.lot, transfer.start, transfer.end, transfer.serials, shown)
 
 
 def _check_amount(transfer: CustodyTransfer, lot: Identifier) -> None:

@@ -29,7 +29,7 @@ from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
-from client.audit_kinds import carried
+from client.audit_kinds import carried, shown_by
 from client.audit_profile import NO_PROFILE, Profile, judge
 from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, OF_GAPS, Finding, Report, Subject, Verdict
@@ -284,7 +284,7 @@ class Audit:
         self._origin(chain, subject, record, readings)
         if record.lot:
             subject.related.append(("of lot", self._refer(chain, record.lot)))
-            shown = [one for reading in readings for one in reading.operation.capture.memberships]
+            shown = [one for reading in readings for one in shown_by(reading.operation)]
             for code, why in of_its_lot(chain, record, (*shown, *self._shown.values())):
                 self._find(chain, record.id, code, f"{record.id}: {why}")
         self._contents.tell(chain, subject, readings, record)

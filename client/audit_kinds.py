@@ -32,6 +32,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     AttestationCopy,
     Entry,
     EntryKind,
+    Membership,
     Operation,
     PartRecord,
     Reason,
@@ -134,6 +135,17 @@ def carried(operation: Operation) -> Carried | None:
         return None
     transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
     return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
+
+
+def shown_by(operation: Operation) -> list[Membership]:
+    """What an operation shows of the lists behind the roots of lots. Raises Malformed."""
+    if operation.WhichOneof("kind") == "materialise":
+        made = codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX)
+        return [made.membership] if made.HasField("membership") else []
+    packet = carried(operation)
+    if packet is not None:
+        return [packet.transfer.membership] if packet.transfer.HasField("membership") else []
+    return list(operation.capture.memberships)
 
 
 def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | None) -> str:
