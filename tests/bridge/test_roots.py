@@ -6,12 +6,12 @@ from client.audit import Audit
 from ledger import codec
 from ledger.identifiers import canonical, interval_text
 from ledger.roots import SerialList
-from proto.chiptrace.v1.bridge_pb2 import SendPart
+from proto.chiptrace.v1.bridge_pb2 import Materialise, SendPart
 from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartStatus, Reason
-from tests.bridge.crossing import lot_record
+from tests.bridge.crossing import lot_record, materialise_operation, pack
 from tests.bridge.test_custody_transfer import Corrupt, refused
 from tests.bridge.test_serials import accepted, captured
-from tests.bridge.two_chains import HOUR_MS, World
+from tests.bridge.two_chains import HOUR_MS, World, object_event, serial
 from tests.client.direct import verified
 from tests.ledger.rules_world import listed, root_of, seen, serials_of
 
@@ -140,3 +140,26 @@ def test_a_serial_that_a_range_has_comes_under_no_root():
     assert send_home(world, name, shown=shown).ok
     world.relay()
     assert PartStatus.Name(world.part("b", name).status) == "LIVE"
+
+
+def test_what_lies_in_a_container_is_shown_too(world):
+    """The box is known at home, the die in it was first touched abroad."""
+    shown = world.kept.membership(die(7))
+    assert world["b"].operate("bob", shown_event(world, die(7), shown)).ok
+    made = serial(900)
+    assert world["a"].operate("ada", object_event("ADD", "commissioning", made, number=5)).ok
+    assert world.send("a", made, "bob").ok
+    world.relay()
+    assert world.accept("b", made, "bob").ok
+    pack(world, "b", made, die(7))
+    assert send_home(world, made).ok
+    world.relay()
+    assert world.accept("a", made, "ada").ok
+    world.settle()
+    operation = materialise_operation(world, "a", die(7), "b")
+    refused(world["a"].operate("ada", operation), Reason.MEMBERSHIP_INVALID)
+    message = Materialise.FromString(operation.materialise)
+    message.membership.CopyFrom(shown)
+    assert world["a"].operate("ada", Operation(materialise=codec.encode(message))).ok
+    record = world.part("a", die(7))
+    assert (record.lot, record.start, record.container) == (LOT, 7, made)
