@@ -124,7 +124,7 @@ class Repetitions:
                 f"transaction {transaction.id.hex()} repeats an idempotency key within the block",
                 Reason.REPEATED,
             )
-        first = self._store.place(transaction.id)
+        first = self._store.place(transaction.id, own=True)
         if first is None:
             first = self._store.repetition(owner, body.idempotency_key, self._time_ms)
         if first is not None:

@@ -82,7 +82,7 @@ class Application:
         this chain's.
         """
         self.store = Store(kv)
-        self._state = KeptReader(self.store)
+        self._state = KeptReader(self.store.look)
         self.views = Views(self.store)
         self._operations = operations
         self._changes = changes

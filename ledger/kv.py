@@ -29,6 +29,9 @@ class KeyValue(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
 
+    def look(self, key: bytes) -> bytes | None:
+        """As `get`, only for the thread that writes: for many reads of random keys between two writes."""
+
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
@@ -87,6 +90,9 @@ class MemoryKV:
     def get(self, key: bytes) -> bytes | None:
         self._check_open()
         return self._values.get(key)
+
+    def look(self, key: bytes) -> bytes | None:
+        return self.get(key)
 
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False

@@ -1,7 +1,7 @@
 """Values of the state by key: who reads them, and writes that nobody else sees until they are decided."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from ledger.errors import InvariantBroken, Refused
@@ -115,8 +115,8 @@ class KeptReader:
     """A reader that keeps the values read last in memory: those of signers, grants and parameters are read by every
     transaction. Whoever changes what is below says so. For one thread."""
 
-    def __init__(self, reader: Reader, values_max: int = VALUES_KEPT) -> None:
-        self._reader = reader
+    def __init__(self, read: Callable[[bytes], bytes | None], values_max: int = VALUES_KEPT) -> None:
+        self._read = read
         self._values_max = values_max
         self._values: OrderedDict[bytes, bytes | None] = OrderedDict()
 
@@ -125,7 +125,7 @@ class KeptReader:
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
-        value = self._reader.get(key)
+        value = self._read(key)
         if value is None or len(value) <= KEPT_VALUE_BYTES_MAX:
             self._values[key] = value
             if len(self._values) > self._values_max:

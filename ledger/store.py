@@ -21,13 +21,10 @@ from ledger.rows import BoundaryHeader, Place, Tip
 from ledger.tree import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache, StateTree, TreeUpdate
 from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
 
-# A height deletes the idempotency rows of at most so many expired heights, so that a long silence is not paid
-# for by one block.
+# A height deletes idempotency rows of so many expired heights at most: one block does not pay for a long silence.
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8
 # Decoded pages that proofs of past heights keep; apart from the writer's, whose thread they must not meet.
-VIEW_PAGES_CACHED: Final = 4_096
 PROOF_PAGES_CACHED: Final = 4_096
-
 _Rows = list[tuple[bytes, bytes | None]]
 
 
@@ -61,7 +58,6 @@ class Store:
         """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
         self._kv = kv
         self._pages = PageCache(PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX)
-        self._view_pages = PageCache(VIEW_PAGES_CACHED)
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
         self._expired_to = 0  # idempotency rows of heights up to here are gone
         stored = kv.get(rows.TIP)
@@ -95,6 +91,10 @@ class Store:
     def get(self, key: bytes) -> bytes | None:
         """The state value under a key at the tip: the store is the Reader that blocks execute on."""
         return self._row(rows.STATE + key)
+
+    def look(self, key: bytes) -> bytes | None:
+        """As `get`, only for the thread that writes."""
+        return self._row(rows.STATE + key, own=True)
 
     def side(self, key: bytes) -> bytes | None:
         """A row of a node-side table (Context.side_put)."""
@@ -138,9 +138,10 @@ class Store:
             raise rows.damaged(key, "does not hash to the height's log leaf")
         return results
 
-    def place(self, transaction: bytes) -> Place | None:
-        """Where a transaction stands, by its id; None when it was not decided, or before blocks are kept here."""
-        data = self._row(rows.transaction_row(transaction))
+    def place(self, transaction: bytes, *, own: bool = False) -> Place | None:
+        """Where a transaction stands, by its id; None when it was not decided, or before blocks are kept here.
+        `own`: asked by the thread that writes."""
+        data = self._row(rows.transaction_row(transaction), own=own)
         return None if data is None else rows.decode_place(transaction, data)
 
     def transaction(self, transaction: bytes) -> TransactionAt | None:
@@ -157,8 +158,8 @@ class Store:
         return TransactionAt(place, data, self.results(place.height)[place.index])
 
     def repetition(self, identity: bytes, idempotency_key: bytes, time_ms: int) -> Place | None:
-        """Which transaction has used this idempotency key, if its entry is still alive at a header time."""
-        data = self._row(rows.idempotency_row(identity, idempotency_key))
+        """Who used this idempotency key, if the entry is alive at a header time; asked by the thread that writes."""
+        data = self._row(rows.idempotency_row(identity, idempotency_key), own=True)
         if data is None:
             return None
         place, used_ms = rows.decode_repetition(data)
@@ -226,9 +227,8 @@ class Store:
 
     def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
         """The state tree with this root, its pages read from a snapshot."""
-        return StateTree(
-            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, cache=self._proof_pages
-        )
+        chain_id, pages = self.tip.chain_id, self._proof_pages
+        return StateTree(chain_id, lambda path: snapshot.get(rows.PAGE + path), root, pages)
 
     def close(self) -> None:
         """Releases the key-value store."""
@@ -312,7 +312,7 @@ class Store:
             self._expired_to = int.from_bytes(key[1:], "big")
             for row in rows.unframe(key, data[8:]):
                 # The key may have been used again since by a younger height; that entry lives on.
-                current = self._row(row)
+                current = self._row(row, own=True)
                 if current is not None and rows.decode_repetition(current)[1] == used_ms:
                     batch.append((row, None))
             batch.append((key, None))
@@ -384,13 +384,13 @@ class Store:
             )
 
     def _tree(self, chain_id: bytes, root: bytes) -> StateTree:
-        return StateTree(chain_id, lambda path: self._kv.get(rows.PAGE + path), root, cache=self._pages)
+        return StateTree(chain_id, lambda path: self._kv.look(rows.PAGE + path), root, cache=self._pages)
 
     def _log_node(self, level: int, index: int) -> bytes | None:
         return self._row(rows.log_node_row(level, index))
 
-    def _row(self, key: bytes) -> bytes | None:
-        stored = self._kv.get(key)
+    def _row(self, key: bytes, *, own: bool = False) -> bytes | None:
+        stored = self._kv.look(key) if own else self._kv.get(key)
         return None if stored is None else rows.unseal(key, stored)
 
     def _must(self, key: bytes) -> bytes:

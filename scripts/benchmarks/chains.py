@@ -69,6 +69,10 @@ class CountedKV(LevelKV):
         self.reads += 1
         return super().get(key)
 
+    def look(self, key: bytes) -> bytes | None:
+        self.reads += 1
+        return super().look(key)
+
     def write(self, changes: Sequence[Change]) -> None:
         for key, value in changes:
             self.bytes[chr(key[0])] += len(key) + len(value or b"")

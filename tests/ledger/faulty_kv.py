@@ -77,6 +77,9 @@ class FaultyKV:
         self._check()
         return self._read(key, self._memory.get(key))
 
+    def look(self, key: bytes) -> bytes | None:
+        return self.get(key)
+
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:

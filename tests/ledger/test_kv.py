@@ -51,6 +51,7 @@ def run(kv, actions):
             for view, content in [(kv, model), *snapshots]:
                 assert list(view.iterate(start, stop, reverse)) == expected(content, start, stop, reverse)
                 assert view.get(start) == content.get(start)
+            assert kv.look(start) == model.get(start)
     for snapshot, content in snapshots:
         assert list(snapshot.iterate(b"", None)) == expected(content, b"", None, False)
         snapshot.close()

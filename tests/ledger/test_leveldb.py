@@ -61,6 +61,12 @@ def test_a_flipped_byte_in_a_table_is_never_read_as_a_value(tmp_path):
     poisoned(kv)
     kv.close()
     kv = LevelKV(tmp_path / "db")
+    with pytest.raises(StoreError, match="checksum"):
+        for key, value in CONTENT:
+            assert kv.look(key) == value
+    poisoned(kv)
+    kv.close()
+    kv = LevelKV(tmp_path / "db")
     snapshot = kv.snapshot()
     with pytest.raises(StoreError, match="checksum"):
         assert list(snapshot.iterate(b"", None, reverse=True)) == CONTENT[::-1]
@@ -123,7 +129,10 @@ def test_closing_with_live_iterators_and_snapshots_is_safe(tmp_path):
     ]
     for iterator in iterators:
         next(iterator)
+    assert kv.look(CONTENT[0][0]) == CONTENT[0][1]
     kv.close()
+    with pytest.raises(StoreError, match="closed"):
+        kv.look(CONTENT[0][0])
     for iterator in iterators:
         with pytest.raises(StoreError, match="closed"):
             next(iterator)

@@ -23,7 +23,7 @@ class Counted(MappingReader):
 )
 def test_what_is_kept_is_never_old(steps, values_max):
     values: dict[bytes, bytes | None] = {b"a": b"1"}
-    kept = KeptReader(MappingReader(values), values_max)
+    kept = KeptReader(MappingReader(values).get, values_max)
     for step in steps:
         if isinstance(step, bytes):
             assert kept.get(step) == values.get(step)
@@ -35,7 +35,7 @@ def test_what_is_kept_is_never_old(steps, values_max):
 
 def test_what_was_read_last_is_not_read_again():
     below = Counted({b"a": b"1", b"b": b"2", b"c": b"x" * KEPT_VALUE_BYTES_MAX, b"d": b"", b"e": None})
-    kept = KeptReader(below, 2)
+    kept = KeptReader(below.get, 2)
     assert [kept.get(key) for key in (b"a", b"b", b"a", b"b", b"a")] == [b"1", b"2", b"1", b"2", b"1"]
     assert below.asked == 2
     kept.get(b"c")  # pushes out b, the longest unused
@@ -49,6 +49,6 @@ def test_what_was_read_last_is_not_read_again():
 
 def test_large_values_are_not_kept():
     below = Counted({b"a": b"x" * (KEPT_VALUE_BYTES_MAX + 1)})
-    kept = KeptReader(below)
+    kept = KeptReader(below.get)
     assert kept.get(b"a") == kept.get(b"a")
     assert below.asked == 2
