@@ -64,7 +64,7 @@ class Claims:
         if key in self._records:
             return self._records[key]
         record = self._chain.record(key, ForeignAttestationRecord)
-        if record is None or record.chain != chain_id or record.copy.record.subject != name:
+        if record is None or record.copy.record.subject != name:
             raise self._broken(claim.id, f"it has no record about {name}")
         self._records[key] = record
         self._tell(name, record)

@@ -12,6 +12,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ForeignAttestationsRecord,
 )
 from tests.bridge.test_attest_port import ID, attest, leaving, moved, policy, recall, revoke, send
+from tests.bridge.test_licences import crossing
 from tests.bridge.two_chains import World
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
@@ -139,19 +140,26 @@ def test_a_claim_is_what_its_packet_said(change):
     world.relay()
     lie = forged(world, part, change)
     world.settle()
-    report = audited(world, part, "b", stubs={"b": lie})
-    assert report.verdict is Verdict.NOT_VERIFIABLE, codes(report)
+    # Also where the chain that told it cannot be asked.
+    for chains in ("ab", "b"):
+        report = audited(world, part, "b", stubs={"b": lie}, chains=chains)
+        assert report.verdict is Verdict.NOT_VERIFIABLE, codes(report)
 
 
-def test_a_claim_that_the_other_chain_never_made():
+@pytest.mark.parametrize("made", [False, True], ids=["never made", "never sent"])
+def test_a_claim_that_the_other_chain_did_not_tell(made):
     world = World("a", "b", corrupt="b")
     part = moved(world)
     assert recall(world, "a", "amy", part).ok
+    if made:
+        assert attest(world, "a", "amy", part, kind="certificate", attestation=f"{ID}/invented").ok
     world.relay()
     chain_id = world["a"].chain_id
     key = foreign_attestation_key(chain_id, chain_id, ID)
     record = world["b"].record(key, ForeignAttestationRecord)
     record.copy.record.id = f"{ID}/invented"
+    if made:
+        record.copy.record.kind, record.copy.record.scope = "certificate", ""
     invented = foreign_attestation_key(chain_id, chain_id, record.copy.record.id)
     lie = Forged(world["b"])
     # The history is that of the real one: a packet that really came.
@@ -202,3 +210,15 @@ def test_a_licence_of_another_chain_is_told_with_it():
     report = audited(world, part, "b")
     assert "LICENCE_MISSING" not in codes(report), report.findings
     assert any(f"export_licence {ID} by {issuer}" in step.detail for step in report.subject.steps)
+
+
+def test_a_licence_that_was_copied_is_one_still():
+    world = World("a", "b")
+    part = world.commission("a", "ada")
+    assert world.govern("a", policy("amy")).ok
+    assert attest(world, "a", "amy", part, kind="export_licence").ok
+    assert send(world, "a", "amy", "b-1").ok
+    assert world["a"].operate("ada", crossing(world, part, ID)).ok
+    world.relay()
+    report = audited(world, part, "a")
+    assert codes(report) == set(), (report.problem, report.findings)

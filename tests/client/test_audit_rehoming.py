@@ -29,6 +29,16 @@ def test_it_is_told_for_ever():
     assert report.subject.holder == "ada"
 
 
+def test_whoever_takes_over_from_its_holder_has_it():
+    world = World()
+    part = moved(world, receiver="bea")
+    bring_head(world)
+    assert give_up(world).ok
+    assert rehome(world, part).ok
+    report = audited(world, part, "a", chains="a")
+    assert (codes(report), report.subject.holder) == ({"REHOMED"}, "abe"), report.findings
+
+
 def test_what_the_heir_took_over_has_its_origin_on_the_lost_chain():
     world, part = world_with_home_on_b(heir=True)
     assert rehome(world, part).ok
