@@ -135,6 +135,9 @@ def _read_event(item: Json, context: Json, report: Report, secret: bytes) -> Eve
     try:
         ledger_event.read_event(event)
     except Refused as error:
+        if error.reason == Reason.OVERSIZE:
+            report.add(Code.OVER_LIMIT, "", str(error))
+            return None
         report.add(
             Code.NOT_ACCEPTED_BY_LEDGER, str(error).split(":", 1)[0], f"the ledger will refuse this: {error}"
         )

@@ -217,14 +217,14 @@ def _ordered_values(fields: Sequence[Field]) -> list[Value]:
 def read_event(event: Event) -> EventView:
     """The view of an event that rules read; the event passed `check_event`.
 
-    Raises Refused with EVENT_INVALID, IDENTIFIER_INVALID or QUANTITY_INVALID, the message naming the field.
+    Raises Refused with EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, the message naming the field, or OVERSIZE.
     """
     reader = _EventReader({field.name: field.value for field in event.fields})
     view = reader.view()
     named = sum(len(getattr(view, name)) for name in _LISTS)
     if named > IDENTIFIERS_PER_EVENT_MAX:
-        message = f"names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
-        raise event_values.invalid("event", message)
+        message = f"event: names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
+        raise Refused(message, Reason.OVERSIZE)
     return view
 
 

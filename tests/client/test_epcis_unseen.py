@@ -87,3 +87,11 @@ def test_a_reading_of_a_place_needs_no_list_of_things():
     assert said == []
     assert read_event(found.events[0].event).read_point == "geo:52.5,13.4"
     assert epcis_json.parse(document_of(event))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_event_that_names_too_much_is_refused_before_the_ledger_does(strict):
+    many = [f"urn:epc:id:sgtin:4012345.012345.{number}" for number in range(1_001)]
+    found, said = read(event_of(epcList=many), strict=strict)
+    assert (found.events, said) == ([], [(Code.OVER_LIMIT, "")])
+    assert read(event_of(epcList=many[1:]), strict=strict)[1] == []

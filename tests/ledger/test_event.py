@@ -377,7 +377,7 @@ def test_refusals_name_the_field_and_the_reason(members, reason, place):
 
 def test_an_event_names_a_bounded_number_of_things():
     many = [f"urn:epc:id:sgtin:4012345.099999.{n}" for n in range(IDENTIFIERS_PER_EVENT_MAX + 1)]
-    assert refusal(event(epcList=many)).reason == Reason.EVENT_INVALID
+    assert refusal(event(epcList=many)).reason == Reason.OVERSIZE
     assert len(read_event(event(epcList=many[1:])).epcs) == IDENTIFIERS_PER_EVENT_MAX
 
 
