@@ -59,6 +59,11 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
     # (2) Its record over there, and that it left for good.
     client = load_client(ctx.overlay, message.client)
     theirs, chain_id, hop = _proven_departure(ctx, client, message)
+    if chain_id == ctx.chain_id:
+        raise Refused(
+            f"{message.part} left that chain for here: it arrives, or comes out of what arrived",
+            Reason.NOT_LIVE,
+        )
     # (3) The step that follows on the last one known here.
     part = custody.load_part(ctx.overlay, message.part)
     if part is None:
@@ -124,8 +129,7 @@ def _proven_departure(
         filling = codec.decode(GenerationRecord, value, STATE_VALUE_BYTES_MAX)
         current = _part(ctx, client, message, current.container, shown_container)
         if filling.closed_by == ClosedBy.EXPORT:
-            waits = current.status == IN_TRANSIT and current.generations == filling.generation
-            if waits:
+            if current.status == IN_TRANSIT and current.hop == filling.hop:
                 break
             return first, _chain(ctx, filling.destination), _hop(filling.hop)
         if filling.closed_by != ClosedBy.CLOSED_BY_UNSPECIFIED:

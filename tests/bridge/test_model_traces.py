@@ -71,6 +71,19 @@ def test_a_box_that_came_home_empty_takes_nothing_along_that_it_carried_before()
     at_rest(world)
 
 
+def test_what_came_here_is_not_held_to_have_gone_on_to_here():
+    """Once that was noted, the hop of the arrival was no longer above it, and what lay in the box was nowhere."""
+    world = World.of(base("a", "b", "c", joined=(("b", "c"),), long_routes=True), 1, 1)
+    (part,), (box,) = world.parts, world.boxes
+    assert world.pack("a", part, box).ok
+    cross(world, "a", box, "c")
+    world.seal("a")
+    assert world.update("c", "a-1")
+    assert world.follow("c", "a-1", part).reason == Reason.NOT_LIVE
+    assert materialise(world, "c", "a", part).ok
+    at_rest(world)
+
+
 # ---- what a chain whose quorum is corrupt can do, and what it cannot ----------------------------------------------
 
 

@@ -35,6 +35,7 @@ class Setting:
     boxes: int = 0
     corrupt: str = ""
     lot: bool = False
+    long_routes: bool = False
 
 
 SETTINGS = (
@@ -45,6 +46,7 @@ SETTINGS = (
     Setting(("a", "b", "c"), (("b", "c"),), parts=1, boxes=2, lot=True),
     Setting(("a", "b", "c"), (("b", "c"),), parts=3),
     Setting(("a", "b", "c"), (("b", "c"),), parts=3, boxes=2),
+    Setting(("a", "b", "c"), (("b", "c"),), parts=2, boxes=2, long_routes=True),
     Setting(("a", "b", "c"), (("b", "c"),), parts=2, boxes=1, corrupt="c"),
     Setting(("a", "b"), parts=2, boxes=1, corrupt="b"),
     Setting(("a", "b", "c"), (("b", "c"),), parts=1, boxes=1, corrupt="b", lot=True),
@@ -59,7 +61,7 @@ class Walk:
 
     def __post_init__(self):
         self.chance = random.Random(self.seed)
-        made = base(*self.setting.names, joined=self.setting.joined)
+        made = base(*self.setting.names, joined=self.setting.joined, long_routes=self.setting.long_routes)
         self.world = World.of(made, self.setting.parts, self.setting.boxes, self.setting.corrupt)
         self.sent = []  # (chain, client, sequence), as relayers remember them
         self.weights = [
@@ -77,6 +79,8 @@ class Walk:
         if self.setting.lot:
             self.weights += [(self.send_amount, 6), (self.accept_amount, 4), (self.return_amount, 2)]
             self.weights += [(self.pack_amount, 4)]
+        if self.setting.long_routes:
+            self.weights += [(self.follow, 5)]
         if self.setting.corrupt:
             self.weights += [(self.forge, 8), (self.show_fork, 0.3)]
 
@@ -230,6 +234,15 @@ class Walk:
             height = self.chance.choice(kept[-8:])
         result = world.materialise(here, own, part, height)
         self.count("materialised", result.ok and result.reason != Reason.REDUNDANT)
+
+    def follow(self):
+        """A part is shown to have gone on from where a chain believes it to be."""
+        world = self.world
+        here, own, there, _ = self.chance.choice(world.links)
+        world.seal(there)
+        world.update(here, own)
+        result = world.follow(here, own, self.chance.choice(world.things))
+        self.count("followed", result.ok and result.reason != Reason.REDUNDANT)
 
     def meddle(self):
         """Any message about any packet, under any header that is held, or the update to any height."""

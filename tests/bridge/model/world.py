@@ -36,6 +36,7 @@ from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     ClientRecord,
     CustodyTransfer,
+    FollowPart,
     Materialise,
     Packet,
     ProvenRecord,
@@ -51,21 +52,24 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LIVE,
     OFFERED,
     BalanceRecord,
+    Change,
     Decimal,
     Field,
     List,
     Object,
     Operation,
     PartRecord,
+    PutGrant,
     Reason,
     Result,
+    RevokeGrant,
     UnitAmount,
     Value,
 )
 from tests.bridge import two_chains
 from tests.bridge.model.chain import BLOCK_MS, ModelChain
 from tests.bridge.model.places import AT, GONE, HELD, IN, WAY, Key, Place, Places, Violation
-from tests.bridge.two_chains import HOUR_MS, MEMBERS, object_event, packing_event
+from tests.bridge.two_chains import HOUR_MS, MEMBERS, PREFIX, object_event, packing_event
 
 REFUSED = Result(ok=False)
 
@@ -85,9 +89,16 @@ def listed(name: str, amount: int | None) -> dict[str, Value]:
 
 
 @lru_cache(maxsize=8)
-def base(*names: str, joined: tuple[tuple[str, str], ...] = (), parts: int = 6) -> tuple[tuple, ...]:
+def base(
+    *names: str, joined: tuple[tuple[str, str], ...] = (), long_routes: bool = False, parts: int = 6
+) -> tuple[tuple, ...]:
     """Chains set up by everything real: their governance, clients of each other, parts and a lot commissioned at home."""
     made = two_chains.World(*names, joined=joined)
+    for name in names if long_routes else ():
+        home = b"" if name == names[0] else made[names[0]].chain_id
+        grant = PutGrant(prefix=PREFIX, holder=MEMBERS[name][0], home_chain=home, long_routes=True)
+        assert made.govern(name, Change(revoke_grant=RevokeGrant(prefix=PREFIX))).ok
+        assert made.govern(name, Change(put_grant=grant)).ok
     lot = two_chains.event("ObjectEvent", "ADD", "commissioning", number=1, **listed("quantityList", AMOUNT))
     assert made[names[0]].operate(MEMBERS[names[0]][0], lot).ok
     found = tuple(made.commission(names[0], MEMBERS[names[0]][0]) for _ in range(parts))
@@ -430,6 +441,35 @@ class World:
             if source.name in self.corrupt and name in self.honest and part not in self.places.loose:
                 raise Violation(f"{part} came out of a box of {source.name}, which never had it")
         return result
+
+    def follow(self, name: str, client: str, part: str, height: int = 0) -> Result:
+        """Brings the proof that a part went on from the other chain, too."""
+        kept = self.client(name, client).stored_heights
+        source = self.chains[self.link(name, client)[0]]
+        at = height or (kept[-1] if kept else 0)
+        if at - 1 not in source.sealed:
+            return REFUSED
+        values = source.sealed[at - 1].values
+        message = FollowPart(
+            client=client, part=part, header_height=at, opening=source.sealed[at - 1].opening
+        )
+        key = state.part_key(part)
+        while True:
+            if key not in values:
+                return REFUSED
+            message.path.append(ProvenRecord(value=values[key], proof=source.prove(key, at).proof))
+            theirs = PartRecord.FromString(values[key])
+            if not theirs.container or len(message.path) > 20:
+                break
+            key = state.generation_key(theirs.container, theirs.generation)
+            if key in values:
+                message.path.append(ProvenRecord(value=values[key], proof=source.prove(key, at).proof))
+            key = state.part_key(theirs.container)
+        over = state.client_key(theirs.client)
+        if len(message.path) == 1 and over in values:
+            message.over.CopyFrom(ProvenRecord(value=values[over], proof=source.prove(over, at).proof))
+        operation = Operation(follow_part=codec.encode(message))
+        return self._act(name, operation, f"follow {part[-2:]} over {source.name} under {at}", "relayer")
 
     def materialise_all(self) -> None:
         """Everything that lies in something that crossed becomes a record, wherever it can."""
