@@ -4,12 +4,14 @@ import pytest
 
 from client.cli_recall import to_csv
 from client.connection import NoAnswer
+from client.reach import Reach
 from client.reach_paths import Window
 from ledger import decimals, state
 from proto.chiptrace.v1.ledger_pb2 import Entry
 from proto.chiptrace.v1.node_pb2 import HistoriesReply
 from tests.bridge import crossing
-from tests.client.direct import DirectStub
+from tests.bridge.test_rehoming import lost_world, rehome
+from tests.client.direct import DirectStub, verified
 from tests.client.reach_world import Factory, things
 from tests.ledger.rules_world import (
     add,
@@ -449,3 +451,14 @@ def test_an_amount_that_crossed_inside_a_box(two):
     there = next(thing for thing in report.reached if (thing.chain, thing.id) == ("b", LOT))
     assert [decimals.to_text(amount.amount) for amount in there.amounts] == ["30"]
     assert things(report)["b", PALLET] == "LIVE bob holds"
+
+
+def test_what_was_taken_over_from_a_lost_chain_may_have_led_on_there():
+    world, name = lost_world()
+    assert rehome(world, name).ok
+    world["a"].settle()
+    report = Reach({world["a"].chain_id: verified(world["a"])}).run(name, world["a"].chain_id, lambda: 0)
+    assert report.problem == ""
+    assert [thing.status for thing in report.reached] == ["LIVE"]
+    (gap,) = report.gaps
+    assert "taken over from a chain that is lost" in gap
