@@ -101,14 +101,19 @@ def find_range(reader: Reader, identifier: Identifier) -> tuple[str, int] | None
         return None
     prefix, digits = _split(bare_serial(identifier))
     record = _load_class(reader, identifier.class_text, len(digits))
+    return _find_run(reader, record, identifier.class_text, prefix, digits)
+
+
+def _find_run(
+    reader: Reader, record: SerialClassRecord, item_class: str, prefix: str, digits: str
+) -> tuple[str, int] | None:
     if not record.ranges:
         return None
-    found = _at_or_below(
-        reader, _row(identifier.class_text, prefix, len(digits)), len(digits), _number(digits)
-    )
-    if found is None or _number(digits) >= found[1].end:
+    width, number = len(digits), _number(digits)
+    found = _at_or_below(reader, _row(item_class, prefix, width), width, number)
+    if found is None or number >= found[1].end:
         return None
-    return found[1].lot, found[1].place + _number(digits) - found[0]
+    return found[1].lot, found[1].place + number - found[0]
 
 
 def add_range(overlay: Overlay, lot: str, serials: Serials) -> None:
@@ -194,12 +199,12 @@ def note_single(overlay: Overlay, identifier: Identifier) -> None:
     """Notes a serial that gets a record of its own outside of runs. Raises Refused(SERIALS_OVERLAP) for one of a run."""
     if identifier.scheme != "sgtin":
         return
-    found = find_range(overlay, identifier)
-    if found is not None:
-        raise Refused(f"{identifier.text} is a serial of {found[0]}", Reason.SERIALS_OVERLAP)
-    _, digits = _split(bare_serial(identifier))
+    prefix, digits = _split(bare_serial(identifier))
     width = len(digits)
     record = _load_class(overlay, identifier.class_text, width)
+    found = _find_run(overlay, record, identifier.class_text, prefix, digits)
+    if found is not None:
+        raise Refused(f"{identifier.text} is a serial of {found[0]}", Reason.SERIALS_OVERLAP)
     marks = int.from_bytes(record.singles, "big")
     marked = marks | 1 << _mark(width, _number(digits))
     if marked != marks:
