@@ -3,7 +3,8 @@
 import pytest
 
 from ledger import state
-from ledger.identifiers import interval_text
+from ledger.identifiers import canonical, interval_text
+from ledger.roots import SerialList
 from proto.chiptrace.v1.ledger_pb2 import (
     PartStatus,
     Reason,
@@ -14,11 +15,13 @@ from tests.ledger.rules_world import (
     add,
     box,
     destroying,
+    listed,
     making,
     packing,
     part,
     quantity,
     refused,
+    root_of,
     seen,
     serials_of,
     unpacking,
@@ -205,3 +208,18 @@ def test_events_of_a_run_are_taken_back_from_the_last_to_the_first(world):
     assert (state_of(world, first), world.status(WAFER)) == ("TAKEN_BACK", "LIVE")
     run = world.record(state.transformation_key("urn:test:run"), TransformationRecord)
     assert (run.history.n, run.undone) == (4, 2)
+
+
+@pytest.mark.parametrize("kind", ["list", "root"])
+def test_lots_whose_serials_do_not_follow_each_other_are_taken_back_alike(world, kind):
+    serials = ["A7", "B3", "C9"]
+    if kind == "list":
+        operation = world.capture(listed(LOT, serials))
+    else:
+        operation = world.capture(root_of(LOT, SerialList(world.chain_id, canonical(LOT), serials)))
+    world.act("ada", operation)
+    world.act("ada", wrong(operation))
+    assert (state_of(world, operation), world.status(interval_text(LOT, 0, 3))) == ("TAKEN_BACK", "VOID")
+    if kind == "list":
+        with refused(Reason.NOT_LIVE):
+            world.event("ada", seen(["https://id.gs1.org/01/04012345123456/21/B3"]))
