@@ -8,6 +8,7 @@ from bridge.relayer_plan import Update
 from ledger import codec, decimals, state
 from ledger.identifiers import canonical
 from ledger.inbound import inbound_place
+from ledger.limits import TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, CustodyTransfer, Packet, ReceivePacket
 from proto.chiptrace.v1.ledger_pb2 import (
     ARRIVED,
@@ -24,7 +25,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 from tests.bridge.crossing import carry, lot_record, materialise, pack, return_amount, send_amount, unpack_all
 from tests.bridge.test_containers import refused
-from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, object_event, prove, texts
+from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, object_event, prove, serial, texts
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
 
@@ -262,3 +263,38 @@ def test_amounts_come_home_untouched_inside_two_containers(world):
     unpack_all(world, "a", outer)
     unpack_all(world, "a", inner, "ada")
     assert amount_at(world, "a", "ada") == "100"
+
+
+def many_lots(world, count, digits=4):
+    """A box with an amount of each of so many lots in it."""
+    urn = "urn:epc:class:lgtin:4012345.012345.L"
+    names = [canonical(f"{urn}{number:0{digits}}").text for number in range(count)]
+    item = [
+        Object(fields=[Field(name="epcClass", value=Value(text=name)), Field(name="quantity", value=ONE)])
+        for name in names
+    ]
+    listing = Value(list=List(items=[Value(object=one) for one in item]))
+    world._serials += 1
+    made = event("ObjectEvent", "ADD", "commissioning", number=world._serials, quantityList=listing)
+    box = serial(10**19 + 7)
+    assert world["a"].operate("ada", object_event("ADD", "commissioning", box)).ok
+    more = {"parentID": Value(text=box), "childQuantityList": listing}
+    packing = event("AggregationEvent", "ADD", "packing", number=world._serials, **more)
+    for operation in (made, packing):
+        result = world["a"].operate("ada", operation)
+        assert result.ok, result
+    return box, names
+
+
+ONE = Value(number=decimals.parse("1"))
+
+
+def test_the_fullest_manifest_crosses_in_a_packet_that_a_transaction_can_bring():
+    """A manifest has at most 1,024 rows and its record 128 KiB, so that the packet leaves room for its proof."""
+    world = World()
+    box, names = many_lots(world, 1_000, 19)
+    carry(world, "a", box, "bob")
+    assert len(world["a"].sent("b-1", 1).value) < TRANSACTION_BYTES_MAX - 32_768
+    unpack_all(world, "b", box)
+    for lot in (names[0], names[-1]):
+        assert (amount_at(world, "b", "bob", lot=lot), amount_at(world, "a", box, lot=lot)) == ("1", "0")
