@@ -108,6 +108,9 @@ def test_a_corrupt_chain_brings_no_serial_of_a_root_that_is_not_in_the_list():
             packet = corrupt.packet(name, start=7, end=8, **told, **more)
             corrupt.nothing_comes_of(packet, Reason.MEMBERSHIP_INVALID)
     corrupt.nothing_comes_of(corrupt.packet(die(7), start=7, end=8, **told), Reason.MEMBERSHIP_INVALID)
+    # Shown well, at the place of another.
+    moved = corrupt.packet(die(8), start=7, end=8, membership=kept.membership(die(8)), **told)
+    corrupt.nothing_comes_of(moved, Reason.MEMBERSHIP_INVALID)
     alone = corrupt.packet(f"{CLASS}/21/0050", hop=9, membership=good)
     corrupt.nothing_comes_of(alone, Reason.MALFORMED)
 
