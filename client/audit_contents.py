@@ -63,6 +63,10 @@ class Contents:
             if reading.entry.finding == Reason.SEEN_ELSEWHERE:
                 added = _here(chain, subject.id, added)
             inside.update(dict.fromkeys(added, relation))
+        for reading in readings:
+            if _is_left_open(reading, subject.id):
+                why = "how much of it went in nobody said, so what was made of it is not held against it"
+                self._wrong(chain, subject.id, reading, "AMOUNT_LEFT_OPEN", why)
         for reading, code, why in doubts(readings):
             self._wrong(chain, subject.id, reading, code, why)
         inside = as_recorded(chain, inside)
@@ -107,6 +111,14 @@ class Contents:
                     "CONTRADICTION",
                     f"it went into {made}, and its history does not say so",
                 )
+
+
+def _is_left_open(reading: Reading, lot: str) -> bool:
+    """Whether an event used some of a lot and does not say how much."""
+    view = reading.view
+    if view is None or view.error_declaration is not None:
+        return False
+    return any(item.of.text == lot and item.amount is None for item in view.input_quantities)
 
 
 def _here(chain: VerifiedChain, container: str, children: Sequence[str]) -> list[str]:

@@ -52,6 +52,7 @@ CODES: Final[Mapping[str, str]] = {
     "LATE_RECORD": "an event was recorded later than the chain allows without a mark",
     "PARTY_NOT_A_MEMBER": "it was shipped to somebody who is no member",
     "SEEN_AFTER_END": "it was seen again after what was recorded had consumed or destroyed it",
+    "AMOUNT_LEFT_OPEN": "some of the lot went into something, and nobody said how much",
     "SEEN_ELSEWHERE": "something adopted was put into it, or it into something, and by what was recorded it is elsewhere",
     "ROUND_TRIP": "it went to a member and came straight back, and nothing was done with it there",
     "SERIAL_CLAIMED_TWICE": "a serial is in two lists, or in one and something else by itself: two bodies may bear its name",
@@ -85,7 +86,7 @@ class Severity(StrEnum):
 
 # Whatever is not named here is severe.
 _WARNINGS: Final = (
-    "UNKNOWN_ORIGIN OFFER_EXPIRED ERROR_DECLARED CONTESTED REVOKED_ATTESTATION LICENCE_MISSING OVER_RECEIPT "
+    "UNKNOWN_ORIGIN AMOUNT_LEFT_OPEN OFFER_EXPIRED ERROR_DECLARED CONTESTED REVOKED_ATTESTATION LICENCE_MISSING OVER_RECEIPT "
     "PARTY_NOT_A_MEMBER SEEN_AFTER_END SEEN_ELSEWHERE ROUND_TRIP EXCLUSIVITY_NOT_PROVEN CHAIN_NOT_TRUSTED "
     "CHAIN_NOT_ASKED TAKEN_BACK RECOVERED REHOMED MISSING_STEP ISSUER_NOT_ACCREDITED STALE_HEAD TOO_MANY_FINDINGS"
 )

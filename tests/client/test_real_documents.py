@@ -8,6 +8,7 @@ from bridge.machine import changes, operations
 from client import epcis_json, epcis_read, epcis_write
 from client.audit import Audit
 from client.audit_report import Verdict
+from client.epcis_context import Namespaces
 from client.epcis_findings import Code
 from client.epcis_grants import names, needed_grants
 from ledger import codec, state
@@ -130,3 +131,15 @@ def test_every_real_document_is_captured_breaks_no_audit_and_comes_out_as_it_wen
             report = Audit({chain.chain_id: view}).run(thing, chain.chain_id, lambda: 0)
             assert report.verdict is not Verdict.NOT_VERIFIABLE, report.problem
             assert "CONTRADICTION" not in {finding.code for finding in report.findings}
+
+
+def test_a_lot_of_which_nobody_says_how_much_went_in_says_so():
+    used, made = "https://id.gs1.org/01/04012345123456/10/L1", "https://id.gs1.org/01/04012345123456/21/7"
+    said = {"eventTime": "2026-01-01T00:00:00Z", "eventTimeZoneOffset": "+00:00"}
+    run = said | {"type": "TransformationEvent", "inputEPCList": [used], "outputEPCList": [made]}
+    events = [epcis_read.to_event(run, Namespaces())]
+    chain = chain_for(events)
+    assert chain.operate("ada", Operation(capture=Capture(event=codec.encode(events[0])))).ok
+    chain.settle()
+    report = Audit({chain.chain_id: verified(chain)}).run(made, chain.chain_id, lambda: 0)
+    assert {(one.code, one.subject) for one in report.findings} >= {("AMOUNT_LEFT_OPEN", used)}
