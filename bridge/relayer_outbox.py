@@ -39,6 +39,7 @@ class OpenPacket:
     sent: SentPacket
     lane: Lane
     answer: ReceivedPacket | None = None
+    checked: bool = False  # its body was held against the commitment in state
 
     @property
     def sequence(self) -> int:
@@ -137,6 +138,19 @@ class Outbox:
             first, last = first or found.sequence, found.sequence
         if first:
             yield first, last
+
+    def unchecked(self, sequences: Iterable[int]) -> list[OpenPacket]:
+        """Those of these packets whose bodies are a node's word."""
+        found = [self._open.get(sequence) for sequence in sequences]
+        return [item for item in found if item is not None and not item.checked]
+
+    def check(self, sequence: int, *, holds: bool) -> None:
+        """Its body was held against the commitment; one that does not hold is forgotten, for a scan to find anew."""
+        found = self._open.get(sequence)
+        if found is not None and holds:
+            found.checked = True
+        elif found is not None:
+            del self._open[sequence]
 
     # ---- what became of them --------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ that lies never makes a transaction fail, and is left for the next one; so is on
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from bridge.light_client import TrustedState, certified, verify_header
-from bridge.packet import acknowledgement_commitment, packet_commitment
+from bridge.packet import acknowledgement_commitment, packet_commitment, sent_key
 from bridge.relayer_outbox import Outbox
 from bridge.relayer_plan import (
     Action,
@@ -233,6 +233,12 @@ class RelayEnd:
                 trusted = self._judge_headers(record, headers)
                 yield Built(action, update_operation(action, headers))
         packets = [action for action in actions if not isinstance(action, Update)]
+        false = host.false_bodies(
+            action.packet.sequence for action in packets if not isinstance(action, Receive)
+        )
+        packets = [
+            action for action in packets if isinstance(action, Receive) or action.packet.sequence not in false
+        ]
         for start in range(0, len(packets), limits.PROVE_KEYS_MAX):
             part = packets[start : start + limits.PROVE_KEYS_MAX]
             if trusted is not None and trusted.height < part[0].header_height:
@@ -244,6 +250,19 @@ class RelayEnd:
                     yield Built(
                         action, packet_operation(action, reply.opening, proven.proof, reply.last_leaf)
                     )
+
+    def false_bodies(self, sequences: Iterable[int]) -> set[int]:
+        """Which of these packets, sent from here, are not such as the state says; they are forgotten."""
+        unchecked = self.outbox.unchecked(sequences)
+        false: set[int] = set()
+        for start in range(0, len(unchecked), limits.PROVE_KEYS_MAX):
+            part = [item.sent.packet for item in unchecked[start : start + limits.PROVE_KEYS_MAX]]
+            reply = self.prove([sent_key(packet) for packet in part], 0)
+            for packet, proven in zip(part, reply.keys, strict=True):
+                holds = proven.present and proven.value == packet_commitment(packet)
+                self.outbox.check(packet.sequence, holds=holds)
+                false |= set() if holds else {packet.sequence}
+        return false
 
     def _headers(self, action: Update) -> list[SignedHeader]:
         """Every boundary above the client's header, up to and with the planned one."""
@@ -308,9 +327,10 @@ class RelayEnd:
         value = proven.value if proven.present else None
         sequence = action.packet.sequence
         if isinstance(action, Receive):
-            if value is None:
-                self.outbox.close(sequence)  # proven: it is acknowledged or timed out already
-            return value == packet_commitment(action.packet)
+            # Where there is none, it is acknowledged or timed out already; where it is another, the body was made up.
+            holds = value == packet_commitment(action.packet)
+            self.outbox.check(sequence, holds=holds)
+            return holds
         if isinstance(action, TimeOut):
             if value is not None:
                 host.outbox.set_back(sequence)  # it was received after all

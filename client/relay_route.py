@@ -34,7 +34,6 @@ TERMINAL: Final = frozenset(
         Reason.MALFORMED,
         Reason.OVERSIZE,
         Reason.WRONG_COUNTERPARTY,
-        Reason.PACKET_MISMATCH,
         Reason.PORT_NOT_ALLOWED,
     }
 )
@@ -255,6 +254,8 @@ class Route:
         direction.refusals[action.key] = Refusal(tries, until, reason)
         sender = direction.host if isinstance(action, Acknowledge | TimeOut) else direction.source
         sender.outbox.set_back(action.packet.sequence)
+        if reason == Reason.PACKET_MISMATCH:
+            sender.outbox.check(action.packet.sequence, holds=False)
 
 
 def carry_all(

@@ -193,7 +193,7 @@ def _guilty(way: Way, first: CertifiedHeader, second: CertifiedHeader) -> Iterat
     others = {vote.signer: vote for vote in certificate.votes(second.signed.certificate, count)}
     for vote in certificate.votes(first.signed.certificate, count):
         other = others.get(vote.signer)
-        if other is None or other.view != vote.view:
+        if other is None:
             continue
         pair = sorted((codec.encode(vote), codec.encode(other)))
         try:

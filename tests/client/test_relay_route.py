@@ -6,16 +6,16 @@ from itertools import pairwise
 
 import pytest
 
-from bridge.packet import packet_commitment, sent_key
+from bridge.packet import ERROR, sent_key
 from bridge.relayer_outbox import Lane
 from bridge.relayer_plan import Receive, Update
 from client.relay_end import NotReady
 from client.relay_route import TERMINAL, Refusal
-from ledger import codec, hashes
+from ledger import codec, hashes, state
 from ledger.block import decode_header
 from ledger.errors import ChiptraceError
 from ledger.limits import HEADERS_PER_UPDATE_MAX
-from proto.chiptrace.v1.bridge_pb2 import Packet, SubmitMisbehaviour
+from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
@@ -30,7 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SetValidators,
     Validator,
 )
-from proto.chiptrace.v1.node_pb2 import PacketsReply, ProveRequest
+from proto.chiptrace.v1.node_pb2 import PacketsReply, PacketsRequest, ProveRequest
 from tests.bridge.two_chains import MEMBERS, World
 from tests.client.relaying import NODES, Fate, Killed, Line, RelayStub, carried, route_over
 from tests.ledger.chain_fixture import key_of
@@ -131,6 +131,8 @@ def test_terminal_reasons_are_not_tried_again(reason):
     assert route.round() == 0
     route.scan_now()  # only who asks for it
     assert route.round() == 1 + 1
+    route._refused(route.forth, Receive(found.sent.packet, 9, key), reason)
+    assert route.forth.refusals[key].terminal
 
 
 def test_a_frozen_client_is_told_and_nothing_is_tried():
@@ -234,16 +236,16 @@ def test_many_set_changes_come_over_several_updates(monkeypatch):
 class TwoNodes(Line):
     """A chain of which one node answers as `wrong` does, and the other honestly."""
 
-    wrong = RelayStub
+    wrong, liar = RelayStub, NODES[0]
 
     def call(self, method, request, seconds=0.0):
         with self.lock:
-            stub = self.wrong(self.chain) if self.endpoint == NODES[0] else self.stub
+            stub = self.wrong(self.chain) if self.endpoint == self.liar else self.stub
             return method(stub)(request)
 
 
-def over(wrong):
-    return type("Wrong", (TwoNodes,), {"wrong": wrong})
+def over(wrong, liar):
+    return type("Wrong", (TwoNodes,), {"wrong": wrong, "liar": liar})
 
 
 class KeepsBack(RelayStub):
@@ -276,11 +278,38 @@ class MakesUp(RelayStub):
         return reply
 
 
+class AnswersForThem(RelayStub):
+    """It says that everything was received, and refused."""
+
+    def GetPackets(self, request):
+        if not request.received:
+            return super().GetPackets(request)
+        other = self.other
+        sent = PacketsRequest(client=other.chain.client(self.pair).id, from_sequence=request.from_sequence)
+        reply = other.GetPackets(sent)
+        for item in reply.items:
+            item.height, item.acknowledgement, item.open = 2, ERROR, False
+        return reply
+
+
 class ProvesAnything(RelayStub):
+    """Proofs of packets are such that the value said to be there looks right."""
+
     def Prove(self, request):
         reply = super().Prove(request)
         for key in reply.keys:
-            key.present, key.value = True, packet_commitment(Packet())
+            if len(reply.keys) > 1 or not key.key.startswith(state.client_key("")[:1]):
+                key.proof.siblings.append(bytes(32))
+        return reply
+
+
+class ShowsAnyState(RelayStub):
+    """It shows a header of its own making, with a state under it of its own making too."""
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        if request.height:
+            reply.opening.state_root = bytes(32)
         return reply
 
 
@@ -292,13 +321,22 @@ class ShowsAnyHeader(RelayStub):
         return reply
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [KeepsBack, SaysClosed, StandsStill, MakesUp, ProvesAnything, ShowsAnyHeader],
-    ids=lambda x: x.__name__,
-)
+LIARS = [
+    KeepsBack,
+    SaysClosed,
+    StandsStill,
+    MakesUp,
+    AnswersForThem,
+    ProvesAnything,
+    ShowsAnyState,
+    ShowsAnyHeader,
+]
+
+
+@pytest.mark.parametrize("wrong", LIARS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("which", ["a", "b"])
-def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction(wrong, which):
+@pytest.mark.parametrize("liar", NODES)
+def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction(wrong, which, liar):
     world = World()
     parts = sent(world, 3)
     refused = []
@@ -307,7 +345,8 @@ def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction
         if not result.ok:
             refused.append(Reason.Name(result.reason))
 
-    bad = over(wrong)
+    bad = over(wrong, liar)
+    bad.wrong.other, bad.wrong.pair = RelayStub(world["b" if which == "a" else "a"]), f"{which}-1"
     route = route_over(world, lambda chain: bad(chain) if chain.name == which else Line(chain), told=told)
     for _ in range(30):
         world.settle()
@@ -317,8 +356,6 @@ def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction
     assert all(world.part("b", part).status == OFFERED for part in parts)
     assert all(world.part("a", part).status == DEPARTED for part in parts)
     assert refused == []
-    if wrong is ProvesAnything:
-        assert route.first.lies + route.second.lies > 0
 
 
 def test_headers_that_another_relayer_has_overtaken_are_no_error():

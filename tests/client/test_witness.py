@@ -115,6 +115,13 @@ def test_who_signed_one_of_both_is_not_named(world):
     assert {fault.member for fault in found.faults} == set(world["a"].members[1:3])
 
 
+def test_one_block_certified_in_two_views_is_no_fork(world):
+    source = seen(world["a"])
+    source.advance()
+    first, second = forged(world["a"], 5), forged(world["a"], 5, view=4, signers=(1, 2, 3))
+    assert witness.fork(faults.way_of(source), first, second, ("one", "other")) is None
+
+
 def test_certificates_of_two_views_convict_nobody_but_freeze(world):
     assert show(world, "b", "a-1", forged(world["a"], 5, view=3)).ok
     (found,) = compared(world, "a", "b")
