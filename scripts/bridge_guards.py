@@ -53,9 +53,7 @@ def run(arguments: argparse.Namespace, directory: Path) -> dict[str, object]:
     for number in range(arguments.jobs):
         copy_tree(directory / str(number))
         trees.put(directory / str(number))
-    chosen = [
-        guard for guard in GUARDS if not arguments.only or arguments.only in (guard.name, str(guard.case))
-    ]
+    chosen = [guard for guard in GUARDS if arguments.only in ("", guard.name, str(guard.case), guard.test)]
     if not chosen:
         sys.exit("no such guard; --list names them")
     named = sorted({guard.test for guard in chosen if "test_model.py" not in guard.test})
@@ -101,7 +99,7 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=int, default=20_000, help="of the model, at most, for each guard of custody"
     )
-    parser.add_argument("--only", metavar="CASE", help="of this number or name")
+    parser.add_argument("--only", metavar="CASE", default="", help="of this number, name or test")
     parser.add_argument("--list", action="store_true", help="name the guards")
     arguments = parser.parse_args()
     if Path(sys.prefix).resolve() != VENV.resolve():  # started with another interpreter: go on with ours

@@ -26,6 +26,14 @@ SEQUENCE = (
     '    ):\n        raise Refused(\n            f"no part is in transit by packet',
     MODEL,
 )
+COME = (
+    0,
+    "a part does not come twice out of one arrival",
+    "bridge/arrivals",
+    "    if record.hop >= hop:\n        return True\n",
+    "",
+    MODEL,
+)
 
 CUSTODY = [
     (
@@ -35,6 +43,7 @@ CUSTODY = [
         "    if hop <= departure.hop:\n",
         "    if hop < 0:\n",
         MODEL,
+        COME,
     ),
     (
         0,
@@ -42,14 +51,6 @@ CUSTODY = [
         "bridge/custody_transfer",
         "    elif part.arrived_offer:\n        # A return",
         "    elif setattr(part, 'hop', part.hop - 1) or part.arrived_offer:\n        # A return",
-        MODEL,
-    ),
-    (
-        0,
-        "a filling arrives once",
-        "bridge/contents",
-        '    if ctx.overlay.get(key) is not None:\n        raise _invalid(record.id, f"filling',
-        '    if not contents.generation:\n        raise _invalid(record.id, f"filling',
         MODEL,
     ),
     (
@@ -159,6 +160,14 @@ CUSTODY = [
         "bridge/clients",
         "    if record.frozen:\n        raise Refused(\n",
         "    if record.frozen and not record.id:\n        raise Refused(\n",
+        MODEL,
+    ),
+    (
+        0,
+        "nothing is followed to here",
+        "bridge/following",
+        "    if chain_id == ctx.chain_id:\n",
+        "    if not chain_id:\n",
         MODEL,
     ),
     (
