@@ -250,8 +250,10 @@ def test_candidates_are_given_the_event_and_keep_everything(world):
     world.event("ada", making(used=used, outputs=[part(21)], **perhaps(WAFER, lot("other"), part(20))))
     assert (world.amount(lot("other"), "ada"), world.status(part(20))) == (before, "LIVE")
     assert [story[-1] for story in (world.lot_story(lot("other")), world.story(part(20)))] == ["EVENT"] * 2
-    # The one that is booked is entered once.
+    # The one that is booked is entered once, a lot or a part.
     assert len(world.lot_story(WAFER)) == 2
+    world.event("ada", making([part(1)], [part(22)], **perhaps(part(1), part(20))))
+    assert world.story(part(1)) == ["EVENT", "EVENT"]
 
 
 @pytest.mark.parametrize(
