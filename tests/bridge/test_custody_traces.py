@@ -178,6 +178,29 @@ def test_every_container_that_comes_opens_a_new_filling():
     assert live(world, other) == ["a"]
 
 
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_box_that_left_inside_another_and_comes_home_alone_is_not_as_full_as_it_was(filled):
+    world = World()
+    one, other = world.commission("a", "ada"), world.commission("a", "ada")
+    inner = pack(world, "a", world.commission("a", "ada"), one, other)
+    outer = pack(world, "a", world.commission("a", "ada"), inner)
+    carry(world, "a", outer, "bob")
+    for part in (inner, one, other):
+        assert materialise(world, "b", part).ok
+    unpack_all(world, "b", outer)
+    taken = (one,) if filled else (one, other)
+    for part in taken:
+        pack(world, "b", inner, part, action="DELETE", member="bob")
+    carry(world, "b", inner, "ada")
+    old = generation(world, "a", inner, 1)
+    assert (old.closed_by, old.hop) == (ClosedBy.EXPORT, 1)
+    assert world.part("a", inner).open == filled
+    for part in taken:
+        assert live(world, part) == ["b"]
+        carry(world, "b", part, "ada")
+        assert live(world, part) == ["a"]
+
+
 def test_containers_in_containers_to_the_greatest_depth():
     world = World()
     part = inside = world.commission("a", "ada")
