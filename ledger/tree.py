@@ -142,26 +142,29 @@ def _decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
     size = _MASKS_BYTES + _LEAF_BYTES * leaves.bit_count() + HASH_BYTES * inner.bit_count()
     if len(data) != size or leaves & inner or not masks:
         raise _damaged(path, "has impossible bytes")
-    page = bytearray(_NO_PAGE)
-    at = _MASKS_BYTES
-    left = taken = leaves | inner
-    while left:
-        lowest = left & -left
-        place = (lowest.bit_length() - 1) * HASH_BYTES
-        node = _SLOTS * HASH_BYTES + place
-        if leaves & lowest:
-            pair = data[at : at + _LEAF_BYTES]
-            page[node : node + HASH_BYTES] = sha256(leaf_tag + pair).digest()
-            page[_KEYS + place : _KEYS + place + HASH_BYTES] = pair[:HASH_BYTES]
-            page[_VALUES + place : _VALUES + place + HASH_BYTES] = pair[HASH_BYTES:]
-            at += _LEAF_BYTES
-        else:
-            page[node : node + HASH_BYTES] = data[at : at + HASH_BYTES]
+    # As lists, for every cold read comes through here; the same rules as `_hash_node`.
+    nodes, keys, values = [ZERO] * 32, [ZERO] * _SLOTS, [ZERO] * _SLOTS
+    taken, at = leaves | inner, _MASKS_BYTES
+    for slot in range(_SLOTS):
+        if leaves >> slot & 1:
+            middle, end = at + HASH_BYTES, at + _LEAF_BYTES
+            nodes[_SLOTS + slot] = sha256(leaf_tag + data[at:end]).digest()
+            keys[slot], values[slot] = data[at:middle], data[middle:end]
+            at = end
+        elif taken >> slot & 1:
+            nodes[_SLOTS + slot] = data[at : at + HASH_BYTES]
             at += HASH_BYTES
-        left ^= lowest
-    _rehash(page, taken, leaves, taken)
-    page[:_MASKS_BYTES] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big")
-    return bytes(page)
+    for node in range(_SLOTS - 1, 0, -1):
+        below = taken & _SPANS[node]
+        if below == 0:
+            continue
+        left, right = nodes[2 * node], nodes[2 * node + 1]
+        if below & (below - 1) == 0 and below & leaves:
+            nodes[node] = left if below & _SPANS[2 * node] else right
+        else:
+            nodes[node] = sha256(b"\x01" + left + right).digest()
+    nodes[0] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big").ljust(HASH_BYTES, b"\0")
+    return b"".join(nodes) + b"".join(keys) + b"".join(values)
 
 
 class PageCache:
