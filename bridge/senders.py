@@ -75,6 +75,8 @@ def check_sender(
     if record is None:
         check_home(ctx, client, part, origin)
         return None, None
+    if place is None and record.lot:
+        raise Refused(f"{part} is known here as some of {record.lot}", Reason.PACKET_MISMATCH)
     # (2) Known here: it left, and comes from where it went, with a hop never seen, as what it was.
     departure = departure_of(ctx.overlay, record)
     if departure is None:

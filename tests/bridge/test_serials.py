@@ -219,3 +219,17 @@ def test_no_serial_of_a_lot_arrives_from_a_home_that_came_later():
     moved = PutGrant(prefix=PREFIX, holder="ada", home_chain=there)
     assert world.govern("a", Change(revoke_grant=RevokeGrant(prefix=PREFIX)), Change(put_grant=moved)).ok
     corrupt.nothing_comes_of(corrupt.packet(DIE, origin_chain=there), Reason.SERIALS_OVERLAP)
+
+
+def test_a_serial_that_left_as_one_of_a_lot_comes_back_as_that():
+    """Else what is counted out of a container here would be another kind of thing than was counted in."""
+    corrupt = Corrupt()
+    world = corrupt.world
+    assert world["a"].operate("ada", captured(world, serials_of(LOT, "0000", "0099", 100))).ok
+    assert world.send("a", die(5), "bob", member="ada").ok
+    world.relay()
+    corrupt.nothing_comes_of(corrupt.packet(die(5), hop=9), Reason.PACKET_MISMATCH)
+    told = {"lot": LOT, "serials": lot_record(world, "a", LOT).serials}
+    for changed in ({"start": 6, "end": 7}, {"start": 5, "end": 7}, {"start": 5, "end": 5}):
+        wrong = corrupt.packet(die(5), hop=9, **told, **changed)
+        corrupt.nothing_comes_of(wrong, Reason.SERIALS_INVALID)
