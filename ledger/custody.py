@@ -40,7 +40,8 @@ def require_part(reader: Reader, part: str) -> PartRecord:
 
 def _unknown(part: str) -> Refused:
     return Refused(
-        f"{part} was never commissioned on this chain; its grant's holder commissions it, or it is sent here",
+        f"{part} was never commissioned on this chain; its grant's holder commissions it, or it is sent here; what came "
+        "inside a container is made known by `chiptrace materialise`",
         Reason.UNKNOWN_PART,
     )
 
