@@ -151,6 +151,9 @@ def test_a_part_is_shipped_received_and_sent_over_as_the_readme_says(home, own_p
     assert (ended.code, ended.json["verdict"]) == (0, "verified"), ended
     assert {head["chain"] for head in ended.json["as_of"]} == {"chipmaker", "assembler"}
     assert {subject["chain"] for subject in ended.json["subjects"]} == {"chipmaker", "assembler"}
+    reached = home.done(*with_id(command_of("recall", "reach"), own_part))
+    assert (reached["problem"], reached["complete"]) == ("", True)
+    assert {thing["chain"] for thing in reached["reached"]} == {"chipmaker", "assembler"}
     text = home.chiptrace(*with_id(command_of("audit"), own_part))
     assert text.code == 0
     assert "VERIFIED" in text.text
