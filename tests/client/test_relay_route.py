@@ -313,11 +313,31 @@ class ShowsAnyState(RelayStub):
         return reply
 
 
+class MixesHeights(RelayStub):
+    """Its proofs are true, of another height than the header beside them."""
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        if request.height > 1 and request.keys:
+            older = super().Prove(ProveRequest(keys=request.keys, height=request.height - 1))
+            reply.opening.CopyFrom(older.opening)
+            for key, other in zip(reply.keys, older.keys, strict=True):
+                key.CopyFrom(other)
+        return reply
+
+
 class ShowsAnyHeader(RelayStub):
+    """Its headers are such that nobody has certified them."""
+
     def GetHeaders(self, request):
         reply = super().GetHeaders(request)
         for signed in reply.headers:
             signed.certificate.signatures[0] = bytes(64)
+        return reply
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        reply.head.certificate.signatures[0] = bytes(64)
         return reply
 
 
@@ -329,6 +349,7 @@ LIARS = [
     AnswersForThem,
     ProvesAnything,
     ShowsAnyState,
+    MixesHeights,
     ShowsAnyHeader,
 ]
 
