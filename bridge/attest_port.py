@@ -16,7 +16,8 @@ By itself goes
 - a revocation, to wherever its claim was copied;
 - what timed out of these, once more.
 
-A client that cannot be used now stops none of this: it is noted in `waiting`, and whoever likes, a relayer too, sends
+What is claimed here about a subject that is gone is listed beside the claims of other chains (its history is frozen), so
+that an audit finds it here even if no packet ever goes. A client that cannot be used now stops none of this: it is noted in `waiting`, and whoever likes, a relayer too, sends
 the notice when the client is of use again.
 """
 
@@ -73,9 +74,12 @@ Record = AttestationRecord | ForeignAttestationRecord
 def attest(ctx: Context, operation: Attest) -> None:
     """Operation: records a claim; a recall follows its subject over the bridge. Raises what the ledger's `attest` does."""
     attestations.attest(ctx, operation)
+    gone = left_over(ctx.overlay, operation.subject)
+    if gone and not _note(ctx, ctx.chain_id, ctx.chain_id, operation.id, operation.subject):
+        ctx.finding(Reason.ATTESTATIONS_FULL)  # it is made, and only not listed
     if operation.kind == "recall":
         key, record = _own(ctx, operation.id)
-        _follow(ctx, key, record, left_over(ctx.overlay, operation.subject))
+        _follow(ctx, key, record, gone)
 
 
 def revoke_attestation(ctx: Context, operation: RevokeAttestation) -> None:
@@ -199,7 +203,12 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     key = foreign_attestation_key(client.chain_id, copy.issuer_chain, copy.record.id)
     record = state.load(ctx.overlay, key, ForeignAttestationRecord)
     if record is None:
-        _note(ctx, client.chain_id, copy)
+        if not _note(ctx, client.chain_id, copy.issuer_chain, copy.record.id, copy.record.subject):
+            raise Refused(
+                f"chain {client.chain_id.hex()} has told {COPIES_PER_SUBJECT_MAX} attestations about "
+                f"{copy.record.subject}, as many as are kept",
+                Reason.ATTESTATIONS_FULL,
+            )
         record = ForeignAttestationRecord(chain=client.chain_id, history=History())
     elif not _revokes(record.copy.record, copy.record):
         return
@@ -230,20 +239,18 @@ def _revokes(before: AttestationRecord, now: AttestationRecord) -> bool:
     return before.revoked_at_ms == 0 and now.revoked_at_ms > 0
 
 
-def _note(ctx: Context, chain_id: bytes, copy: AttestationCopy) -> None:
-    """The list by which an audit finds what a chain told of a subject that has no history here."""
-    key = foreign_attestations_key(chain_id, copy.record.subject)
+def _note(ctx: Context, chain_id: bytes, issuer_chain: bytes, attestation: str, subject: str) -> bool:
+    """The list by which an audit finds what a chain told of a subject, and what was claimed here of one that is gone: in
+    its history nothing is entered any more. Whether there was room."""
+    key = foreign_attestations_key(chain_id, subject)
     told = state.load(ctx.overlay, key, ForeignAttestationsRecord) or ForeignAttestationsRecord()
     # What a chain passes on is counted apart, so that who speaks through it takes no room from its own claims.
     hearsay = [name.issuer_chain != chain_id for name in told.attestations]
-    if hearsay.count(copy.passed > 0) >= COPIES_PER_SUBJECT_MAX:
-        raise Refused(
-            f"chain {chain_id.hex()} has told {COPIES_PER_SUBJECT_MAX} attestations about {copy.record.subject}, as many "
-            "as are kept",
-            Reason.ATTESTATIONS_FULL,
-        )
-    told.attestations.append(ForeignAttestation(issuer_chain=copy.issuer_chain, id=copy.record.id))
+    if hearsay.count(issuer_chain != chain_id) >= COPIES_PER_SUBJECT_MAX:
+        return False
+    told.attestations.append(ForeignAttestation(issuer_chain=issuer_chain, id=attestation))
     state.save(ctx.overlay, key, told)
+    return True
 
 
 def _leads_on(ctx: Context, came_over: ClientRecord, copy: AttestationCopy, client: str) -> bool:

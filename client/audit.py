@@ -242,7 +242,7 @@ class Audit:
         chain = self._waiting[0][0]
         waiting = [subject.id for where, subject in self._waiting if where is chain]
         keys = [key(name) for name in waiting for key in (state.part_key, state.lot_key)]
-        keys += [foreign_attestations_key(other, name) for name in waiting for other in self._others(chain)]
+        keys += [foreign_attestations_key(other, name) for name in waiting for other in self._chains]
         if keys[0] not in chain.snapshot().values or keys[1] not in chain.snapshot().values:
             chain.values(keys)
 
@@ -250,7 +250,9 @@ class Audit:
         return [other for other in self._chains if other != chain.trust.chain_id]
 
     def _read(self, chain: VerifiedChain, subject: Subject) -> None:
-        self._reader(chain).claims.about(subject.id, self._others(chain))
+        reader = self._reader(chain)
+        reader.claims.about(subject.id, self._others(chain))
+        reader.claims.made_here(subject.id, reader.licences.attestation)
         part = find_part(chain, subject.id, self._shown)
         if part is not None:
             self._part(chain, subject, part)

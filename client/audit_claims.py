@@ -59,6 +59,17 @@ class Claims:
             for one in () if listed is None else listed.attestations:
                 self._read(name, chain_id, one)
 
+    def made_here(self, name: str, signed: Callable[[str], AttestationRecord | None]) -> None:
+        """What this chain's own members claimed about a subject that had left: its history is frozen. `signed` is the
+        record of a claim that its issuer signed. Raises NotVerifiable."""
+        own = self._chain.trust.chain_id
+        listed = self._chain.record(foreign_attestations_key(own, name), ForeignAttestationsRecord)
+        for one in () if listed is None else listed.attestations:
+            claim = signed(one.id)
+            if claim is None or claim.subject != name:
+                raise self._broken(one.id, f"it has no record about {name}")
+            self._judge(name, claim, claim.issuer)
+
     def _read(self, name: str, chain_id: bytes, claim: ForeignAttestation) -> ForeignAttestationRecord:
         key = foreign_attestation_key(chain_id, claim.issuer_chain, claim.id)
         if key in self._records:
@@ -75,6 +86,9 @@ class Claims:
         by = f"{claim.issuer} of chain {copy.issuer_chain.hex()[:16]}"
         if copy.passed:
             by += f", as chain {record.chain.hex()[:16]} passed it on"
+        self._judge(name, claim, by)
+
+    def _judge(self, name: str, claim: AttestationRecord, by: str) -> None:
         what = f"{name}: {claim.kind} {claim.id} by {by}"
         if claim.revoked_at_ms:
             self._find(self._chain, name, "REVOKED_ATTESTATION", what, ())

@@ -119,7 +119,7 @@ class Licences:
             self._find(self._chain, "", "POLICY_NOT_APPROVED", text, (entries[0].entry.transaction,))
         return record
 
-    def _attestation(self, identifier: str) -> AttestationRecord | None:
+    def attestation(self, identifier: str) -> AttestationRecord | None:
         """The record of an attestation, if its issuer signed it so."""
         if identifier not in self._signed:
             record = self._chain.record(state.attestation_key(identifier), AttestationRecord)
@@ -130,7 +130,7 @@ class Licences:
 
     def _claims(self, policy: PutPolicy, identifier: str) -> list[AttestationRecord]:
         """What could be a licence: the chain's own claim, if its issuer signed it so, and those of other chains."""
-        own = self._attestation(identifier)
+        own = self.attestation(identifier)
         abroad = [record for record in claims(self._chain, policy, identifier) if "/" in record.issuer]
         return abroad if own is None else [own, *abroad]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from client.audit_kinds import is_among
+from client.audit_kinds import is_among, told
 from ledger import codec
 from ledger.errors import Refused
 from ledger.event import EventView
@@ -169,4 +169,8 @@ def detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
     if kind == "send_part":
         sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
         return f"over client {sent.client} to {sent.receiver}"
+    came = told(operation) if entry.kind == EntryKind.COPIED else None
+    if came is not None:
+        claim = came.copy.record
+        return f"{claim.kind} {claim.id} by {claim.issuer} of chain {came.copy.issuer_chain.hex()[:16]}"
     return ""

@@ -645,3 +645,22 @@ def amount_of(lot: str, number: int) -> Value:
         Field(name="quantity", value=Value(number=decimals.parse(str(number)))),
     ]
     return Value(list=List(items=[Value(object=Object(fields=fields))]))
+
+
+def test_what_is_claimed_of_a_subject_that_is_gone_is_listed(monkeypatch):
+    monkeypatch.setattr(attest_port, "COPIES_PER_SUBJECT_MAX", 2)
+    world = World()
+    part = moved(world)
+    assert attest(world, "a", "amy", part, attestation=f"{ID}/0").ok
+    assert recall(world, "a", "amy", part, f"{ID}/1").ok
+    # No number of claims keeps a recall from being made and sent.
+    result = recall(world, "a", "amy", part, f"{ID}/2")
+    assert (result.ok, result.reason) == (True, Reason.ATTESTATIONS_FULL)
+    assert list(own(world, "a", f"{ID}/2").copied_to) == ["b-1"]
+    key = foreign_attestations_key(world["a"].chain_id, part)
+    listed = world["a"].record(key, ForeignAttestationsRecord)
+    assert [name.id for name in listed.attestations] == [f"{ID}/0", f"{ID}/1"]
+    here = world.commission("a", "ada")
+    assert attest(world, "a", "amy", here, attestation=f"{ID}/3").ok
+    key = foreign_attestations_key(world["a"].chain_id, here)
+    assert world["a"].record(key, ForeignAttestationsRecord) is None

@@ -11,7 +11,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ForeignAttestationRecord,
     ForeignAttestationsRecord,
 )
-from tests.bridge.test_attest_port import ID, attest, leaving, moved, policy, recall, revoke, send
+from tests.bridge.test_attest_port import ID, attest, freeze, leaving, moved, policy, recall, revoke, send
 from tests.bridge.test_licences import crossing
 from tests.bridge.two_chains import World
 from tests.client.corrupt import Forged
@@ -31,13 +31,27 @@ def test_a_recall_made_on_the_home_chain_is_told_on_the_chain_where_the_part_is(
     world, part = recalled()
     report = audited(world, part, "b")
     assert (report.verdict, codes(report)) == (Verdict.FINDINGS, {"RECALLED"}), report.problem
-    (finding,) = report.findings
-    for word in ("amy", world["a"].chain_id.hex()[:16], "cracks"):
-        assert word in finding.message
+    here, there = sorted(report.findings, key=lambda finding: finding.chain != "b")
+    assert all(word in here.message for word in ("amy", world["a"].chain_id.hex()[:16], "cracks"))
+    assert (there.chain, "amy" in there.message, "cracks" in there.message) == ("a", True, True)
+    assert f"recall {ID}" in report.subject.steps[-1].detail
     assert revoke(world, "a", "amy").ok
     world.relay()
     world.settle()
     assert codes(audited(world, part, "b")) == {"REVOKED_ATTESTATION"}
+
+
+def test_a_recall_that_nobody_carried_is_found_where_it_was_made():
+    world = World("a", "b")
+    part = moved(world)
+    freeze(world, "a", "b")
+    assert recall(world, "a", "amy", part).ok
+    assert attest(world, "a", "amy", part, attestation=f"{ID}/2").ok
+    world.settle()
+    assert codes(audited(world, part, "a")) == {"RECALLED"}
+    assert "RECALLED" in codes(audited(world, part, "b"))
+    assert revoke(world, "a", "amy").ok
+    assert codes(audited(world, part, "a")) == {"REVOKED_ATTESTATION"}
 
 
 def test_a_recall_that_came_before_the_part_is_told_too():

@@ -3226,7 +3226,9 @@ Global___ForeignAttestationRecord: _TypeAlias = ForeignAttestationRecord  # noqa
 
 @_typing.final
 class ForeignAttestationsRecord(_message.Message):
-    """Which attestations a chain has sent here about a subject; key FOREIGN_ATTESTATION/<chain>/"about"/<subject>."""
+    """Which attestations a chain has sent here about a subject; key FOREIGN_ATTESTATION/<chain>/"about"/<subject>. Under this
+    chain's own id: which were made here while the subject was gone, and stand in no history of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
