@@ -90,6 +90,20 @@ def test_what_was_in_a_box_that_came_far_is_not_refused_for_its_low_hop():
     assert live(world, part) == ["a"]
 
 
+def test_a_box_is_nowhere_below_the_hops_inside_it():
+    """Else what came far, packed into a box that never left, would arrive at a hop that it had before."""
+    world = World()
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "bob")
+    carry(world, "b", part, "ada")
+    box = pack(world, "a", world.commission("a", "ada"), part)
+    assert world.part("a", box).hop == 2
+    carry(world, "a", box, "bob")
+    assert materialise(world, "b", part).ok
+    assert live(world, part) == ["b"]
+    assert observe(world, "b", part, "bob").ok
+
+
 def test_a_hop_is_burnt_by_a_timeout_with_everything_inside():
     """Else the old proof of what was inside then would fit the second sending."""
     world = World()
