@@ -96,6 +96,7 @@ class ModelChain:
     undo_entries: list[tuple[bytes, int]] = field(default_factory=list)
     used: int = 0
     values: dict[bytes, bytes] = field(default_factory=dict)  # of the newest sealed state
+    version: int = 0  # rises with every write
 
     @classmethod
     def of(cls, chain: BridgedChain) -> ModelChain:
@@ -151,6 +152,7 @@ class ModelChain:
             list(self.undo_entries),
             self.used,
             self.values,
+            self.version,
         )
 
     # ---- blocks -------------------------------------------------------------------------------------------------
@@ -181,6 +183,7 @@ class ModelChain:
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """A value put into the state: by execution, or by a quorum that is corrupt."""
+        self.version += 1
         self.undo.append((key, self.state.get(key)))
         if value is None:
             self.state.pop(key, None)
@@ -228,6 +231,7 @@ class ModelChain:
 
     def crash(self) -> None:
         """The open block is lost."""
+        self.version += 1
         for key, value in reversed(self.undo):
             if value is None:
                 self.state.pop(key, None)

@@ -22,7 +22,7 @@ from tests.bridge.model.world import LOT, World, answer_of, base
 from tests.bridge.two_chains import HOUR_MS, MEMBERS
 
 TIMEOUTS_MS = (300, 1_000, 5_000, HOUR_MS, HOUR_MS)
-STEPS = (20, 34, 50)
+STEPS = (18, 30, 44)
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Walk:
         made = base(*self.setting.names, joined=self.setting.joined, long_routes=self.setting.long_routes)
         self.world = World.of(made, self.setting.parts, self.setting.boxes, self.setting.corrupt)
         self.sent = []  # (chain, client, sequence), as relayers remember them
+        self.shown = []  # (chain, client, part, height), of what became a record
         self.weights = [
             (self.send, 8),
             (self.deliver, 16),
@@ -76,6 +77,7 @@ class Walk:
         ]
         if self.setting.boxes:
             self.weights += [(self.pack, 6), (self.unpack, 3), (self.unpack_all, 3), (self.touch, 7)]
+            self.weights += [(self.show_again, 3)]
         if self.setting.lot:
             self.weights += [(self.send_amount, 6), (self.accept_amount, 4), (self.return_amount, 2)]
             self.weights += [(self.pack_amount, 4)]
@@ -232,8 +234,21 @@ class Walk:
             world.update(here, own)
         elif kept := world.client(here, own).stored_heights:
             height = self.chance.choice(kept[-8:])
-        result = world.materialise(here, own, part, height)
-        self.count("materialised", result.ok and result.reason != Reason.REDUNDANT)
+        self.show(
+            here, own, part, height or (kept[-1] if (kept := world.client(here, own).stored_heights) else 0)
+        )
+
+    def show(self, here, own, part, height):
+        result = self.world.materialise(here, own, part, height)
+        changed = result.ok and result.reason != Reason.REDUNDANT
+        self.count("materialised", changed)
+        if changed:
+            self.shown.append((here, own, part, height))
+
+    def show_again(self):
+        """What made a record once is shown once more, whatever has become of the part."""
+        if self.shown:
+            self.show(*self.chance.choice(self.shown))
 
     def follow(self):
         """A part is shown to have gone on from where a chain believes it to be."""

@@ -126,6 +126,7 @@ class World:
     corrupt: frozenset[str] = frozenset()
     number: int = 0
     acts: list[str] = field(default_factory=list)
+    checked: list[int] = field(default_factory=list)  # versions of the chains at the last check
 
     @classmethod
     def of(cls, made, parts: int, boxes: int, corrupt: str = "") -> World:
@@ -522,6 +523,10 @@ class World:
 
     def check(self) -> None:
         """The records of all honest chains against the oracle. Raises Violation."""
+        versions = [chain.version for chain in self.chains.values()]
+        if versions == self.checked:
+            return
+        self.checked = versions
         readers = {name: MappingReader(self.chains[name].state) for name in self.honest}
         for part in self.things:
             self._check_part(part, readers)
