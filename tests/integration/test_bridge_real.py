@@ -122,6 +122,19 @@ def test_a_part_on_its_way_says_what_it_waits_for_and_is_cleared_by_hand(bed, se
     assert bed.done("testnet", "start", "relay")["started"] == "relay"
 
 
+def test_a_chain_that_stands_still_holds_up_its_own_routes_only(bed, sessions):
+    for name in bed.names("assembler"):
+        bed.processes.kill(name)
+    late = send(sessions, "fab", "9522001", "assembler", "boardworks")
+    part = send(sessions, "fab", "9522001", "osat", "packager")
+    until(lambda: status(sessions, "osat", part) == OFFERED)
+    until(lambda: status(sessions, "fab", part) == DEPARTED)
+    for name in bed.names("assembler"):
+        bed.start(name)
+    until(lambda: status(sessions, "fab", late) == DEPARTED, 60)
+    assert status(sessions, "assembler", late) == OFFERED
+
+
 def forge(bed, true: SignedHeader, signers) -> SignedHeader:
     """Another header of the same height and view, signed with the keys of some validators."""
     network = bed.network
