@@ -123,7 +123,7 @@ def _created(change: CreateClient, now_ms: int, known: Known) -> tuple[ClientRec
     if len(change.chain_id) != HASH_BYTES or change.chain_id in (known.host, ZERO):
         raise Refused("a client follows another chain, named by its 32-byte id", Reason.BAD_CHANGE)
     # (2) Who may thaw it, and how long it may go without news.
-    _check_governance_keys(change)
+    _check_governance_keys(change, known)
     if change.trusting_period_ms == 0:
         raise Refused("a client has a trusting period", Reason.BAD_CHANGE)
     # (3) A chain that several members certify.
@@ -147,7 +147,7 @@ def _created(change: CreateClient, now_ms: int, known: Known) -> tuple[ClientRec
     return client, _anchor(client, change.validators, change.header, change.certificate, now_ms)
 
 
-def _check_governance_keys(change: CreateClient) -> None:
+def _check_governance_keys(change: CreateClient, known: Known) -> None:
     keys = change.governance_keys
     if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_PER_CLIENT_MAX or len(
         set(keys)
@@ -158,6 +158,8 @@ def _check_governance_keys(change: CreateClient) -> None:
         )
     for key in keys:
         check_public_key(key)
+    if known.strict and change.governance_threshold == 1:
+        raise Refused("one admin key of that chain would speak for all its members", Reason.CLIENT_TOO_WEAK)
 
 
 def _check_strength(known: Known, validators: ValidatorSet) -> None:

@@ -190,6 +190,14 @@ CLAIMS = [
         REHOME + "what_arrived_there_departs_and_is_then_taken_over",
     ),
     (
+        13,
+        "one admin key does not speak for a chain",
+        "bridge/client_step",
+        "    if known.strict and change.governance_threshold == 1:\n",
+        "    if not change.id:\n",
+        "tests/bridge/test_clients.py::test_30_an_unsound_client_is_not_created",
+    ),
+    (
         0,
         "the log that is shown is the header's",
         "bridge/light_client",

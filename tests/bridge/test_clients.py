@@ -128,6 +128,7 @@ def strange_keys(count=3):
         ({"genesis_time_ms": START_MS + 86_400_000}, Reason.BAD_TIME),
         ({"governance_keys": []}, Reason.BAD_CHANGE),
         ({"governance_threshold": 0}, Reason.BAD_CHANGE),
+        ({"governance_threshold": 1}, Reason.CLIENT_TOO_WEAK),
         ({"governance_threshold": 5}, Reason.BAD_CHANGE),
         ({"governance_keys": strange_keys(1) * 3}, Reason.BAD_CHANGE),
         ({"governance_keys": strange_keys(limits.GOVERNANCE_KEYS_PER_CLIENT_MAX + 1)}, Reason.BAD_CHANGE),
