@@ -120,6 +120,10 @@ def materialise(
     source: Annotated[str, typer.Option("--from", help="The chain that the container came from.")],
     chain: ChainOption,
     member: MemberOption,
+    shown: Annotated[
+        list[Path] | None,
+        typer.Option("--shown", help="Of a serial first named there, of a lot by a root: its proof."),
+    ] = None,
     trust: TrustOption = DEFAULT_TRUST,
     as_json: JsonOption = False,
 ) -> None:
@@ -134,7 +138,7 @@ def materialise(
         ]
         unique = list(dict.fromkeys(names))
         recorded = session.submitter().submit(
-            operations(session.verified, other.verified, unique),
+            operations(session.verified, other.verified, unique, read_proofs(shown or [])),
             idempotency_key("materialise", source, *unique),
         )
         tell(recorded, f"{len(unique)} known here now", as_json=as_json)

@@ -5,7 +5,8 @@ outermost first, in one transaction. If the client here knows no header recent e
 transaction brings it one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from bridge.clients import clients_of
 from bridge.contents import arrival_key
@@ -22,7 +23,7 @@ from proto.chiptrace.v1.bridge_pb2 import (
     UpdateClient,
 )
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Operation, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartRecord, Reason
 from proto.chiptrace.v1.node_pb2 import HeadersReply, HeadersRequest, ProveReply, ProveRequest
 
 
@@ -48,9 +49,15 @@ def way_in(here: VerifiedChain, there: VerifiedChain, part: str) -> list[str]:
     )
 
 
-def operations(here: VerifiedChain, there: VerifiedChain, names: Sequence[str]) -> list[Operation]:
+def operations(
+    here: VerifiedChain,
+    there: VerifiedChain,
+    names: Sequence[str],
+    in_lists: Mapping[str, Membership] = MappingProxyType({}),
+) -> list[Operation]:
     """The operations that make records here of what lies in containers that came from a chain.
 
+    in_lists: of serials of roots that were first touched there, where in their lists they are.
     Raises Refused(UNKNOWN_CLIENT, CLIENT_FROZEN), NotVerifiable, NodeRefused, NoAnswer.
     """
     client = _client(here, there)
@@ -78,6 +85,8 @@ def operations(here: VerifiedChain, there: VerifiedChain, names: Sequence[str]) 
             message.contents.CopyFrom(more.pop(0))
         if theirs.lot:
             message.lot.CopyFrom(more.pop(0))
+        if name in in_lists:
+            message.membership.CopyFrom(in_lists[name])
         found.append(Operation(materialise=codec.encode(message)))
     return found
 

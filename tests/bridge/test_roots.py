@@ -3,10 +3,11 @@
 import pytest
 
 from client.audit import Audit
+from client.materialising import operations
 from ledger import codec
 from ledger.identifiers import canonical, interval_text
 from ledger.roots import SerialList
-from proto.chiptrace.v1.bridge_pb2 import Materialise, SendPart
+from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartStatus, Reason
 from tests.bridge.crossing import lot_record, materialise_operation, pack
 from tests.bridge.test_custody_transfer import Corrupt, refused
@@ -161,8 +162,7 @@ def test_what_lies_in_a_container_is_shown_too(world):
     world.settle()
     operation = materialise_operation(world, "a", die(7), "b")
     refused(world["a"].operate("ada", operation), Reason.MEMBERSHIP_INVALID)
-    message = Materialise.FromString(operation.materialise)
-    message.membership.CopyFrom(shown)
-    assert world["a"].operate("ada", Operation(materialise=codec.encode(message))).ok
+    here, there = verified(world["a"]), verified(world["b"])
+    assert world["a"].operate("ada", *operations(here, there, [die(7)], {die(7): shown})).ok
     record = world.part("a", die(7))
     assert (record.lot, record.start, record.container) == (LOT, 7, made)
