@@ -200,4 +200,4 @@ def _enter_filling(
     part.holder = part.offered_to = part.client = part.shipper = ""
     part.offered_at_ms = part.sequence = 0
     part.arrived_offer = part.offers_ownership = part.contents_follow = False
-    part.gone_to = b""
+    part.gone_to, part.gone_over, part.gone_hop = b"", b"", 0

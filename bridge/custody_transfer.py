@@ -248,7 +248,8 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
         note_single(ctx.overlay, canonical(part.id))
     # (3) What is inside, in a new filling; none that it had when it left is open any more.
     contents.leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
-    part.container, part.generation, part.gone_to = "", 0, b""
+    part.container, part.generation = "", 0
+    part.gone_to, part.gone_over, part.gone_hop = b"", b"", 0
     if transfer.HasField("contents"):
         height = client.latest_height
         contents.open_arrived(ctx, client, part, transfer.contents, transfer.hop, height)

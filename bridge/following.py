@@ -97,6 +97,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
             raise Refused(f"{message.part} has another origin there", Reason.PACKET_MISMATCH)
         # What is inside a container leaves it here: it is known to have been taken out.
         _take_out(ctx, part, departure.with_ownership)
+        part.gone_over, part.gone_hop = departure.chain_id, departure.hop
     part.hop = hop
     part.gone_to = chain_id
     ctx.enter(state.part_key(part.id), part.history, FOLLOWED)
@@ -134,7 +135,10 @@ def _proven_departure(
             return first, _chain(ctx, filling.destination), _hop(filling.hop)
         if filling.closed_by != ClosedBy.CLOSED_BY_UNSPECIFIED:
             break
-    # (2) By itself: over a client of that chain's.
+    # (2) It is known there to have come here since: then what counts is the step before.
+    if current is first and current.status == DEPARTED and current.gone_to == ctx.chain_id:
+        return first, _chain(ctx, current.gone_over), _hop(current.gone_hop)
+    # (3) By itself: over a client of that chain's.
     if current is first and current.status == DEPARTED and not current.container and not current.gone_to:
         value = _prove(ctx, client, message, state.client_key(current.client), message.over)
         over = codec.decode(ClientRecord, value, STATE_VALUE_BYTES_MAX)

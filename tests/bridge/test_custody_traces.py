@@ -393,3 +393,41 @@ def test_a_part_goes_round_three_chains_and_comes_home_as_itself(inside):
     for name in world.chains:
         world.check_history(name, part)
     assert status(world, "c", "https://id.gs1.org/01/04012345111118/21/0") == PART_STATUS_UNSPECIFIED
+
+
+def test_a_step_of_a_route_is_taken_once():
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "bob", to="b")
+    assert follow(world, "c", part, "a").ok
+    carry(world, "b", part, "cyd", to="c")
+    update(world, "a", "b")
+    step = follow_operation(world, "a", part, "b")
+    assert world["a"].operate("ada", step).ok
+    carry(world, "c", part, "ada", to="a")
+    refused(replayed(world, "a", step), Reason.NOT_LIVE)
+    assert follow(world, "b", part, "c").ok
+    carry(world, "a", part, "bob", to="b")
+    refused(replayed(world, "a", step), Reason.HOP_NOT_ABOVE)
+    carry(world, "b", part, "ada", to="a")
+    assert live(world, part) == ["a"]
+
+
+def test_what_may_still_come_back_has_not_gone_on():
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    box, (one, _) = tote(world)
+    carry(world, "a", box, "bob", to="b")
+    assert materialise(world, "b", one, "a").ok
+    assert follow(world, "c", box, "a").ok
+    assert world.send("b", box, "cyd", to="c").ok
+    refused(follow(world, "a", one, "b"), Reason.NOT_LIVE)
+    refused(follow(world, "a", box, "b"), Reason.NOT_LIVE)
+    world.relay()
+    assert world.accept("c", box, "cyd").ok
+    assert follow(world, "a", one, "b").ok
+    assert follow(world, "a", box, "b").ok
+    # A child has to be followed like any part; its home still says over which chain it came here.
+    refused(materialise(world, "c", one, "b"), Reason.NOT_FROM_HOME)
+    assert follow(world, "c", one, "a").ok
+    assert materialise(world, "c", one, "b").ok
+    assert live(world, one) == ["c"]

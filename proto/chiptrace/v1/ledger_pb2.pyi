@@ -2440,6 +2440,8 @@ class PartRecord(_message.Message):
     CARVED_N_FIELD_NUMBER: _builtins.int
     SERIALS_FIELD_NUMBER: _builtins.int
     GONE_TO_FIELD_NUMBER: _builtins.int
+    GONE_OVER_FIELD_NUMBER: _builtins.int
+    GONE_HOP_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """canonical"""
     status: Global___PartStatus.ValueType
@@ -2486,6 +2488,10 @@ class PartRecord(_message.Message):
     carved_n: _builtins.int
     gone_to: _builtins.bytes
     """DEPARTED, and proven to have gone on: to which chain"""
+    gone_over: _builtins.bytes
+    """then: from which chain it went there,"""
+    gone_hop: _builtins.int
+    """which it had come to at this hop"""
     @_builtins.property
     def history(self) -> Global___History: ...
     @_builtins.property
@@ -2524,10 +2530,12 @@ class PartRecord(_message.Message):
         carved_n: _builtins.int = ...,
         serials: Global___Serials | None = ...,
         gone_to: _builtins.bytes = ...,
+        gone_over: _builtins.bytes = ...,
+        gone_hop: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "serials", b"serials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "gone_to", b"gone_to", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "serials", b"serials", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "arrived_offer", b"arrived_offer", "carved_from", b"carved_from", "carved_n", b"carved_n", "client", b"client", "commissioner", b"commissioner", "container", b"container", "contents_follow", b"contents_follow", "end", b"end", "generation", b"generation", "generations", b"generations", "gone_hop", b"gone_hop", "gone_over", b"gone_over", "gone_to", b"gone_to", "history", b"history", "holder", b"holder", "hop", b"hop", "id", b"id", "last_event", b"last_event", "lot", b"lot", "offered_at_ms", b"offered_at_ms", "offered_to", b"offered_to", "offers_ownership", b"offers_ownership", "open", b"open", "origin_chain", b"origin_chain", "owner", b"owner", "sequence", b"sequence", "serials", b"serials", "shipper", b"shipper", "start", b"start", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
