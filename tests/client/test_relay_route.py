@@ -12,7 +12,7 @@ from bridge.relayer_plan import Receive, Update
 from client.relay_end import NotReady
 from client.relay_route import TERMINAL, Refusal
 from ledger import codec, hashes, state
-from ledger.block import decode_header
+from ledger.block import app_hash, decode_header
 from ledger.errors import ChiptraceError
 from ledger.limits import HEADERS_PER_UPDATE_MAX
 from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
@@ -313,6 +313,19 @@ class ShowsAnyState(RelayStub):
         return reply
 
 
+class MakesHeaders(RelayStub):
+    """It shows a header of its own making, to which its proofs open."""
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        if request.height and request.keys:
+            reply.opening.log_root = bytes(32)
+            header = decode_header(reply.head.header)
+            header.app_hash = app_hash(self.chain.chain_id, reply.opening)
+            reply.head.header = codec.encode(header)
+        return reply
+
+
 class MixesHeights(RelayStub):
     """Its proofs are true, of another height than the header beside them."""
 
@@ -349,6 +362,7 @@ LIARS = [
     AnswersForThem,
     ProvesAnything,
     ShowsAnyState,
+    MakesHeaders,
     MixesHeights,
     ShowsAnyHeader,
 ]
@@ -375,6 +389,28 @@ def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction
             route.round()
         world.clock.now_ms += 20_000
     assert all(world.part("b", part).status == OFFERED for part in parts)
+    assert all(world.part("a", part).status == DEPARTED for part in parts)
+    assert refused == []
+
+
+@pytest.mark.parametrize("liar", NODES)
+def test_answers_are_brought_for_no_packet_that_a_node_made_up(liar):
+    world = World()
+    parts = sent(world, 3)
+    world.settle()
+    route_over(world).round()  # received, and not acknowledged yet
+    refused = []
+    bad = over(MakesUp, liar)
+    route = route_over(
+        world,
+        lambda chain: bad(chain) if chain.name == "a" else Line(chain),
+        told=lambda direction, actions, result: refused.append(result.reason) if not result.ok else None,
+    )
+    for _ in range(10):
+        world.settle()
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        world.clock.now_ms += 20_000
     assert all(world.part("a", part).status == DEPARTED for part in parts)
     assert refused == []
 
