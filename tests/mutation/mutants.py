@@ -933,7 +933,7 @@ FETCHED = [
     Mutant(
         "another next set than the header names",
         "boundaries",
-        "    if header.next_validators_hash != validators_hash(chain_id, following):",
+        "    if header.next_validators_hash != validators_hash(header.chain_id, following):",
         "    if not header.next_validators_hash:",
         "each step leads to the set that was decided",
     ),
