@@ -207,13 +207,13 @@ def clear(
                 open_end(known, place.other, who[place.other], there[1], place.client),
             )
             route = Route(*ends)
-            planned, error = carry_all(route, QUIET_SECONDS)
+            brought, error = carry_all(route, QUIET_SECONDS)
             route.close()
             left = len(ends[0].outbox) + len(ends[1].outbox)
             done.append(
                 {
                     "route": f"{place.chain}-{place.other}",
-                    "actions": planned,
+                    "actions": brought,
                     "left": left,
                     "trouble": str(error) if error else "",
                 }

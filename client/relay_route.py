@@ -112,7 +112,7 @@ class Route:
         return f"{self.first.trust.name}-{self.second.trust.name}"
 
     def round(self) -> int:
-        """One round; how many actions were planned. Raises ChiptraceError when a chain does not answer."""
+        """One round; how many actions were brought. Raises ChiptraceError when a chain does not answer."""
         first, second = self.first, self.second
         # (1) Where both stand.
         first_look, second_look = first.look(), second.look()
@@ -141,7 +141,7 @@ class Route:
         errors = [error for job in jobs if (error := job.exception()) is not None]
         if errors:
             raise errors[0]
-        return len(plan.on_a) + len(plan.on_b)
+        return sum(job.result() for job in jobs)
 
     def scan_now(self) -> None:
         """Read both outboxes anew in the next round, and try again what was refused, whatever the reason."""
@@ -203,25 +203,25 @@ class Route:
         now = direction.host.now_ms()
         return frozenset(key for key, refusal in direction.refusals.items() if refusal.until_ms > now)
 
-    def _bring(self, direction: Direction, actions: Sequence[Action]) -> None:
-        """The first group is final before the others leave, for they rest on its headers; those leave together."""
+    def _bring(self, direction: Direction, actions: Sequence[Action]) -> int:
+        """The first group is final before the others leave, for they rest on its headers; those leave together. How many
+        actions were brought."""
         host = direction.host
         built = list(direction.source.build(actions, host))
-        if not built:
-            return
         operations = {id(item.action): item.operation for item in built}
         groups = relayer_plan.groups(
             [item.action for item in built], lambda action: operations[id(action)].ByteSize()
         )
         for batch in (groups[:1], groups[1:]):
             if not batch:
-                return
+                break
             results = host.submit([[operations[id(action)] for action in group] for group in batch])
             for group, result in zip(batch, results, strict=True):
                 self._told(direction, group, result)
                 self._settle(direction, group, result)
             if not results[0].ok:
-                return
+                break
+        return len(built)
 
     def _settle(self, direction: Direction, group: Sequence[Action], result: Result) -> None:
         if not result.ok:
@@ -261,17 +261,17 @@ class Route:
 def carry_all(
     route: Route, quiet_seconds: float, pause: Callable[[float], None] = time.sleep
 ) -> tuple[int, ChiptraceError | None]:
-    """Carry what there is, until nothing is open or for so long there was nothing to do; how many actions were planned,
+    """Carry what there is, until nothing is open or for so long there was nothing to do; how many actions were brought,
     and what cut it short. An answer can be brought back a block after it was written, so a pause is no end."""
     done, quiet = 0, 0.0
     try:
         while quiet < quiet_seconds:
-            planned = route.round()
-            done += planned
-            if not planned and not len(route.first.outbox) + len(route.second.outbox):
+            brought = route.round()
+            done += brought
+            if not brought and not len(route.first.outbox) + len(route.second.outbox):
                 break
-            quiet = 0.0 if planned else quiet + QUIET_PAUSE_SECONDS
-            if not planned:
+            quiet = 0.0 if brought else quiet + QUIET_PAUSE_SECONDS
+            if not brought:
                 pause(QUIET_PAUSE_SECONDS)
     except ChiptraceError as error:
         return done, error

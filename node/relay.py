@@ -51,12 +51,19 @@ class RouteLoop:
         """Raises StoreError: the relayer must stop."""
         table = RelayTable(self._settings.table)
         route = self._open(table)
+        try:
+            self._carry(route, table, stopping)
+        finally:
+            route.close()
+            table.close()
+
+    def _carry(self, route: Route, table: RelayTable, stopping: threading.Event) -> None:
         usual = self._settings.poll_ms / 1_000
         pause = 0.0
         while not stopping.wait(pause * random.uniform(0.75, 1.25)):  # noqa: S311
-            began, trouble, planned = time.monotonic(), "", 0
+            began, trouble, brought = time.monotonic(), "", 0
             try:
-                planned = route.round()
+                brought = route.round()
             except StoreError:
                 raise
             except ChiptraceError as error:
@@ -69,9 +76,7 @@ class RouteLoop:
             elif len(route.stuck) == 2:
                 pause = PAUSE_SECONDS_MAX
             else:
-                pause = 0.0 if planned else usual
-        route.close()
-        table.close()
+                pause = 0.0 if brought else usual
 
     def _open(self, table: RelayTable) -> Route:
         names = (
@@ -157,6 +162,7 @@ class Relayer:
             thread.join(PAUSE_SECONDS_MAX)
         if server is not None:
             server.shutdown()
+            server.server_close()
 
     def _guarded(self, stopping: threading.Event, job: Callable[[], None]) -> None:
         """What ends a thread ends the relayer: one that does half of its work would look like a whole one."""

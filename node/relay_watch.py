@@ -9,6 +9,7 @@ A lane of its own, on its own thread and lines, whether or not anything is carri
    guilty is written to a file that proves it (`chiptrace chain evidence --verify`).
 """
 
+import contextlib
 import logging
 import random
 import threading
@@ -125,18 +126,18 @@ class ChainWatch:
 
     def run(self, stopping: threading.Event, pause_ms: int, open_table: Callable[[], RelayTable]) -> None:
         """Watch until told to stop. Raises StoreError: the relayer must stop."""
-        table = open_table()
         pause = pause_ms / 1_000
-        while not stopping.wait(pause * random.uniform(0.8, 1.0)):  # noqa: S311
-            compared, trouble = 0, ""
-            try:
-                compared = self.round(table)
-            except StoreError:
-                raise
-            except ChiptraceError as error:
-                trouble = str(error)
-                _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
-            self._metrics.watched(self.name, compared, trouble)
+        with contextlib.closing(open_table()) as table:
+            while not stopping.wait(pause * random.uniform(0.8, 1.0)):  # noqa: S311
+                compared, trouble = 0, ""
+                try:
+                    compared = self.round(table)
+                except StoreError:
+                    raise
+                except ChiptraceError as error:
+                    trouble = str(error)
+                    _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
+                self._metrics.watched(self.name, compared, trouble)
 
     # ---- steps ------------------------------------------------------------------------------------------------
 
