@@ -9,7 +9,7 @@ from ledger import codec, decimals, hashes, state
 from ledger.attestations import foreign_attestation_key, foreign_attestations_key
 from ledger.block import decode_header
 from ledger.history import history_root
-from ledger.identifiers import canonical
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import COPIES_PER_SUBJECT_MAX, PACKET_TIMEOUT_MS_MAX, PASSED_ON_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     Packet,
@@ -42,6 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 from tests.bridge.test_clients import forge
 from tests.bridge.test_licences import crossing
+from tests.bridge.test_serials import DIE, LOT, captured
 from tests.bridge.two_chains import (
     HOUR_MS,
     MEMBERS,
@@ -53,6 +54,7 @@ from tests.bridge.two_chains import (
     prove,
 )
 from tests.ledger.chain_fixture import seed_of
+from tests.ledger.rules_world import serials_of
 
 ID = "https://amy.example/claim/1"
 
@@ -664,3 +666,18 @@ def test_what_is_claimed_of_a_subject_that_is_gone_is_listed(monkeypatch):
     assert attest(world, "a", "amy", here, attestation=f"{ID}/3").ok
     key = foreign_attestations_key(world["a"].chain_id, here)
     assert world["a"].record(key, ForeignAttestationsRecord) is None
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["by itself", "in a container"])
+def test_a_recall_of_a_lot_of_serials_follows_those_that_left(inside):
+    world = World("a", "b", "c")
+    assert world["a"].operate("ada", captured(world, serials_of(LOT, "0000", "0099", 100))).ok
+    some, box = interval_text(LOT, 10, 20), world.commission("a", "ada")
+    if inside:
+        assert world["a"].operate("ada", packing_event("ADD", box, DIE)).ok
+    assert world.send("a", box if inside else some, "bob", to="b", member="ada").ok
+    world.relay()
+    assert recall(world, "a", "amy", LOT).ok
+    world.relay()
+    assert told(world, "b", "a") is not None
+    assert told(world, "c", "a") is None
