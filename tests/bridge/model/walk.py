@@ -400,14 +400,35 @@ class Walk:
             self.tally[what] = self.tally.get(what, 0) + int(more)
 
     def run(self):
-        for _ in range(self.chance.choice((0, 1, 2, 3)) if self.setting.boxes else 0):
-            self.pack()
+        if self.setting.boxes:
+            self.set_out()
         acts, weights = [act for act, _ in self.weights], [weight for _, weight in self.weights]
         for act in self.chance.choices(acts, weights, k=self.chance.choice(STEPS)):
             act()
             self.world.check()
         self.come_to_rest()
         return self.tally
+
+    def set_out(self):
+        """Some parts are packed; half of the time the box goes to another chain, so that more steps are left for what
+        happens after that."""
+        for _ in range(self.chance.choice((0, 1, 2, 3))):
+            self.pack()
+        if self.chance.random() < 0.5:
+            return
+        world, home = self.world, self.setting.names[0]
+        box = self.chance.choice(world.boxes)
+        for part in world.parts:
+            if world.places.where[part] == world.places.where[box] == (AT, home):
+                world.pack(home, part, box)
+        box = world.places.root(box)
+        own, to = self.chance.choice(world.links_from(home))
+        key = (home, own, world.client(home, own).next_sequence)
+        if world.send(home, box, to).ok:
+            self.sent.append(key)
+            self.carry(key)
+            world.accept(to, box)
+            self.carry(key)
 
     def come_to_rest(self):
         """Everybody is honest from now on, but who is corrupt: all that can end ends, and what is there can be used."""
