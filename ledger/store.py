@@ -15,16 +15,16 @@ from ledger.execute import BlockOutcome
 from ledger.genesis import GenesisState
 from ledger.hashes import ZERO
 from ledger.kv import KeyValue, Snapshot
-from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
+from ledger.limits import POOL_TRANSACTIONS_MAX, TRANSACTION_VALIDITY_MS_MAX
 from ledger.merkle import EMPTY_ROOT, MerkleLog
+from ledger.overlay import KeptReader
 from ledger.rows import BoundaryHeader, Place, Tip
 from ledger.tree import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache, StateTree, TreeUpdate
 from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
 
 # A height deletes idempotency rows of so many expired heights at most: one block does not pay for a long silence.
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8
-# Decoded pages that proofs of past heights keep; apart from the writer's, whose thread they must not meet.
-PROOF_PAGES_CACHED: Final = 4_096
+PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
 _Rows = list[tuple[bytes, bytes | None]]
 
 
@@ -59,6 +59,8 @@ class Store:
         self._kv = kv
         self._pages = PageCache(PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX)
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
+        # Transactions that wait are looked for at admission, proposal and judging: mostly in vain, and read once.
+        self._looked_for = KeptReader(lambda row: self._row(row, own=True), 2 * POOL_TRANSACTIONS_MAX)
         self._expired_to = 0  # idempotency rows of heights up to here are gone
         stored = kv.get(rows.TIP)
         self._tip = None if stored is None else rows.decode_tip(stored)
@@ -139,9 +141,8 @@ class Store:
         return results
 
     def place(self, transaction: bytes, *, own: bool = False) -> Place | None:
-        """Where a transaction stands, by its id; None when it was not decided, or before blocks are kept here.
-        `own`: asked by the thread that writes."""
-        data = self._row(rows.transaction_row(transaction), own=own)
+        """Where it stands, by its id; None: not decided, or before blocks are kept here. own: the writer asks."""
+        data = (self._looked_for.get if own else self._row)(rows.transaction_row(transaction))
         return None if data is None else rows.decode_place(transaction, data)
 
     def transaction(self, transaction: bytes) -> TransactionAt | None:
@@ -159,7 +160,7 @@ class Store:
 
     def repetition(self, identity: bytes, idempotency_key: bytes, time_ms: int) -> Place | None:
         """Who used this idempotency key, if the entry is alive at a header time; asked by the thread that writes."""
-        data = self._row(rows.idempotency_row(identity, idempotency_key), own=True)
+        data = self._looked_for.get(rows.idempotency_row(identity, idempotency_key))
         if data is None:
             return None
         place, used_ms = rows.decode_repetition(data)
@@ -197,9 +198,8 @@ class Store:
 
     def is_eventful(self, height: int) -> bool:
         """Whether a height had transactions or a change of set: its outcome wants certifying soon."""
-        return any(
-            self._kv.get(key) is not None for key in (rows.expiry_row(height), rows.boundary_row(height))
-        )
+        keys = (rows.expiry_row(height), rows.boundary_row(height))
+        return any(self._kv.get(key) is not None for key in keys)
 
     def log_leaf(self, height: int) -> LogLeaf:
         """What a decided height left in the log. Raises Invalid(NOT_FOUND)."""
@@ -227,8 +227,9 @@ class Store:
 
     def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
         """The state tree with this root, its pages read from a snapshot."""
-        chain_id, pages = self.tip.chain_id, self._proof_pages
-        return StateTree(chain_id, lambda path: snapshot.get(rows.PAGE + path), root, pages)
+        return StateTree(
+            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, self._proof_pages
+        )
 
     def close(self) -> None:
         """Releases the key-value store."""
@@ -285,6 +286,7 @@ class Store:
     def _write(self, batch: _Rows, tip: Tip) -> None:
         batch.append((rows.TIP, rows.encode_tip(tip)))
         self._kv.write(batch)
+        self._looked_for.forget(dict(batch))
         # Here, and not before, the height is durable: the batch is on the disk whole, the tip's row last.
         self._tip = tip
 

@@ -156,27 +156,40 @@ class TreeTimer:
         StateTree.update = self._update  # type: ignore[method-assign]
 
 
-def events(chain: TimedChain, size: int, blocks: int) -> dict[str, object]:
-    """Blocks of observations of random parts."""
-    per_block, stages = [], []
-    with TreeTimer() as timer:
-        for _ in range(blocks):
-            numbers = random.sample(range(size), PER_BLOCK)
-            transactions = [chain.signed("ada", [operation]) for operation in observations(numbers)]
-            chain.restart_counting()
+class Measured:
+    """Blocks of observations of random parts in one store, and what they cost."""
+
+    def __init__(self, chain: TimedChain, size: int) -> None:
+        self.chain, self.size = chain, size
+        self.stages: list[dict[str, float]] = []
+        self.timer = TreeTimer()
+
+    def block(self) -> None:
+        """One block more."""
+        chain = self.chain
+        numbers = random.sample(range(self.size), PER_BLOCK)
+        transactions = [chain.signed("ada", [operation]) for operation in observations(numbers)]
+        chain.restart_counting()
+        with self.timer:
             chain.run(transactions)
-            stages.append(chain.microseconds(PER_BLOCK))
-            per_block.append(sum(stages[-1].values()))
-    if chain.refused:
-        raise SystemExit(f"refused for {dict(chain.refused)}; the benchmark is wrong")
-    return {
-        "us_per_event": short(median(per_block)),
-        "us_per_event_samples": [short(sample) for sample in per_block],
-        "stages_us": {stage: short(median([one[stage] for one in stages])) for stage in stages[0]},
-        "tree_us_per_key": short(timer.seconds / timer.keys * 1e6),
-        "pages_per_key": short(timer.pages / timer.keys),
-        "page_bytes_per_key": short(timer.bytes / timer.keys),
-    }
+        if chain.refused:
+            raise SystemExit(f"refused for {dict(chain.refused)}; the benchmark is wrong")
+        self.stages.append(chain.microseconds(PER_BLOCK))
+
+    def figures(self) -> dict[str, object]:
+        """Medians over the blocks."""
+        per_block = [sum(one.values()) for one in self.stages]
+        timer = self.timer
+        return {
+            "us_per_event": short(median(per_block)),
+            "us_per_event_samples": [short(sample) for sample in per_block],
+            "stages_us": {
+                stage: short(median([one[stage] for one in self.stages])) for stage in self.stages[0]
+            },
+            "tree_us_per_key": short(timer.seconds / timer.keys * 1e6),
+            "pages_per_key": short(timer.pages / timer.keys),
+            "page_bytes_per_key": short(timer.bytes / timer.keys),
+        }
 
 
 def warm(chain: TimedChain, size: int) -> None:
@@ -199,19 +212,21 @@ def disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def at_size(folder: Path, size: int, blocks: int) -> dict[str, object]:
-    """All figures at one size, in a store opened anew."""
-    began = time.perf_counter()
-    chain = TimedChain(folder)
-    opened = time.perf_counter() - began
-    figures: dict[str, object] = {"parts": size, "opening_s": short(opened)}
-    figures["after_start"] = events(chain, size, max(2, blocks // 4))
-    warm(chain, size)
-    figures["warm"] = events(chain, size, blocks)
+def opened(folder: Path, size: int, blocks: int) -> tuple[Measured, dict[str, object]]:
+    """A store opened anew: what it costs at first, and how much memory once it is warm."""
     gc.collect()
-    figures |= {"resident_mib": resident(), "disk_bytes_per_part": round(disk(folder) / size)}
-    chain.app.close()
-    return figures
+    before, began = resident(), time.perf_counter()
+    chain = TimedChain(folder)
+    figures: dict[str, object] = {"parts": size, "opening_s": short(time.perf_counter() - began)}
+    cold = Measured(chain, size)
+    for _ in range(max(2, blocks // 4)):
+        cold.block()
+    warm(chain, size)
+    gc.collect()
+    more = {name: mib - before[name] for name, mib in resident().items()}
+    figures |= {"after_start": cold.figures(), "resident_mib_more": more}
+    figures["disk_bytes_per_part"] = round(disk(folder) / size)
+    return Measured(chain, size), figures
 
 
 def measure(chosen: argparse.Namespace) -> Result:
@@ -219,17 +234,24 @@ def measure(chosen: argparse.Namespace) -> Result:
         raise SystemExit("the parts' names are not canonical")
     random.seed(1)
     sizes = [int(size) for size in chosen.sizes.split(",")]
-    limit = verifications()
-    found = []
+    limit, stores, found = verifications(), [], []
     with tempfile.TemporaryDirectory(prefix="chiptrace-bench-") as temporary:
         folder = chosen.folder or Path(temporary)
         for smaller, size in pairwise([0, *sizes]):
             began = time.perf_counter()
             store = filled(folder, size, smaller)
             took = time.perf_counter() - began
-            measured = copied(store, folder / "measured")
-            found.append({"filling_s": short(took)} | at_size(measured, size, chosen.blocks))
-        shutil.rmtree(folder / "measured")
+            measured, figures = opened(copied(store, folder / f"measured-{size}"), size, chosen.blocks)
+            stores.append(measured)
+            found.append({"filling_s": short(took)} | figures)
+        # In turn, so that what else the machine does falls on all sizes alike.
+        for _ in range(chosen.blocks):
+            for measured in stores:
+                measured.block()
+        for measured, figures in zip(stores, found, strict=True):
+            figures["warm"] = measured.figures()
+            measured.chain.app.close()
+            shutil.rmtree(folder / f"measured-{measured.size}")
     figures = [float(one["warm"]["us_per_event"]) for one in found]  # type: ignore[index]
     return result(
         figures[-1] / figures[0],
