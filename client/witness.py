@@ -15,7 +15,7 @@ validator may have signed both; then a nullification would have to be found too,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
@@ -229,9 +229,11 @@ def compare(
                     yield Unproven(height, (known[0][0], by))
         # (2) Any two that differ, and are both certified.
         differing = [pair for pair in combinations(known, 2) if pair[0][1].header != pair[1][1].header]
-        found = (fork(way(), one[1], other[1], (one[0], other[0])) for one, other in differing)
-        proven = next((item for item in found if item is not None), None)
-        if proven is not None:
-            yield proven
+        found = [fork(way(), one[1], other[1], (one[0], other[0])) for one, other in differing]
+        proven = [item for item in found if item is not None]
+        if proven:
+            # Nodes keep certificates of different signers for one block: who is proven guilty by any two is named.
+            guilty = {fault.key: fault for item in proven for fault in item.faults}
+            yield replace(proven[0], faults=tuple(sorted(guilty.values(), key=lambda fault: fault.member)))
         elif differing:
             yield Unproven(height, (differing[0][0][0], differing[0][1][0]))

@@ -115,6 +115,30 @@ def test_who_signed_one_of_both_is_not_named(world):
     assert {fault.member for fault in found.faults} == set(world["a"].members[1:3])
 
 
+def test_certificates_of_several_nodes_together_name_more_of_the_guilty(world):
+    source, chain = seen(world["a"]), seen(world["b"])
+    source.advance()
+    assert show(world, "b", "a-1", forged(world["a"], 5, signers=(0, 1, 2))).ok
+    true = world["a"].header(5)
+    validators = world["a"].info.validators.validators
+
+    def node(*signers):
+        votes = {index: true.certificate.signatures[index] for index in signers}
+        copy = SignedHeader(header=true.header)
+        this_hash = true.certificate.block_hash
+        copy.certificate.CopyFrom(form(FINALIZE, 5, true.certificate.view, this_hash, votes, len(validators)))
+        return copy
+
+    nodes = [("one", node(0, 1, 3)), ("other", node(1, 2, 3))]
+    (found,) = witness.compare(
+        witness.held(chain, "a-1"),
+        lambda _: nodes,
+        lambda item: witness.brought(chain, item.client, item.header.height),
+        lambda: faults.way_of(source),
+    )
+    assert [fault.member for fault in found.faults] == sorted(world["a"].members[:3])
+
+
 def test_one_block_certified_in_two_views_is_no_fork(world):
     source = seen(world["a"])
     source.advance()

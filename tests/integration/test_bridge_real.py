@@ -190,7 +190,10 @@ def test_a_fork_shown_to_two_chains_is_frozen_within_an_interval_and_names_who_s
     assert ended.code == 1
     forks = {chain["chain"]: chain["differences"] for chain in ended.json["chains"]}
     assert [item["height"] for item in forks["fab"]] == [head.certificate.height]
-    assert {one["member"] for one in forks["fab"][0]["guilty"]} == {fault.member for fault in found}
+    # Nodes keep certificates of different signers, so who is proven differs by whom one asks; never an honest one.
+    named = {one["member"] for one in forks["fab"][0]["guilty"]}
+    assert named
+    assert named <= forging
     assert forks["osat"] == forks["assembler"] == []
     ended = bed.chiptrace("bridge", "clients", "--json")
     assert ended.code == 1
