@@ -162,6 +162,14 @@ def test_a_plan_is_bounded_and_takes_the_oldest_first():
     assert [action.packet.sequence for action in done.on_b[1:]] == [1, 2, 3, 4, 5]
 
 
+def test_a_backlog_has_its_own_share_and_what_is_new_has_another():
+    a = view("a", sent=[(n, 15, 50_000) for n in range(1, 50)])
+    old = [state.commitment_key("b-1", n) for n in range(1, 41)]
+    done = plan(a, view("b"), packets_max=5, clearing_on_b=old)
+    assert [action.packet.sequence for action in done.on_b[1:]] == [1, 2, 3, 4, 5, 41, 42, 43, 44, 45]
+    assert plan(a, view("b"), packets_max=5, clearing_on_a=old) == plan(a, view("b"), packets_max=5)
+
+
 def test_a_thousand_packets_go_under_one_update():
     a = view("a", sent=[(n, 15, 50_000) for n in range(1, 1_001)])
     kinds = [type(action) for action in plan(a, view("b")).on_b]
