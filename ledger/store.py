@@ -22,8 +22,7 @@ from ledger.rows import BoundaryHeader, Place, Tip
 from ledger.tree import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache, StateTree, TreeUpdate
 from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
 
-# A height deletes idempotency rows of so many expired heights at most: one block does not pay for a long silence.
-EXPIRED_HEIGHTS_PER_BATCH: Final = 8
+EXPIRED_HEIGHTS_PER_BATCH: Final = 8  # whose idempotency rows one height deletes: a long silence costs many
 PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
 _Rows = list[tuple[bytes, bytes | None]]
 
@@ -227,9 +226,8 @@ class Store:
 
     def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
         """The state tree with this root, its pages read from a snapshot."""
-        return StateTree(
-            self.tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, self._proof_pages
-        )
+        tip, pages = self.tip, self._proof_pages
+        return StateTree(tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, pages)
 
     def close(self) -> None:
         """Releases the key-value store."""
