@@ -175,7 +175,9 @@ def _bring(
     client = host.client
     # (1) Terminal states are terminal: no relayer thaws a client.
     if client.frozen:
-        return (), (f"client {client.id} is frozen; governance of both chains may thaw it, unless its chain was given up",)
+        return (), (
+            f"client {client.id} is frozen; governance of both chains may thaw it, unless its chain was given up",
+        )
     age_ms = host.head_time_ms - client.latest_time_ms
     if age_ms > client.trusting_period_ms:
         return (), (f"client {client.id} has expired; governance of both chains may give it a new anchor",)
