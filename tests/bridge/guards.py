@@ -272,8 +272,8 @@ ATTACKS = [
         20,
         "a relayer compares a packet with its commitment",
         "client/relay_end",
-        "            return value == packet_commitment(action.packet)\n",
-        "            return value is not None\n",
+        "            holds = value == packet_commitment(action.packet)\n",
+        "            holds = value is not None\n",
         "tests/bridge/test_attack_relayer.py::test_attack_20_a_node_that_tells_of_another_packet_than_was_committed_to",
     ),
     Guard(

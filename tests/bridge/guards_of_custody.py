@@ -51,6 +51,14 @@ CUSTODY = [
         "bridge/custody_transfer",
         "    elif part.arrived_offer:\n        # A return",
         "    elif setattr(part, 'hop', part.hop - 1) or part.arrived_offer:\n        # A return",
+        "tests/bridge/test_custody_transfer.py::test_a_timeout_brings_the_part_back_with_its_hop_burnt",
+    ),
+    (
+        0,
+        "a child is shown as it was once its box had left",
+        "bridge/arrivals",
+        "    if message.header_height < arrival.proven_height:\n",
+        "    if message.header_height < 0:\n",
         MODEL,
     ),
     (
