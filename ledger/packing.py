@@ -178,10 +178,12 @@ def _observe_unfilled(recording: Recording, parent: Identifier) -> None:
     """What went in before the ledger's time is seen inside, or comes out: everything named is adopted as it
     stands, free, for the ledger cannot say what else was inside.
 
-    Raises Refused: UNKNOWN_PART, NOT_HOME_CHAIN, NOT_LIVE, NOT_IN_CUSTODY, NOT_FREE_STANDING, INSIDE_CONTAINER,
-    UNKNOWN_LOT, QUANTITY_EXCEEDED, EVENT_REPEATED.
+    Raises Refused: SELF_CONTAINMENT, UNKNOWN_PART, NOT_HOME_CHAIN, NOT_LIVE, NOT_IN_CUSTODY, NOT_FREE_STANDING,
+    INSIDE_CONTAINER, UNKNOWN_LOT, QUANTITY_EXCEEDED, EVENT_REPEATED.
     """
     context, view = recording.context, recording.view
+    if parent in view.children:
+        raise Refused(f"{parent.text} was never inside itself", Reason.SELF_CONTAINMENT)
     container = find_or_adopt(recording, parent)
     check_free(context, container, Reason.NOT_FREE_STANDING)
     children = [find_or_adopt(recording, identifier) for identifier in view.children]

@@ -214,3 +214,13 @@ def test_a_declaration_about_the_unknown_takes_it_up_but_not_what_it_would_have_
 def test_a_declaration_about_the_unknown_is_refused_where_nothing_is_adopted():
     with refused(Reason.CORRECTION_NOT_APPLICABLE):
         World().event("ada", {**seen([part(1)]), **WRONG})
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("event", [observed, unpacking])
+def test_nothing_is_inside_itself(world, event, known):
+    # Two entries at one place of one history would be made, of which the last would be the only one.
+    if known:
+        world.event("ada", seen([box(1)]))
+    with refused(Reason.SELF_CONTAINMENT):
+        world.event("ada", event(box(1), [part(1), box(1)]))
