@@ -43,6 +43,9 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 PIECES_MAX: Final = 256  # of one interval, in whose histories it is entered that an event was wrong
+LOOKED_THROUGH_MAX: Final = (
+    2_000  # records of all that a declaration names; one is looked through as often as it is named
+)
 _DECLARATION = "errorDeclaration"
 # After these nothing is left to say.
 _DONE = (CorrectionState.TAKEN_BACK,)
@@ -164,14 +167,24 @@ def _is_out_of_reach(recording: Recording) -> bool:
 def _subjects(recording: Recording) -> tuple[list[PartRecord], list[LotRecord]]:
     """The histories into which the member may enter that the event was wrong: some, or CORRECTION_NOT_APPLICABLE."""
     context = recording.context
-    parts: list[PartRecord] = []
+    parts: dict[str, PartRecord] = {}  # intervals may overlap
     amounts: dict[str, LotRecord] = {}
+    looked = 0
     for identifier in _named(recording.view):
         found = _find_all(recording, identifier)
+        looked += len(found)
+        if looked > LOOKED_THROUGH_MAX:
+            raise Refused(
+                f"{identifier.text}: a declaration looks through {LOOKED_THROUGH_MAX} records, and the serials that "
+                "this one names lie in more",
+                Reason.INTERVAL_SPLIT,
+            )
         if not found and _takes_up(recording, identifier):
             # All that is known of it is that something told of it was wrong: adopted, never clean.
             found = [find_or_adopt(recording, identifier)]
-        parts += [record for record in found if _may_correct(context, record)]
+        for record in found:
+            if _may_correct(context, record):
+                parts.setdefault(record.id, record)
     for quantity in _amounts(recording.view):
         lot = state.load(context.overlay, state.lot_key(quantity.of.text), LotRecord)
         if lot is not None and _may_correct_lot(context, lot, quantity.unit):
@@ -181,7 +194,7 @@ def _subjects(recording: Recording) -> tuple[list[PartRecord], list[LotRecord]]:
             f"member {recording.member} possesses nothing that this declaration names, nor commissioned it",
             Reason.CORRECTION_NOT_APPLICABLE,
         )
-    return parts, list(amounts.values())
+    return list(parts.values()), list(amounts.values())
 
 
 def _is_unknown(recording: Recording) -> bool:
@@ -214,6 +227,8 @@ def _find_all(recording: Recording, identifier: Identifier) -> list[PartRecord]:
             lot, start, end = found
             held = pieces(overlay, lot, start, end, PIECES_MAX)
             if held[0].start >= start and held[-1].end == end:
+                # What the declaration names is not carved by it.
+                recording.named.update(state.part_key(record.id) for record in held)
                 return [normalise(overlay, record) for record in held]
     record = find_part(recording, identifier)
     return [] if record is None else [record]

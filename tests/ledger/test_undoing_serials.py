@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger import state
+from ledger import corrections, state
 from ledger.identifiers import canonical, interval_text
 from ledger.roots import SerialList
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -223,3 +223,33 @@ def test_lots_whose_serials_do_not_follow_each_other_are_taken_back_alike(world,
     if kind == "list":
         with refused(Reason.NOT_LIVE):
             world.event("ada", seen(["https://id.gs1.org/01/04012345123456/21/B3"]))
+
+
+def test_what_is_named_twice_by_intervals_that_overlap_is_told_once(world):
+    begun(world)
+    world.event("ada", seen([], [some(3, 5)]), seen([serial(50)]))
+    operation = world.capture(seen([serial(50)], [some(0, 50), some(0, 51), some(3, 51)]))
+    world.act("ada", wrong(operation))
+    assert world.story(interval_text(LOT, 3, 5)) == ["EVENT", "CORRECTED"]
+    assert world.story(serial(50)) == ["EVENT", "CORRECTED"]
+
+
+@pytest.mark.parametrize("end", [3, 5])
+def test_a_declaration_carves_nothing_out_of_what_it_names(world, end):
+    # Else the interval would be as it was, beside the pieces that it fell into: serials in two hands.
+    begun(world)
+    world.event("ada", seen([], [some(0, 3)]), seen([], [some(3, 5)]))
+    operation = world.capture(seen([serial(2)], [some(0, end)]))
+    with refused(Reason.EVENT_INVALID, "twice"):
+        world.act("ada", wrong(operation))
+
+
+def test_a_declaration_looks_through_so_many_pieces_and_no_more(world):
+    begun(world)
+    world.event("ada", seen([], [some(place, place + 1) for place in range(0, 60, 2)]))
+    names = [some(low, high) for low in range(30) for high in range(31, 60)]
+    operation = world.capture(seen([], names[: corrections.LOOKED_THROUGH_MAX // 60]))
+    world.act("ada", wrong(operation))
+    operation = world.capture(seen([], names))
+    with refused(Reason.INTERVAL_SPLIT, "looks through"):
+        world.act("ada", wrong(operation))
