@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bridge.clients import clients_of
 from bridge.packet import (
     ERROR,
     SUCCESS,
@@ -17,11 +18,13 @@ from bridge.packet import (
     packet_commitment,
 )
 from client.clock import now_ms
+from client.connection import NoAnswer, NodeRefused
 from client.trust import Trust
 from client.verified import VerifiedChain
 from ledger import limits, state
 from ledger.errors import Malformed
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Packet
+from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PacketItem, PacketsRequest
 
 CONFIG_BYTES_MAX: Final = 1_048_576
@@ -37,12 +40,18 @@ class Place:
     other: str
 
 
-def places(trust: Trust, config: Path | None) -> list[Place]:
-    """The clients to look at: those of a relayer's configuration; else, on every chain of the trust file, those that
-    are named like another chain there. Raises Malformed, OSError."""
-    names = [chain.name for chain in trust.chains]
+def places(trust: Trust, config: Path | None, chains: Mapping[str, VerifiedChain]) -> list[Place]:
+    """The clients to look at: those of a relayer's configuration; else all that the chains of the trust file have of each
+    other, as each chain proves. A chain that does not answer is taken to have one named like the chain it follows, so
+    that whoever asks for it is told. Raises Malformed, OSError, NotVerifiable."""
     if config is None:
-        return [Place(name, other, other) for name in names for other in names if other != name]
+        names = [chain.name for chain in trust.chains]
+        pairs = [(name, other) for name in names for other in names if other != name]
+        return [
+            Place(name, client, other)
+            for name, other in pairs
+            for client in _clients(chains[name], trust.chain(other).chain_id, other)
+        ]
     with config.open("rb") as file:
         data = file.read(CONFIG_BYTES_MAX)
     try:
@@ -55,6 +64,13 @@ def places(trust: Trust, config: Path | None) -> list[Place]:
     except (ValueError, KeyError, TypeError) as error:
         raise Malformed(f"{config} is no relayer's configuration: {error!r}") from None
     return found
+
+
+def _clients(chain: VerifiedChain, followed: bytes, usual: str) -> list[str]:
+    try:
+        return clients_of(chain, followed)
+    except (NoAnswer, NodeRefused):
+        return [usual]
 
 
 # ---- clients --------------------------------------------------------------------------------------------------------
@@ -84,7 +100,12 @@ class ClientStatus:
     def help(self) -> str:
         """What is to be done, if anything."""
         if self.state == "frozen":
-            return "the other chain was caught contradicting itself; governance of both chains may thaw it"
+            why = {
+                Reason.CHAIN_REHOMED: "the chain it follows was given up; it stays so",
+                Reason.CLIENT_TOO_WEAK: "one member could certify the chain it follows; governance of both may thaw it",
+            }
+            usual = "the other chain was caught contradicting itself; governance of both chains may thaw it"
+            return why.get(self.record.frozen_for, usual)
         if self.state == "expired":
             return "it saw no header for too long; governance of both chains may give it a new anchor"
         if self.age_ms * 3 > self.record.trusting_period_ms * 2:

@@ -42,7 +42,8 @@ bridge = typer.Typer(
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="A relayer's configuration; left out: clients are named like the chains they follow."
+        "--config",
+        help="A relayer's configuration; left out: every client that the chains have of each other.",
     ),
 ]
 
@@ -64,10 +65,16 @@ def clients(
     """
     with open_all(trust) as sessions:
         chains = {session.trust.name: session.verified for session in sessions.values()}
-        asked = [client_status(chains, place) for place in places(trust_file.read(trust), config)]
-    found = [item for item in asked if item is not None]
+        found, troubles = [], []
+        for place in places(trust_file.read(trust), config, chains):
+            try:
+                status = client_status(chains, place)
+            except (NoAnswer, NodeRefused) as error:
+                troubles.append(str(error))
+                continue
+            found += [status] if status is not None else []
     if as_json:
-        print_json({"clients": [_client_json(item) for item in found]})
+        print_json({"clients": [_client_json(item) for item in found], "troubles": troubles})
     else:
         table = Table(
             "chain", "client", "follows", "state", "height", "age", "expires in", "sent", "", box=None
@@ -86,7 +93,8 @@ def clients(
                 plain(item.help),
             )
         OUT.print(table)
-    if any(item.state != "active" for item in found):
+        _print_troubles(troubles)
+    if troubles or any(item.state != "active" for item in found):
         raise typer.Exit(1)
 
 
@@ -104,19 +112,24 @@ def pending(
 
     Example: chiptrace bridge pending --limit 5
     """
-    rows = []
+    rows, troubles = [], []
     with open_all(trust) as sessions:
         chains = {session.trust.name: session.verified for session in sessions.values()}
-        for place in places(trust_file.read(trust), config):
-            rows += [_pending(chains, place, limit)] if client_status(chains, place) is not None else []
+        for place in places(trust_file.read(trust), config, chains):
+            try:
+                rows += [_pending(chains, place, limit)] if client_status(chains, place) is not None else []
+            except (NoAnswer, NodeRefused) as error:
+                troubles.append(str(error))
     if as_json:
-        print_json({"routes": [row for row, _ in rows]})
+        print_json({"routes": [row for row, _ in rows], "troubles": troubles})
+    else:
+        _print_troubles(troubles)
     for row, statuses in rows:
         if not as_json:
             OUT.print(f"{plain(row['chain'])} > {plain(row['to'])}: {row['open']} open{_oldest(row)}")
             for status in statuses:
                 OUT.print(f"  {status.sequence}  {status.state}  {plain(status.why)}")
-    if any(row["open"] for row, _ in rows):
+    if troubles or any(row["open"] for row, _ in rows):
         raise typer.Exit(1)
 
 
@@ -192,8 +205,13 @@ def clear(
     seen: set[frozenset[tuple[str, str]]] = set()
     with open_all(trust) as sessions:
         chains = {session.trust.name: session.verified for session in sessions.values()}
-        for place in places(known, config):
-            status = client_status(chains, place)
+        for place in places(known, config, chains):
+            try:
+                status = client_status(chains, place)
+            except (NoAnswer, NodeRefused) as error:
+                name = f"{place.chain}-{place.other}"
+                done.append({"route": name, "actions": 0, "left": 0, "trouble": str(error)})
+                continue
             if status is None:
                 continue
             there = (place.other, status.record.counterparty_client)
@@ -207,7 +225,7 @@ def clear(
                 open_end(known, place.other, who[place.other], there[1], place.client),
             )
             route = Route(*ends)
-            brought, error = carry_all(route, QUIET_SECONDS)
+            brought, trouble = carry_all(route, QUIET_SECONDS)
             route.close()
             left = len(ends[0].outbox) + len(ends[1].outbox)
             done.append(
@@ -215,7 +233,7 @@ def clear(
                     "route": f"{place.chain}-{place.other}",
                     "actions": brought,
                     "left": left,
-                    "trouble": str(error) if error else "",
+                    "trouble": str(trouble) if trouble else "",
                 }
             )
     if as_json:
@@ -244,7 +262,7 @@ def health(
     problems = []
     with open_all(trust) as sessions:
         chains = {session.trust.name: session.verified for session in sessions.values()}
-        for place in places(trust_file.read(trust), config):
+        for place in places(trust_file.read(trust), config, chains):
             try:
                 status = client_status(chains, place)
                 row = _pending(chains, place, 1)[0] if status is not None else None
@@ -316,6 +334,11 @@ def _relayer(at: str) -> dict[str, Any]:
 
 
 # ---- telling -----------------------------------------------------------------------------------------------------------
+
+
+def _print_troubles(troubles: list[str]) -> None:
+    for text in troubles:
+        OUT.print(f"[red]{plain(text)}[/]")
 
 
 def _oldest(row: dict[str, Any]) -> str:

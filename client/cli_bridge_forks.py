@@ -28,7 +28,8 @@ NODES_ASKED: Final = 2
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="A relayer's configuration; left out: clients are named like the chains they follow."
+        "--config",
+        help="A relayer's configuration; left out: every client that the chains have of each other.",
     ),
 ]
 Found = dict[str, list[Fork | Unproven]]
@@ -53,7 +54,8 @@ def checkpoints(
     """
     with open_all(trust) as sessions:
         by_name = {session.trust.name: session for session in sessions.values()}
-        found = [item for place in places(trust_file.read(trust), config) for item in _held(by_name, place)]
+        wanted = places(trust_file.read(trust), config, _chains(by_name))
+        found = [item for place in wanted for item in _held(by_name, place)]
     document = {"format": FORMAT, "checkpoints": [_checkpoint_json(item) for item in found]}
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
     if as_json:
@@ -88,7 +90,7 @@ def evidence(
     frozen: list[str] = []
     with open_all(trust) as sessions:
         by_name = {session.trust.name: session for session in sessions.values()}
-        wanted = places(known, config)
+        wanted = places(known, config, _chains(by_name))
         for session in sessions.values():
             items = [item for item in earlier if item.chain_id == session.trust.chain_id]
             items += [
@@ -112,6 +114,10 @@ def evidence(
 
 
 # ---- asking -----------------------------------------------------------------------------------------------------------
+
+
+def _chains(sessions: dict[str, ChainSession]) -> dict[str, VerifiedChain]:
+    return {name: session.verified for name, session in sessions.items()}
 
 
 def _held(sessions: dict[str, ChainSession], place: Place) -> list[Held]:

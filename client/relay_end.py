@@ -126,6 +126,10 @@ class RelayEnd:
         """The id of the client on this chain that follows the other one."""
         return self.outbox.client
 
+    def beside(self, client: str) -> "RelayEnd":
+        """The same chain over the same line, by another of its clients; nothing is carried over it."""
+        return RelayEnd(self.trust, self.connection, self._seed, client, "", 1, self.now_ms)
+
     def turn(self) -> None:
         """Ask the next node from now on."""
         nodes = self.trust.endpoints

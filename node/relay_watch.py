@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from bridge.clients import clients_of
 from client import faults, witness
 from client.clock import now_ms
 from client.connection import Connection
@@ -77,7 +78,7 @@ class ChainWatch:
         folder: Path,
     ) -> None:
         self.name = chain.name
-        self._clients = clients
+        self._clients = list(clients)
         self._metrics = metrics
         self._folder = folder
         self._nodes = [Connection(chain, identity, only=endpoint) for endpoint in chain.endpoints]
@@ -91,10 +92,11 @@ class ChainWatch:
         """Look once; how many headers were compared. Raises ChiptraceError."""
         # (1) The chain's nodes among themselves.
         self._look_at_nodes(table)
-        # (2) What clients hold.
+        # (2) What clients hold: all that the other chains have of this one, whether or not anything is carried over them.
         items: list[Held] = []
         for client in self._clients:
             items += client.held()
+        self._find_clients()
         answered: set[int] = set()
 
         def shown(height: int) -> list[tuple[str, SignedHeader]]:
@@ -118,7 +120,8 @@ class ChainWatch:
                     extra={"chain": self.name, "height": found.height, "shown_by": found.shown_by},
                 )
         for client in self._clients:
-            mine = [item.header.height for item in items if item.by == client.host.trust.name]
+            place = (client.host.trust.name, client.host.client)
+            mine = [item.header.height for item in items if (item.by, item.client) == place]
             client.compared = max([client.compared, *(height for height in mine if height in answered)])
         # (3) Accuse, until every client is frozen.
         self._accuse()
@@ -156,6 +159,16 @@ class ChainWatch:
             if conflict is not None:
                 self._judge(*conflict, ("a node", node.endpoint))
         table.keep_headers(self._chain_id, certified)
+
+    def _find_clients(self) -> None:
+        """Clients of the chain that no route names are watched, too, from the next round on."""
+        known = {(client.host.trust.chain_id, client.host.client) for client in self._clients}
+        for client in list(self._clients):
+            host = client.host
+            for name in clients_of(client.verified, self._chain_id):
+                if (host.trust.chain_id, name) not in known:
+                    known.add((host.trust.chain_id, name))
+                    self._clients.append(WatchedClient(host.beside(name)))
 
     def _shown(self, height: int, table: RelayTable) -> list[tuple[str, SignedHeader]]:
         """What was remembered of a height, and what two nodes show now."""

@@ -149,17 +149,20 @@ def test_the_way_of_a_part_there_and_back():
     assert trace(chains(world), "https://id.gs1.org/01/04012345111118/21/nobody").standings == ()
 
 
-def test_places_are_named_by_a_configuration_or_like_the_chains(tmp_path):
+def test_places_are_named_by_a_configuration_or_by_the_chains(tmp_path):
     world = World()
     trusted = Trust(tuple(seen(chain).trust for chain in world.chains.values()), ())
-    assert places(trusted, None) == [Place("a", "b", "b"), Place("b", "a", "a")]
+    found = chains(world)
+    assert places(trusted, None, found) == [PLACE, Place("b", "a-1", "a")]
+    world.join("a", "b", "2")
+    assert Place("b", "a-2", "a") in places(trusted, None, chains(world))
     path = tmp_path / "relay.toml"
     path.write_text('[[routes]]\nfirst = "a"\nfirst_client = "b-1"\nsecond = "b"\nsecond_client = "a-1"\n')
-    assert places(trusted, path) == [PLACE, Place("b", "a-1", "a")]
+    assert places(trusted, path, found) == [PLACE, Place("b", "a-1", "a")]
     for wrong in ("", "[[routes]]\n", 'routes = "x"', "\0", '[[routes]]\nfirst = "nowhere"\n'):
         path.write_text(wrong)
         with pytest.raises(Malformed):
-            places(trusted, path)
+            places(trusted, path, found)
 
 
 def test_it_is_said_for_scripts():
