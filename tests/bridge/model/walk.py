@@ -439,7 +439,7 @@ class Walk:
                 if key[0] not in world.corrupt:
                     self.carry(key)
             world.check()
-        world.materialise_all()
+        world.materialise_all(self.setting.long_routes)
         world.check()
         for part in world.things:
             if part in world.places.loose:

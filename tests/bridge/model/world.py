@@ -472,8 +472,9 @@ class World:
         operation = Operation(follow_part=codec.encode(message))
         return self._act(name, operation, f"follow {part[-2:]} over {source.name} under {at}", "relayer")
 
-    def materialise_all(self) -> None:
-        """Everything that lies in something that crossed becomes a record, wherever it can."""
+    def materialise_all(self, long_routes: bool = False) -> None:
+        """Everything that lies in something that crossed becomes a record, wherever it can; where routes may be long, a
+        chain is told first how it went on."""
         for here, own, there, _ in self.links:
             self.seal(there)
             self.update(here, own)
@@ -485,10 +486,12 @@ class World:
                     continue
                 for part in self.things:
                     record = self.chains[there].state.get(state.part_key(part))
-                    if record is None or not PartRecord.FromString(record).container:
+                    if record is None or not (long_routes or PartRecord.FromString(record).container):
                         continue
-                    result = self.materialise(here, own, part)
-                    changed |= result.ok and result.reason != Reason.REDUNDANT
+                    results = [self.materialise(here, own, part)]
+                    if long_routes:
+                        results.append(self.follow(here, own, part))
+                    changed |= any(item.ok and item.reason != Reason.REDUNDANT for item in results)
             for here, own, there, _ in self.links if changed else ():
                 self.seal(there)
                 self.update(here, own)
