@@ -14,7 +14,18 @@ from pathlib import Path
 from scripts.benchmarks.limits import foreign_load
 
 FOLDER = Path(__file__).resolve().parent
-PARTS = ("__init__", "__main__", "result", "limits", "chains", "testnets")  # what benchmarks are made of
+PARTS = (
+    "__init__",
+    "__main__",
+    "result",
+    "limits",
+    "chains",
+    "testnets",
+    "prefill",
+    "machine",
+    "networks",
+    "offering",
+)
 
 
 def names() -> dict[str, str]:

@@ -28,7 +28,9 @@ class Moment:
     written: int  # bytes that the processes handed to the disk
     flushed: int  # bytes of LevelDB's first tables
     compacted: int  # bytes of tables that LevelDB wrote again
-    resident_mib: dict[str, int] = field(default_factory=dict)  # of the process with most: its own, files mapped
+    resident_mib: dict[str, int] = field(
+        default_factory=dict
+    )  # of the process with most: its own, files mapped
 
 
 def moment(processes: Iterable[int], stores: Iterable[Path] = ()) -> Moment:
