@@ -7,6 +7,7 @@ a query never waits for a block, nor a block for a query. The event loop only ev
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import queue
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from client.clock import now_ms
@@ -74,6 +76,9 @@ class Worker:
         self._jobs.put((priority, self._count, job, future))
 
     def _work(self) -> None:
+        # For the system's tools; LevelDB's own thread, which is begun by the one that writes, bears its name too.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(self._thread.name)
         while True:
             _, _, job, future = self._jobs.get()
             if job is None:

@@ -45,6 +45,7 @@ from node.services import ChainService
 from node.signer import Signer
 from node.snapshot_files import SnapshotFiles
 from node.snapshots import SnapshotService, SnapshotTaker
+from node.stages import Stages, begun
 from node.state_sync import StateSync
 from proto.chiptrace.v1 import node_pb2_grpc
 
@@ -61,8 +62,9 @@ EXIT_FAILED: Final = 1
 class Node:
     """The parts of one node, in the order in which they are started."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stages: Stages | None = None) -> None:
         self._path = path
+        self._stages = stages
         self._config = config = read(path, NodeConfig)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._genesis = _read_genesis(config.genesis)
@@ -111,6 +113,8 @@ class Node:
         self._admission.open(lambda: status.synced)
         self._run("health", self._watch(status))
         self._run("machine", MachineChecks(config, status, self._admission).run())
+        if self._stages is not None:
+            self._run("stages", self._stages.run(config.data_dir))
         _LOG.info(
             "node started",
             extra={
@@ -341,7 +345,7 @@ async def _run(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        node = Node(path)
+        node = Node(path, begun())
         early = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, early.set)  # while there is nothing yet that could be replaced
         starting, stop = asyncio.create_task(node.start()), asyncio.create_task(stopping.wait())
