@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,10 @@ from client import faults, witness
 from client.clock import now_ms
 from client.connection import Connection
 from client.faults import Way
-from client.relay_end import RelayEnd
+from client.relay_end import NotReady, RelayEnd
 from client.trust import ChainTrust, Identity
 from client.verified import VerifiedChain
-from client.witness import Fork, Held
+from client.witness import Fork, Held, Unproven
 from ledger import state
 from ledger.errors import ChiptraceError, StoreError
 from node.header_watch import Heads
@@ -89,14 +89,18 @@ class ChainWatch:
         self._chain_id = chain.chain_id
 
     def round(self, table: RelayTable) -> int:
-        """Look once; how many headers were compared. Raises ChiptraceError."""
+        """Look once; how many headers were compared. A chain that does not answer keeps nothing from being compared of the
+        others; it is told at the end. Raises ChiptraceError."""
+        troubles: list[str] = []
         # (1) The chain's nodes among themselves.
-        self._look_at_nodes(table)
+        with _noted(troubles):
+            self._look_at_nodes(table)
         # (2) What clients hold: all that the other chains have of this one, whether or not anything is carried over them.
         items: list[Held] = []
-        for client in self._clients:
-            items += client.held()
-        self._find_clients()
+        for client in list(self._clients):
+            with _noted(troubles):
+                items += client.held()
+                self._find_clients(client)
         answered: set[int] = set()
 
         def shown(height: int) -> list[tuple[str, SignedHeader]]:
@@ -111,20 +115,18 @@ class ChainWatch:
             client = by_name[item.by, item.client]
             return witness.brought(client.verified, item.client, item.header.height)
 
-        for found in witness.compare(items, shown, fetched, self._walk):
-            if isinstance(found, Fork):
-                self._found(found)
-            else:
-                _LOG.warning(
-                    "headers differ, and one of them is not certified",
-                    extra={"chain": self.name, "height": found.height, "shown_by": found.shown_by},
-                )
-        for client in self._clients:
-            place = (client.host.trust.name, client.host.client)
-            mine = [item.header.height for item in items if (item.by, item.client) == place]
-            client.compared = max([client.compared, *(height for height in mine if height in answered)])
+        with _noted(troubles):
+            for found in witness.compare(items, shown, fetched, self._walk):
+                self._take(found)
+            # Only what was compared to the end counts as compared.
+            for client in self._clients:
+                place = (client.host.trust.name, client.host.client)
+                mine = [item.header.height for item in items if (item.by, item.client) == place]
+                client.compared = max([client.compared, *(height for height in mine if height in answered)])
         # (3) Accuse, until every client is frozen.
-        self._accuse()
+        self._accuse(troubles)
+        if troubles:
+            raise NotReady("; ".join(dict.fromkeys(troubles)))
         return len(items)
 
     def run(self, stopping: threading.Event, pause_ms: int, open_table: Callable[[], RelayTable]) -> None:
@@ -160,15 +162,13 @@ class ChainWatch:
                 self._judge(*conflict, ("a node", node.endpoint))
         table.keep_headers(self._chain_id, certified)
 
-    def _find_clients(self) -> None:
+    def _find_clients(self, client: WatchedClient) -> None:
         """Clients of the chain that no route names are watched, too, from the next round on."""
-        known = {(client.host.trust.chain_id, client.host.client) for client in self._clients}
-        for client in list(self._clients):
-            host = client.host
-            for name in clients_of(client.verified, self._chain_id):
-                if (host.trust.chain_id, name) not in known:
-                    known.add((host.trust.chain_id, name))
-                    self._clients.append(WatchedClient(host.beside(name)))
+        host = client.host.trust.chain_id
+        known = {item.host.client for item in self._clients if item.host.trust.chain_id == host}
+        for name in clients_of(client.verified, self._chain_id):
+            if name not in known:
+                self._clients.append(WatchedClient(client.host.beside(name)))
 
     def _shown(self, height: int, table: RelayTable) -> list[tuple[str, SignedHeader]]:
         """What was remembered of a height, and what two nodes show now."""
@@ -192,6 +192,15 @@ class ChainWatch:
         if found is not None:
             self._found(found)
 
+    def _take(self, found: Fork | Unproven) -> None:
+        if isinstance(found, Fork):
+            self._found(found)
+            return
+        _LOG.warning(
+            "headers differ, and one of them is not certified",
+            extra={"chain": self.name, "height": found.height, "shown_by": found.shown_by},
+        )
+
     def _found(self, found: Fork) -> None:
         if any(known.height == found.height for known in self._forks):
             return
@@ -207,19 +216,34 @@ class ChainWatch:
             path = self._folder / f"fork-{self.name}-{found.height}.json"
             faults.write(path, found.faults)
 
-    def _accuse(self) -> None:
+    def _accuse(self, troubles: list[str]) -> None:
         for found in self._forks:
             for client in self._clients:
-                record = client.record()
-                if record is None or record.frozen:
-                    continue
-                (result,) = client.host.submit([[found.accusation(record)]])
-                _LOG.critical(
-                    "misbehaviour submitted",
-                    extra={
-                        "chain": self.name,
-                        "to": client.host.trust.name,
-                        "ok": result.ok,
-                        "reason": Reason.Name(result.reason),
-                    },
-                )
+                with _noted(troubles):
+                    self._freeze(found, client)
+
+    def _freeze(self, found: Fork, client: WatchedClient) -> None:
+        record = client.record()
+        if record is None or record.frozen:
+            return
+        (result,) = client.host.submit([[found.accusation(record)]])
+        _LOG.critical(
+            "misbehaviour submitted",
+            extra={
+                "chain": self.name,
+                "to": client.host.trust.name,
+                "ok": result.ok,
+                "reason": Reason.Name(result.reason) if result.reason in Reason.values() else result.reason,
+            },
+        )
+
+
+@contextlib.contextmanager
+def _noted(troubles: list[str]) -> Iterator[None]:
+    """What a chain's silence or a node's lie cuts short is told later, and the rest goes on."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except ChiptraceError as error:
+        troubles.append(str(error))
