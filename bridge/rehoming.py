@@ -19,12 +19,14 @@ from typing import Final
 
 from bridge.client_step import check_counterparty
 from bridge.clients import clients_of, freeze_for_ever, load_client, load_header, rehoming_key
-from bridge.whereabouts import departed_to
+from bridge.contents import leave_behind
+from bridge.senders import Departure, departure_of
+from bridge.transfer import check_member_id
 from ledger import codec, custody, state, tree_proof
 from ledger.block import app_hash
-from ledger.containers import standing
+from ledger.containers import Standing, export_of, standing
 from ledger.context import Context
-from ledger.errors import Invalid, Refused
+from ledger.errors import Invalid, InvariantBroken, Refused, StoreError
 from ledger.grants import grant_for
 from ledger.hashes import ZERO, Purpose, signed_bytes
 from ledger.identifiers import canonical
@@ -40,6 +42,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     OFFERED,
     OPERATOR,
     REHOMED,
+    GenerationRecord,
     PartRecord,
     PartStatus,
     Reason,
@@ -146,6 +149,8 @@ class Found:
     status: "PartStatus.ValueType"
     holder: str  # member of the lost chain; empty: it had arrived there and was not accepted
     owner: str
+    hop: int
+    filling: GenerationRecord | None  # in which it left there, inside something
 
 
 class _Rows:
@@ -169,15 +174,27 @@ def found_there(rehoming: RehomingRecord, message: RehomePart) -> Found:
         raise Refused(f"{len(message.rows)} rows; 1 to {ROWS_MAX} tell where a part is", Reason.OVERSIZE)
     for row in message.rows:
         tree_proof.verify(rehoming.chain_id, rehoming.state_root, row.key, row.value or None, row.proof)
-    reader = _Rows({row.key: row.value for row in message.rows})
-    record = custody.load_part(reader, message.part)
+    try:
+        record, where, filling = _read(_Rows({row.key: row.value for row in message.rows}), message.part)
+    except (InvariantBroken, StoreError) as error:
+        # Theirs, not ours: what validators that turned corrupt left behind must not stop this chain.
+        raise Invalid(
+            f"the lost chain's own records of {message.part} contradict each other: {error}", Reason.BAD_PROOF
+        ) from error
+    if record.id != message.part or record.generations > HOP_MAX:
+        raise Refused(f"the record of {message.part} over there is of no such part", Reason.BAD_PROOF)
+    hop = max(record.hop, 0 if filling is None else filling.hop)
+    return Found(record, where.status, where.holder, where.owner, hop, filling)
+
+
+def _read(reader: Reader, name: str) -> tuple[PartRecord, Standing, GenerationRecord | None]:
+    record = custody.load_part(reader, name)
     if record is None:
         raise Refused(
-            f"{message.part} had no record of its own on the lost chain; take over what it was inside of",
+            f"{name} had no record of its own on the lost chain; take over what it was inside of",
             Reason.UNKNOWN_PART,
         )
-    where = standing(reader, record)
-    return Found(record, where.status, where.holder, where.owner)
+    return record, standing(reader, record), export_of(reader, record)
 
 
 def rehome_part(ctx: Context, message: RehomePart) -> None:
@@ -195,33 +212,40 @@ def rehome_part(ctx: Context, message: RehomePart) -> None:
         )
     # (1) It was live there, or on its way from there to us.
     there = found_there(rehoming, message)
-    if there.status not in _THERE or (there.status == IN_TRANSIT and not _to_us(ctx, rehoming, there.record)):
+    if there.status not in _THERE or (there.status == IN_TRANSIT and not _to_us(ctx, rehoming, there)):
         raise Refused(
-            f"{message.part} was {PartStatus.Name(there.status)} on the lost chain, so it is not lost with it",
+            f"{message.part} has status {there.status} on the lost chain, so it is not lost with it",
             Reason.NOT_LIVE,
         )
     # (2) EXACTLY ONCE: here it is known to be there, and not for longer; or here it is not known, and we are its heir.
     part = custody.load_part(ctx.overlay, message.part)
+    left: Departure | None = None
     if part is None:
         part = _inherited(ctx, rehoming, there.record)
-    elif departed_to(ctx.overlay, part) != rehoming.chain_id:
-        raise Refused(f"{part.id} is not on the lost chain by our own record", Reason.NOT_LIVE)
+    else:
+        left = departure_of(ctx.overlay, part)
+        if left is None or left.chain_id != rehoming.chain_id:
+            raise Refused(f"{part.id} is not on the lost chain by our own record", Reason.NOT_LIVE)
     _check_home(ctx, rehoming, part)
-    if there.record.hop < part.hop or there.record.hop >= HOP_MAX:
+    left_at = part.hop if left is None else left.hop
+    if there.hop < left_at or there.hop >= HOP_MAX:
         raise Refused(
-            f"{part.id} is at hop {there.record.hop} there, and left here at {part.hop}", Reason.HOP_NOT_ABOVE
+            f"{part.id} is at hop {there.hop} there, and left here at {left_at}", Reason.HOP_NOT_ABOVE
         )
-    # (3) Whoever takes over from its holder has it, free-standing; its old hop is burnt.
+    # (3) What left in it is not in it any more: each is taken over by itself, from where it is by then.
+    leave_behind(ctx.overlay, part, None if left is None else left.filling)
+    # (4) Whoever takes over from its holder has it, free-standing; its old hop is burnt.
     if there.holder:
         part.holder = taken_by(rehoming, there.holder)
         part.owner = taken_by(rehoming, there.owner or there.holder)
     elif not part.holder:
         raise Refused(f"{part.id} was with nobody, neither here nor there", Reason.UNKNOWN_MEMBER)
     part.status = LIVE
-    part.hop = there.record.hop + 1
+    part.hop = there.hop + 1
     part.generations = max(part.generations, there.record.generations)
     part.container, part.generation, part.open, part.contents_follow = "", 0, False, False
-    part.client, part.sequence, part.gone_to, part.shipper = "", 0, b"", ""
+    part.client, part.sequence, part.shipper = "", 0, ""
+    part.gone_to, part.gone_over, part.gone_hop = b"", b"", 0
     part.offered_to, part.offered_at_ms, part.arrived_offer, part.offers_ownership = "", 0, False, False
     ctx.enter(part_key(part.id), part.history, REHOMED)
     custody.save_part(ctx.overlay, part)
@@ -238,10 +262,13 @@ def taken_by(rehoming: RehomingRecord, there: str) -> str:
     )
 
 
-def _to_us(ctx: Context, rehoming: RehomingRecord, there: PartRecord) -> bool:
-    """Whether a part in transit there was on its way to this chain, by the names that the clients pair with."""
+def _to_us(ctx: Context, rehoming: RehomingRecord, there: Found) -> bool:
+    """Whether what was in transit there was on its way to this chain: by where what it is inside of went, or by the names
+    that the clients pair with."""
+    if there.filling is not None:
+        return there.filling.destination == ctx.chain_id
     ours = clients_of(ctx.overlay, rehoming.chain_id)
-    return there.client in (load_client(ctx.overlay, name).counterparty_client for name in ours)
+    return there.record.client in (load_client(ctx.overlay, name).counterparty_client for name in ours)
 
 
 def _inherited(ctx: Context, rehoming: RehomingRecord, there: PartRecord) -> PartRecord:
@@ -252,6 +279,7 @@ def _inherited(ctx: Context, rehoming: RehomingRecord, there: PartRecord) -> Par
             f"{there.id} is not known here, and no grant says that its home is the lost chain",
             Reason.NOT_FROM_HOME,
         )
+    check_member_id(there.commissioner, Reason.BAD_PROOF)
     note_single(ctx.overlay, canonical(there.id))
     return PartRecord(
         id=there.id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bridge.clients import clients_of, load_client
+from bridge.clients import clients_of
 from ledger import state
 from ledger.containers import load_generation
 from ledger.custody import load_part
@@ -37,14 +37,6 @@ def note_gone(overlay: Overlay, lots: Iterable[str], destination: bytes) -> None
         if record is not None and destination not in record.gone_to:
             record.gone_to.append(destination)
             state.save(overlay, state.lot_key(lot), record)
-
-
-def departed_to(reader: Reader, part: PartRecord) -> bytes:
-    """The chain that a part is on by what is known here; empty for one that did not depart for good."""
-    if part.status != DEPARTED:
-        return b""
-    client, chain_id = _gone(reader, part)
-    return part.gone_to or chain_id or (load_client(reader, client).chain_id if client else b"")
 
 
 def _gone(reader: Reader, part: PartRecord) -> tuple[str, bytes]:

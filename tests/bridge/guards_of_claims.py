@@ -2,6 +2,7 @@
 tests/bridge/guards.py."""
 
 ATTEST = "tests/bridge/test_attest_port.py::test_"
+HOSTILE_REHOME = "tests/bridge/test_rehoming_hostile.py::test_"
 REHOME = "tests/bridge/test_rehoming.py::test_"
 
 CLAIMS = [
@@ -137,16 +138,16 @@ CLAIMS = [
         0,
         "by our own record it is there",
         "bridge/rehoming",
-        "    elif departed_to(ctx.overlay, part) != rehoming.chain_id:\n",
-        "    elif not part.id:\n",
+        "        if left is None or left.chain_id != rehoming.chain_id:\n",
+        "        if not part.id:\n",
         REHOME + "once",
     ),
     (
         0,
         "what went on to another chain is that chain's",
         "bridge/rehoming",
-        "    elif departed_to(ctx.overlay, part) != rehoming.chain_id:\n",
-        "    elif part.status != 4:\n",
+        "        if left is None or left.chain_id != rehoming.chain_id:\n",
+        "        if left is None:\n",
         REHOME + "a_part_that_went_on_to_a_third_chain_is_not_taken_over",
     ),
     (
@@ -161,9 +162,41 @@ CLAIMS = [
         0,
         "a hop above both",
         "bridge/rehoming",
-        "    if there.record.hop < part.hop or there.record.hop >= HOP_MAX:\n",
-        "    if there.record.hop >= HOP_MAX:\n",
+        "    if there.hop < left_at or there.hop >= HOP_MAX:\n",
+        "    if there.hop >= HOP_MAX:\n",
         REHOME + "a_hop_that_nobody_can_rise_above_is_not_taken_over",
+    ),
+    (
+        0,
+        "records of a lost chain that contradict each other stop nothing",
+        "bridge/rehoming",
+        "    except (InvariantBroken, StoreError) as error:\n        # Theirs",
+        "    except NotImplementedError as error:\n        # Theirs",
+        HOSTILE_REHOME + "records_that_contradict_each_other_are_refused",
+    ),
+    (
+        0,
+        "the record of the part, and no other's",
+        "bridge/rehoming",
+        "    if record.id != message.part or record.generations > HOP_MAX:\n",
+        "    if record.generations > HOP_MAX:\n",
+        HOSTILE_REHOME + "a_record_of_another_part_or_of_nobody_is_not_inherited",
+    ),
+    (
+        0,
+        "what was in it does not come along",
+        "bridge/rehoming",
+        "    leave_behind(ctx.overlay, part, None if left is None else left.filling)\n",
+        "",
+        HOSTILE_REHOME + "what_left_inside_a_container_that_left_inside_another_does_not_come_along",
+    ),
+    (
+        0,
+        "where its container went, it went",
+        "bridge/rehoming",
+        "    if there.filling is not None:\n        return there.filling.destination == ctx.chain_id\n",
+        "",
+        HOSTILE_REHOME + "what_was_under_way_to_a_third_chain_in_a_container_is_not_taken_over",
     ),
     (
         0,

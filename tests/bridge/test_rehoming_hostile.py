@@ -1,0 +1,187 @@
+"""The last state of a lost chain whose validators had turned corrupt: it stops no other chain, and makes nothing of its own."""
+
+import pytest
+
+from ledger import codec, state
+from ledger.limits import HOP_MAX
+from proto.chiptrace.v1.ledger_pb2 import (
+    DEPARTED,
+    LIVE,
+    Change,
+    ClosedBy,
+    Evidence,
+    GenerationRecord,
+    Operation,
+    PartRecord,
+    PutGrant,
+    Reason,
+    RevokeGrant,
+)
+from tests.bridge.crossing import carry, destroy, materialise, observe, pack, update
+from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome
+from tests.bridge.two_chains import MEMBERS, PREFIX, World, object_event, serial
+
+BOX = serial(77)
+
+
+def forged_world(rows):
+    """A part of a on chain b, whose validators put any rows into its last state; rows: from the part's record there."""
+    world = World(corrupt="b")
+    part = moved(world)
+    forged = rows(world.part("b", part))
+    for key, value in forged.items():
+        evidence = Evidence(first=key, second=value)
+        assert world["b"].operate("bob", Operation(evidence=evidence)).ok
+    bring_head(world)
+    assert give_up(world).ok
+    return world, part
+
+
+def put(record, **changed):
+    for name, value in changed.items():
+        setattr(record, name, value)
+    return {state.part_key(record.id): codec.encode(record)}
+
+
+def filling(**changed):
+    record = GenerationRecord(container=BOX, generation=5, count=1, **changed)
+    return {state.generation_key(BOX, 5): codec.encode(record)}
+
+
+def inside(record, **changed):
+    return put(record, container=BOX, generation=5) | filling(**changed)
+
+
+KEYS = (state.generation_key(BOX, 5), state.part_key(BOX))
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "reason"),
+    [
+        (lambda part: put(part, container=BOX, generation=5), KEYS[:1], Reason.BAD_PROOF),
+        (inside, KEYS, Reason.BAD_PROOF),
+        (lambda part: inside(part, closed_by=ClosedBy.EMPTIED), KEYS, Reason.BAD_PROOF),
+        (lambda part: inside(part, closed_by=99), KEYS, Reason.BAD_PROOF),
+        (
+            lambda part: (
+                put(part, container=BOX, generation=5)
+                | filling()
+                | put(PartRecord(id=BOX, status=LIVE, container=BOX, generation=5))
+            ),
+            KEYS,
+            Reason.BAD_PROOF,
+        ),
+        (lambda part: {state.part_key(part.id): b"\xff\xff\xff"}, (), Reason.BAD_PROOF),
+        (lambda part: put(part, container="x" * 70_000, generation=5), (), Reason.OVERSIZE),
+        (lambda part: put(part, status=99), (), Reason.NOT_LIVE),
+        (lambda part: put(part, generations=HOP_MAX + 1), (), Reason.BAD_PROOF),
+        (lambda part: put(part, generations=2**64 - 1), (), Reason.BAD_PROOF),
+        (lambda part: put(part, hop=2**64 - 1), (), Reason.HOP_NOT_ABOVE),
+    ],
+)
+def test_records_that_contradict_each_other_are_refused(rows, more, reason):
+    world, part = forged_world(rows)
+    before = world.part("a", part)
+    assert rehome(world, part, state.part_key(part), *more).reason == reason
+    assert world.part("a", part) == before
+
+
+def home_on_b(world):
+    assert world.govern("b", Change(put_grant=PutGrant(prefix=HOME_OF_B, holder="bob"))).ok
+    grant = PutGrant(prefix=HOME_OF_B, holder="ada", home_chain=world["b"].chain_id)
+    assert world.govern("a", Change(put_grant=grant)).ok
+
+
+@pytest.mark.parametrize("changed", [{"id": box_of_b(2)}, {"commissioner": "Bob & Sons"}])
+def test_a_record_of_another_part_or_of_nobody_is_not_inherited(changed):
+    """Under the key of a part that never was: the record of one that is live here, in other hands."""
+    world = World(corrupt="b")
+    home_on_b(world)
+    there, here = box_of_b(1), box_of_b(2)
+    assert world["b"].operate("bob", object_event("ADD", "commissioning", here, number=4)).ok
+    assert world.send("b", here, "abe", to="a", member="bob").ok
+    world.relay()
+    assert world.accept("a", here, "abe").ok
+    before = world.part("a", here)
+    values = {
+        "id": there,
+        "status": LIVE,
+        "holder": "bob",
+        "owner": "bob",
+        "commissioner": "bob",
+        "origin_chain": world["b"].chain_id,
+    }
+    forged = PartRecord(**(values | changed))
+    evidence = Evidence(first=state.part_key(there), second=codec.encode(forged))
+    assert world["b"].operate("bob", Operation(evidence=evidence)).ok
+    bring_head(world)
+    assert give_up(world, heir=True).ok
+    result = rehome(world, there)
+    assert (result.ok, result.reason) == (False, Reason.BAD_PROOF)
+    assert world.part("a", here) == before
+    assert not world.part("a", there).id
+
+
+def nested():
+    """A die in a box in a crate, all of a, the crate received on b and the box a record there."""
+    world = World()
+    die, box, crate = (world.commission("a", "ada") for _ in range(3))
+    pack(world, "a", box, die)
+    pack(world, "a", crate, box)
+    carry(world, "a", crate, "bob")
+    update(world, "b", "a")
+    assert materialise(world, "b", box).ok
+    return world, die, box, crate
+
+
+def test_what_left_inside_a_container_that_left_inside_another_does_not_come_along():
+    """That the box is taken over says nothing of the die, which was taken out and destroyed over there."""
+    world, die, box, crate = nested()
+    update(world, "b", "a")
+    assert materialise(world, "b", die).ok
+    pack(world, "b", crate, box, action="DELETE")
+    pack(world, "b", box, die, action="DELETE")
+    assert destroy(world, "b", die).ok
+    bring_head(world)
+    assert give_up(world).ok
+    assert rehome(world, box).ok
+    assert world.part("a", box).status == LIVE
+    result = observe(world, "a", die, "ada")
+    assert (result.ok, result.reason) == (False, Reason.NOT_LIVE)
+    assert rehome(world, die).reason == Reason.NOT_LIVE
+
+
+def test_what_was_under_way_to_us_in_a_container_is_taken_over():
+    """Out of the container that is taken over, too: its packet is dead."""
+    world, _, box, crate = nested()
+    assert world.send("b", crate, "ada").ok
+    bring_head(world)
+    assert give_up(world).ok
+    number = world.part("b", crate).generations
+    around = (state.generation_key(crate, number), state.part_key(crate))
+    assert rehome(world, crate).ok
+    assert rehome(world, box, state.part_key(box), *around).ok
+    for name in (crate, box):
+        assert world.part("a", name).status == LIVE
+        assert world.part("a", name).hop == world.part("b", crate).hop + 1
+
+
+def test_what_was_under_way_to_a_third_chain_in_a_container_is_not_taken_over():
+    """Its own record tells over which client it once came from here; what counts is where its container went."""
+    world = World("a", "b", "c", joined=(("b", "c"),))
+    for name in "abc":
+        home = b"" if name == "a" else world["a"].chain_id
+        grant = PutGrant(prefix=PREFIX, holder=MEMBERS[name][0], home_chain=home, long_routes=True)
+        world.govern(name, Change(revoke_grant=RevokeGrant(prefix=PREFIX)), Change(put_grant=grant))
+    part, box = (world.commission("a", "ada") for _ in range(2))
+    for name in (part, box):
+        carry(world, "a", name, "bob", to="b")
+    pack(world, "b", box, part)
+    assert world.part("b", part).client == "a-1"
+    assert world.send("b", box, "cyd", to="c").ok
+    bring_head(world)
+    assert give_up(world).ok
+    around = (state.generation_key(box, 1), state.part_key(box))
+    for name, keys in ((box, around[1:]), (part, (state.part_key(part), *around))):
+        assert rehome(world, name, *keys).reason == Reason.NOT_LIVE
+        assert world.part("a", name).status == DEPARTED
