@@ -5,7 +5,7 @@ guards that back each other are removed together: the second edit stands last in
 """
 
 MODEL = "tests/bridge/test_model.py::test_no_run_violates_anything"  # the seeds, until one objects
-TRACES = "tests/bridge/test_model_traces.py::test_"
+TRACES = "tests/bridge/test_custody_traces.py::test_"
 
 RECEIPTS = (
     0,
@@ -26,15 +26,6 @@ SEQUENCE = (
     '    ):\n        raise Refused(\n            f"no part is in transit by packet',
     MODEL,
 )
-COME = (
-    0,
-    "a part does not come twice out of one arrival",
-    "bridge/arrivals",
-    "    if record.hop >= hop:\n        return True\n",
-    "",
-    MODEL,
-)
-
 CUSTODY = [
     (
         0,
@@ -42,8 +33,7 @@ CUSTODY = [
         "bridge/senders",
         "    if hop <= departure.hop:\n",
         "    if hop < 0:\n",
-        MODEL,
-        COME,
+        "tests/bridge/test_custody_transfer.py::test_an_equal_or_lower_hop_is_not_taken",
     ),
     (
         0,
@@ -59,7 +49,7 @@ CUSTODY = [
         "bridge/arrivals",
         "    if message.header_height < arrival.proven_height:\n",
         "    if message.header_height < 0:\n",
-        MODEL,
+        TRACES + "a_hop_is_burnt_by_a_timeout_with_everything_inside",
     ),
     (
         0,
