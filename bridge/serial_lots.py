@@ -22,7 +22,7 @@ from ledger.intervals import (
     split_off,
     untouched,
 )
-from ledger.ranges import LISTED_MAX, add_range, find_range, note_single
+from ledger.ranges import LISTED_MAX, WIDTH_MAX, add_range, find_range, note_single
 from ledger.roots import check_membership, read_serials
 from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -115,6 +115,8 @@ def _given(place: Place) -> Serials:
     lot, serials = canonical(place.lot), place.serials
     if serials.root:
         given = GivenSerials(root=serials.root, lowest=serials.lowest, highest=serials.highest)
+    elif serials.width > WIDTH_MAX:
+        raise _invalid(place.lot, place)  # before numbers of that many digits are written out
     elif serials.width:
         last = serials.first + serials.count - 1
         first_text, last_text = (

@@ -1,11 +1,15 @@
 """Serials of lots at the bridge: one by one with a record of their own, or as an interval."""
 
+import tracemalloc
+
 import pytest
 
+from bridge.serial_lots import Place, check_place
 from client.audit import Audit
 from client.audit_report import Verdict
 from ledger import codec
 from ledger.containers import standing
+from ledger.errors import Refused
 from ledger.identifiers import canonical, interval_text
 from ledger.intervals import pieces
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -18,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PutGrant,
     Reason,
     RevokeGrant,
+    Serials,
 )
 from tests.bridge.crossing import carry, lot_record, materialise, pack, unpack_all
 from tests.bridge.test_custody_transfer import Corrupt, refused
@@ -233,3 +238,16 @@ def test_a_serial_that_left_as_one_of_a_lot_comes_back_as_that():
     for changed in ({"start": 6, "end": 7}, {"start": 5, "end": 7}, {"start": 5, "end": 5}):
         wrong = corrupt.packet(die(5), hop=9, **told, **changed)
         corrupt.nothing_comes_of(wrong, Reason.SERIALS_INVALID)
+
+
+def test_a_corrupt_chain_makes_nobody_write_out_numbers_of_millions_of_digits():
+    serials = Serials(item_class=canonical(LOT).class_text, width=10**7, first=1, count=100)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused) as caught:
+            check_place(DIE, Place(LOT, 5, 6, serials, None))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.reason == Reason.SERIALS_INVALID
+    assert peak < 10**6
