@@ -138,6 +138,9 @@ def _proven_contents(
     """What is inside the part, of which its record says whether there is anything."""
     if not theirs.open:
         return None
+    if canonical(theirs.id).interval is not None:
+        # What is carved out of it would be open with no filling of its own.
+        raise Refused(f"{theirs.id} holds nothing", Reason.CONTENTS_INVALID)
     key = state.generation_key(theirs.id, theirs.generations)
     record = codec.decode(
         GenerationRecord, _prove(ctx, client, message, key, message.contents), STATE_VALUE_BYTES_MAX
