@@ -14,7 +14,6 @@ from ledger.identifiers import Identifier
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
-    EntryKind,
     PartRecord,
     PartStatus,
     Reason,
@@ -49,7 +48,7 @@ def commission(recording: Recording) -> None:
         for quantity in view.quantities:
             require_right(recording.context, quantity.of)
         for record in repeated:
-            recording.enter_part(record, EntryKind.FLAG, finding=Reason.REPEATED_COMMISSIONING)
+            recording.flag(record, Reason.REPEATED_COMMISSIONING)
         recording.context.finding(Reason.REPEATED_COMMISSIONING)
         recording.leave_alone()
         return

@@ -5,7 +5,7 @@ carved out of the interval that holds it, as it is there; then the event is reco
 
 Lists are not known to the ledger, so one serial may be in two of them, or in one and in a range, or have been
 commissioned by itself. Whoever touched it first has it. A second claim that is proven, by who holds the interval,
-changes nothing and stays for ever: the histories of both lots, and of the serial, are given a FLAG entry with finding
+changes nothing and is entered once, for ever: the histories of both lots, and of the serial, are given a FLAG entry with finding
 SERIAL_CLAIMED_TWICE, which is the outcome too. A list that has one serial at two places claims it twice itself.
 """
 
@@ -17,18 +17,19 @@ from ledger.custody import is_frozen, load_part
 from ledger.errors import InvariantBroken, Refused
 from ledger.identifiers import Identifier, canonical
 from ledger.intervals import carve, covering, piece_of
-from ledger.ranges import find_range, note_single
+from ledger.ranges import bare_serial, find_range, note_single
 from ledger.recording import Recording
 from ledger.roots import check_membership
-from ledger.state import Overlay
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, LotRecord, Membership, PartRecord, Reason
+from ledger.state import Kind, Overlay
+from proto.chiptrace.v1.ledger_pb2 import EntryKind, IntervalRecord, LotRecord, Membership, PartRecord, Reason
 
 
 def touch(recording: Recording, memberships: Sequence[Membership]) -> bool:
     """Makes the records of serials that the event names for the first time; whether it is to be recorded then.
 
     It is not where one of them is something else already: that is entered, and nothing else happens. Raises
-    Refused: MEMBERSHIP_INVALID, UNKNOWN_LOT, IDENTIFIER_INVALID, NOT_LIVE, NOT_IN_CUSTODY, EVENT_REPEATED.
+    Refused: MEMBERSHIP_INVALID, UNKNOWN_LOT, IDENTIFIER_INVALID, NOT_LIVE, NOT_IN_CUSTODY, EVENT_REPEATED,
+    ALREADY_COMMISSIONED for a claim that was entered before.
     """
     overlay, named, seen = recording.context.overlay, _named(recording), set[str]()
     first: list[tuple[LotRecord, Identifier, int]] = []
@@ -55,6 +56,7 @@ def touch(recording: Recording, memberships: Sequence[Membership]) -> bool:
         if others is None:
             first.append((lot, serial, membership.place))
         else:
+            _claim_once(recording, lot, serial, membership.place)
             twice.append((serial, {lot.id, *others}))
     # (3) All of them, or none.
     for serial, lots in twice:
@@ -96,6 +98,18 @@ def _others(overlay: Overlay, lot: LotRecord, serial: Identifier) -> set[str] | 
     return None if found is None else {found[0]}
 
 
+def _claim_once(recording: Recording, lot: LotRecord, serial: Identifier, place: int) -> None:
+    """Else who has a list could fill the histories of others' lots and parts with one claim for ever."""
+    overlay, key = recording.context.overlay, state.state_key(Kind.INTERVAL, lot.id, place, "twice")
+    if overlay.get(key) is not None:
+        raise Refused(
+            f"{serial.text} is something else already, and was shown at place {place} of {lot.id} before: both "
+            "histories say so",
+            Reason.ALREADY_COMMISSIONED,
+        )
+    state.save(overlay, key, IntervalRecord(end=place + 1, serial=bare_serial(serial)))
+
+
 def _make(recording: Recording, lot: LotRecord, serial: Identifier, place: int) -> None:
     overlay = recording.context.overlay
     held = covering(overlay, lot, place)
@@ -110,7 +124,7 @@ def _flag(recording: Recording, serial: Identifier, lots: set[str]) -> None:
     record = load_part(overlay, serial.text)
     if record is not None and not is_frozen(overlay, record):
         recording.check_new(record)
-        recording.enter_part(record, EntryKind.FLAG, finding=Reason.SERIAL_CLAIMED_TWICE)
+        recording.flag(record, Reason.SERIAL_CLAIMED_TWICE)
     for name in sorted(lots):
         lot = state.load(overlay, state.lot_key(name), LotRecord)
         if lot is None:

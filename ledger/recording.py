@@ -77,9 +77,24 @@ class Recording:
         self.entered.add(key)
 
     def leave_alone(self) -> None:
-        """Notes that the event, declared wrong later, takes nothing with it: what it names was there before."""
-        note = CorrectionRecord(original=self.digest, state=CorrectionState.WITHOUT_EFFECT)
-        state.save(self.context.overlay, state.correction_key(self.digest), note)
+        """Notes that the event, declared wrong later, takes nothing with it: what it names was there before.
+
+        Who records again what another recorded changes nothing of what was said of it since.
+        """
+        key = state.correction_key(self.digest)
+        if self.context.overlay.get(key) is None:
+            note = CorrectionRecord(original=self.digest, state=CorrectionState.WITHOUT_EFFECT)
+            state.save(self.context.overlay, key, note)
+
+    def flag(self, record: PartRecord, finding: "Reason.ValueType") -> None:
+        """Enters a finding in the history of a part that need not be the member's, and saves the record.
+
+        Not a change of the part: what was its newest event still is, and can be taken back as before.
+        """
+        newest = record.last_event
+        self.enter_part(record, EntryKind.FLAG, finding=finding)
+        record.last_event = newest
+        state.save(self.context.overlay, state.part_key(record.id), record)
 
     def settle(self, record: PartRecord) -> bool:
         """Saves a record under its own key, carved out of an interval if it is not yet; whether it was not."""

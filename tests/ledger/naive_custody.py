@@ -141,7 +141,10 @@ class NaiveCustody:
     def _write_of(self, name: str) -> None:
         """Of a thing that may be over: what was destroyed with it has its peace, if it was the outermost."""
         over = self.things[name].status == "DESTROYED" and not self.things[name].inside
+        last = self.things[name].last
         self.write(name, set(self.deep(name)) if over else frozenset())
+        # A finding is no change: what was done last can be taken back as before.
+        self.things[name].last = last
 
     def commission(self, name: str, member: str) -> str | None:
         """Under ada's grant; to commission once more is worth an entry and nothing else."""

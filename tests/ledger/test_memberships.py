@@ -37,6 +37,7 @@ from tests.ledger.rules_world import (
     shipping,
     unpacking,
 )
+from tests.ledger.test_corrections import recorded, state_of, wrong
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.R1").text
 OTHER = canonical("urn:epc:class:lgtin:4012345.012345.R2").text
@@ -378,8 +379,39 @@ def test_the_same_claim_is_entered_once(world, kept):
     other = world.root(OTHER, ["P7", "P8"])
     again = world.capture(seen([f"{CLASS}/21/P7"]), memberships=[other.membership(f"{CLASS}/21/P7")])
     world.act("ada", again)
-    with refused(Reason.EVENT_REPEATED):
+    with refused(Reason.ALREADY_COMMISSIONED, "both histories say so"):
         world.act("ada", again)
+    # Nor by any other event: who has a list does not fill the histories of others with one claim.
+    with refused(Reason.ALREADY_COMMISSIONED, "both histories say so"):
+        touch(world, other, f"{CLASS}/21/P7")
+    assert world.story(f"{CLASS}/21/P7") == ["EVENT", TWICE]
+
+
+def test_a_claim_stands_in_the_way_of_no_correction(world, kept):
+    """Who has a list with another's serial claims it in the very event that made it: that one can be taken back."""
+    serial = f"{CLASS}/21/P7"
+    packed = recorded(world, "ada", add([serial]))
+    other = world.root(OTHER, ["P7", "P8"])
+    touch(world, other, serial)
+    assert world.story(serial) == ["EVENT", TWICE]
+    world.act("ada", wrong(packed))
+    assert (state_of(world, packed), world.status(serial)) == ("TAKEN_BACK", "VOID")
+
+
+def test_what_was_taken_back_stays_so_whoever_records_it_again(world, kept):
+    serial = f"{CLASS}/21/P7"
+    made = recorded(world, "ada", add([serial]))
+    world.act("ada", wrong(made))
+    assert state_of(world, made) == "TAKEN_BACK"
+    # Once as a claim of a list, once as the grant's holder may.
+    other = world.root(OTHER, ["P7", "P8"])
+    claimed = Operation()
+    claimed.CopyFrom(made)
+    claimed.capture.memberships.append(other.membership(serial))
+    for operation in (claimed, made):
+        world.act("ada", operation)
+        assert world.reason in (Reason.SERIAL_CLAIMED_TWICE, Reason.REPEATED_COMMISSIONING)
+        assert state_of(world, made) == "TAKEN_BACK"
 
 
 def test_a_claim_that_is_declared_wrong_takes_nothing_back(world, kept):

@@ -61,6 +61,7 @@ Told = tuple[str, Entry]  # the subject whose entry it is
 class Walk:
     def __init__(self, seed: int, liar: bool = False) -> None:
         self.random, self.liar = Random(seed), liar
+        self.told: set[str] = set()  # of what the liar claims
         self.world = World()
         self.naive = NaiveLots()
         self.outcomes: list[str | None] = []
@@ -281,6 +282,11 @@ class Walk:
         if lot == _D and not found.alone:
             return  # nobody knows of it yet, and the liar would have it
         before = state_of(self.world, lot), state_of(self.world, _E)
+        if serial in self.told:
+            with refused(Reason.ALREADY_COMMISSIONED, "both histories say so"):
+                self.world.shown("ada", seen([name]), self.lie.membership(name))
+            return
+        self.told.add(serial)
         self.world.shown("ada", self.random.choice((seen, destroying))([name]), self.lie.membership(name))
         assert self.world.reason == Reason.SERIAL_CLAIMED_TWICE
         assert (state_of(self.world, lot), state_of(self.world, _E)) == before
@@ -374,6 +380,8 @@ def state_of(world: World, name: str) -> list[bytes]:
     lot = world.record(state.lot_key(name), LotRecord)
     found = intervals.pieces(world.overlay, lot, 0, lot.serials.count, lot.serials.count)
     for piece in found:
+        # Up to date with the closing of its container, which is written at its first touch.
+        containers.normalise(world.overlay, piece)
         piece.ClearField("history")
         piece.ClearField("last_event")
     return [piece.SerializeToString(deterministic=True) for piece in found]
