@@ -5,7 +5,6 @@ import pytest
 from bridge.packet import SUCCESS, acknowledgement_commitment, answered_key
 from bridge.transfer import ENCODING, PORT, VERSION
 from ledger import codec
-from ledger.limits import HOP_MAX
 from ledger.state import part_key
 from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer, Packet
 from proto.chiptrace.v1.ledger_pb2 import DEPARTED, OFFERED, Reason
