@@ -5,8 +5,8 @@
 
 What the copy says is the sending chain's word: the receiving chain proves that it was sent, and no more. `issuer_chain`
 other than the sender is hearsay, said to be so; no policy accepts it. A claim of the receiving chain's own members is
-never taken back in from outside. A copy is changed by nothing but its revocation, and a chain may tell at most
-COPIES_PER_SUBJECT_MAX claims of its own about one subject, and as many of others.
+never taken back in from outside. A copy is changed by nothing but its revocation. However many claims a chain tells about
+one subject, one more is taken: else whoever may claim could fill the room, and no recall would come through.
 
 By itself goes
 
@@ -36,7 +36,7 @@ from ledger.errors import Refused
 from ledger.hashes import HASH_BYTES
 from ledger.history import history_root
 from ledger.limits import (
-    COPIES_PER_SUBJECT_MAX,
+    COPIES_PER_PAGE,
     PACKET_TIMEOUT_MS_MAX,
     PACKET_VALUE_BYTES_MAX,
     PASSED_ON_MAX,
@@ -75,8 +75,8 @@ def attest(ctx: Context, operation: Attest) -> None:
     """Operation: records a claim; a recall follows its subject over the bridge. Raises what the ledger's `attest` does."""
     attestations.attest(ctx, operation)
     gone = left_over(ctx.overlay, operation.subject)
-    if gone and not _note(ctx, ctx.chain_id, ctx.chain_id, operation.id, operation.subject):
-        ctx.finding(Reason.ATTESTATIONS_FULL)  # it is made, and only not listed
+    if gone:
+        _note(ctx, ctx.chain_id, ctx.chain_id, operation.id, operation.subject)
     if operation.kind == "recall":
         key, record = _own(ctx, operation.id)
         _follow(ctx, key, record, gone)
@@ -203,12 +203,7 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     key = foreign_attestation_key(client.chain_id, copy.issuer_chain, copy.record.id)
     record = state.load(ctx.overlay, key, ForeignAttestationRecord)
     if record is None:
-        if not _note(ctx, client.chain_id, copy.issuer_chain, copy.record.id, copy.record.subject):
-            raise Refused(
-                f"chain {client.chain_id.hex()} has told {COPIES_PER_SUBJECT_MAX} attestations about "
-                f"{copy.record.subject}, as many as are kept",
-                Reason.ATTESTATIONS_FULL,
-            )
+        _note(ctx, client.chain_id, copy.issuer_chain, copy.record.id, copy.record.subject)
         record = ForeignAttestationRecord(chain=client.chain_id, history=History())
     elif not _revokes(record.copy.record, copy.record):
         return
@@ -239,18 +234,21 @@ def _revokes(before: AttestationRecord, now: AttestationRecord) -> bool:
     return before.revoked_at_ms == 0 and now.revoked_at_ms > 0
 
 
-def _note(ctx: Context, chain_id: bytes, issuer_chain: bytes, attestation: str, subject: str) -> bool:
-    """The list by which an audit finds what a chain told of a subject, and what was claimed here of one that is gone: in
-    its history nothing is entered any more. Whether there was room."""
-    key = foreign_attestations_key(chain_id, subject)
-    told = state.load(ctx.overlay, key, ForeignAttestationsRecord) or ForeignAttestationsRecord()
-    # What a chain passes on is counted apart, so that who speaks through it takes no room from its own claims.
-    hearsay = [name.issuer_chain != chain_id for name in told.attestations]
-    if hearsay.count(issuer_chain != chain_id) >= COPIES_PER_SUBJECT_MAX:
-        return False
-    told.attestations.append(ForeignAttestation(issuer_chain=issuer_chain, id=attestation))
-    state.save(ctx.overlay, key, told)
-    return True
+def _note(ctx: Context, chain_id: bytes, issuer_chain: bytes, attestation: str, subject: str) -> None:
+    """Lists it where an audit finds what a chain told of a subject, and what was claimed here of one that is gone: in
+    its history nothing is entered any more. The list has no end, so that nobody can fill it before a recall comes."""
+    first_key = key = foreign_attestations_key(chain_id, subject)
+    first = page = state.load(ctx.overlay, key, ForeignAttestationsRecord) or ForeignAttestationsRecord()
+    if first.pages:
+        key = foreign_attestations_key(chain_id, subject, first.pages)
+        page = state.load(ctx.overlay, key, ForeignAttestationsRecord) or ForeignAttestationsRecord()
+    if len(page.attestations) >= COPIES_PER_PAGE:
+        first.pages += 1
+        state.save(ctx.overlay, first_key, first)
+        key = foreign_attestations_key(chain_id, subject, first.pages)
+        page = ForeignAttestationsRecord()
+    page.attestations.append(ForeignAttestation(issuer_chain=issuer_chain, id=attestation))
+    state.save(ctx.overlay, key, page)
 
 
 def _leads_on(ctx: Context, came_over: ClientRecord, copy: AttestationCopy, client: str) -> bool:

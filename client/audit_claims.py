@@ -52,23 +52,32 @@ class Claims:
 
     def about(self, name: str, others: Iterable[bytes]) -> None:
         """Everything that these chains told about a subject, also where it has no history here. Raises NotVerifiable."""
-        keys = {chain_id: foreign_attestations_key(chain_id, name) for chain_id in others}
-        self._chain.values(keys.values())
-        for chain_id, key in keys.items():
-            listed = self._chain.record(key, ForeignAttestationsRecord)
-            for one in () if listed is None else listed.attestations:
+        chains = list(others)
+        self._chain.values([foreign_attestations_key(chain_id, name) for chain_id in chains])
+        for chain_id in chains:
+            for one in self._listed(name, chain_id):
                 self._read(name, chain_id, one)
 
     def made_here(self, name: str, signed: Callable[[str], AttestationRecord | None]) -> None:
         """What this chain's own members claimed about a subject that had left: its history is frozen. `signed` is the
         record of a claim that its issuer signed. Raises NotVerifiable."""
-        own = self._chain.trust.chain_id
-        listed = self._chain.record(foreign_attestations_key(own, name), ForeignAttestationsRecord)
-        for one in () if listed is None else listed.attestations:
+        for one in self._listed(name, self._chain.trust.chain_id):
             claim = signed(one.id)
             if claim is None or claim.subject != name:
                 raise self._broken(one.id, f"it has no record about {name}")
             self._judge(name, claim, claim.issuer)
+
+    def _listed(self, name: str, chain_id: bytes) -> list[ForeignAttestation]:
+        """Every page of what a chain told here about a subject."""
+        page = self._chain.record(foreign_attestations_key(chain_id, name), ForeignAttestationsRecord)
+        found = [] if page is None else list(page.attestations)
+        for number in range(1, 1 + (0 if page is None else page.pages)):
+            key = foreign_attestations_key(chain_id, name, number)
+            further = self._chain.record(key, ForeignAttestationsRecord)
+            if further is None:
+                raise self._broken(name, f"page {number} of the list of claims is missing")
+            found += further.attestations
+        return found
 
     def _read(self, name: str, chain_id: bytes, claim: ForeignAttestation) -> ForeignAttestationRecord:
         key = foreign_attestation_key(chain_id, claim.issuer_chain, claim.id)

@@ -44,9 +44,10 @@ def foreign_attestation_key(chain_id: bytes, issuer_chain: bytes, attestation: s
     return state.state_key(Kind.FOREIGN_ATTESTATION, chain_id, issuer_chain, attestation)
 
 
-def foreign_attestations_key(chain_id: bytes, subject: str) -> bytes:
-    """Key of the ForeignAttestationsRecord of what a chain told here about a subject."""
-    return state.state_key(Kind.FOREIGN_ATTESTATION, chain_id, "about", subject)
+def foreign_attestations_key(chain_id: bytes, subject: str, page: int = 0) -> bytes:
+    """Key of one page, a ForeignAttestationsRecord, of what a chain told here about a subject."""
+    further = (page,) if page else ()
+    return state.state_key(Kind.FOREIGN_ATTESTATION, chain_id, "about", subject, *further)
 
 
 def attest(context: Context, operation: Attest) -> None:

@@ -34,10 +34,11 @@ VALUE_DEPTH_MAX: Final = 16
 EPCIS_DOCUMENT_DEPTH_MAX: Final = 64
 CHANGES_PER_PROPOSAL_MAX: Final = 1_000
 DELEGATED_UNITS_MAX: Final = 16
+RUN_UNITS_MAX: Final = 16  # in which a run declares, makes, scraps and samples
 POLICIES_PER_PREFIX_MAX: Final = 16  # in force
 POLICY_NAMES_MAX: Final = 64  # of members, of issuers, of destinations
 LICENCES_NAMED_MAX: Final = 64  # by one shipping
-COPIES_PER_SUBJECT_MAX: Final = 64  # attestations that one chain has told here about one subject
+COPIES_PER_PAGE: Final = 64  # attestations that one chain has told here about one subject
 PASSED_ON_MAX: Final = 8  # chains that passed a notice on
 REHOMED_MEMBERS_MAX: Final = 256  # of a lost chain, from whom somebody takes over
 # How far back the height may lie at which a joining validator's node was in step.

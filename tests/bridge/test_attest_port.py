@@ -10,7 +10,7 @@ from ledger.attestations import foreign_attestation_key, foreign_attestations_ke
 from ledger.block import decode_header
 from ledger.history import history_root
 from ledger.identifiers import canonical, interval_text
-from ledger.limits import COPIES_PER_SUBJECT_MAX, PACKET_TIMEOUT_MS_MAX, PASSED_ON_MAX
+from ledger.limits import COPIES_PER_PAGE, PACKET_TIMEOUT_MS_MAX, PASSED_ON_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     Packet,
     ReceivePacket,
@@ -326,16 +326,26 @@ def test_11_no_packet_reaches_anything_but_an_application(changed):
     assert before == [world["b"].app.store.get(key) for key in keys]
 
 
-def test_a_chain_tells_so_many_about_one_subject_and_no_more(monkeypatch):
-    monkeypatch.setattr(attest_port, "COPIES_PER_SUBJECT_MAX", 3)
-    assert COPIES_PER_SUBJECT_MAX == 64
+def test_no_number_of_claims_about_a_subject_keeps_a_recall_out(monkeypatch):
+    """Any member may claim, and send her claims: she must not use up the room for another's recall."""
+    monkeypatch.setattr(attest_port, "COPIES_PER_PAGE", 3)
+    assert COPIES_PER_PAGE == 64
     world = corrupt()
-    hearsay = {"passed": 1, "issuer_chain": b"x" * 32, "told_by": b"x" * 32}
-    for more in ({}, hearsay):
-        for number in range(4):
-            copy = copy_of(world, claim_record(id=f"{ID}/{number}"), **more)
-            wanted = SUCCESS if number < 3 else ERROR
-            assert answer(world, copy) == wanted
+    for number in range(10):
+        assert answer(world, copy_of(world, claim_record(id=f"{ID}/{number}"))) == SUCCESS
+    recalled = claim_record(id=f"{ID}/recall", kind="recall")
+    assert answer(world, copy_of(world, recalled)) == SUCCESS
+    chain_id, listed = world["a"].chain_id, []
+    pages = [
+        world["b"].record(
+            foreign_attestations_key(chain_id, recalled.subject, page), ForeignAttestationsRecord
+        )
+        for page in range(4)
+    ]
+    assert pages[0].pages == 3
+    listed = [name.id for page in pages for name in page.attestations]
+    assert listed == [*(f"{ID}/{number}" for number in range(10)), f"{ID}/recall"]
+    assert max(len(page.attestations) for page in pages) == 3
 
 
 # ---- revocation ---------------------------------------------------------------------------------------------------
@@ -650,18 +660,19 @@ def amount_of(lot: str, number: int) -> Value:
 
 
 def test_what_is_claimed_of_a_subject_that_is_gone_is_listed(monkeypatch):
-    monkeypatch.setattr(attest_port, "COPIES_PER_SUBJECT_MAX", 2)
+    monkeypatch.setattr(attest_port, "COPIES_PER_PAGE", 2)
     world = World()
     part = moved(world)
     assert attest(world, "a", "amy", part, attestation=f"{ID}/0").ok
     assert recall(world, "a", "amy", part, f"{ID}/1").ok
-    # No number of claims keeps a recall from being made and sent.
-    result = recall(world, "a", "amy", part, f"{ID}/2")
-    assert (result.ok, result.reason) == (True, Reason.ATTESTATIONS_FULL)
+    # No number of claims keeps a recall from being made, listed and sent.
+    assert recall(world, "a", "amy", part, f"{ID}/2").ok
     assert list(own(world, "a", f"{ID}/2").copied_to) == ["b-1"]
-    key = foreign_attestations_key(world["a"].chain_id, part)
-    listed = world["a"].record(key, ForeignAttestationsRecord)
-    assert [name.id for name in listed.attestations] == [f"{ID}/0", f"{ID}/1"]
+    listed = []
+    for page in range(2):
+        key = foreign_attestations_key(world["a"].chain_id, part, page)
+        listed += world["a"].record(key, ForeignAttestationsRecord).attestations
+    assert [name.id for name in listed] == [f"{ID}/0", f"{ID}/1", f"{ID}/2"]
     here = world.commission("a", "ada")
     assert attest(world, "a", "amy", here, attestation=f"{ID}/3").ok
     key = foreign_attestations_key(world["a"].chain_id, here)

@@ -3235,12 +3235,16 @@ Global___ForeignAttestationRecord: _TypeAlias = ForeignAttestationRecord  # noqa
 @_typing.final
 class ForeignAttestationsRecord(_message.Message):
     """Which attestations a chain has sent here about a subject; key FOREIGN_ATTESTATION/<chain>/"about"/<subject>. Under this
-    chain's own id: which were made here while the subject was gone, and stand in no history of it.
+    chain's own id: which were made here while the subject was gone, and stand in no history of it. A page holds 64; further
+    pages have the page's number as the last component of their key.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTESTATIONS_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    pages: _builtins.int
+    """on the first page: how many further ones there are"""
     @_builtins.property
     def attestations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForeignAttestation]:
         """in the order in which they came"""
@@ -3249,10 +3253,11 @@ class ForeignAttestationsRecord(_message.Message):
         self,
         *,
         attestations: _abc.Iterable[Global___ForeignAttestation] | None = ...,
+        pages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestations", b"attestations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestations", b"attestations", "pages", b"pages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
