@@ -36,8 +36,8 @@ from consensus.engine import Engine
 from consensus.messages import check_shape
 from ledger import hashes
 from ledger.errors import InvariantBroken
-from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
 from node.admission import Admission
+from node.block_size import BlockSize
 from node.chain_host import ChainHost, Committed
 from node.fault_reports import FaultReports
 from node.inbox import Inbox
@@ -87,6 +87,7 @@ class Driver:
         self._admission: Admission | None = None
         self._inbox = Inbox()
         self._faults = FaultReports(host, signer)
+        self._block_size = BlockSize()
         self._answering: Counter[bytes] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -275,7 +276,7 @@ class Driver:
         if not self._proposing or info.height + 1 != wanted.height:
             self._inbox.put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
             return
-        waiting = self._pool.take(TRANSACTIONS_PER_BLOCK_MAX, info.parameters.block_bytes)
+        waiting = self._pool.take(self._block_size.transactions, info.parameters.block_bytes)
         built = await self._host.build(waiting, now_ms())
         await self._ready(self._admission).drop(built.unfit)
         due = self._clock.now_ms() >= info.next_due_ms
@@ -289,7 +290,10 @@ class Driver:
 
     async def _execute(self, decided: Decide) -> None:
         # With the height the store keeps how long our record is: one that is shorter later is an old copy.
+        begun = asyncio.get_running_loop().time()
         committed = await self._host.execute(decided.block, decided.certificate, self._signer.note())
+        took = asyncio.get_running_loop().time() - begun
+        self._block_size.took(len(committed.results), took * 1_000)
         await self._rotate(committed.info.height + 1)
         self._ready(self._admission).committed(committed)
         info = committed.info

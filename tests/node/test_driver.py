@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
 from ledger.errors import InvariantBroken, Malformed, StoreError
-from node import signer
+from node import block_size, signer
 from node.driver import Driver
 from node.signer import Signer
 from proto.chiptrace.v1.consensus_pb2 import (
@@ -201,3 +201,42 @@ def test_a_message_without_shape_is_refused_before_it_waits_for_the_engine(tmp_p
         assert set(driver.seen) == set()
 
     asyncio.run(scenario())
+
+
+def test_a_proposer_takes_no_more_than_was_lately_executed_in_time(tmp_path, monkeypatch):
+    """Else, under more load than the chain carries, one block takes longer than the views last, and nothing is final."""
+    monkeypatch.setattr(block_size, "BLOCK_MS", 5)
+    asked = []
+    parameters = SimpleNamespace(block_bytes=1_000)
+    info = SimpleNamespace(
+        height=1, block_hash=b"", validators=None, next_due_ms=0, parameters=parameters, time_ms=0
+    )
+
+    class Host:
+        info = SimpleNamespace(height=1, next_due_ms=0, parameters=parameters)
+
+        async def execute(self, *_):
+            await asyncio.sleep(0.1)
+            return SimpleNamespace(info=info, results=dict.fromkeys(range(400)))
+
+        async def build(self, waiting, now_ms):
+            return SimpleNamespace(unfit=[], block=b"", has_transactions=True)
+
+    class Pool(list):
+        def take(self, count_max, bytes_max):
+            asked.append(count_max)
+            return []
+
+    async def nothing(*_):
+        pass
+
+    async def scenario():
+        own = SimpleNamespace(note=lambda: b"")
+        driver = Driver(Host(), Pool(), own, EngineSettings(), Clock())
+        driver.connect(Wire([]), SimpleNamespace(committed=lambda _: None, drop=nothing))
+        for _ in range(6):
+            await driver._build(SimpleNamespace(height=2, view=1))
+            await driver._execute(SimpleNamespace(block=b"", certificate=SimpleNamespace(view=1)))
+
+    asyncio.run(scenario())
+    assert asked == [500, 250, 125, 62, 31, block_size.TRANSACTIONS_MIN]
