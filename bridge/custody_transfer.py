@@ -7,8 +7,9 @@
                                                  └─ declined or expired ── sent as a return ──► IN_TRANSIT …
 
 The hop rises when a part is sent and is never used again, not even after a timeout; an arrival needs a hop above
-that at which our own left. Who may send a part to us: bridge/senders.py. What is inside: bridge/contents.py. Amounts
-of lots travel through the same port: bridge/amount_transfer.py.
+that at which our own left. No hop is above the time in milliseconds, which no honest one comes near. Who may send a
+part to us: bridge/senders.py. What is inside: bridge/contents.py. Amounts of lots travel through the same port:
+bridge/amount_transfer.py.
 """
 
 from bridge import amount_transfer, amounts, contents, serial_lots
@@ -24,7 +25,6 @@ from ledger.context import Context
 from ledger.errors import Refused
 from ledger.history import history_root
 from ledger.identifiers import canonical
-from ledger.limits import HOP_MAX
 from ledger.members import load_member
 from ledger.policies import Leaving, check_part
 from ledger.ranges import note_single
@@ -127,8 +127,8 @@ def _depart(
     shown: Membership | None = None,
 ) -> None:
     """IN_TRANSIT with the next hop, which is burnt whatever becomes of the packet. shown: of a serial of a root."""
-    if part.hop >= HOP_MAX:
-        raise Refused(f"{part.id} has crossed too often to cross again", Reason.HOP_NOT_ABOVE)
+    if part.hop >= ctx.time_ms:
+        raise Refused(f"{part.id} has crossed too often to cross again now", Reason.HOP_NOT_ABOVE)
     part.hop += 1
     transfer = CustodyTransfer(
         part=part.id,
@@ -228,6 +228,9 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     # (1) A transfer in the one form, to a member of this chain.
     transfer = read_transfer(packet)
     load_member(ctx.overlay, transfer.receiver)
+    if transfer.hop > ctx.time_ms:
+        # What is packed with it takes its hop on: none may be so high that there soon is none above it.
+        raise Refused(f"{transfer.part} has crossed more often than can be", Reason.MALFORMED)
     if transfer.HasField("amount"):
         amount_transfer.receive_amount(ctx, client, packet, transfer)
         return
@@ -273,7 +276,8 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
         part.holder = ""
         if departure is not None and departure.with_ownership:
             part.owner = ""  # it went along when the part left, so it is not the old owner's any more
-        part.offers_ownership = transfer.ownership
+        # What stayed another's here, over there is nobody's to sell.
+        part.offers_ownership = transfer.ownership and not part.owner
     _enter(ctx, part, ARRIVED, packet)
 
 

@@ -228,7 +228,7 @@ def rehome_part(ctx: Context, message: RehomePart) -> None:
             raise Refused(f"{part.id} is not on the lost chain by our own record", Reason.NOT_LIVE)
     _check_home(ctx, rehoming, part)
     left_at = part.hop if left is None else left.hop
-    if there.hop < left_at or there.hop >= HOP_MAX:
+    if there.hop < left_at or there.hop >= ctx.time_ms:
         raise Refused(
             f"{part.id} is at hop {there.hop} there, and left here at {left_at}", Reason.HOP_NOT_ABOVE
         )

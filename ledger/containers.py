@@ -208,8 +208,8 @@ class Filling:
         if self._is_foreign(child, inner):
             if self._container.contents_follow:
                 raise Refused(
-                    f"the contents of {self._container.id} were sold with it to {self._container.owner}, and "
-                    f"{child.id} is not all owned by it; unpack the container, then pack anew",
+                    f"what is in {self._container.id} belongs to {self._container.owner or 'its owner elsewhere'} like "
+                    f"the container, and {child.id} is not known to; unpack the container, then pack anew",
                     Reason.NOT_OWNER,
                 )
             self.record.foreign += 1
@@ -295,7 +295,7 @@ class Filling:
         state.save(overlay, state.generation_key(record.container, record.generation), record)
 
     def _is_foreign(self, child: PartRecord, inner: GenerationRecord | None) -> bool:
-        return child.owner != self._container.owner or (inner is not None and inner.foreign > 0)
+        return not _owned_alike(child, self._container) or (inner is not None and inner.foreign > 0)
 
     def _check_rows(self) -> None:
         if len(self._rows) > MANIFEST_ROWS_MAX:
@@ -315,9 +315,14 @@ def count_pieces(overlay: Overlay, child: PartRecord, more: int) -> None:
         return
     record.count += more
     record.levels[0] += more
-    if record.foreign and child.owner != container.owner:
+    if record.foreign and not _owned_alike(child, container):
         record.foreign += more
     state.save(overlay, state.generation_key(record.container, record.generation), record)
+
+
+def _owned_alike(child: PartRecord, container: PartRecord) -> bool:
+    """Whether two have one owner. Of what came without its ownership nobody here knows whose it is."""
+    return child.owner == container.owner and bool(child.owner)
 
 
 _Row = tuple[str, str, str, str]  # class, lot, unit, place

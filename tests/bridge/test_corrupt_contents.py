@@ -2,13 +2,16 @@
 from anybody."""
 
 from ledger import codec, state
+from ledger.containers import standing
 from ledger.identifiers import canonical
+from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer
 from proto.chiptrace.v1.ledger_pb2 import Evidence, GenerationRecord, Operation, Reason
-from tests.bridge.crossing import carry, generation, materialise
+from tests.bridge.crossing import carry, generation, materialise, pack, unpack_all, update
 from tests.bridge.test_containers import refused
+from tests.bridge.test_custody_transfer import Corrupt
 from tests.bridge.test_serials import LOT, captured, whole
-from tests.bridge.two_chains import World
-from tests.ledger.rules_world import serials_of
+from tests.bridge.two_chains import HOUR_MS, World, packing_event
+from tests.ledger.rules_world import receiving, serials_of, shipping
 
 
 def write(world, name, key, record):
@@ -37,3 +40,79 @@ def test_nothing_lies_in_an_interval():
     write(world, "a", state.generation_key(record.id, 1), inner)
     carry(world, "a", box, "bob")
     refused(materialise(world, "b", record.id), Reason.CONTENTS_INVALID)
+
+
+def test_a_part_has_no_hop_at_which_it_could_not_have_come():
+    """Else whatever is packed with it could never cross again."""
+    corrupt = Corrupt(World(corrupt="a"))
+    world = corrupt.world
+    part = world.commission("a", "ada")
+    ways = {"source_client": "b-1", "destination_client": "a-1"}
+    told = CustodyTransfer.FromString(corrupt.packet(part, sender="ada", receiver="bob").value)
+    told.hop = world.clock.now_ms + HOUR_MS
+    corrupt.nothing_comes_of(corrupt.raw(codec.encode(told), **ways), Reason.MALFORMED, "a", "b")
+    told.hop = world.clock.now_ms
+    assert corrupt.bring(corrupt.raw(codec.encode(told), **ways), "a", "b").reason == 0
+    assert world.accept("b", part, "bob").ok
+    box = pack(world, "b", carried(world), part)
+    unpack_all(world, "b", box)
+    assert carry(world, "b", box, "ada") == "a"
+    assert world.part("a", box).hop == told.hop + 1
+
+
+def carried(world):
+    box = world.commission("a", "ada")
+    carry(world, "a", box, "bob")
+    return box
+
+
+def test_what_belongs_to_somebody_here_is_not_sold_over_there():
+    corrupt = Corrupt()
+    world = corrupt.world
+    part = world.commission("a", "ada")
+    owned_by(world, part, "amy")
+    carry(world, "a", part, "bob")
+    assert world.part("a", part).owner == "amy"
+    assert corrupt.bring(corrupt.packet(part, ownership=True)).reason == 0
+    assert world.accept("a", part, "abe").ok
+    assert (world.part("a", part).holder, world.part("a", part).owner) == ("abe", "amy")
+
+
+def owned_by(world, part, owner, holder="ada"):
+    """Sold to somebody, and back in the hands of its first holder."""
+    for event, member in (
+        (shipping([part], owner, owner=owner), holder),
+        (receiving([part], sender=holder), owner),
+        (shipping([part], holder), owner),
+        (receiving([part], sender=owner), holder),
+    ):
+        world._serials += 1
+        assert world["a"].operate(member, captured(world, event, world._serials)).ok
+
+
+def test_things_of_two_owners_that_are_packed_where_neither_is_known_keep_their_owners():
+    world = World()
+    box, inside, other = (world.commission("a", "ada") for _ in range(3))
+    for part, owner in ((box, "abe"), (inside, "abe"), (other, "amy")):
+        owned_by(world, part, owner)
+    pack(world, "a", box, inside)
+    carry(world, "a", box, "bob")
+    carry(world, "a", other, "bob")
+    # What came as all of one owner stays so; what is packed anew may be anybody's.
+    refused(pack_event(world, box, other), Reason.NOT_OWNER)
+    assert materialise(world, "b", inside).ok
+    unpack_all(world, "b", box)
+    pack(world, "b", box, inside, other)
+    carry(world, "b", box, "ada")
+    update(world, "a", "b")
+    for part, owner in ((inside, "abe"), (other, "amy")):
+        assert materialise(world, "a", part).ok
+        assert standing(world["a"].app.store, world.part("a", part)).owner == owner
+    pack(world, "a", box, other, action="DELETE")
+    unpack_all(world, "a", box)
+    assert [world.part("a", part).owner for part in (box, other)] == ["abe", "amy"]
+    assert standing(world["a"].app.store, world.part("a", inside)).owner == "abe"
+
+
+def pack_event(world, box, part):
+    return world["b"].operate("bob", packing_event("ADD", box, part, number=99))

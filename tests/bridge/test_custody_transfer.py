@@ -671,13 +671,26 @@ def test_another_version_or_encoding_does_not_arrive(changes):
     corrupt.nothing_comes_of(corrupt.raw(value, **changes), Reason.PORT_NOT_ALLOWED)
 
 
-def test_the_highest_hop_arrives_and_stays():
-    """A chain that lies about its hop strands its own part and breaks nothing."""
+def test_no_part_arrives_at_a_hop_above_the_time():
+    """A chain that lies about its hop delays its own part and breaks nothing."""
     corrupt = Corrupt()
-    world, part = corrupt.world, away(corrupt)
-    assert corrupt.bring(corrupt.packet(part, hop=HOP_MAX)).reason == 0
-    assert world.accept("a", part, "abe").ok
+    part = away(corrupt)
+    for hop in (HOP_MAX, corrupt.world.clock.now_ms + HOUR_MS):
+        corrupt.nothing_comes_of(corrupt.packet(part, hop=hop), Reason.MALFORMED)
+    assert corrupt.bring(corrupt.packet(part)).reason == 0
+
+
+def test_no_part_leaves_at_a_hop_above_the_time():
+    corrupt = Corrupt(World(corrupt="ab"))
+    world = corrupt.world
+    part = world.commission("a", "ada")
+    record = world.part("a", part)
+    record.hop = world.clock.now_ms + HOUR_MS
+    evidence = Evidence(first=state.part_key(part), second=codec.encode(record))
+    assert world["a"].operate("ada", Operation(evidence=evidence)).ok
     refused(world.send("a", part, "bob"), Reason.HOP_NOT_ABOVE)
+    world.pass_time(2 * HOUR_MS)
+    assert world.send("a", part, "bob").ok
 
 
 def test_29_a_senders_name_is_of_its_own_chain():
