@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge import attest_port
 from client.audit_report import Verdict
 from ledger import state
 from ledger.attestations import foreign_attestation_key, foreign_attestations_key
@@ -52,6 +53,20 @@ def test_a_recall_that_nobody_carried_is_found_where_it_was_made():
     assert "RECALLED" in codes(audited(world, part, "b"))
     assert revoke(world, "a", "amy").ok
     assert codes(audited(world, part, "a")) == {"REVOKED_ATTESTATION"}
+
+
+def test_a_recall_behind_many_claims_is_told(monkeypatch):
+    monkeypatch.setattr(attest_port, "COPIES_PER_PAGE", 2)
+    world = World("a", "b")
+    part = moved(world)
+    for number in range(4):
+        assert attest(world, "a", "abe", part, attestation=f"{ID}/{number}").ok
+        assert send(world, "a", "abe", "b-1", f"{ID}/{number}").ok
+    assert recall(world, "a", "amy", part).ok
+    world.relay()
+    world.settle()
+    for name in "ab":
+        assert "RECALLED" in codes(audited(world, part, name, chains=name))
 
 
 def test_a_recall_that_came_before_the_part_is_told_too():
