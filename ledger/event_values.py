@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.errors import Refused
 from ledger.identifiers import Identifier, canonical
-from ledger.limits import CANDIDATES_MAX, IDENTIFIER_BYTES_MAX
+from ledger.limits import CANDIDATES_MAX, IDENTIFIER_BYTES_MAX, RUN_UNITS_MAX
 from proto.chiptrace.v1.ledger_pb2 import Decimal, Reason, Value
 
 _TIME: Final = re.compile(
@@ -197,7 +197,12 @@ def _amounts(
     if not name:
         return ()
     value, found = members[name], dict[str, Decimal]()
-    for item in value.list.items if value.WhichOneof("kind") == "list" else (value,):
+    listed = value.list.items if value.WhichOneof("kind") == "list" else (value,)
+    if len(listed) > RUN_UNITS_MAX:
+        raise Refused(
+            f"ilmd.{name}: a run has amounts in {RUN_UNITS_MAX} units at most", Reason.YIELD_INVALID
+        )
+    for item in listed:
         parts = {"quantity": item}
         if item.WhichOneof("kind") == "object":
             parts = {field.name: field.value for field in item.object.fields}

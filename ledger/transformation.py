@@ -21,6 +21,7 @@ from ledger.commissioning import commission_output
 from ledger.custody import check_empty, check_free, check_possession, find_or_adopt
 from ledger.errors import Refused
 from ledger.event import EventView, Quantity
+from ledger.limits import RUN_UNITS_MAX
 from ledger.recording import Recording
 from proto.chiptrace.v1.ledger_pb2 import (
     Decimal,
@@ -126,7 +127,7 @@ def _account(recording: Recording, run: TransformationRecord) -> None:
     """Adds up what the event declares, makes, scraps and samples; see the head of this file.
 
     Raises Refused: RUN_CLOSED; YIELD_INVALID for a yield without anything going in, or after a first event without
-    one, and for scrap or samples of no declared yield; YIELD_EXCEEDED.
+    one, and for scrap or samples of no declared yield, or for too many units; YIELD_EXCEEDED.
     """
     view, claim = recording.view, recording.view.run
     if run.closed:
@@ -140,7 +141,12 @@ def _account(recording: Recording, run: TransformationRecord) -> None:
         if claim.scrap or claim.samples:
             raise Refused("ilmd: scrap and samples count against a declared yield", Reason.YIELD_INVALID)
         return
-    _add_to_balances(run, _said(view), back=False)
+    added = _said(view)
+    # Every event of the run reads and writes all of them.
+    units = {unit for amounts in added.values() for unit, _ in amounts} | {item.unit for item in run.balances}
+    if len(units) > RUN_UNITS_MAX:
+        raise Refused(f"run {run.id} has amounts in {RUN_UNITS_MAX} units at most", Reason.YIELD_INVALID)
+    _add_to_balances(run, added, back=False)
     for balance in run.balances:
         used = decimals.add(decimals.add(balance.made, balance.scrap), balance.samples)
         if decimals.compare(used, balance.declared) > 0:

@@ -2,6 +2,7 @@ import pytest
 
 from ledger import decimals, state
 from ledger.event import event_digest
+from ledger.limits import RUN_UNITS_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event, Reason, TransformationRecord
 from tests.ledger.rules_world import (
     World,
@@ -286,3 +287,20 @@ def test_so_many_candidates_and_no_more(world):
         world.event("ada", making(used=[quantity(WAFER, 1)], **perhaps(*(part(n) for n in range(100, 165)))))
     with refused(Reason.IDENTIFIER_INVALID):
         world.event("ada", making(used=[quantity(WAFER, 1)], **perhaps("no identifier")))
+
+
+def test_a_run_has_so_many_units_and_no_more(world):
+    """Else one run of thousands of units would make each event of it cost as many."""
+    units = {f"U{number}": 1 for number in range(RUN_UNITS_MAX + 1)}
+    with refused(Reason.YIELD_INVALID, "ilmd.*units at most"):
+        world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_=units)))
+    first = dict(list(units.items())[: RUN_UNITS_MAX - 1])
+    for declared in (first, {"U1": 1, "KGM": 1}):
+        world.event("ada", making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_=declared)))
+    for more in (
+        making([], [], [quantity(WAFER, 1)], run=RUN, **said(yield_={"GRM": 1})),
+        making(made=[quantity(DIES, 1, "GRM")], run=RUN),
+    ):
+        with refused(Reason.YIELD_INVALID, "units at most"):
+            world.event("ada", more)
+    assert len(run_of(world, RUN).balances) == RUN_UNITS_MAX
