@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from client.audit_chains import PRESENT, present_status
 from client.connection import NoAnswer
 from client.serials import find_part
 from client.verified import VerifiedChain
@@ -10,16 +11,15 @@ from ledger import state
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import LotRecord, Membership, PartStatus
 
-_PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
-
 
 def locate(
     chains: Mapping[bytes, VerifiedChain], name: str, shown: Mapping[str, Membership] = MappingProxyType({})
 ) -> bytes:
     """Id of the chain on which a part or lot, by canonical id, is present; else of one that has a record of it,
-    what has departed counting least; else of the first chain. shown: see `find_part`.
+    what has departed, by itself or inside something, counting least; else of the first chain. shown: see `find_part`.
 
-    Raises Malformed without chains, NoAnswer when a chain that did not answer may be the one.
+    Raises Malformed without chains, NoAnswer when a chain that did not answer may be the one,
+    NotVerifiable.
     """
     if not chains:
         raise Malformed("the trust file names no chain")
@@ -39,11 +39,11 @@ def locate(
 def _rank(chain: VerifiedChain, name: str, shown: Mapping[str, Membership]) -> int:
     part = find_part(chain, name, shown)
     if part is not None:
-        return _rank_of(part.status)
+        return _rank_of(present_status(chain, part)[0])
     return 1 if chain.record(state.lot_key(name), LotRecord) is not None else 0
 
 
 def _rank_of(status: "PartStatus.ValueType") -> int:
-    if status in _PRESENT:
+    if status in PRESENT:
         return 4
     return 2 if status == PartStatus.DEPARTED else 3

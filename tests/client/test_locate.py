@@ -4,6 +4,7 @@ import pytest
 
 from client.connection import NoAnswer
 from client.locate import locate
+from tests.bridge.crossing import carry, materialise, tote
 from tests.bridge.two_chains import World, serial
 from tests.client.direct import verified
 
@@ -24,6 +25,16 @@ def test_a_part_is_asked_for_where_it_is(world):
     assert world.send("a", part, "bob").ok
     world.relay()
     assert locate(views(world), part) == world["b"].chain_id
+
+
+def test_what_crossed_in_a_box_is_asked_for_where_the_box_is(world):
+    box, (part, other) = tote(world)
+    carry(world, "a", box, "bob")
+    assert materialise(world, "b", part).ok
+    found = views(world)
+    assert locate(found, part) == world["b"].chain_id
+    # What nobody touched over there yet has no record but at home.
+    assert locate(found, other) == world["a"].chain_id
 
 
 def test_what_nobody_knows_is_asked_of_the_first_chain(world):
