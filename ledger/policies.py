@@ -9,7 +9,8 @@ documents, a crossing in `licences`. It fits what it is about:
     destinations   everyone, or the receiver by name; `client/receiver` over the bridge
 
 An issuer is a member of this chain. A member of another chain is one only where the policy names it with its chain, as
-64 hexadecimal digits, a slash and its id; its claim counts as that very chain told it over the bridge.
+64 hexadecimal digits, a slash and its id; its claim counts as that very chain told it over the bridge, while the client
+of that chain may be relied on.
 
 Things whose identifier names no class (boxes, assets, plain URIs) are under no policy, for a manifest does not tell them.
 Taking an offer back, declining it and returning a crossing are no shipping.
@@ -32,6 +33,7 @@ from ledger.limits import LICENCES_NAMED_MAX, POLICIES_PER_PREFIX_MAX, POLICY_NA
 from ledger.members import load_member
 from ledger.recording import Recording
 from ledger.state import Reader
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     EntryKind,
@@ -140,6 +142,7 @@ def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: L
     for name in named(leaving.documents):
         for record in claims(context.overlay, policy, name):
             reason = why_not(policy, record, item, leaving.destination, context.time_ms)
+            reason = reason or _why_doubted(context, record, name)
             if not reason:
                 return
             why.append(f"{name}: {reason}")
@@ -149,6 +152,24 @@ def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: L
         f"{'; '.join(why) or 'none is named'}",
         Reason.LICENCE_MISSING,
     )
+
+
+def _why_doubted(context: Context, record: AttestationRecord, name: str) -> str:
+    """Why a claim of another chain counts for nothing now: the client over which it was told is frozen, so it may be of a
+    chain that forked, or has expired, so no revocation could come. Empty for one that counts, and for one made here."""
+    match = _ABROAD.match(record.issuer)
+    if match is None:
+        return ""
+    chain_id = bytes.fromhex(match[1])
+    told = state.load(
+        context.overlay, foreign_attestation_key(chain_id, chain_id, name), ForeignAttestationRecord
+    )
+    client = (
+        None if told is None else state.load(context.overlay, state.client_key(told.client), ClientRecord)
+    )
+    if client is None or client.frozen or context.time_ms - client.latest_time_ms > client.trusting_period_ms:
+        return "its chain is not believed now"
+    return ""
 
 
 def named(documents: Sequence[str]) -> list[str]:

@@ -48,6 +48,14 @@ CLAIMS = [
     ),
     (
         0,
+        "a licence of a chain that is not believed counts for nothing",
+        "ledger/policies",
+        "            reason = reason or _why_doubted(context, record, name)\n",
+        "",
+        ATTEST + "a_claim_of_a_chain_that_is_not_believed_now_satisfies_no_policy",
+    ),
+    (
+        0,
         "the list of claims about a subject has no end",
         "bridge/attest_port",
         "        page = ForeignAttestationsRecord()\n    page.attestations",

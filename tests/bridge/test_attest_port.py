@@ -40,6 +40,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     UnitAmount,
     Value,
 )
+from tests.bridge.crossing import update
 from tests.bridge.test_clients import forge
 from tests.bridge.test_licences import crossing
 from tests.bridge.test_serials import DIE, LOT, captured
@@ -574,6 +575,32 @@ def test_a_foreign_claim_satisfies_the_policy_that_names_its_chain_and_issuer(sa
     world.relay()
     wanted = Reason.REASON_UNSPECIFIED if says == "a/amy" else Reason.LICENCE_MISSING
     assert world["b"].operate("bob", leaving(world, part)).reason == wanted
+
+
+def expire_all_but(world, one, other):
+    """Only the clients of these two chains of each other have news for longer than the trusting period."""
+    for _ in range(2):
+        world.pass_time(TRUSTING_MS // 2 + HOUR_MS)
+        for host, source in ((one, other), (other, one)):
+            update(world, host, source)
+
+
+@pytest.mark.parametrize("how", ["frozen", "expired"])
+def test_a_claim_of_a_chain_that_is_not_believed_now_satisfies_no_policy(how):
+    """It may be of a chain that forked, and no revocation of it could come."""
+    world = World("a", "b", "c", joined=(("b", "c"),))
+    part = moved(world)
+    assert world.govern("b", policy(f"{world['c'].chain_id.hex()}/cyd")).ok
+    lot = canonical(part).class_text
+    assert attest(world, "c", "cyd", lot, kind="export_licence").ok
+    assert send(world, "c", "cyd", "b-1").ok
+    world.relay()
+    assert told(world, "b", "c") is not None
+    if how == "frozen":
+        freeze(world, "b", "c")
+    else:
+        expire_all_but(world, "a", "b")
+    assert world["b"].operate("bob", leaving(world, part)).reason == Reason.LICENCE_MISSING
 
 
 def test_hearsay_satisfies_no_policy():
