@@ -14,6 +14,8 @@ from client.verified import VerifiedChain
 from ledger import codec, state
 from ledger.block import decode_header
 from ledger.errors import Refused
+from ledger.identifiers import canonical
+from ledger.intervals import stands_in
 from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     ArrivalRecord,
@@ -28,11 +30,14 @@ from proto.chiptrace.v1.node_pb2 import HeadersReply, HeadersRequest, ProveReply
 
 
 def way_in(here: VerifiedChain, there: VerifiedChain, part: str) -> list[str]:
-    """What has to become a record here so that a part does, outermost first.
+    """What has to become a record here so that a part does, outermost first. Serials of a lot without a record of their
+    own over there become known with the interval they lie in.
 
     Raises Refused(NOT_ARRIVED) where it lies, over there, in nothing that arrived here; NotVerifiable.
     """
     names: list[str] = []
+    if there.get(state.part_key(part)) is None:
+        part = stands_in(there, canonical(part)) or part
     for _ in range(CONTAINER_DEPTH_MAX + 1):
         record = there.record(state.part_key(part), PartRecord)
         if record is None or not record.container:

@@ -27,7 +27,8 @@ _MEANING: Final[dict[int, str]] = {
     Reason.NOT_ENOUGH_APPROVALS: "more members must approve the proposal with their admin keys",
     Reason.UNKNOWN_MEMBER: "no member of this chain has that name",
     Reason.ALREADY_COMMISSIONED: "this serial exists already; a second body with it is a clone, or the serial a mistake",
-    Reason.UNKNOWN_PART: "the part has no record on this chain; commission it first, or receive it over the bridge",
+    Reason.UNKNOWN_PART: "the part has no record on this chain; commission it, or receive it over the bridge; what came inside "
+    "a container is made known by `chiptrace materialise ID --from CHAIN`",
     Reason.UNKNOWN_LOT: "the lot has no record on this chain; commission an amount of it first",
     Reason.NOT_LIVE: "the part is offered, in transit, departed, consumed or destroyed; nothing happens to it now",
     Reason.NOT_OFFERED_TO_YOU: "the part was offered to another member, or to nobody",

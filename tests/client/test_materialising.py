@@ -8,8 +8,10 @@ from ledger.errors import Refused
 from proto.chiptrace.v1.ledger_pb2 import LIVE, Reason
 from tests.bridge.crossing import carry, pack, tote
 from tests.bridge.test_containers import status
+from tests.bridge.test_serials import LOT, captured, die, whole
 from tests.bridge.two_chains import World
 from tests.client.direct import verified
+from tests.ledger.rules_world import seen, serials_of
 
 
 def bring(world, part, host="b", source="a"):
@@ -47,6 +49,22 @@ def test_what_did_not_arrive_is_told_apart():
     for part in (one, lone, box):
         with pytest.raises(Refused) as caught:
             way_in(verified(world["b"]), verified(world["a"]), part)
+        assert caught.value.reason == Reason.NOT_ARRIVED
+
+
+def test_a_serial_that_nobody_touched_becomes_known_with_its_interval():
+    world = World()
+    assert world["a"].operate("ada", captured(world, serials_of(LOT, "0000", "0099", 100))).ok
+    box = world.commission("a", "ada")
+    packing = {"type": "AggregationEvent", "action": "ADD", "bizStep": "packing"}
+    inside = {"parentID": box, "childQuantityList": [{"epcClass": whole(0, 10)}]}
+    assert world["a"].operate("ada", captured(world, packing | inside)).ok
+    carry(world, "a", box, "bob")
+    assert bring(world, die(3)) == [whole(0, 10)]
+    assert world["b"].operate("bob", captured(world, seen([die(3)]))).ok
+    for absent in (die(50), die(200)):
+        with pytest.raises(Refused) as caught:
+            way_in(verified(world["b"]), verified(world["a"]), absent)
         assert caught.value.reason == Reason.NOT_ARRIVED
 
 
