@@ -239,12 +239,14 @@ class Audit:
 
     def _fetch(self) -> None:
         """The records of all that waits on the next subject's chain, in as few questions as possible."""
-        chain = self._waiting[0][0]
+        chain, first = self._waiting[0]
+        known = chain.snapshot().values
+        if state.part_key(first.id) in known and state.lot_key(first.id) in known:
+            return
         waiting = [subject.id for where, subject in self._waiting if where is chain]
         keys = [key(name) for name in waiting for key in (state.part_key, state.lot_key)]
         keys += [foreign_attestations_key(other, name) for name in waiting for other in self._chains]
-        if keys[0] not in chain.snapshot().values or keys[1] not in chain.snapshot().values:
-            chain.values(keys)
+        chain.values(keys)
 
     def _others(self, chain: VerifiedChain) -> list[bytes]:
         return [other for other in self._chains if other != chain.trust.chain_id]

@@ -26,7 +26,6 @@ from scripts.benchmarks.result import Result, median, result, short
 from tests.bridge.two_chains import HOUR_MS, World, event, object_event, serial, texts
 from tests.client.direct import DirectConnection, verified
 
-PER_TRANSACTION = 50  # parts commissioned, sent or accepted at a time
 PER_EVENT = 250  # parts installed by one event
 SENDER, RECEIVER = "ada", "bob"
 DEVICE, DEVICES = "https://id.gs1.org/01/05012345111117/21/1", "gs1:5012345"
@@ -35,6 +34,7 @@ SHARE_MAX = 1.5  # the design's budget: audit / its signatures and hashes alone
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", type=int, default=1_000)
+    parser.add_argument("--together", type=int, default=1, help="parts per transaction on their way")
     parser.add_argument("--runs", type=int, default=3)
 
 
@@ -44,20 +44,20 @@ def chunks(parts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield parts[start : start + size]
 
 
-def world_with_device(count: int) -> tuple[World, str]:
+def world_with_device(count: int, together: int) -> tuple[World, str]:
     """Two chains, and a device on the second whose parts came from the first."""
     world = World("a", "b")
     _must(world.govern("b", Change(put_grant=PutGrant(prefix=DEVICES, holder=RECEIVER))))
     parts, device = [serial(number) for number in range(1, count + 1)], DEVICE
-    for some in chunks(parts, PER_TRANSACTION):
+    for some in chunks(parts, together):
         made = [object_event("ADD", "commissioning", part) for part in some]
         _must(world["a"].operate(SENDER, *made))
-    for some in chunks(parts, PER_TRANSACTION):
+    for some in chunks(parts, together):
         until = world.clock.now_ms + HOUR_MS
         sent = [SendPart(client="b-1", part=part, receiver=RECEIVER, timeout_ms=until) for part in some]
         _must(world["a"].operate(SENDER, *(Operation(send_part=codec.encode(one)) for one in sent)))
     world.relay()
-    for some in chunks(parts, PER_TRANSACTION):
+    for some in chunks(parts, together):
         taken = [object_event("OBSERVE", "receiving", part, number=1) for part in some]
         _must(world["b"].operate(RECEIVER, *taken))
     _must(world["b"].operate(RECEIVER, object_event("ADD", "commissioning", device)))
@@ -141,7 +141,7 @@ def bare_hash_s(size: int, rounds: int = 20_000) -> float:
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    world, device = world_with_device(chosen.parts)
+    world, device = world_with_device(chosen.parts, chosen.together)
     with counting() as counted:
         report, _ = audited(world, device)
     rates = [limits.verifications()]
@@ -157,6 +157,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         "s for its signatures and hashes alone",
         took,
         budget_ratio=SHARE_MAX,
+        parts_per_transaction=chosen.together,
         signatures=counted["signatures"],
         signatures_s=short(signatures_s),
         hashes=counted["hashes"],
