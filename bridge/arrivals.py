@@ -14,7 +14,7 @@ from bridge import serial_lots
 from bridge.amounts import place_contained
 from bridge.clients import load_client
 from bridge.contents import arrival_key, check_contents, contents_of, leave_behind, open_arrived, take_from
-from bridge.proofs import verify_remote
+from bridge.proofs import verify_past
 from bridge.senders import Departure, check_sender
 from bridge.serial_lots import Place, check_place
 from bridge.transfer import check_member_id
@@ -53,7 +53,7 @@ def materialise(ctx: Context, message: Materialise) -> None:
 
     OK with REDUNDANT and without effect where the part has come this way already. Raises Refused or Invalid:
     ROLE_NOT_ALLOWED, IDENTIFIER_INVALID, NOT_ARRIVED, NOT_NEWER, CONTENTS_INVALID, MANIFEST_EXCEEDED, and what
-    `verify_remote` and `check_sender` raise.
+    `verify_past` and `check_sender` raise.
     """
     ctx.require_role(OPERATOR, DEVICE, RELAYER)
     client = load_client(ctx.overlay, message.client)
@@ -116,7 +116,7 @@ def _prove(
     ctx: Context, client: ClientRecord, message: Materialise, key: bytes, shown: ProvenRecord
 ) -> bytes:
     proof = RemoteProof(header_height=message.header_height, opening=message.opening, proof=shown.proof)
-    verify_remote(ctx.overlay, client, ctx.time_ms, proof, key, shown.value)
+    verify_past(ctx.overlay, client, ctx.time_ms, proof, key, shown.value)
     return shown.value
 
 

@@ -7,7 +7,7 @@ height h says what the state was after height h - 1.
 from bridge.clients import check_active, load_header, rehoming_key
 from ledger import merkle, state, tree_proof
 from ledger.block import LogLeaf, app_hash, log_leaf_hash, parse_log_leaf
-from ledger.errors import Invalid
+from ledger.errors import Invalid, Refused
 from ledger.state import Reader
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RemoteProof
 from proto.chiptrace.v1.ledger_pb2 import Reason, RehomingRecord
@@ -22,12 +22,28 @@ def verify_ending(
 
     Raises Refused, Malformed or Invalid as `verify_remote` and `proven_leaf`.
     """
+    if verify_past(reader, client, now_ms, proof, key, value):
+        return None
+    return proven_leaf(client, proof) if value is None else None
+
+
+def verify_past(
+    reader: Reader, client: ClientRecord, now_ms: int, proof: RemoteProof, key: bytes, value: bytes | None
+) -> bool:
+    """As `verify_remote`; or, of a chain that was given up, under the last state that counts: True. It tells of what had
+    come to pass before, and lets nothing new come from there: what still arrives is not proven by this.
+    """
     lost = state.load(reader, rehoming_key(client.chain_id), RehomingRecord)
     if lost is None:
         verify_remote(reader, client, now_ms, proof, key, value)
-        return proven_leaf(client, proof) if value is None else None
+        return False
+    if proof.header_height not in (0, lost.height + 1):
+        raise Refused(
+            f"of a chain that was given up the header of height {lost.height + 1} counts",
+            Reason.UNKNOWN_HEADER,
+        )
     tree_proof.verify(lost.chain_id, lost.state_root, key, value, proof.proof)
-    return None
+    return True
 
 
 def verify_remote(

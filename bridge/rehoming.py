@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.amount_transfer import check_may_return
 from bridge.client_step import check_counterparty
 from bridge.clients import clients_of, freeze_for_ever, load_client, load_header, rehoming_key
-from bridge.contents import leave_behind
+from bridge.contents import arrival_key, leave_behind
 from bridge.senders import Departure, departure_of
 from bridge.transfer import check_member_id
 from ledger import codec, custody, state, tree_proof
@@ -34,8 +35,9 @@ from ledger.limits import CONTAINER_DEPTH_MAX, HOP_MAX, REHOMED_MEMBERS_MAX
 from ledger.members import check_name, load_member
 from ledger.ranges import note_single
 from ledger.state import Reader, part_key
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RehomePart
+from proto.chiptrace.v1.bridge_pb2 import ArrivalRecord, ClientRecord, RehomePart
 from proto.chiptrace.v1.ledger_pb2 import (
+    DEPARTED,
     GOVERNED,
     IN_TRANSIT,
     LIVE,
@@ -210,15 +212,23 @@ def rehome_part(ctx: Context, message: RehomePart) -> None:
         raise Refused(
             f"{message.part[:80]!r} names no single part in canonical form", Reason.IDENTIFIER_INVALID
         )
-    # (1) It was live there, or on its way from there to us.
     there = found_there(rehoming, message)
+    part = custody.load_part(ctx.overlay, message.part)
+    if part is not None and part.status == OFFERED and part.arrived_offer:
+        _decline(ctx, rehoming, part, there)
+        return
+    # (1) It was live there, or on its way from there to us, and had not come.
     if there.status not in _THERE or (there.status == IN_TRANSIT and not _to_us(ctx, rehoming, there)):
         raise Refused(
             f"{message.part} has status {there.status} on the lost chain, so it is not lost with it",
             Reason.NOT_LIVE,
         )
+    if there.filling is not None and _came_in(ctx, rehoming, there.filling):
+        raise Refused(
+            f"{message.part} lies in {there.filling.container}, which came here from the lost chain: materialise it",
+            Reason.NOT_LIVE,
+        )
     # (2) EXACTLY ONCE: here it is known to be there, and not for longer; or here it is not known, and we are its heir.
-    part = custody.load_part(ctx.overlay, message.part)
     left: Departure | None = None
     if part is None:
         part = _inherited(ctx, rehoming, there.record)
@@ -240,15 +250,37 @@ def rehome_part(ctx: Context, message: RehomePart) -> None:
         part.owner = taken_by(rehoming, there.owner or there.holder)
     elif not part.holder:
         raise Refused(f"{part.id} was with nobody, neither here nor there", Reason.UNKNOWN_MEMBER)
-    part.status = LIVE
     part.hop = there.hop + 1
     part.generations = max(part.generations, there.record.generations)
     part.container, part.generation, part.open, part.contents_follow = "", 0, False, False
-    part.client, part.sequence, part.shipper = "", 0, ""
     part.gone_to, part.gone_over, part.gone_hop = b"", b"", 0
+    _live(ctx, part)
+
+
+def _decline(ctx: Context, rehoming: RehomingRecord, part: PartRecord, there: Found) -> None:
+    """What came from there and was not accepted goes, instead of back, to who takes over from its shipper, with all that
+    is in it: when its receiver declines, or by anyone once the offer has expired."""
+    if load_client(ctx.overlay, part.client).chain_id != rehoming.chain_id:
+        raise Refused(f"{part.id} came from another chain, and is returned to it", Reason.WRONG_COUNTERPARTY)
+    check_may_return(ctx, part.id, part.offered_to, part.offered_at_ms)
+    if there.hop != part.hop or there.status not in (IN_TRANSIT, DEPARTED) or not there.holder:
+        raise Refused(f"the lost chain did not send {part.id} at hop {part.hop}", Reason.BAD_PROOF)
+    part.holder = taken_by(rehoming, there.holder)
+    part.owner = part.owner or taken_by(rehoming, there.owner or there.holder)
+    _live(ctx, part)
+
+
+def _live(ctx: Context, part: PartRecord) -> None:
+    part.status = LIVE
+    part.client, part.sequence, part.shipper = "", 0, ""
     part.offered_to, part.offered_at_ms, part.arrived_offer, part.offers_ownership = "", 0, False, False
     ctx.enter(part_key(part.id), part.history, REHOMED)
     custody.save_part(ctx.overlay, part)
+
+
+def _came_in(ctx: Context, rehoming: RehomingRecord, filling: GenerationRecord) -> bool:
+    key = arrival_key(rehoming.chain_id, filling.container, filling.generation)
+    return state.load(ctx.overlay, key, ArrivalRecord) is not None
 
 
 def taken_by(rehoming: RehomingRecord, there: str) -> str:

@@ -18,6 +18,7 @@ _WITH_CONTENTS = (
     EntryKind.ARRIVED,
     EntryKind.MATERIALISED,
     EntryKind.FOLLOWED,
+    EntryKind.REHOMED,
 )
 _AWAY = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 Refer = Callable[[VerifiedChain, str], Subject]

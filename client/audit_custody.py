@@ -149,7 +149,7 @@ class Custody:
             if self.status != PartStatus.DEPARTED:
                 self._impossible(reading)
         elif kind == EntryKind.REHOMED:
-            if self.status != PartStatus.DEPARTED:
+            if self.status not in (PartStatus.DEPARTED, PartStatus.OFFERED):
                 self._impossible(reading)
             self._take_over(reading)
         else:

@@ -21,7 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 STEPS_MAX = 200_000  # in one audit
 _PUT_IN = (EntryKind.PACKED, EntryKind.MATERIALISED)
-_CAME = (EntryKind.ARRIVED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
+_CAME = (EntryKind.ARRIVED, EntryKind.MATERIALISED, EntryKind.FOLLOWED, EntryKind.REHOMED)
 
 
 class Containers:

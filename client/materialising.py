@@ -8,9 +8,9 @@ transaction brings it one.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from bridge.clients import clients_of
+from bridge.clients import clients_of, rehoming_key
 from bridge.contents import arrival_key
-from client.verified import VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, state
 from ledger.block import decode_header
 from ledger.errors import Refused
@@ -25,7 +25,7 @@ from proto.chiptrace.v1.bridge_pb2 import (
     UpdateClient,
 )
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartRecord, Reason, RehomingRecord
 from proto.chiptrace.v1.node_pb2 import HeadersReply, HeadersRequest, ProveReply, ProveRequest
 
 
@@ -65,23 +65,28 @@ def operations(
     in_lists: of serials of roots that were first touched there, where in their lists they are.
     Raises Refused(UNKNOWN_CLIENT, CLIENT_FROZEN), NotVerifiable, NodeRefused, NoAnswer.
     """
-    client = _client(here, there)
     keys = [key for name in names for key in _keys(there, name)]
-    # (1) Proofs under the newest header, or under the newest that the client knows if the node is behind.
-    reply = _prove(there, keys, 0)
-    if reply.height + 1 < client.latest_height:
-        reply = _prove(there, keys, client.latest_height - 1)
     found: list[Operation] = []
-    if reply.height + 1 > client.latest_height:
-        found.append(_update(there, client, reply))
+    lost = here.record(rehoming_key(there.trust.chain_id), RehomingRecord)
+    if lost is not None:
+        client_id, reply, header_height = lost.client, _last(there, lost, keys), lost.height + 1
+    else:
+        client = _client(here, there)
+        # (1) Proofs under the newest header, or under the newest that the client knows if the node is behind.
+        reply = _prove(there, keys, 0)
+        if reply.height + 1 < client.latest_height:
+            reply = _prove(there, keys, client.latest_height - 1)
+        if reply.height + 1 > client.latest_height:
+            found.append(_update(there, client, reply))
+        client_id, header_height = client.id, reply.height + 1
     # (2) One operation for each.
     shown = {one.key: ProvenRecord(value=one.value, proof=one.proof) for one in reply.keys}
     for name in names:
         record, *more = (shown[key] for key in _keys(there, name))
         message = Materialise(
-            client=client.id,
+            client=client_id,
             part=name,
-            header_height=reply.height + 1,
+            header_height=header_height,
             opening=reply.opening,
             record=record,
         )
@@ -122,6 +127,18 @@ def _prove(there: VerifiedChain, keys: list[bytes], height: int) -> ProveReply:
     # The chain itself checks the proofs; a node that lies is answered with a refusal.
     wanted = ProveRequest(keys=list(dict.fromkeys(keys)), height=height)
     reply: ProveReply = there.connection.call(lambda stub: stub.Prove, wanted)
+    return reply
+
+
+def _last(there: VerifiedChain, lost: RehomingRecord, keys: list[bytes]) -> ProveReply:
+    """Proofs under the last state of a chain that was given up. Raises NotVerifiable where its node has another one."""
+    reply = _prove(there, keys, 0)
+    if reply.opening.state_root != lost.state_root:
+        raise NotVerifiable(
+            f"node {there.connection.endpoint} of chain {there.trust.name} has another state than the one after height "
+            f"{lost.height}, which counts; ask another node",
+            Reason.HEIGHT_NOT_SERVED,
+        )
     return reply
 
 

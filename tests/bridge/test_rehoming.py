@@ -256,6 +256,7 @@ def test_a_part_that_had_come_home_is_not_taken_over_again():
     part = moved(world)
     assert world.send("b", part, "ada").ok
     world.relay()
+    assert world.accept("a", part, "ada").ok
     bring_head(world)
     assert give_up(world).ok
     assert world.part("b", part).status == DEPARTED

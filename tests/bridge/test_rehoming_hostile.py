@@ -2,11 +2,13 @@
 
 import pytest
 
+from bridge.clients import rehoming_key
 from ledger import codec, state
 from ledger.limits import HOP_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
     LIVE,
+    OFFERED,
     Change,
     ClosedBy,
     Evidence,
@@ -15,11 +17,12 @@ from proto.chiptrace.v1.ledger_pb2 import (
     PartRecord,
     PutGrant,
     Reason,
+    RehomingRecord,
     RevokeGrant,
 )
 from tests.bridge.crossing import carry, destroy, materialise, observe, pack, update
-from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome
-from tests.bridge.two_chains import MEMBERS, PREFIX, World, object_event, serial
+from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome, rows_of
+from tests.bridge.two_chains import MEMBERS, OFFER_EXPIRY_MS, PREFIX, World, object_event, serial
 
 BOX = serial(77)
 
@@ -185,3 +188,75 @@ def test_what_was_under_way_to_a_third_chain_in_a_container_is_not_taken_over():
     for name, keys in ((box, around[1:]), (part, (state.part_key(part), *around))):
         assert rehome(world, name, *keys).reason == Reason.NOT_LIVE
         assert world.part("a", name).status == DEPARTED
+
+
+# ---- what had come from there ---------------------------------------------------------------------------------------
+
+
+def arrived_from_lost(part_of):
+    """Something that came home from b and is on offer to abe; b was given up before it heard of that."""
+    world = World()
+    name = part_of(world)
+    assert world.send("b", name, "abe").ok
+    world.relay()
+    assert world.part("a", name).status == OFFERED
+    bring_head(world)
+    assert give_up(world).ok
+    return world, name
+
+
+def test_what_came_from_there_is_declined_to_who_takes_over_from_its_shipper():
+    world, part = arrived_from_lost(moved)
+    assert world.give_back("a", part, "abe").reason == Reason.CLIENT_FROZEN
+    hop = world.part("a", part).hop
+    # Only its receiver declines, until the offer has expired.
+    assert rehome(world, part).reason == Reason.NOT_OFFERED_TO_YOU
+    assert rehome(world, part, member="abe").ok
+    record = world.part("a", part)
+    assert (record.status, record.holder, record.owner, record.hop) == (LIVE, "ada", "ada", hop)
+    assert rehome(world, part, member="abe").reason == Reason.NOT_LIVE
+    assert world.accept("a", part, "abe").reason == Reason.NOT_OFFERED_TO_YOU
+    world.check_history("a", part)
+
+
+def test_after_the_expiry_anyone_declines():
+    world, part = arrived_from_lost(moved)
+    world.clock.now_ms += OFFER_EXPIRY_MS + 1
+    assert rehome(world, part, member="ann").ok
+    assert world.part("a", part).holder == "ada"
+
+
+def test_what_another_chain_sent_is_not_declined_so():
+    world = World("a", "b", "c")
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "cyd", to="c")
+    assert world.send("c", part, "abe", to="a").ok
+    world.relay()
+    bring_head(world)
+    box = moved(world)
+    bring_head(world)
+    assert give_up(world).ok
+    rows = rows_of(world, state.part_key(part))
+    assert rehome(world, part, member="abe", rows=rows).reason == Reason.UNKNOWN_PART
+    assert rehome(world, box).ok
+
+
+def test_what_came_in_a_container_is_materialised_under_the_last_state():
+    def crate(world):
+        part, box = moved(world), moved(world)
+        crate.part = pack(world, "b", box, part) and part
+        return box
+
+    world, box = arrived_from_lost(crate)
+    part = crate.part
+    assert world.accept("a", box, "abe").ok
+    around = (state.generation_key(box, 1), state.part_key(box))
+    # It is not free-standing with who takes over from its holder there: it is in the box, which abe has.
+    assert rehome(world, part, state.part_key(part), *around).reason == Reason.NOT_LIVE
+    record = world["a"].record(rehoming_key(world["b"].chain_id), RehomingRecord)
+    assert materialise(world, "a", part, height=record.height).reason == Reason.UNKNOWN_HEADER
+    assert materialise(world, "a", part, height=record.height + 1).ok
+    assert world.part("a", part).container == box
+    assert rehome(world, part, state.part_key(part), *around).reason == Reason.NOT_LIVE
+    pack(world, "a", box, part, action="DELETE")
+    assert world.part("a", part).holder == "abe"

@@ -5,6 +5,7 @@ from client.audit_report import Verdict
 from ledger import codec, state
 from proto.chiptrace.v1.bridge_pb2 import RehomePart
 from proto.chiptrace.v1.ledger_pb2 import LIVE, REHOMED, Operation, RehomingRecord
+from tests.bridge.crossing import materialise, pack, update
 from tests.bridge.test_rehoming import (
     bring_head,
     give_up,
@@ -14,6 +15,7 @@ from tests.bridge.test_rehoming import (
     rows_of,
     world_with_home_on_b,
 )
+from tests.bridge.test_rehoming_hostile import arrived_from_lost, nested
 from tests.bridge.two_chains import World, object_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
@@ -50,6 +52,29 @@ def test_a_lost_chain_that_still_answers_has_it_too():
     world, part = lost_world()
     assert rehome(world, part).ok
     assert "LIVE_TWICE" in codes(audited(world, part, "a"))
+
+
+def test_what_came_from_there_and_was_declined():
+    world, part = arrived_from_lost(moved)
+    assert rehome(world, part, member="abe").ok
+    assert world["a"].operate("ada", object_event("OBSERVE", "inspecting", part, number=50)).ok
+    report = audited(world, part, "a", chains="a")
+    assert codes(report) == {"REHOMED", "CHAIN_NOT_TRUSTED"}, (report.problem, report.findings)
+    assert report.subject.holder == "ada"
+
+
+def test_what_had_left_in_a_box_in_a_crate():
+    world, die, box, crate = nested()
+    update(world, "b", "a")
+    assert materialise(world, "b", die).ok
+    for outer, inner in ((crate, box), (box, die)):
+        pack(world, "b", outer, inner, action="DELETE")
+    bring_head(world)
+    assert give_up(world).ok
+    for name in (box, die):
+        assert rehome(world, name).ok
+        report = audited(world, name, "a", chains="a")
+        assert codes(report) == {"REHOMED"}, (report.problem, report.findings)
 
 
 # ---- a corrupt chain --------------------------------------------------------------------------------------------

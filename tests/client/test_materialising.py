@@ -4,13 +4,17 @@ import pytest
 
 from client.capture import custody_event
 from client.materialising import operations, way_in
+from client.verified import NotVerifiable
 from ledger.errors import Refused
-from proto.chiptrace.v1.ledger_pb2 import LIVE, Reason
+from proto.chiptrace.v1.ledger_pb2 import LIVE, Change, PutMember, Reason
 from tests.bridge.crossing import carry, pack, tote
 from tests.bridge.test_containers import status
+from tests.bridge.test_rehoming import moved
+from tests.bridge.test_rehoming_hostile import arrived_from_lost
 from tests.bridge.test_serials import LOT, captured, die, whole
 from tests.bridge.two_chains import World
 from tests.client.direct import verified
+from tests.ledger.chain_fixture import key_of
 from tests.ledger.rules_world import seen, serials_of
 
 
@@ -89,3 +93,32 @@ def test_an_event_about_lots_and_parts_lists_each_where_it_belongs():
     assert (lists["epcList"], lists["quantityList"]) == (1, 2)
     only = custody_event([lot], "receiving", "2026-01-01T00:00:00Z")
     assert "epcList" not in {field.name for field in only.fields}
+
+
+def moved_on(world):
+    """Chain b goes on, though it was given up."""
+    put = Change(put_member=PutMember(id="late", name="Late", admin_keys=[key_of("late", "admin")]))
+    done = world.govern("b", put).ok
+    world.settle()
+    return done
+
+
+def test_what_came_from_a_chain_that_was_given_up_becomes_known_under_its_last_state():
+    made: list[str] = []
+
+    def box(world):
+        part, around = moved(world), moved(world)
+        made.append(part)
+        return pack(world, "b", around, part)
+
+    world, around = arrived_from_lost(box)
+    (part,) = made
+    assert world.accept("a", around, "abe").ok
+    here, there = verified(world["a"]), verified(world["b"])
+    built = operations(here, there, way_in(here, there, part))
+    assert world["a"].operate("ann", *built).ok
+    assert world.part("a", part).container == around
+    # Another state of that chain proves nothing.
+    assert moved_on(world)
+    with pytest.raises(NotVerifiable):
+        operations(here, verified(world["b"]), [part])
