@@ -8,6 +8,7 @@ where it comes back, or touches none; anything else is refused, and records are 
 from dataclasses import dataclass
 
 from ledger import custody, state
+from ledger.containers import normalise
 from ledger.context import Context
 from ledger.errors import Refused
 from ledger.event_values import GivenSerials
@@ -61,7 +62,7 @@ def take_out(ctx: Context, name: str) -> PartRecord:
     piece = untouched(ctx.overlay, canonical(name))
     if piece is None:
         return custody.require_part(ctx.overlay, name)
-    custody.check_free(ctx, piece)
+    custody.check_free(ctx, normalise(ctx.overlay, piece))
     _carve(ctx, piece)
     return piece
 

@@ -362,8 +362,8 @@ class Audit:
                 self._wrong(chain, record.id, first, "UNKNOWN_ORIGIN", "it was adopted here")
         for arrival in readings:
             if arrival.entry.kind == EntryKind.MATERIALISED:
-                found = check_materialised(chain, self._chains, record.id, arrival, self._find)
-                self._came(chain, subject, found, record.id)
+                found = check_materialised(chain, self._chains, arrival.name, arrival, self._find)
+                self._came(chain, subject, found, arrival.name)
                 subject.related.append(("came inside", self._refer(chain, arrival.entry.container)))
             if arrival.entry.kind != EntryKind.ARRIVED:
                 continue

@@ -163,6 +163,32 @@ def test_intervals_and_their_serials_are_audited_to_their_lot_at_home():
         assert chains_of(report, serials.LOT) == {"a", "b"}
 
 
+def test_an_interval_that_crossed_inside_is_audited_also_by_what_was_carved_out_of_it():
+    world = World()
+    event = serials.serials_of(serials.LOT, "0000", "0099", 100)
+    assert world["a"].operate("ada", serials.captured(world, event)).ok
+    box = world.commission("a", "ada")
+    inside = {"parentID": box, "childQuantityList": [{"epcClass": serials.whole(0, 50)}]}
+    packing = {"type": "AggregationEvent", "action": "ADD", "bizStep": "packing"}
+    assert world["a"].operate("ada", serials.captured(world, packing | inside)).ok
+    carry(world, "a", box, "bob")
+    assert materialise(world, "b", serials.whole(0, 50)).ok
+    for part in (serials.whole(0, 50), serials.die(3)):
+        clean(world, part, "b")
+    unpack_all(world, "b", box)
+    assert world["b"].operate("bob", serials.captured(world, serials.seen([serials.die(3)]))).ok
+    for part in (serials.whole(4, 50), serials.die(3), serials.die(20)):
+        report = clean(world, part, "b")
+        assert chains_of(report, serials.LOT) == {"a", "b"}
+    assert world.send("b", serials.whole(4, 20), "ada", member="bob").ok
+    world.relay()
+    assert serials.accepted(world, "a", serials.whole(4, 20), "ada").ok
+    for part in (serials.whole(4, 20), serials.whole(0, 4), serials.whole(20, 50), serials.die(5)):
+        clean(world, part, "a")
+    for part in (serials.die(3), serials.whole(20, 50), serials.whole(4, 20), serials.die(30)):
+        clean(world, part, "b")
+
+
 def test_any_number_of_chains():
     world = traces.routed("a", "b", "c", joined=(("b", "c"),))
     part = world.commission("a", "ada")
