@@ -29,6 +29,17 @@ RETRY_SECONDS = 0.5
 _TRY_AGAIN = {Reason.POOL_FULL, Reason.NOT_SYNCED, Reason.SHUTTING_DOWN, Reason.DISK_NEARLY_FULL}
 # It can be in no block any more; that it is in none already is for the chain to say.
 _PERHAPS_RECORDED = {Reason.EXPIRED}
+_TRIES_MAX = 16  # of what was refused before, each under the next key
+
+
+class RefusedBefore(Refused):
+    """What used the idempotency key first was refused: nothing was recorded, and the key is used up for an hour.
+
+    first: its id."""
+
+    def __init__(self, message: str, reason: "Reason.ValueType", first: bytes) -> None:
+        super().__init__(message, reason)
+        self.first = first
 
 
 @dataclass(frozen=True)
@@ -61,11 +72,19 @@ class Submitter:
 
         Raises Refused with the chain's reason, or NoAnswer when no node gave an outcome in time: then the signed
         bytes stay in the outbox and `resume` sends them again.
+
+        What was refused under this key before is tried again under the next one, which follows from the key and the
+        transaction that was refused: so whoever tries it at the same time uses the same, and it is recorded once.
         """
-        valid_until_ms = self._now_ms() + VALID_MS
-        data = sign_transaction(self._trust.chain_id, self._seed, operations, valid_until_ms, idempotency_key)
-        path = self._keep(data)
-        return self._send(data, path)
+        for _ in range(_TRIES_MAX):
+            until_ms = self._now_ms() + VALID_MS
+            data = sign_transaction(self._trust.chain_id, self._seed, operations, until_ms, idempotency_key)
+            try:
+                return self._send(data, self._keep(data))
+            except RefusedBefore as error:
+                before = error
+                idempotency_key = hashes.sha256(idempotency_key + error.first)[:16]
+        raise before
 
     def resume(self) -> list[tuple[Path, Recorded | ChiptraceError]]:
         """Send again what an earlier run left in the outbox; the outcome of each."""
@@ -114,9 +133,7 @@ class Submitter:
                 if recorded is not None:
                     return _final(recorded)
                 if outcome.reason == Reason.REPEATED:
-                    return Recorded(
-                        outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True
-                    )
+                    return self._first(outcome)
                 why = outcome.detail or "the chain did not admit the transaction"
                 raise Refused(f"{why}: {meaning(outcome.reason)}", outcome.reason)
             if self._now_ms() >= deadline_ms:
@@ -126,6 +143,18 @@ class Submitter:
                     outcome.reason,
                 )
             time.sleep(RETRY_SECONDS)
+
+    def _first(self, outcome: Outcome) -> Recorded:
+        """What became of the transaction that was first under the key. Raises RefusedBefore."""
+        first = self._recorded(outcome.transaction)
+        if first is not None and not first.ok:
+            raise RefusedBefore(
+                f"this was refused before (height {first.height}, transaction "
+                f"{first.transaction.hex()[:16]}): {meaning(first.reason)}",
+                first.reason,
+                first.transaction,
+            )
+        return Recorded(outcome.transaction, outcome.height, outcome.index, Reason.REPEATED, repeated=True)
 
     def _ask(self, data: bytes, wanted: bytes, path: Path) -> Outcome:
         """What a node says of the transaction; nothing final, admitted or refused where none said anything of it."""

@@ -8,7 +8,7 @@ from client import keys, submit
 from client.connection import NoAnswer, NodeRefused
 from client.submit import Submitter
 from client.trust import ChainTrust, Identity
-from ledger import codec
+from ledger import codec, hashes
 from ledger.block import parse_transaction
 from ledger.errors import Malformed, Refused
 from proto.chiptrace.v1.ledger_pb2 import Operation, Reason, Result, ReturnOffer
@@ -192,6 +192,25 @@ def test_a_repetition_names_the_first(made, tmp_path):
         [OPERATION], bytes(16)
     )
     assert (recorded.repeated, recorded.transaction, recorded.height) == (True, b"first", 3)
+    assert outbox(tmp_path) == []
+
+
+def test_what_was_refused_before_is_tried_again_and_never_told_as_recorded(made, tmp_path):
+    """The key of an event is its own, so whoever puts right what was wrong and captures it again has it again."""
+    repeated = {"reason": Reason.REPEATED, "transaction": b"first", "height": 3}
+    line = Line(repeated, FINAL, decided={"ok": False, "reason": Reason.UNKNOWN_PART})
+    recorded = made(line).submit([OPERATION], bytes(16))
+    assert (recorded.repeated, recorded.height) == (False, 7)
+    used = [parse_transaction(CHAIN, data).body.idempotency_key for data in line.sent]
+    assert used == [bytes(16), hashes.sha256(bytes(16) + b"first")[:16]]
+    line = Line(repeated, decided={"ok": False, "reason": Reason.UNKNOWN_PART})
+    with pytest.raises(Refused) as raised:
+        made(line).submit([OPERATION], bytes(16))
+    assert raised.value.code == "UNKNOWN_PART"
+    assert len(line.sent) == len(set(line.sent)) == 16
+    # Recorded is recorded.
+    line = Line(repeated, decided={"ok": True})
+    assert made(line).submit([OPERATION], bytes(16)).repeated
     assert outbox(tmp_path) == []
 
 
