@@ -8,8 +8,7 @@ and nothing else. An outcome is told only once it is on disk here.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from client.clock import now_ms
 from ledger.admission import Repeated
@@ -26,8 +25,7 @@ WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
 
-@dataclass(frozen=True, slots=True)
-class _Incoming:
+class _Incoming(NamedTuple):
     data: bytes
     answer: "asyncio.Future[Outcome] | None"  # None: from a validator, which wants no answer
 
@@ -97,12 +95,32 @@ class Admission:
 
     def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
         """A client's transaction: the outcome of its admission. Raises Invalid when none can be taken now."""
+        self._check_open()
+        return self._take(data)
+
+    def submit_all(self, transactions: Sequence[bytes]) -> "list[asyncio.Future[Outcome] | Outcome]":
+        """As `submit`, a frame of them: the outcome of each, here already where it is not taken."""
+        answers: list[asyncio.Future[Outcome] | Outcome] = []
+        try:
+            self._check_open()
+        except Invalid as error:
+            return [refused_outcome(error) for _ in transactions]
+        for data in transactions:
+            try:
+                answers.append(self._take(data))
+            except Invalid as error:
+                answers.append(refused_outcome(error))
+        return answers
+
+    def _check_open(self) -> None:
         if self._stopping:
             raise Invalid("the node is stopping; ask another one", Reason.SHUTTING_DOWN)
         if not self._in_step():
             raise Invalid("the node is not in step with the others; ask another one", Reason.NOT_SYNCED)
         if self._refusal:
             raise Invalid(f"{self._refusal}; ask another one", Reason.DISK_NEARLY_FULL)
+
+    def _take(self, data: bytes) -> "asyncio.Future[Outcome]":
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid(
                 f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE
@@ -143,7 +161,7 @@ class Admission:
             # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
             outcomes = [self._outcome(item, found) for item, found in zip(chunk, answers, strict=True)]
             for item, found, outcome in zip(chunk, answers, outcomes, strict=True):
-                if item.answer is None or item.answer.done():
+                if item.answer is None or outcome is None or item.answer.done():
                     continue  # a validator wants no answer, a client has gone
                 if isinstance(found, Repeated) and found.same:
                     outcome = await self._decided(found.first)
@@ -178,20 +196,22 @@ class Admission:
                 chunk.append(self._from_validators.get())
         return chunk
 
-    def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome:
-        """Into the pool with it, or why not."""
+    def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome | None:
+        """Into the pool with it, or why not; None where nobody wants to know."""
         if isinstance(found, Invalid):
-            return refused_outcome(found)
+            return None if item.answer is None else refused_outcome(found)
         transaction = found.transaction
         waiting = Waiting(transaction.id, item.data, found.member, transaction.body.valid_until_ms)
         try:
             added = self._pool.add(waiting)
         except Invalid as error:
-            return refused_outcome(error, transaction.id)
+            return None if item.answer is None else refused_outcome(error, transaction.id)
         if added:
-            if item.answer is not None:
-                self._pass_on(item.data)
             self._wake()
+        if item.answer is None:
+            return None
+        if added:
+            self._pass_on(item.data)
         return Outcome(transaction=transaction.id, admitted=True)
 
     async def _decided(self, place: Place) -> Outcome:

@@ -7,8 +7,7 @@ filled from the lanes in turn, so that one member's flood does not hold up the o
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.errors import Invalid
 from ledger.limits import POOL_BYTES_MAX, POOL_TRANSACTIONS_MAX
@@ -18,8 +17,7 @@ TURN: Final = 32  # transactions taken from a lane before the next lane's turn
 LANE_SHARE: Final = 2  # one lane may hold 1/2 of the pool, by count and by bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A checked transaction in the pool."""
 
     id: bytes

@@ -17,7 +17,7 @@ from bridge.packet import received_row_key, sent_key, sent_row_key
 from ledger import limits
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.store import Store
-from node.admission import Admission, not_final, refused_outcome
+from node.admission import Admission, not_final
 from node.chain_host import ChainHost, signed_header
 from node.config import ClientPortConfig
 from node.node_status import NodeStatus
@@ -106,7 +106,7 @@ class ChainService(node_pb2_grpc.ChainServicer):
         if remaining is not None:
             seconds = max(0.0, min(seconds, remaining - ANSWER_SECONDS))
         # (1) All wait to be checked, in their order.
-        answers = [self._ask(data) for data in request.transactions]
+        answers = self._admission.submit_all(request.transactions)
         # (2) What is admitted is listened for at once, before a block can hold it.
         outcomes: list[Outcome] = []
         finals: dict[int, asyncio.Future[Outcome] | None] = {}
@@ -126,12 +126,6 @@ class ChainService(node_pb2_grpc.ChainServicer):
             else:
                 outcomes[index] = future.result() if future.done() else not_final(transaction, seconds)
         return SubmitReply(outcomes=outcomes)
-
-    def _ask(self, data: bytes) -> "asyncio.Future[Outcome] | Outcome":
-        try:
-            return self._admission.submit(data)
-        except Invalid as error:
-            return refused_outcome(error)
 
     async def GetTransaction(self, request: TransactionRequest, context: Context) -> TransactionReply:  # noqa: N802
         def found(store: Store) -> TransactionReply:
