@@ -36,6 +36,7 @@ from ledger.limits import (
     HEADERS_PER_UPDATE_MAX,
     TRANSACTION_BYTES_MAX,
 )
+from ledger.members import check_name
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord, SubmitMisbehaviour, UpdateClient
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import CreateClient, Reason, Signature, ThawClient, ValidatorSet
@@ -135,6 +136,7 @@ def _created(change: CreateClient, now_ms: int, known: Known) -> tuple[ClientRec
         counterparty_client=change.counterparty_client,
         trusting_period_ms=change.trusting_period_ms,
         governance_keys=change.governance_keys,
+        governance_members=change.governance_members,
         governance_threshold=change.governance_threshold,
         next_sequence=1,
     )
@@ -148,18 +150,17 @@ def _created(change: CreateClient, now_ms: int, known: Known) -> tuple[ClientRec
 
 
 def _check_governance_keys(change: CreateClient, known: Known) -> None:
-    keys = change.governance_keys
-    if not 1 <= change.governance_threshold <= len(keys) <= GOVERNANCE_KEYS_PER_CLIENT_MAX or len(
-        set(keys)
-    ) != len(keys):
-        raise Refused(
-            f"give 1 to {GOVERNANCE_KEYS_PER_CLIENT_MAX} distinct governance keys of the counterparty and a threshold among them",
-            Reason.BAD_CHANGE,
-        )
-    for key in keys:
+    keys, members = change.governance_keys, change.governance_members
+    # A member may have several keys: what counts is how many members.
+    few = not 1 <= change.governance_threshold <= len(set(members))
+    if few or not len(set(keys)) == len(keys) == len(members) <= GOVERNANCE_KEYS_PER_CLIENT_MAX:
+        why = f"give up to {GOVERNANCE_KEYS_PER_CLIENT_MAX} distinct keys, whose each is, and how many members consent"
+        raise Refused(why, Reason.BAD_CHANGE)
+    for key, member in zip(keys, members, strict=True):
         check_public_key(key)
+        check_name(member, "a member of the counterparty", Reason.BAD_CHANGE)
     if known.strict and change.governance_threshold == 1:
-        raise Refused("one admin key of that chain would speak for all its members", Reason.CLIENT_TOO_WEAK)
+        raise Refused("one member of that chain would speak for all of them", Reason.CLIENT_TOO_WEAK)
 
 
 def _check_strength(known: Known, validators: ValidatorSet) -> None:
@@ -316,10 +317,11 @@ def thaw_message(host: bytes, change: ThawClient, history_n: int) -> bytes:
 
 
 def check_counterparty(client: ClientRecord, message: bytes, approvals: Sequence[Signature]) -> None:
-    """Returns only if enough of the counterparty's governance keys signed this very message.
+    """Returns only if enough of the counterparty's members signed this very message, each with a governance key of hers.
 
     Raises Refused: NOT_ENOUGH_APPROVALS, BAD_SIGNATURE.
     """
+    members = dict(zip(client.governance_keys, client.governance_members, strict=True))
     approved: list[bytes] = []
     for approval in approvals:
         if approval.key in approved or approval.key not in client.governance_keys:
@@ -331,11 +333,10 @@ def check_counterparty(client: ClientRecord, message: bytes, approvals: Sequence
                 f"the approval by {approval.key.hex()} is not for this change", Reason.BAD_SIGNATURE
             )
         approved.append(approval.key)
-    if len(approved) < client.governance_threshold:
-        raise Refused(
-            f"{len(approved)} of {client.governance_threshold} approvals by the counterparty",
-            Reason.NOT_ENOUGH_APPROVALS,
-        )
+    agreed = len({members[key] for key in approved})
+    if agreed < client.governance_threshold:
+        why = f"{agreed} of {client.governance_threshold} members of the counterparty approve"
+        raise Refused(why, Reason.NOT_ENOUGH_APPROVALS)
 
 
 def _thawed(client: ClientRecord, change: ThawClient, now_ms: int, known: Known) -> Effects:

@@ -164,6 +164,7 @@ _REQUIRED: Final = {
         "validators",
         "trusting_period_ms",
         "governance_keys",
+        "governance_members",
         "governance_threshold",
     ),
     "RehomeChain": ("client", "header_height", "opening", "why", "counterparty_approvals"),

@@ -81,6 +81,7 @@ def _client_of(network: Network, seen: VerifiedChain, other: ChainPlace, here: C
         certificate=codec.encode(signed.certificate),
         trusting_period_ms=TRUSTING_PERIOD_MS,
         governance_keys=[key for member in genesis.members for key in member.admin_keys],
+        governance_members=[member.id for member in genesis.members for _ in member.admin_keys],
         governance_threshold=genesis.parameters.governance_threshold,
     )
 

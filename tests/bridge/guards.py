@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tests.bridge.guards_of_claims import CLAIMS
 from tests.bridge.guards_of_custody import CUSTODY
 
+CLIENTS = "tests/bridge/test_clients.py::test_"
 PROOFS = "tests/bridge/test_attack_proofs.py::test_attack_"
 TRUST = "tests/bridge/test_attack_trust.py::test_attack_"
 PACKETS = "tests/bridge/test_attack_packets.py::test_attack_"
@@ -100,11 +101,11 @@ ATTACKS = [
     ),
     Guard(
         7,
-        "an approval counts once",
+        "a member who signs twice counts once",
         "bridge/client_step",
-        "        if approval.key in approved or approval.key not in client.governance_keys:\n",
-        "        if approval.key not in client.governance_keys:\n",
-        PROOFS + "07_nothing_and_the_same_twice",
+        "    agreed = len({members[key] for key in approved})\n",
+        "    agreed = len(approved)\n",
+        CLIENTS + "07_one_member_with_many_keys_does_not_thaw",
     ),
     Guard(
         8,

@@ -99,6 +99,7 @@ def created(**changed) -> CreateClient:
         "validators": Keys("abcd").set,
         "trusting_period_ms": PERIOD,
         "governance_keys": [hashes.public_key(seed) for seed in ADMINS],
+        "governance_members": [f"member-{number}" for number in range(len(ADMINS))],
         "governance_threshold": 2,
         "genesis_time_ms": T0,
     }

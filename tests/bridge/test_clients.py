@@ -130,6 +130,9 @@ def strange_keys(count=3):
         ({"governance_threshold": 0}, Reason.BAD_CHANGE),
         ({"governance_threshold": 1}, Reason.CLIENT_TOO_WEAK),
         ({"governance_threshold": 5}, Reason.BAD_CHANGE),
+        ({"governance_members": ["ada", "abe", "ada", "abe"]}, Reason.BAD_CHANGE),
+        ({"governance_members": ["ada", "abe", "amy"]}, Reason.BAD_CHANGE),
+        ({"governance_members": ["ada", "abe", "amy", ""]}, Reason.BAD_CHANGE),
         ({"governance_keys": strange_keys(1) * 3}, Reason.BAD_CHANGE),
         ({"governance_keys": strange_keys(limits.GOVERNANCE_KEYS_PER_CLIENT_MAX + 1)}, Reason.BAD_CHANGE),
         ({"governance_keys": [bytes(32), *strange_keys()]}, Reason.KEY_NOT_VALID),
@@ -651,6 +654,35 @@ def test_a_thaw_needs_the_counterpartys_approvals_and_a_sound_anchor(options, re
     result = world.govern("b", Change(thaw_client=thaw(world, **options)))
     assert (result.ok, result.reason) == (False, reason)
     assert world["b"].client("a-1").frozen
+
+
+@pytest.mark.parametrize(
+    ("owners", "enough"), [(("ada", "ada", "ada"), False), (("ada", "ada", "abe"), True)]
+)
+def test_07_one_member_with_many_keys_does_not_thaw(owners, enough):
+    """Threshold 2: two members, not two keys."""
+    world = grown()
+    seeds = [seed_of(f"key-{number}", "admin") for number in range(3)]
+    change = world.client_of(
+        "a",
+        "b",
+        "2",
+        governance_keys=[hashes.public_key(seed) for seed in seeds] + [key_of("amy", "admin")],
+        governance_members=[*owners, "amy"],
+        governance_threshold=2,
+    )
+    assert world.govern("b", Change(create_client=change)).ok
+    world.clock.now_ms += TRUSTING_MS + 1_000
+    world["a"].produce()
+    substitute = thaw(world, signers=(), id="a-2")
+    n = world["b"].client("a-2").history.n
+    message = client_step.thaw_message(world["b"].chain_id, substitute, n)
+    for seed in seeds:
+        approval = Signature(key=hashes.public_key(seed), signature=hashes.sign_raw(seed, message))
+        substitute.counterparty_approvals.append(approval)
+    result = world.govern("b", Change(thaw_client=substitute))
+    wanted = Reason.REASON_UNSPECIFIED if enough else Reason.NOT_ENOUGH_APPROVALS
+    assert (result.ok, result.reason) == (enough, wanted)
 
 
 def test_approvals_of_one_thaw_do_not_serve_another():

@@ -358,7 +358,10 @@ class World:
             "governance_threshold": 3,
             "genesis_time_ms": START_MS,
         }
-        return CreateClient(**(values | changed))
+        made = CreateClient(**(values | changed))
+        if not made.governance_members:
+            made.governance_members.extend(f"member-{number}" for number in range(len(made.governance_keys)))
+        return made
 
     def govern(self, name: str, *chosen: Change, joiners: Sequence[bytes] = ()) -> Result:
         chain = self[name]

@@ -42,6 +42,7 @@ class ClientRecord(_message.Message):
     STORED_HEIGHTS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     FROZEN_FOR_FIELD_NUMBER: _builtins.int
+    GOVERNANCE_MEMBERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     chain_id: _builtins.bytes
     counterparty_client: _builtins.str
@@ -53,6 +54,7 @@ class ClientRecord(_message.Message):
     trusting_period_ms: _builtins.int
     frozen: _builtins.bool
     governance_threshold: _builtins.int
+    """members"""
     next_sequence: _builtins.int
     """of the next packet sent over it"""
     frozen_for: _ledger_pb2.Reason.ValueType
@@ -69,6 +71,10 @@ class ClientRecord(_message.Message):
 
     @_builtins.property
     def history(self) -> _ledger_pb2.History: ...
+    @_builtins.property
+    def governance_members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """whose each of the keys is, over there"""
+
     def __init__(
         self,
         *,
@@ -88,10 +94,11 @@ class ClientRecord(_message.Message):
         stored_heights: _abc.Iterable[_builtins.int] | None = ...,
         history: _ledger_pb2.History | None = ...,
         frozen_for: _ledger_pb2.Reason.ValueType = ...,
+        governance_members: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "validators", b"validators"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "frozen", b"frozen", "frozen_for", b"frozen_for", "governance_keys", b"governance_keys", "governance_threshold", b"governance_threshold", "history", b"history", "id", b"id", "latest_height", b"latest_height", "latest_next_validators_hash", b"latest_next_validators_hash", "latest_time_ms", b"latest_time_ms", "latest_validators_hash", b"latest_validators_hash", "next_sequence", b"next_sequence", "stored_heights", b"stored_heights", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "frozen", b"frozen", "frozen_for", b"frozen_for", "governance_keys", b"governance_keys", "governance_members", b"governance_members", "governance_threshold", b"governance_threshold", "history", b"history", "id", b"id", "latest_height", b"latest_height", "latest_next_validators_hash", b"latest_next_validators_hash", "latest_time_ms", b"latest_time_ms", "latest_validators_hash", b"latest_validators_hash", "next_sequence", b"next_sequence", "stored_heights", b"stored_heights", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1816,6 +1816,7 @@ class CreateClient(_message.Message):
     GOVERNANCE_KEYS_FIELD_NUMBER: _builtins.int
     GOVERNANCE_THRESHOLD_FIELD_NUMBER: _builtins.int
     GENESIS_TIME_MS_FIELD_NUMBER: _builtins.int
+    GOVERNANCE_MEMBERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """[a-z0-9-]{1,32}, never reused"""
     chain_id: _builtins.bytes
@@ -1826,6 +1827,7 @@ class CreateClient(_message.Message):
     """Certificate"""
     trusting_period_ms: _builtins.int
     governance_threshold: _builtins.int
+    """members"""
     genesis_time_ms: _builtins.int
     """the anchor's time when anchored at genesis"""
     @_builtins.property
@@ -1835,6 +1837,10 @@ class CreateClient(_message.Message):
     @_builtins.property
     def governance_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """the counterparty's admin keys, needed to thaw"""
+
+    @_builtins.property
+    def governance_members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """whose each of the keys is, over there"""
 
     def __init__(
         self,
@@ -1849,10 +1855,11 @@ class CreateClient(_message.Message):
         governance_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         governance_threshold: _builtins.int = ...,
         genesis_time_ms: _builtins.int = ...,
+        governance_members: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["validators", b"validators"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "genesis_time_ms", b"genesis_time_ms", "governance_keys", b"governance_keys", "governance_threshold", b"governance_threshold", "header", b"header", "id", b"id", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "chain_id", b"chain_id", "counterparty_client", b"counterparty_client", "genesis_time_ms", b"genesis_time_ms", "governance_keys", b"governance_keys", "governance_members", b"governance_members", "governance_threshold", b"governance_threshold", "header", b"header", "id", b"id", "trusting_period_ms", b"trusting_period_ms", "validators", b"validators"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
