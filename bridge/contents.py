@@ -9,6 +9,7 @@ The new generation's number is above every number used for the container on eith
 still open here, because the container left inside another one, is closed first: as exported with that one.
 """
 
+from bisect import bisect_left
 from typing import Final
 
 from ledger import decimals, state
@@ -210,20 +211,19 @@ def take_from(arrival: ArrivalRecord, child: PartRecord, inner: Contents | None)
     arrival.left_count -= 1
     arrival.left_levels[level] -= 1
     # (2) Of its class and lot, and so all that is in it.
-    rows = {row_key(row): row.count for row in arrival.left}
     own: Row = (canonical(child.id).class_text, child.lot, "", "")
     wanted: list[tuple[Row, int]] = [(own, max(1, child.end - child.start))]
     if inner is not None:
         wanted.extend((row_key(row), row.count) for row in inner.manifest)
     for key, count in wanted:
-        if rows.get(key, -1) < count:
+        # The rows are in ascending order, as they were in the packet.
+        at = bisect_left(arrival.left, key, key=row_key)
+        row = arrival.left[at] if at < len(arrival.left) else None
+        if row is None or row_key(row) != key or row.count < count:
             raise _exceeded(arrival, " ".join(text for text in key if text) or "parts of no class")
-        rows[key] -= count
-        if rows[key] == 0:
-            del rows[key]
-    del arrival.left[:]
-    for (item_class, lot, unit, place), count in sorted(rows.items()):
-        arrival.left.add(item_class=item_class, lot=lot, unit=unit, place=place, count=count)
+        row.count -= count
+        if row.count == 0:
+            del arrival.left[at]
 
 
 def _exceeded(arrival: ArrivalRecord, what: str) -> Refused:
