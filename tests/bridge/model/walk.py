@@ -434,9 +434,9 @@ class Walk:
         """Everybody is honest from now on, but who is corrupt: all that can end ends, and what is there can be used."""
         world = self.world
         world.pass_time(HOUR_MS + 60_000)
-        for _ in range(3):
+        for again in (True, False, False):  # once more, too, what is over
             for key in self.sent:
-                if key[0] not in world.corrupt:
+                if key[0] not in world.corrupt and (again or not self.is_over(key)):
                     self.carry(key)
             world.check()
         world.materialise_all(self.setting.long_routes)

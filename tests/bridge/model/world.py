@@ -475,14 +475,15 @@ class World:
     def materialise_all(self, long_routes: bool = False) -> None:
         """Everything that lies in something that crossed becomes a record, wherever it can; where routes may be long, a
         chain is told first how it went on."""
-        for here, own, there, _ in self.links:
-            self.seal(there)
-            self.update(here, own)
-        changed = True
+        changed = set(self.chains)
         while changed:
-            changed = False
             for here, own, there, _ in self.links:
-                if here in self.corrupt or there in self.corrupt:
+                if there in changed:
+                    self.seal(there)
+                    self.update(here, own)
+            before, changed = changed, set()
+            for here, own, there, _ in self.links:
+                if here in self.corrupt or there in self.corrupt or not {here, there} & before:
                     continue
                 for part in self.things:
                     record = self.chains[there].state.get(state.part_key(part))
@@ -491,10 +492,8 @@ class World:
                     results = [self.materialise(here, own, part)]
                     if long_routes:
                         results.append(self.follow(here, own, part))
-                    changed |= any(item.ok and item.reason != Reason.REDUNDANT for item in results)
-            for here, own, there, _ in self.links if changed else ():
-                self.seal(there)
-                self.update(here, own)
+                    if any(item.ok and item.reason != Reason.REDUNDANT for item in results):
+                        changed.add(here)
 
     # ---- a quorum that is corrupt ---------------------------------------------------------------------------------
 
