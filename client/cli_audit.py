@@ -10,6 +10,7 @@ import typer
 from client import epcis_write
 from client import trust as trust_file
 from client.audit import Audit
+from client.audit_chains import present_status
 from client.audit_entries import EntryReader
 from client.audit_profile import NO_PROFILE, read_profile
 from client.cli_epcis import CREATED
@@ -147,12 +148,13 @@ def _fields(record: PartRecord | LotRecord, chain: VerifiedChain) -> dict[str, A
     }
     if isinstance(record, LotRecord):
         return {**place, "kind": "lot", "commissioner": record.commissioner, "adopted": record.adopted}
+    status, holder, owner = present_status(chain, record)
     return {
         **place,
         "kind": "part",
-        "status": name_of(PartStatus, record.status),
-        "holder": record.holder,
-        "owner": record.owner,
+        "status": name_of(PartStatus, status),
+        "holder": holder,
+        "owner": owner,
         "offered_to": record.offered_to,
         "lot": record.lot,
         "place": f"{record.start} to {record.end} (exclusive)" if record.lot else "",

@@ -30,7 +30,8 @@ _MEANING: Final[dict[int, str]] = {
     Reason.UNKNOWN_PART: "the part has no record on this chain; commission it, or receive it over the bridge; what came inside "
     "a container is made known by `chiptrace materialise ID --from CHAIN`",
     Reason.UNKNOWN_LOT: "the lot has no record on this chain; commission an amount of it first",
-    Reason.NOT_LIVE: "the part is offered, in transit, departed, consumed or destroyed; nothing happens to it now",
+    Reason.NOT_LIVE: "the part is offered, in transit, departed, consumed or destroyed; nothing happens to it now; what "
+    "came home inside a container is made known by `chiptrace materialise ID --from CHAIN`",
     Reason.NOT_OFFERED_TO_YOU: "the part was offered to another member, or to nobody",
     Reason.ALREADY_OFFERED: "the part is on offer already; take that offer back first (`chiptrace return-offer`)",
     Reason.INSIDE_CONTAINER: "the part is inside a container or assembly; act on that, or take it out first",
