@@ -22,7 +22,7 @@ from typing import Final
 from ledger import state
 from ledger.errors import InvariantBroken, Refused
 from ledger.identifiers import canonical
-from ledger.limits import CONTAINER_DEPTH_MAX, MANIFEST_ROWS_MAX
+from ledger.limits import CONTAINER_DEPTH_MAX, MANIFEST_ROWS_MAX, U64_MAX
 from ledger.state import Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
@@ -219,6 +219,11 @@ class Filling:
         self.record.count += 1
         for row, count in _rows_of(child, inner):
             self._rows[row] = self._rows.get(row, 0) + count
+            if self._rows[row] > U64_MAX:
+                # Only where another chain said so: what it tells of the inside of containers is not counted here.
+                raise Refused(
+                    f"{self.record.container} would hold more than can be counted", Reason.MANIFEST_FULL
+                )
         self._check_rows()
 
     def remove_child(self, child: PartRecord, inner: GenerationRecord | None) -> None:

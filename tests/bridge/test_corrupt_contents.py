@@ -116,3 +116,19 @@ def test_things_of_two_owners_that_are_packed_where_neither_is_known_keep_their_
 
 def pack_event(world, box, part):
     return world["b"].operate("bob", packing_event("ADD", box, part, number=99))
+
+
+def test_a_container_holds_no_more_than_can_be_counted():
+    """However many boxes a chain has said to be full, nested as deep as may be."""
+    world = World(corrupt="b")
+    boxes = []
+    for _ in range(2):
+        box = pack(world, "a", world.commission("a", "ada"), world.commission("a", "ada"))
+        carry(world, "a", box, "bob")
+        filling = generation(world, "b", box, 2)
+        filling.manifest[0].count = 2**63
+        write(world, "b", state.generation_key(box, 2), filling)
+        boxes.append(box)
+    around = carried(world)
+    pack(world, "b", around, boxes[0])
+    refused(pack_event(world, around, boxes[1]), Reason.MANIFEST_FULL)
