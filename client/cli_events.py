@@ -1,5 +1,6 @@
 """Commands about single events: `event declare-error`, `event pending`, `event notes`."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -49,6 +50,17 @@ from proto.chiptrace.v1.ledger_pb2 import (
 event = typer.Typer(
     no_args_is_help=True, help="Declare an event wrong; list what waits for others; read notes."
 )
+PROVABLE_TRIES, PROVABLE_SECONDS = (
+    50,
+    0.1,
+)  # the block after the one that holds a declaration certifies what it did
+_BECAME = {
+    CorrectionState.NOTED: "noted: nothing was undone, for more has happened since, or it cannot be undone",
+    CorrectionState.WAITING: "it waits for others to say the same (`chiptrace event pending`): nothing is undone yet",
+    CorrectionState.TAKEN_BACK: "taken back: what the event did is undone",
+    CorrectionState.DISPUTED: "contested: something that the event names is over or on another chain; nothing was undone",
+    CorrectionState.WITHOUT_EFFECT: "noted: the event had done nothing that could be undone",
+}
 HEX_DIGITS_MIN = 8  # of a digest or a transaction, to name an event by
 
 
@@ -158,7 +170,22 @@ def declare_error(
         recorded = capture_one(
             session.submitter(), declaration(wrong.event, utc_now(), reason, corrective or [])
         )
+        became = "" if as_json else _became(session.verified, wrong.digest, recorded.height)
     tell(recorded, "declared wrong", as_json=as_json)
+    if became:
+        OUT.print(became)
+
+
+def _became(chain: VerifiedChain, original: bytes, height: int) -> str:
+    """What came of a declaration at this height, proven: that it is recorded says nothing of it."""
+    for _ in range(PROVABLE_TRIES):
+        chain.repin()
+        if chain.snapshot().height >= height:
+            found = chain.record(state.correction_key(original), CorrectionRecord)
+            # What names no part and no amount, or what nobody heard of, is noted without a record of its own.
+            return _BECAME[found.state if found is not None else CorrectionState.NOTED]
+        time.sleep(PROVABLE_SECONDS)
+    return "what came of it cannot be proven yet; the history says it"
 
 
 # ---- what waits -----------------------------------------------------------------------------------------------

@@ -229,6 +229,7 @@ def _print_network(network: Network, seconds: float) -> None:
         OUT.print(f"relayer between {pairs}; http://{network.relay_listen}/health and /metrics")
     OUT.print("\nTry next:", style="bold")
     member = first.nodes[0].member
+    without = "goes on without it" if len(first.nodes) > 3 else "stands still until it is started again"
     OUT.print(
         f"  chiptrace testnet status{place}\n"
         + (
@@ -237,7 +238,7 @@ def _print_network(network: Network, seconds: float) -> None:
             else ""
         )
         + (f"  chiptrace bridge clients{trust}\n" if network.relayed else "")
-        + f"  chiptrace testnet kill {first.nodes[-1].name}{place}    # the chain goes on without it\n"
+        + f"  chiptrace testnet kill {first.nodes[-1].name}{place}    # the chain {without}\n"
         f"  chiptrace testnet down{place}",
         markup=False,
     )

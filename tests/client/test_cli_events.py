@@ -22,13 +22,23 @@ from proto.chiptrace.v1.ledger_pb2 import (
 from tests.bridge.two_chains import OFFER_EXPIRY_MS, World, serial
 from tests.client.direct import verified
 from tests.client.test_cli_rights import Line
-from tests.ledger.rules_world import add, receiving, seen, shipping, to_fields
+from tests.ledger.rules_world import add, destroying, receiving, seen, shipping, to_fields
 
 APP = typer.Typer()
 cli_events.register(APP)
 CHIP = serial(1)
 NOW = "2023-11-14T22:13:20.000Z"
 PLACE = "urn:epc:id:sgln:4012345.00005.0"
+
+
+class Certified(Line):
+    """The block that certifies what a command did follows at once, as on a chain that runs."""
+
+    def submit(self, *words):
+        try:
+            return super().submit(*words)
+        finally:
+            self.chain.settle()
 
 
 @pytest.fixture
@@ -39,7 +49,7 @@ def chain(monkeypatch, tmp_path):
     @contextmanager
     def open_chain(trust, name, member=""):
         chain.settle()
-        yield SimpleNamespace(verified=verified(chain), submitter=lambda: Line(chain, member or "ada"))
+        yield SimpleNamespace(verified=verified(chain), submitter=lambda: Certified(chain, member or "ada"))
 
     monkeypatch.setattr(cli_events, "utc_now", lambda: NOW)
     monkeypatch.setattr(cli_events, "open_chain", open_chain)
@@ -66,7 +76,21 @@ def test_an_event_is_declared_wrong_by_its_id_and_undone(chain):
         "event", "declare-error", "urn:test:1", "--of", CHIP, "--reason", "did_not_occur", "--as", "ada"
     )
     assert told.exit_code == 0, told.output
+    assert "taken back" in told.output
     assert chain.record(state.part_key(CHIP), PartRecord).status == PartStatus.VOID
+
+
+def test_what_came_of_a_declaration_is_told(chain):
+    record(chain, "ada", add([CHIP], eventID="urn:test:1"))
+    record(chain, "ada", seen([CHIP], eventID="urn:test:2"))
+    wrong = ("event", "declare-error", "--of", CHIP, "--as", "ada")
+    assert "nothing was undone" in run(*wrong, "urn:test:2").output
+    record(chain, "ada", shipping([CHIP], "abe"))
+    record(chain, "abe", receiving([CHIP]))
+    assert "waits for others" in run(*wrong, "urn:test:1").output
+    record(chain, "abe", seen([CHIP], eventID="urn:test:3"))
+    record(chain, "abe", destroying([CHIP]))
+    assert "contested" in run(*wrong, "urn:test:3").output
 
 
 @pytest.mark.parametrize("digits", [8, 64])
