@@ -14,12 +14,14 @@ without their namespaces, exact amounts and milliseconds.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from ledger import codec, decimals, event_values, identifiers, merkle
 from ledger.errors import Malformed, Refused
-from ledger.hashes import Purpose, leaf_hash, sha256, tag, tagged_hash
+from ledger.hashes import Purpose, leaf_hash, tag, tagged_hash
 from ledger.identifiers import Identifier
 from ledger.limits import (
     EVENT_FIELDS_MAX,
@@ -46,9 +48,8 @@ _OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
     "TransformationEvent": frozenset(("action", "transformationID", *_FLOWS)),
 }
 _OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
-_NOT_OWN: Final = {kind: tuple(sorted(_OWNED - own)) for kind, own in _OWN_FIELDS.items()}
-_THINGS: Final = ("epcList", "childEPCs", "inputEPCList", "outputEPCList")
-_LISTS: Final = (
+_NOT_OWN: Final = {kind: _OWNED - own for kind, own in _OWN_FIELDS.items()}
+_LISTS: Final = attrgetter(
     *("epcs", "children", "inputs", "outputs"),
     *("quantities", "child_quantities", "input_quantities", "output_quantities"),
 )
@@ -72,8 +73,7 @@ class Party:
     identifier: Identifier
 
 
-@dataclass(frozen=True, slots=True)
-class EventView:
+class EventView(NamedTuple):
     """What rules read of an event. Lists hold every thing once, in the order written, and then the intervals of
     lots' serials, which are written among the quantities; quantities, and then the classes that are written among the
     things: amounts left open. Words are bare."""
@@ -134,7 +134,9 @@ def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
     encode = codec.encode
     return [
-        sha256(leaf_tag + sha256(salt_tag + field.name.encode())[:SALT_BYTES] + encode(field))
+        sha256(
+            leaf_tag + sha256(salt_tag + field.name.encode()).digest()[:SALT_BYTES] + encode(field)
+        ).digest()
         for field in event.fields
     ]
 
@@ -221,7 +223,7 @@ def read_event(event: Event) -> EventView:
     """
     reader = _EventReader({field.name: field.value for field in event.fields})
     view = reader.view()
-    named = sum(len(getattr(view, name)) for name in _LISTS)
+    named = sum(map(len, _LISTS(view)))
     if named > IDENTIFIERS_PER_EVENT_MAX:
         message = f"event: names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
         raise Refused(message, Reason.OVERSIZE)
@@ -240,9 +242,8 @@ class _EventReader:
         kind = self._text("type")
         if kind not in _OWN_FIELDS:
             raise event_values.invalid("type", f"{kind!r} is none of {', '.join(_OWN_FIELDS)}")
-        for name in _NOT_OWN[kind]:
-            if name in self._fields:
-                raise event_values.invalid(name, f"is no field of {kind}")
+        if not _NOT_OWN[kind].isdisjoint(self._fields):
+            raise event_values.invalid(min(_NOT_OWN[kind] & self._fields.keys()), f"is no field of {kind}")
         action = self._text("action")
         if kind == "TransformationEvent":
             # It has none by the standard; some write the only one that would not contradict it.
@@ -277,9 +278,7 @@ class _EventReader:
             error_declaration=event_values.error_declaration(self._fields, self._cbv),
             serials=event_values.serials(self._fields),
             run=event_values.run_claim(self._fields),
-            classes=tuple(
-                one for name in _THINGS if name in self._fields for one in self._named(name) if one.is_class
-            ),
+            classes=tuple(one for named in self._names.values() for one in named if one.is_class),
             read_point=event_values.read_point(self._fields),
         )
 

@@ -163,6 +163,9 @@ class RunClaim:
     candidates: tuple[Identifier, ...] = ()  # of these one or more went in, and nobody knows which
 
 
+_NO_CLAIM: Final = RunClaim((), (), (), False)
+
+
 def run_claim(fields: Mapping[str, Value]) -> RunClaim:
     """The yield, scrap, samples, end and candidates that an event's `ilmd` declares in our namespace.
 
@@ -171,7 +174,7 @@ def run_claim(fields: Mapping[str, Value]) -> RunClaim:
     """
     ilmd = fields.get("ilmd")
     if ilmd is None or ilmd.WhichOneof("kind") != "object":
-        return RunClaim((), (), (), False)
+        return _NO_CLAIM
     members = {field.name: field.value for field in ilmd.object.fields}
     context = fields.get("@context")
     declared, scrap, samples = (_amounts(members, context, word) for word in ("yield", "scrap", "samples"))

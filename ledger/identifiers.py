@@ -42,6 +42,8 @@ _URI_TEXT: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-F
 _INTERVAL: Final = re.compile(r"(0|[1-9][0-9]{0,18})-([1-9][0-9]{0,18})\Z")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+# The canonical form itself of a serialised trade item, and what else is spelled like it (ledger/gs1_keys.py judges it).
+_SERIAL_LINK: Final = re.compile(r"https://id\.gs1\.org/01/([0-9]{14})/21/([A-Za-z0-9\-._~']+)\Z")
 _EPC: Final = re.compile(r"urn:epc:(id|class|idpat):([a-z0-9]+):(.*)\Z", re.IGNORECASE)
 _OTHER_EPC: Final = re.compile(r"urn:epc:(id|idpat|class):[a-z0-9]+(?::[^:]+)*\Z")
 _EPC_CLASSES: Final = ("urn:epc:idpat:", "urn:epc:class:")
@@ -93,9 +95,12 @@ def canonical(text: str) -> Identifier:
         raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
     if _PRINTABLE.match(text) is None:
         raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
-    # 2. GS1 keys, in either spelling.
+    # 2. GS1 keys, in either spelling; the most common one is told apart at once.
+    serial = _SERIAL_LINK.match(text)
+    if serial is not None:
+        return _from_key(gs1_keys.trade_item(serial[1], text, serial[2]))
     epc = _EPC.match(text)
-    own = is_own_name(text)
+    own = epc is not None and is_own_name(text)
     if epc is not None and epc[2].lower() in gs1_urns.URN_SCHEMES and not own:
         return _from_key(gs1_urns.from_urn(epc[1].lower(), epc[2].lower(), epc[3], text))
     web = _WEB.match(text)
@@ -208,6 +213,8 @@ def _is_plain_segment(segment: str) -> bool:
 
 def _check_link_query(query: str) -> None:
     """A Digital Link's query may carry anything but a part of the key."""
+    if not query:
+        return
     names = {
         unquote_to_bytes(part.split("=", 1)[0]).decode("ascii", "replace") for part in query[1:].split("&")
     }

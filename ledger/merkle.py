@@ -4,6 +4,7 @@ Leaves are hashed by the caller (`hashes.leaf_hash`), so this file knows no tags
 the exact length of the path, and raise nothing but Invalid(BAD_PROOF).
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
@@ -46,7 +47,10 @@ def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
 
 def _above(level: list[bytes]) -> list[bytes]:
     pairs = iter(level)
-    above = [sha256(b"\x01" + left + right) for left, right in zip(pairs, pairs, strict=False)]
+    # As `node_hash`, without a call for each: of every event and every block there are several.
+    above = [
+        hashlib.sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)
+    ]
     if len(level) % 2:
         # An odd last node is promoted, never paired with itself: two lists never share a root.
         above.append(level[-1])

@@ -3,6 +3,7 @@
 epcpy (EPC URNs) and biip (Digital Link, check digits) are independent oracles for the canonical form.
 """
 
+import re
 import string
 from urllib.parse import unquote
 
@@ -497,3 +498,22 @@ def test_a_word_where_gs1_has_a_number_makes_a_name_of_its_own(text):
 def test_what_could_be_taken_for_a_number_is_no_name(text):
     with pytest.raises(Refused):
         canonical(text)
+
+
+@given(
+    st.sampled_from(("09521001100175", "04012345123456", "04012345123457", "00000000000000")),
+    st.text(string.ascii_letters + string.digits + "-._~'", min_size=1, max_size=24),
+)
+def test_the_canonical_form_of_a_serial_is_read_as_by_the_long_way(gtin, serial):
+    def read(text):
+        try:
+            found = identifiers.canonical.__wrapped__(text)
+        except Refused as error:
+            return str(error), error.reason
+        return [getattr(found, name) for name in found.__slots__]
+
+    text = f"https://id.gs1.org/01/{gtin}/21/{serial}"
+    at_once = read(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identifiers, "_SERIAL_LINK", re.compile(r"\b\B"))
+        assert at_once == read(text)
