@@ -37,13 +37,12 @@ def commission(recording: Recording) -> None:
         lots.commission_serials(recording, view.quantities)
         return
     # (1) Rights over everything first.
-    found: list[tuple[Identifier, PartRecord | None]] = []
+    found: list[tuple[Identifier, PartRecord | None, bool]] = []
     for identifier in view.epcs:
         record = find_part(recording, identifier)
-        _check_right(recording, identifier, record)
-        found.append((identifier, record))
+        found.append((identifier, record, _check_right(recording, identifier, record)))
     # (2) A repetition is flagged, and nothing else happens.
-    repeated = [record for _, record in found if record is not None and not record.adopted]
+    repeated = [record for _, record, _ in found if record is not None and not record.adopted]
     if repeated:
         for quantity in view.quantities:
             require_right(recording.context, quantity.of)
@@ -53,9 +52,10 @@ def commission(recording: Recording) -> None:
         recording.leave_alone()
         return
     # (3) New parts, and those that were only adopted so far.
-    for identifier, record in found:
+    for identifier, record, held in found:
         if record is None:
-            draw_serials(recording, identifier)
+            if not held:
+                draw_serials(recording, identifier)
             recording.enter_part(new_part(recording, identifier, adopted=False))
         else:
             _supersede_adoption(recording, record)
@@ -64,13 +64,13 @@ def commission(recording: Recording) -> None:
         recording.enter_lot(lots.commission_amount(recording, quantity))
 
 
-def _check_right(recording: Recording, identifier: Identifier, record: PartRecord | None) -> None:
+def _check_right(recording: Recording, identifier: Identifier, record: PartRecord | None) -> bool:
+    """Whether the member holds the grant; else it is a delegate."""
     if record is not None and record.lot:
         # The range says for good whose serial it is: nothing is entered, for whoever asks.
         raise Refused(f"{identifier.text} is of lot {record.lot} already", Reason.ALREADY_COMMISSIONED)
     if record is None:
-        require_right(recording.context, identifier)
-        return
+        return require_right(recording.context, identifier)
     granted = holds_grant(recording.context, identifier)
     frozen = not record.adopted and is_frozen(recording.context.overlay, record)
     if not granted or frozen:
@@ -79,6 +79,7 @@ def _check_right(recording: Recording, identifier: Identifier, record: PartRecor
             Reason.ALREADY_COMMISSIONED,
         )
     require_grant(recording.context, identifier)
+    return True
 
 
 def _supersede_adoption(recording: Recording, record: PartRecord) -> None:

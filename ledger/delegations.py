@@ -60,14 +60,16 @@ def may_commission(context: Context, identifier: Identifier) -> bool:
     )
 
 
-def require_right(context: Context, identifier: Identifier) -> None:
+def require_right(context: Context, identifier: Identifier) -> bool:
     """Returns only if the signer's member may commission under an identifier's namespace here and now: as the holder
-    of its grant, or as a delegate. What is left of a delegation is for the drawing to say.
+    of its grant (True), or as a delegate. What is left of a delegation is for the drawing to say.
 
     Raises Refused: NOT_GRANTED, NOT_HOME_CHAIN, NOT_DELEGATED, DELEGATION_REVOKED, DELEGATION_NOT_VALID.
     """
-    if not commissions(context, identifier):
+    held = commissions(context, identifier)
+    if not held:
         _require_delegation(context, identifier)
+    return held
 
 
 def draw_serials(recording: Recording, identifier: Identifier, count: int = 1) -> None:

@@ -5,6 +5,8 @@ that could cover it (ledger/identifiers.py `grant_prefixes`), never by scanning;
 prefix is counted along each grant's outer prefixes, so that an overlap is found the same way.
 """
 
+from functools import lru_cache
+
 from ledger import identifiers, state
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
@@ -23,11 +25,19 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     """The one grant in force that covers an identifier, or None."""
-    for prefix in identifiers.grant_prefixes(identifier):
-        record = state.load(reader, state.grant_key(prefix), GrantRecord)
-        if record is not None and not record.revoked:
-            return record
+    get = reader.get
+    for key in _grant_keys(identifiers.grant_prefixes(identifier)):
+        # Most prefixes that could have a grant have none.
+        if get(key) is not None:
+            record = state.load(reader, key, GrantRecord)
+            if record is not None and not record.revoked:
+                return record
     return None
+
+
+@lru_cache(maxsize=16_384)
+def _grant_keys(prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(state.grant_key, prefixes))
 
 
 def covering_grant(reader: Reader, prefix: str) -> GrantRecord | None:

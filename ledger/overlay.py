@@ -31,10 +31,10 @@ class Overlay:
     work was done.
     """
 
-    __slots__ = ("_below", "_keys_max", "_parent", "_reader", "changes")
+    __slots__ = ("_below", "_keys_max", "_parent", "_read", "changes")
 
     def __init__(self, reader: Reader, keys_max: int | None = None) -> None:
-        self._reader = reader
+        self._read = reader.get
         self._parent = reader if isinstance(reader, Overlay) else None
         self._keys_max = keys_max
         self._below: dict[bytes, bytes | None] = {}  # what the reader says, by key touched
@@ -49,7 +49,8 @@ class Overlay:
         """The value as this overlay sees it. Raises Refused(TOO_MANY_KEYS)."""
         if key in self.changes:
             return self.changes[key]
-        return self._below[key] if key in self._below else self._under(key)
+        below = self._below
+        return below[key] if key in below else self._under(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets a value. Raises Refused: TOO_MANY_KEYS, or OVERSIZE above STATE_VALUE_BYTES_MAX."""
@@ -87,14 +88,14 @@ class Overlay:
         self._below = {}
 
     def _under(self, key: bytes) -> bytes | None:
-        if key in self._below:
-            return self._below[key]
-        if self._keys_max is not None and len(self._below) >= self._keys_max:
+        below = self._below
+        if key in below:
+            return below[key]
+        if self._keys_max is not None and len(below) >= self._keys_max:
             raise Refused(
                 f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
             )
-        value = self._reader.get(key)
-        self._below[key] = value
+        value = below[key] = self._read(key)
         return value
 
 
