@@ -7,9 +7,10 @@ stored for it: kinds, lengths, counts, and that the parts speak of the same heig
 from collections.abc import Mapping
 from typing import Final
 
-from ledger import limits
+from ledger import codec, limits
 from ledger.errors import Malformed
 from ledger.hashes import HASH_BYTES, SIGNATURE_BYTES, Purpose, signed_bytes
+from proto.chiptrace.v1 import consensus_pb2
 from proto.chiptrace.v1.consensus_pb2 import (
     BlockReply,
     BlockRequest,
@@ -20,6 +21,8 @@ from proto.chiptrace.v1.consensus_pb2 import (
     Vote,
     VoteKind,
 )
+
+codec.name_values(consensus_pb2)
 
 # More than an honest leader carries (proposals.py) where there is anyone to read it; a liar's must not cost time.
 NULLIFICATIONS_MAX: Final = 2_048

@@ -5,12 +5,15 @@ out of order and trailing bytes in one step, at the speed of C. It holds for mes
 which none of the hashed types has (docs/format.md).
 """
 
+from types import ModuleType
 from typing import TypeVar
 
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Error as ProtobufError
 from google.protobuf.message import Message
 
 from ledger.errors import InvariantBroken, Malformed
+from proto.chiptrace.v1 import ledger_pb2
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 M = TypeVar("M", bound=Message)
@@ -49,3 +52,15 @@ def decode(kind: type[M], data: bytes, bytes_max: int) -> M:
             f"{name} is not in its canonical encoding ({len(data)} bytes, {len(canonical)} expected)"
         )
     return message
+
+
+def name_values(generated: ModuleType) -> None:
+    """Makes the values of a generated module's enums attributes of theirs. The library looks each up by a call, every
+    time it is named: 1 µs, a dozen times in an event."""
+    for enum in vars(generated).values():
+        if isinstance(enum, EnumTypeWrapper):
+            for name, number in enum.items():
+                setattr(enum, name, number)
+
+
+name_values(ledger_pb2)
