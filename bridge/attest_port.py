@@ -17,15 +17,17 @@ By itself goes
 - what timed out of these, once more.
 
 What is claimed here about a subject that is gone is listed beside the claims of other chains (its history is frozen), so
-that an audit finds it here even if no packet ever goes. A client that cannot be used now stops none of this: it is noted in `waiting`, and whoever likes, a relayer too, sends
-the notice when the client is of use again.
+that an audit finds it here even if no packet ever goes. A client that cannot be used now stops none of this: it is noted
+in `waiting`, and the notice goes out when the client is thawed, or with an update after that.
 """
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from bridge.clients import load_client
+from bridge import clients
+from bridge.clients import is_active, load_client
 from bridge.packet import packet_commitment
 from bridge.sending import send_packet
 from bridge.whereabouts import left_over
@@ -40,8 +42,10 @@ from ledger.limits import (
     PACKET_TIMEOUT_MS_MAX,
     PACKET_VALUE_BYTES_MAX,
     PASSED_ON_MAX,
+    WAITING_SENT_MAX,
 )
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Packet, SendAttestation
+from ledger.state import Kind, Overlay, Reader
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Packet, SendAttestation, UpdateClient
 from proto.chiptrace.v1.ledger_pb2 import (
     AUDITOR,
     COPIED,
@@ -58,6 +62,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     History,
     Reason,
     RevokeAttestation,
+    ThawClient,
 )
 
 PORT: Final = "attest/1"
@@ -116,15 +121,16 @@ def _own(ctx: Context, attestation: str) -> tuple[bytes, AttestationRecord]:
 # ---- sending --------------------------------------------------------------------------------------------------
 
 
-def _follow(ctx: Context, key: bytes, record: Record, clients: Iterable[str]) -> None:
+def _follow(ctx: Context, key: bytes, record: Record, over: Iterable[str]) -> None:
     """Sends a notice over each client; one that cannot be used is noted, and stops nothing."""
-    for client in dict.fromkeys((*clients, *record.waiting)):
+    for client in dict.fromkeys((*over, *record.waiting)):
         try:
             _send(ctx, key, record, client, ctx.time_ms + PACKET_TIMEOUT_MS_MAX)
         except Refused as error:
             if error.reason not in _UNUSABLE:
                 raise
             if client not in record.waiting:
+                _queue(ctx, client, key)
                 record.waiting.append(client)
                 ctx.enter(key, record.history, COPIED)  # with the digest of this operation: no packet went
                 state.save(ctx.overlay, key, record)
@@ -154,6 +160,73 @@ def _copy(ctx: Context, record: Record) -> AttestationCopy:
     copy.history_n = record.history.n
     copy.history_root = history_root(record.history)
     return copy
+
+
+# ---- what waits -------------------------------------------------------------------------------------------------
+
+
+def update_client(ctx: Context, message: UpdateClient) -> None:
+    """Operation: as `clients.update_client`; then some of what waits for the client goes out."""
+    clients.update_client(ctx, message)
+    send_waiting(ctx, message.client)
+
+
+def thaw_client(ctx: Context, change: ThawClient) -> None:
+    """Change: as `clients.thaw_client`; then some of what waited for it goes out, and more with each update."""
+    clients.thaw_client(ctx, change)
+    send_waiting(ctx, change.id)
+
+
+def send_waiting(ctx: Context, client: str) -> None:
+    """Sends the next of what waits for a client, once that is of use, each apart from all else: what cannot be sent is left
+    out, and stays noted in its record."""
+    first, end = _ends(ctx.overlay, client)
+    if first == end or not is_active(load_client(ctx.overlay, client), ctx.time_ms):
+        return
+    last = min(end, first + WAITING_SENT_MAX)
+    for number in range(first, last):
+        place = waiting_key(client, number)
+        key = ctx.overlay.get(place) or b""
+        ctx.overlay.delete(place)
+        record: Record | None
+        if key[:1] == bytes((Kind.ATTESTATION,)):
+            record = state.load(ctx.overlay, key, AttestationRecord)
+        else:
+            record = state.load(ctx.overlay, key, ForeignAttestationRecord)
+        if record is None or client not in record.waiting:
+            continue
+        overlay = ctx.overlay.child()
+        inner = replace(ctx, overlay=overlay, entries=[], side=[])
+        try:
+            _send(inner, key, record, client, ctx.time_ms + PACKET_TIMEOUT_MS_MAX)
+        except Refused as error:
+            if error.reason == Reason.TOO_MANY_KEYS:
+                raise
+            continue
+        overlay.merge()
+        ctx.entries.extend(inner.entries)
+        ctx.side.extend(inner.side)
+    _set_ends(ctx.overlay, client, last, end)
+
+
+def waiting_key(client: str, *number: int) -> bytes:
+    """Key of the queue of what waits for a client: be64(first) ‖ be64(end); with a number, of the record's key there."""
+    return state.state_key(Kind.FOREIGN_ATTESTATION, "waiting", client, *number)
+
+
+def _queue(ctx: Context, client: str, key: bytes) -> None:
+    first, end = _ends(ctx.overlay, client)
+    ctx.overlay.put(waiting_key(client, end), key)
+    _set_ends(ctx.overlay, client, first, end + 1)
+
+
+def _ends(reader: Reader, client: str) -> tuple[int, int]:
+    data = reader.get(waiting_key(client)) or bytes(16)
+    return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
+
+
+def _set_ends(overlay: Overlay, client: str, first: int, end: int) -> None:
+    overlay.put(waiting_key(client), first.to_bytes(8, "big") + end.to_bytes(8, "big"))
 
 
 # ---- what became of it ------------------------------------------------------------------------------------------

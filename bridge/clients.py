@@ -88,6 +88,11 @@ def check_active(record: ClientRecord, now_ms: int) -> None:
         )
 
 
+def is_active(record: ClientRecord, now_ms: int) -> bool:
+    """Whether the client may be relied on now."""
+    return not record.frozen and not has_expired(record, now_ms)
+
+
 def trusted_state(reader: Reader, record: ClientRecord) -> TrustedState:
     """What the client believes, in the form that `verify_header` extends."""
     return client_step.trusted_state(record, _known(reader, b"", record.id))

@@ -40,7 +40,7 @@ def operations() -> OperationTable:
         "evidence": evidence.record,
         "attest": attest_port.attest,
         "revoke_attestation": attest_port.revoke_attestation,
-        "update_client": _decoded(UpdateClient, clients.update_client),
+        "update_client": _decoded(UpdateClient, attest_port.update_client),
         "submit_misbehaviour": _decoded(SubmitMisbehaviour, clients.submit_misbehaviour),
         "send_part": _decoded(SendPart, custody_transfer.send_part),
         "receive_packet": _decoded(ReceivePacket, handlers.receive_packet),
@@ -64,7 +64,7 @@ def changes() -> ChangeTable:
     return {
         **ledger_operations.CHANGES,
         "create_client": clients.create_client,
-        "thaw_client": clients.thaw_client,
+        "thaw_client": attest_port.thaw_client,
         "rehome_chain": rehoming.rehome_chain,
     }
 

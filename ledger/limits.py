@@ -39,6 +39,7 @@ POLICIES_PER_PREFIX_MAX: Final = 16  # in force
 POLICY_NAMES_MAX: Final = 64  # of members, of issuers, of destinations
 LICENCES_NAMED_MAX: Final = 64  # by one shipping
 COPIES_PER_PAGE: Final = 64  # attestations that one chain has told here about one subject
+WAITING_SENT_MAX: Final = 16  # of what waits for a client, with one update of it
 PASSED_ON_MAX: Final = 8  # chains that passed a notice on
 REHOMED_MEMBERS_MAX: Final = 256  # of a lost chain, from whom somebody takes over
 # How far back the height may lie at which a joining validator's node was in step.

@@ -477,11 +477,8 @@ def test_an_expired_client_stops_no_recall():
     assert list(own(world, "a").waiting) == ["b-1"]
 
 
-def test_what_waits_is_sent_by_a_relayer_once_the_client_is_thawed():
-    world = World()
-    part = moved(world)
-    freeze(world, "a", "b")
-    assert recall(world, "a", "amy", part).ok
+def thawed(world):
+    """The client of b on a gets a new anchor."""
     world["b"].produce()
     head = world["b"].header(world["b"].height)
     change = ThawClient(
@@ -497,12 +494,51 @@ def test_what_waits_is_sent_by_a_relayer_once_the_client_is_thawed():
             Signature(key=hashes.public_key(seed), signature=hashes.sign_raw(seed, message))
         )
     assert world.govern("a", Change(thaw_client=change)).ok
-    assert send(world, "a", "ada", "b-1", role="relayer").ok
-    record = own(world, "a")
-    assert (list(record.waiting), list(record.copied_to)) == ([], ["b-1"])
-    assert send(world, "a", "ada", "b-1", role="relayer").reason == Reason.ROLE_NOT_ALLOWED
+
+
+def test_what_waits_goes_out_by_itself_once_the_client_is_thawed(monkeypatch):
+    monkeypatch.setattr(attest_port, "WAITING_SENT_MAX", 2)
+    world = World()
+    part = moved(world)
+    freeze(world, "a", "b")
+    for number in range(4):
+        assert recall(world, "a", "amy", part, f"{ID}/{number}").ok
+    waiting = [list(own(world, "a", f"{ID}/{number}").waiting) for number in range(4)]
+    assert waiting == [["b-1"]] * 4
+    thawed(world)
+    # The first ones with the anchor. Others sent one of the rest before its turn, as a relayer may.
+    for number, left in enumerate(([], [], ["b-1"], ["b-1"])):
+        assert list(own(world, "a", f"{ID}/{number}").waiting) == left
+    assert send(world, "a", "ada", "b-1", f"{ID}/2", role="relayer").ok
+    assert send(world, "a", "ada", "b-1", f"{ID}/2", role="relayer").reason == Reason.ROLE_NOT_ALLOWED
     world.relay()
-    assert told(world, "b", "a") is not None
+    for number in range(4):
+        record = own(world, "a", f"{ID}/{number}")
+        assert (list(record.waiting), list(record.copied_to)) == ([], ["b-1"])
+        assert told(world, "b", "a", attestation=f"{ID}/{number}") is not None
+    assert len(world["a"].entries(state.attestation_key(f"{ID}/2"))) == 3  # made, noted as waiting, sent once
+
+
+def test_what_was_passed_on_waits_and_goes_out_too():
+    """A recall of chain c's that comes to a, whose client of b is of no use then."""
+    world = World("a", "b", "c")
+    part = world.commission("a", "ada")
+    for name, member in (("c", "cyd"), ("b", "bob")):
+        assert world.send("a", part, member, to=name).ok
+        world.relay()
+        assert world.accept(name, part, member).ok
+        if name == "c":
+            assert world.send("c", part, "ada", to="a").ok
+            world.relay()
+            assert world.accept("a", part, "ada").ok
+    freeze(world, "a", "b")
+    assert recall(world, "c", "coe", part).ok
+    world.relay()
+    assert list(told(world, "a", "c").waiting) == ["b-1"]
+    thawed(world)
+    assert not told(world, "a", "c").waiting
+    world.relay()
+    assert told(world, "b", "a", "c") is not None
 
 
 def test_a_notice_that_timed_out_goes_out_once_more():

@@ -12,7 +12,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ForeignAttestationRecord,
     ForeignAttestationsRecord,
 )
-from tests.bridge.test_attest_port import ID, attest, freeze, leaving, moved, policy, recall, revoke, send
+from tests.bridge.test_attest_port import ID, attest, freeze, leaving, moved, policy, recall, revoke, send, thawed
 from tests.bridge.test_licences import crossing
 from tests.bridge.two_chains import World
 from tests.client.corrupt import Forged
@@ -67,6 +67,19 @@ def test_a_recall_behind_many_claims_is_told(monkeypatch):
     world.settle()
     for name in "ab":
         assert "RECALLED" in codes(audited(world, part, name, chains=name))
+
+
+def test_a_recall_that_waited_for_its_client_is_told():
+    world = World("a", "b")
+    part = moved(world)
+    freeze(world, "a", "b")
+    for number in range(20):  # more than go out with the new anchor
+        assert recall(world, "a", "amy", part, f"{ID}/{number}").ok
+    thawed(world)
+    world.relay()
+    world.settle()
+    for name in "ab":
+        assert codes(audited(world, part, name)) == {"RECALLED"}
 
 
 def test_a_recall_that_came_before_the_part_is_told_too():
