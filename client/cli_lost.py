@@ -22,6 +22,7 @@ from client.console import (
     MemberOption,
     TrustOption,
     plain,
+    print_json,
     without_traceback,
 )
 from client.session import open_chain
@@ -42,21 +43,28 @@ def register(app: typer.Typer) -> None:
     app.command("rehome")(rehome)
 
 
-def _write(path: Path, change: Change, what: str) -> None:
+def _write(path: Path, change: Change, what: str, *, as_json: bool) -> None:
     with path.open("x") as file:
         file.write(governance_file.section(change))
-    OUT.print(plain(f"{path}: {what}"))
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        OUT.print(plain(f"{path}: {what}"))
 
 
 @without_traceback
-def substitute(client: ClientOption, of: Of, out: Out, trust: TrustOption = DEFAULT_TRUST) -> None:
+def substitute(
+    client: ClientOption, of: Of, out: Out, trust: TrustOption = DEFAULT_TRUST, as_json: JsonOption = False
+) -> None:
     """Write a change file that gives a frozen or expired client the newest header of its chain.
 
     Example: chiptrace govern substitute --client assembler --of assembler -o thaw.toml
     """
     with open_chain(trust, of) as session:
         change = consents.thaw(session.verified, client)
-    _write(out, change, f"a new anchor for client {client}; admins of {of} consent to it next")
+    _write(
+        out, change, f"a new anchor for client {client}; admins of {of} consent to it next", as_json=as_json
+    )
 
 
 @without_traceback
@@ -72,6 +80,7 @@ def give_up(
     ] = None,
     heir: Annotated[bool, typer.Option("--heir", help="Take over what is at home there, too.")] = False,
     trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a change file that gives up a chain which is lost for good. It cannot be taken back.
 
@@ -86,7 +95,7 @@ def give_up(
         members[there] = here
     with open_chain(trust, chain) as host, open_chain(trust, of) as lost:
         change = consents.give_up(host.verified, lost.verified, client, members, why, heir=heir)
-    _write(out, change, f"chain {of} is given up; admins of {of} consent to it next")
+    _write(out, change, f"chain {of} is given up; admins of {of} consent to it next", as_json=as_json)
 
 
 @without_traceback
@@ -96,6 +105,7 @@ def consent(
     key: Annotated[Path, typer.Option("--key", help="Your member's admin key file, of the other chain.")],
     out: Out,
     trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
 ) -> None:
     """Consent, as an admin of the other chain, to a new anchor or to giving your chain up. --chain: who keeps the client.
 
@@ -106,7 +116,7 @@ def consent(
         raise Malformed(f"{file} holds {len(changes)} changes; consent is given to one")
     with open_chain(trust, chain) as session:
         change = consents.consent(session.verified, changes[0], key)
-    _write(out, change, "with your consent; the next admin goes on from this file")
+    _write(out, change, "with your consent; the next admin goes on from this file", as_json=as_json)
 
 
 @without_traceback

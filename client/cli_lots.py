@@ -63,6 +63,7 @@ def prove(
     chain: ChainOption,
     out: Annotated[Path | None, typer.Option("--out", help="Write here, not to standard output.")] = None,
     trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
 ) -> None:
     """Where in its lot's list a serial is, with the proof, for who is not given the list: `chiptrace audit --shown FILE`.
 
@@ -74,4 +75,7 @@ def prove(
         print(text, end="")
         return
     out.write_text(text, encoding="utf-8")
-    OUT.print(f"[green]wrote[/] {plain(out)}")
+    if as_json:
+        print_json({"file": str(out)})
+    else:
+        OUT.print(f"[green]wrote[/] {plain(out)}")

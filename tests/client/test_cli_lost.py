@@ -1,6 +1,7 @@
 """A client's new anchor and the end of a lost chain, from the change file to the part that is taken over."""
 
 from contextlib import contextmanager
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,7 +77,8 @@ def test_a_frozen_client_gets_a_substitute(world):
     moved(world)
     freeze(world, "a", "b")
     world["b"].produce()
-    run("govern", "substitute", "--client", "b-1", "--of", "b", "-o", "thaw.toml")
+    made = run("govern", "substitute", "--client", "b-1", "--of", "b", "-o", "thaw.toml", "--json")
+    assert json.loads(made.stdout) == {"file": "thaw.toml"}
     assert carried_out(world, agreed("thaw.toml", "bob", "ben")).reason == Reason.NOT_ENOUGH_APPROVALS
     for name in ("0.toml", "1.toml"):
         Path(name).unlink()
