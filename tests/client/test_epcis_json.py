@@ -88,8 +88,8 @@ def test_depth_and_size_are_bounded():
 
 
 def test_hostile_texts_cost_no_more_than_their_length():
-    begun = time.perf_counter()
+    begun = time.process_time()
     for data in (b'"' + b'\\"' * 500_000, b'["' * 500_000, b'"' * 1_000_001, b"[" * 1_000_000):
         with pytest.raises(Malformed):
             epcis_json.parse(data)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5

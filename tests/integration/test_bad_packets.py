@@ -58,7 +58,7 @@ def world(bed):
             record = session.verified.record(state.part_key(found.coming), PartRecord)
             return record is not None and record.status == PartStatus.OFFERED
 
-        until(arrived, 40)
+        until(arrived)
 
 
 def carried(world, away):

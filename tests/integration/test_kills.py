@@ -45,16 +45,16 @@ def load(bed):
 
 def whole(bed, load):
     """Every node is in step, has every acknowledged transaction at the height that was told, and the same blocks."""
-    until(lambda: len(bed.processes.running()) == 9, 5)
+    until(lambda: len(bed.processes.running()) == 9)
     bed.in_step(CHAIN)
-    until(lambda: all(s and s.height >= load.top for s in bed.nodes(CHAIN).values()), 20)
+    until(lambda: all(s and s.height >= load.top for s in bed.nodes(CHAIN).values()))
     with bed.open(CHAIN, MEMBER) as session:
         chains = []
         for endpoint in session.trust.endpoints:
             connection = Connection(session.trust, session.identity, only=endpoint)
             stub = connection.stub(endpoint)
             for transaction, said in load.acknowledged.items():
-                found = stub.GetTransaction(TransactionRequest(id=transaction), timeout=10)
+                found = stub.GetTransaction(TransactionRequest(id=transaction), timeout=30)
                 assert found.height == said.height
             chains.append(leaves(stub, min(s.height for s in bed.nodes(CHAIN).values())))
             connection.close()
@@ -68,7 +68,7 @@ def leaves(stub, height):
     found = []
     for start in range(1, height + 1, LOG_LEAVES_MAX):
         heights = list(range(start, min(start + LOG_LEAVES_MAX, height + 1)))
-        reply = stub.GetLogLeaves(LogLeavesRequest(heights=heights, size=height), timeout=20)
+        reply = stub.GetLogLeaves(LogLeavesRequest(heights=heights, size=height), timeout=30)
         found += [parse_log_leaf(item.leaf) for item in reply.leaves]
     assert [leaf.height for leaf in found] == list(range(1, height + 1))
     return found
@@ -82,7 +82,7 @@ def tip(bed):
     return max(heights(bed).values())
 
 
-def caught_up(bed, name, height, seconds=40):
+def caught_up(bed, name, height, seconds=90):
     """Waits until a node is in step at this height or above."""
 
     def there():
@@ -103,7 +103,7 @@ def send_part(bed):
     return part
 
 
-def arrived(bed, part, seconds=30):
+def arrived(bed, part, seconds=90):
     with bed.open("assembler") as away:
 
         def offered():
@@ -171,7 +171,7 @@ def test_without_two_validators_nothing_is_decided_and_nothing_acknowledged_is_l
     assert len(load.acknowledged) == count
     # One of them returns: three of four decide again, with all that was acknowledged before.
     bed.start(names[0])
-    load.goes_on(seconds=40)
+    load.goes_on(seconds=90)
     assert tip(bed) > max(before.values())
     bed.start(names[1])
     caught_up(bed, names[1], tip(bed))
@@ -191,7 +191,7 @@ def test_sigterm_is_clean(bed, name, kind):
     reader = threading.Thread(target=lambda: said.extend(child.stderr), daemon=True)
     reader.start()
     try:
-        until(lambda: any("started" in line for line in list(said)), 20)
+        until(lambda: any("started" in line for line in list(said)))
         if kind == "node":
             caught_up(bed, name, tip(bed))
         began = time.monotonic()

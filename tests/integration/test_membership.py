@@ -171,7 +171,7 @@ class Consortium:
         except (NoAnswer, NodeRefused):
             return None
 
-    def in_step(self, *members: str, seconds=40) -> None:
+    def in_step(self, *members: str, seconds=90) -> None:
         for member in members:
             until(lambda member=member: (found := self.status(member)) and found.synced, seconds)
 
@@ -180,7 +180,7 @@ class Consortium:
 
     def grows(self, by: int = 3) -> None:
         target = self.height() + by
-        until(lambda: self.height() >= target, 40)
+        until(lambda: self.height() >= target)
 
     def signed(self, height: int, validators: int) -> tuple[int, ...]:
         """Who signed a height, by index."""
@@ -189,7 +189,7 @@ class Consortium:
 
     def votes(self, index: int, validators: int) -> None:
         """Waits for a certificate that carries this validator's signature."""
-        until(lambda: index in self.signed(self.height(), validators), 40)
+        until(lambda: index in self.signed(self.height(), validators))
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_a_fifth_validator_joins_and_votes(group):
     assert group.refused(*proof) == "NOT_SYNCED"  # it does not run
     group.start(FAB)
     # (2) Nobody knows it yet, so it follows nobody: it is not in step and gives no proof.
-    until(lambda: group.status(FAB), 20)
+    until(lambda: group.status(FAB))
     assert group.refused(*proof) == "NOT_SYNCED"
     # (3) The others add its [[peers]] entry, without a restart; it follows.
     group.introduce(FAB, *FOUR)
@@ -295,7 +295,7 @@ def test_a_fifth_validator_joins_and_votes(group):
     # (7) The running node's own, fresh: it joins, and votes.
     group.done(*proof)
     told = group.submit(files, "--join-proof", "join")
-    until(lambda: group.status(FOUR[0]).validators == 5, 20)
+    until(lambda: group.status(FOUR[0]).validators == 5)
     group.votes(index=4, validators=5)
     assert group.status(FAB).index == 4
     assert group.signed(told["height"], 4)  # by the old set, whose bitmap has no fifth place
@@ -307,7 +307,7 @@ def test_a_dead_validator_is_removed_and_the_others_go_on_with_their_own_quorum(
     group.processes.kill(group.name(dead))
     files = group.approved("remove-chipdist", set_of(group, *FOUR[:3], FAB))
     done = group.submit(files)
-    until(lambda: group.status(FOUR[0]).validators == 4, 20)
+    until(lambda: group.status(FOUR[0]).validators == 4)
     # Of five two may not be missing; of the four that are left, one may.
     group.stop(FOUR[2])
     group.grows()
@@ -318,7 +318,7 @@ def test_a_dead_validator_is_removed_and_the_others_go_on_with_their_own_quorum(
     group.in_step(FOUR[2])
     # Who was removed follows and answers, and signs nothing.
     group.start(dead)
-    until(lambda: (status := group.status(dead)) and status.height >= height, 40)
+    until(lambda: (status := group.status(dead)) and status.height >= height)
     found = group.status(dead)
     assert (found.index, found.synced) == (-1, True)
     assert "not in the validator set" in found.not_voting

@@ -73,7 +73,7 @@ def test_without_a_quorum_nothing_is_decided(group):
         shutil.rmtree(group.place(member) / "data")
         shutil.rmtree(group.place(member) / "keys")
     group.start(LEFT[1])
-    until(lambda: group.status(LEFT[1]), 20)
+    until(lambda: group.status(LEFT[1]))
     heights = {}
 
     def still():
@@ -83,7 +83,7 @@ def test_without_a_quorum_nothing_is_decided(group):
         time.sleep(1)
         return same
 
-    until(still, 30)
+    until(still)
     time.sleep(3)  # three heartbeats, and views that pass
     assert {member: group.status(member).height for member in LEFT} == heights
     assert not any(group.status(member).synced for member in LEFT)
@@ -193,7 +193,7 @@ def test_a_node_without_it_stops_there_and_says_which_it_lacks(group):
         found = group.status(member)
         return found is not None and found.recovery_lacked.hex() == group.document
 
-    until(lacks, 40)
+    until(lacks)
     assert group.status(member).height == group.height_lost
     assert not group.status(member).synced
     log = (group.place(member) / "log.jsonl").read_text()

@@ -128,7 +128,7 @@ def test_a_part_is_shipped_received_and_sent_over_as_the_readme_says(home, own_p
         ended = home.chiptrace("part", "show", own_part, "--chain", "assembler", "--json")
         return ended.code == 0 and ended.json["status"] == "OFFERED"
 
-    until(offered, 40)
+    until(offered)
     received = home.done("receive", own_part, "--chain", "assembler", "--as", "boardworks")
     home.until_provable("assembler", received["height"])
     # An attestation about it, with a document.

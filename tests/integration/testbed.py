@@ -130,7 +130,7 @@ class Testbed:
         with self.open(chain) as session:
             settle(session, height)
 
-    def in_step(self, chain, seconds=40) -> int:
+    def in_step(self, chain, seconds=90) -> int:
         """Waits until all four nodes are in step, at most two heights apart; the lowest height."""
 
         def settled():
@@ -149,7 +149,7 @@ def record_after(session, height, key, kind):
     return session.verified.record(key, kind)
 
 
-def settle(session, height, seconds=20):
+def settle(session, height, seconds=60):
     """Pins a provable state that is not older than this height."""
     deadline = time.monotonic() + seconds
     session.verified.repin()

@@ -132,7 +132,7 @@ def test_special_decimals_are_no_amounts(special):
 
 
 def test_huge_numbers_are_refused_by_their_length_and_cost_nothing():
-    begun = time.perf_counter()
+    begun = time.process_time()
     attacks = ["9" * 5_000_000, "1e999999999", "1e-999999999", "1" + "0" * 200, "1e" + "9" * 1_000]
     for text in attacks:
         with pytest.raises(Refused):
@@ -141,7 +141,7 @@ def test_huge_numbers_are_refused_by_their_length_and_cost_nothing():
         decimals.from_decimal(decimal.Decimal("1e999999"))
     with pytest.raises(Refused):
         decimals.from_decimal(decimal.Decimal((0, (9,) * 100_000, 0)))
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class RealChain:
         key = idempotency_key or secrets.token_bytes(16)
         return sign_transaction(self.chain.chain_id, self.seed, [operation], now_ms() + until_ms, key)
 
-    def submit(self, data=None, member=MEMBERS[0], *, wait=True, timeout=20):
+    def submit(self, data=None, member=MEMBERS[0], *, wait=True, timeout=60):
         """A transaction (one that the rules refuse, unless given), and its outcome."""
         request = SubmitRequest(transactions=[self.transaction() if data is None else data], wait=wait)
         return self.stub(member).Submit(request, timeout=timeout).outcomes[0]
@@ -104,7 +104,7 @@ class RealChain:
         except grpc.RpcError:
             return None
 
-    def in_step(self, seconds=20) -> int:
+    def in_step(self, seconds=60) -> int:
         """Waits until every node that runs is in step, has reached all others, and is at most one height behind;
         the lowest height."""
         running = [member for member in MEMBERS if self.process(member)]
@@ -126,7 +126,7 @@ class RealChain:
         return until(settled, seconds)
 
 
-def until(condition, seconds=20, default=None):
+def until(condition, seconds=60, default=None):
     """What the condition gives once it gives something; after so long the default, if there is one."""
     deadline = time.monotonic() + seconds
     while True:

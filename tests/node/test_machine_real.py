@@ -39,12 +39,12 @@ def node_command(chain, *words):
         "--config",
         str(chain.network.config_file(NAME)),
     ]
-    ended = subprocess.run([*command, "--json"], capture_output=True, timeout=20, check=False)
+    ended = subprocess.run([*command, "--json"], capture_output=True, timeout=60, check=False)
     return ended.returncode, json.loads(ended.stdout)
 
 
 def has(chain, member, outcome):
-    found = chain.stub(member).GetTransaction(TransactionRequest(id=outcome.transaction), timeout=5)
+    found = chain.stub(member).GetTransaction(TransactionRequest(id=outcome.transaction), timeout=20)
     return found.height == outcome.height
 
 

@@ -87,7 +87,7 @@ def vote(view=1):
     )
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=30.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (what is awaited is another party's doing)
             await asyncio.sleep(0.005)

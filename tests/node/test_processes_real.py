@@ -85,7 +85,7 @@ def test_without_waiting_it_is_said_to_be_admitted_and_no_more(chain):
 
 def has_transaction(chain, member, transaction):
     try:
-        return chain.stub(member).GetTransaction(TransactionRequest(id=transaction), timeout=2)
+        return chain.stub(member).GetTransaction(TransactionRequest(id=transaction), timeout=10)
     except grpc.RpcError:
         return None
 
@@ -113,7 +113,7 @@ def test_many_at_once_through_different_nodes_are_each_final_exactly_once(chain)
 
     def send(pair):
         member, batch = pair
-        return chain.stub(member).Submit(SubmitRequest(transactions=batch, wait=True), timeout=20).outcomes
+        return chain.stub(member).Submit(SubmitRequest(transactions=batch, wait=True), timeout=60).outcomes
 
     with ThreadPoolExecutor(len(MEMBERS)) as threads:
         outcomes = [item for found in threads.map(send, zip(MEMBERS, batches, strict=True)) for item in found]
@@ -197,7 +197,7 @@ def test_a_client_of_another_authority_is_not_let_in(chain, tmp_path):
     certificates.issue(tmp_path, tmp_path / "client.pem", "siliconfab client", (), now_ms())
     files = {"certificate": tmp_path / "client.pem", "key": tmp_path / "client-key.pem"}
     with chain.channel(FIRST, **files) as channel, pytest.raises(grpc.RpcError) as error:
-        channel.unary_unary("/chiptrace.v1.Chain/GetStatus")(b"", timeout=5)
+        channel.unary_unary("/chiptrace.v1.Chain/GetStatus")(b"", timeout=20)
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -224,7 +224,7 @@ def test_garbage_on_either_port_does_not_hurt(chain):
     with chain.channel(FIRST) as channel:
         for method in ("Submit", "Prove", "GetHistory", "GetPackets", "GetHeaders", "Nonsense"):
             with pytest.raises(grpc.RpcError):
-                channel.unary_unary(f"/chiptrace.v1.Chain/{method}")(b"\xff" * 100, timeout=5)
+                channel.unary_unary(f"/chiptrace.v1.Chain/{method}")(b"\xff" * 100, timeout=20)
     assert chain.submit().final
     assert chain.process(FIRST) == before
 
@@ -279,7 +279,7 @@ def test_without_a_quorum_a_node_says_so_and_takes_nothing_until_there_is_one_ag
     def health():
         request = health_pb2.HealthCheckRequest(service="chiptrace.v1.Chain")
         with chain.channel(FIRST) as channel:
-            return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+            return health_pb2_grpc.HealthStub(channel).Check(request, timeout=20).status
 
     serving = health_pb2.HealthCheckResponse.SERVING
     assert until(lambda: health() == serving)

@@ -82,7 +82,7 @@ def said(net, member, since):
 
 def refusal(call, *arguments):
     with pytest.raises(grpc.RpcError) as error:
-        call(*arguments, timeout=5)
+        call(*arguments, timeout=20)
     return dict(error.value.trailing_metadata())["chiptrace-reason"], error.value.details()
 
 
@@ -98,7 +98,7 @@ def votes(net, member):
             peer.member == status_member(net, index) and peer.last_height > before for peer in status.peers
         )
 
-    return until(seen, 20)
+    return until(seen)
 
 
 def status_member(net, index):
@@ -160,15 +160,15 @@ def test_below_its_base_blocks_are_pruned_and_all_else_is_there(net):
         assert reason == "PRUNED"
         assert f"base {base}" in details
     with pytest.raises(grpc.RpcError) as error:
-        next(iter(stub.Follow(FollowRequest(from_height=1), timeout=5)))
+        next(iter(stub.Follow(FollowRequest(from_height=1), timeout=20)))
     assert dict(error.value.trailing_metadata())["chiptrace-reason"] == "PRUNED"
-    assert stub.GetBlock(BlockAtRequest(height=base), timeout=5).block
+    assert stub.GetBlock(BlockAtRequest(height=base), timeout=20).block
     assert refusal(stub.GetBlock, BlockAtRequest(height=base + 10_000))[0] == "NOT_FOUND"
     # This chain is younger than an hour, so that every transaction of it is known here.
     assert refusal(stub.GetTransaction, TransactionRequest(id=secrets.token_bytes(32)))[0] == "NOT_FOUND"
     # What is within the hour is there with its transactions, as admission needs it.
     request = HistoryRequest(subject=part_key(part), with_transactions=True)
-    assert stub.GetHistory(request, timeout=5) == whole.GetHistory(request, timeout=5)
+    assert stub.GetHistory(request, timeout=20) == whole.GetHistory(request, timeout=20)
 
 
 def test_an_audit_through_it_verifies(net):
@@ -240,7 +240,7 @@ def test_only_pinned_validators_are_given_anything(net):
             (stub.Load, SnapshotChunkRequest()),
         ):
             with pytest.raises(grpc.RpcError) as error:
-                call(request, timeout=5)
+                call(request, timeout=20)
             assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -258,4 +258,4 @@ def test_a_node_that_is_to_keep_everything_fetches_every_block(net):
         path.write_text(text)
     assert "snapshot loaded" not in said(net, victim, since)
     assert net.status(victim).base == 1
-    assert net.stub(victim).GetBlock(BlockAtRequest(height=1), timeout=5).block
+    assert net.stub(victim).GetBlock(BlockAtRequest(height=1), timeout=20).block
