@@ -1,7 +1,7 @@
 """A client's new anchor and the end of a lost chain, from the change file to the part that is taken over."""
 
-from contextlib import contextmanager
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
