@@ -12,7 +12,7 @@ corrupt can copy what came through it, and nothing else; that is what a consorti
 
 from bridge.clients import load_client
 from bridge.contents import leave_behind
-from bridge.proofs import verify_remote
+from bridge.proofs import verify_past
 from bridge.senders import departure_of
 from bridge.transfer import check_member_id
 from ledger import codec, custody, state
@@ -43,7 +43,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
     """Operation: notes where a part that is not here went on to. Anyone may, with the proof.
 
     Raises Refused or Invalid: ROLE_NOT_ALLOWED, IDENTIFIER_INVALID, NOT_FROM_HOME where the grant allows no long
-    routes, NOT_LIVE, WRONG_COUNTERPARTY, HOP_NOT_ABOVE, PACKET_MISMATCH, and what `verify_remote` raises.
+    routes, NOT_LIVE, WRONG_COUNTERPARTY, HOP_NOT_ABOVE, PACKET_MISMATCH, and what `verify_past` raises.
     """
     ctx.require_role(OPERATOR, DEVICE, RELAYER)
     # (1) A class for which that is allowed here.
@@ -109,7 +109,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
 
 def _prove(ctx: Context, client: ClientRecord, message: FollowPart, key: bytes, shown: ProvenRecord) -> bytes:
     proof = RemoteProof(header_height=message.header_height, opening=message.opening, proof=shown.proof)
-    verify_remote(ctx.overlay, client, ctx.time_ms, proof, key, shown.value)
+    verify_past(ctx.overlay, client, ctx.time_ms, proof, key, shown.value)
     return shown.value
 
 

@@ -20,7 +20,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RehomingRecord,
     RevokeGrant,
 )
-from tests.bridge.crossing import carry, destroy, materialise, observe, pack, update
+from tests.bridge.crossing import carry, destroy, follow_operation, materialise, observe, pack, update
+from tests.bridge.test_custody_traces import routed
 from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome, rows_of
 from tests.bridge.two_chains import MEMBERS, OFFER_EXPIRY_MS, PREFIX, World, object_event, serial
 
@@ -260,3 +261,24 @@ def test_what_came_in_a_container_is_materialised_under_the_last_state():
     assert rehome(world, part, state.part_key(part), *around).reason == Reason.NOT_LIVE
     pack(world, "a", box, part, action="DELETE")
     assert world.part("a", part).holder == "abe"
+
+
+def test_what_had_gone_on_from_there_comes_home_over_where_it_went():
+    """Its home learns of the step from the last state of the lost chain."""
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "bob", to="b")
+    update(world, "c", "a")
+    assert world["c"].operate("cyd", follow_operation(world, "c", part, "a")).ok
+    carry(world, "b", part, "cyd", to="c")
+    bring_head(world)
+    assert give_up(world).ok
+    assert rehome(world, part).reason == Reason.NOT_LIVE
+    world.relayers = {pair: relayer for pair, relayer in world.relayers.items() if "b" not in pair}
+    assert world.send("c", part, "ada", to="a").ok
+    world.relay()
+    assert world.part("c", part).status == LIVE
+    assert world["a"].operate("ada", follow_operation(world, "a", part, "b")).ok
+    carry(world, "c", part, "ada", to="a")
+    assert world.part("a", part).status == LIVE
+    assert rehome(world, part).reason == Reason.NOT_LIVE
