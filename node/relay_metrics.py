@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from bridge.relayer_outbox import Lane
@@ -21,6 +28,7 @@ from client.relay_route import Direction, Route
 from node.config import split_address
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
+_PREFIX: Final = "chiptrace_relay_"
 _BUCKETS: Final = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 REQUEST_SECONDS: Final = 5
 
@@ -47,32 +55,34 @@ class RelayMetrics:
         self._forks: dict[str, str] = {}
         self._watch_troubles: dict[str, str] = {}
         self.registry = CollectorRegistry()
-        place = {"namespace": "chiptrace", "subsystem": "relay", "registry": self.registry}
-        lanes = ["direction", "lane"]
-        self._size = Gauge("backlog_size", "Open packets not carried yet.", lanes, **place)
-        self._oldest = Gauge("backlog_oldest_seconds", "Age of the oldest of them.", lanes, **place)
-        self._unacknowledged = Gauge(
-            "unacknowledged", "Packets received, whose answer is not back yet.", ["direction"], **place
+        registry = self.registry
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(_PREFIX + name, meaning, labels, registry=registry)
+
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(_PREFIX + name, meaning, labels, registry=registry)
+
+        self._size = gauge("backlog_size", "Open packets not carried yet.", "direction", "lane")
+        self._oldest = gauge("backlog_oldest_seconds", "Age of the oldest of them.", "direction", "lane")
+        self._unacknowledged = gauge(
+            "unacknowledged", "Packets received, whose answer is not back yet.", "direction"
         )
-        self._actions = Counter("actions", "Actions that a chain took.", ["direction", "kind"], **place)
-        self._redundant = Counter(
-            "redundant", "Transactions others had made needless.", ["direction"], **place
+        self._actions = counter("actions", "Actions that a chain took.", "direction", "kind")
+        self._redundant = counter("redundant", "Transactions others had made needless.", "direction")
+        self._refused = counter("refused", "Transactions refused.", "direction", "reason")
+        self._updates = counter("client_updates", "Client updates taken.", "direction")
+        self._client_age = gauge("client_age_seconds", "Age of a client's newest header.", "direction")
+        self._client_left = gauge("client_expires_seconds", "Until a client expires.", "direction")
+        self._frozen = gauge("client_frozen", "Whether a client is frozen.", "direction")
+        self._rounds = Histogram(
+            _PREFIX + "round_seconds", "Length of a round.", ["route"], buckets=_BUCKETS, registry=registry
         )
-        self._refused = Counter("refused", "Transactions refused.", ["direction", "reason"], **place)
-        self._updates = Counter("client_updates", "Client updates taken.", ["direction"], **place)
-        self._client_age = Gauge(
-            "client_age_seconds", "Age of a client's newest header.", ["direction"], **place
-        )
-        self._client_left = Gauge("client_expires_seconds", "Until a client expires.", ["direction"], **place)
-        self._frozen = Gauge("client_frozen", "Whether a client is frozen.", ["direction"], **place)
-        self._rounds = Histogram("round_seconds", "Length of a round.", ["route"], buckets=_BUCKETS, **place)
-        self._cut = Counter("rounds_cut_short", "Rounds that ended with an error.", ["route"], **place)
-        self._lies = Gauge(
-            "node_lies", "Answers of a chain's nodes that did not hold.", ["route", "chain"], **place
-        )
-        self._compared = Counter("headers_compared", "Headers compared by the watch.", ["chain"], **place)
-        self._found = Counter("forks_found", "Forks found by the watch.", ["chain"], **place)
-        self._healthy = Gauge("healthy", "1: all is well.", **place)
+        self._cut = counter("rounds_cut_short", "Rounds that ended with an error.", "route")
+        self._lies = gauge("node_lies", "Answers of a chain's nodes that did not hold.", "route", "chain")
+        self._compared = counter("headers_compared", "Headers compared by the watch.", "chain")
+        self._found = counter("forks_found", "Forks found by the watch.", "chain")
+        self._healthy = gauge("healthy", "1: all is well.")
 
     # ---- told by the routes --------------------------------------------------------------------------------
 
