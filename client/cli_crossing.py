@@ -109,7 +109,8 @@ def return_part(
             part=name, timeout_ms=due, client=client, sender=sender, receiver=receiver, unit=unit
         )
         recorded = session.submitter().submit(
-            [Operation(return_part=codec.encode(message))], idempotency_key("return", name, client, sender)
+            [Operation(return_part=codec.encode(message))],
+            idempotency_key("return", name, client, sender, receiver, unit),
         )
         tell(recorded, "sent back", as_json=as_json)
 
