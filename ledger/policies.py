@@ -84,21 +84,28 @@ def check_shipping(recording: Recording, receiver: str | None, destination: Iden
     said = "" if destination is None else destination.text
     documents = tuple(text for _, text in view.biz_transactions)
     leaving = Leaving(receiver or said, receiver or "", False, documents)
+    asked = Asked(recording.context, leaving)
     for identifier in view.epcs:
-        check_part(recording.context, identifier, leaving)
+        check_part(recording.context, identifier, leaving, asked)
     for quantity in view.quantities:
-        _check(recording.context, items_of(quantity.of), leaving)
+        asked.check(items_of(quantity.of))
 
 
-def check_part(context: Context, identifier: Identifier, leaving: Leaving) -> None:
-    """Returns only if every policy about a part, and about what is inside it, is satisfied. Refused(LICENCE_MISSING)."""
+def check_part(
+    context: Context, identifier: Identifier, leaving: Leaving, asked: "Asked | None" = None
+) -> None:
+    """Returns only if every policy about a part, and about what is inside it, is satisfied. Refused(LICENCE_MISSING).
+
+    asked: of the same leaving, for who asks of more than one part.
+    """
+    asked = asked or Asked(context, leaving)
     record = load_part(context.overlay, identifier.text)
-    _check(context, items_of(identifier, lot_of(context.overlay, identifier)), leaving)
+    asked.check(items_of(identifier, lot_of(context.overlay, identifier)))
     generation = None if record is None else open_generation(context.overlay, record)
     for row in () if generation is None else generation.manifest:
         inside = row.item_class or row.lot
         if inside:
-            _check(context, items_of(canonical(inside), row.lot), leaving)
+            asked.check(items_of(canonical(inside), row.lot))
 
 
 def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
@@ -110,23 +117,57 @@ def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
     return [Item(identifier, frozenset({own, identifier.class_text, lot} - {""}))]
 
 
-def _check(context: Context, items: Iterable[Item], leaving: Leaving) -> None:
-    for item in items:
-        for policy in policies_for(context.overlay, item.name):
-            if is_triggered(policy, leaving):
-                _require_licence(context, policy, item, leaving)
+class Asked:
+    """The policies and licences that one leaving was held against: looked up once, whatever a manifest lists."""
+
+    def __init__(self, context: Context, leaving: Leaving) -> None:
+        self._context = context
+        self._leaving = leaving
+        self._at: dict[str, list[PutPolicy]] = {}  # by prefix: those in force that are triggered
+        self._licensed: dict[str, set[str]] = {}  # by policy: what there is a licence about
+
+    def check(self, items: Iterable[Item]) -> None:
+        """Returns only if every policy about them is satisfied. Refused(LICENCE_MISSING)."""
+        for item in items:
+            for prefix in identifiers.grant_prefixes(item.name):
+                for policy in self._policies_at(prefix):
+                    if not item.subjects & self._licensed_by(policy, item.name):
+                        raise _missing(self._context, policy, item, self._leaving)
+
+    def _policies_at(self, prefix: str) -> list[PutPolicy]:
+        found = self._at.get(prefix)
+        if found is None:
+            all_there = _in_force(self._context.overlay, prefix)
+            found = self._at[prefix] = [one for one in all_there if is_triggered(one, self._leaving)]
+        return found
+
+    def _licensed_by(self, policy: PutPolicy, name: Identifier) -> set[str]:
+        found = self._licensed.get(policy.id)
+        if found is None:
+            found = self._licensed[policy.id] = set()
+            for document in named(self._leaving.documents):
+                for record in claims(self._context.overlay, policy, document):
+                    # Whatever it is about, which is asked of each thing.
+                    item = Item(name, frozenset((record.subject,)))
+                    if not _why_not_now(self._context, policy, record, item, self._leaving, document):
+                        found.add(record.subject)
+        return found
 
 
 def policies_for(reader: Reader, identifier: Identifier) -> list[PutPolicy]:
     """The policies in force about what an identifier names."""
-    found = []
-    for prefix in identifiers.grant_prefixes(identifier):
-        at = state.load(reader, state.policies_key(prefix), PoliciesRecord)
-        for policy in () if at is None else at.in_force:
-            record = state.load(reader, state.policy_key(policy), PolicyRecord)
-            if record is not None:
-                found.append(record.policy)
-    return found
+    return [
+        policy for prefix in identifiers.grant_prefixes(identifier) for policy in _in_force(reader, prefix)
+    ]
+
+
+def _in_force(reader: Reader, prefix: str) -> list[PutPolicy]:
+    at = state.load(reader, state.policies_key(prefix), PoliciesRecord)
+    records = [
+        state.load(reader, state.policy_key(policy), PolicyRecord)
+        for policy in (() if at is None else at.in_force)
+    ]
+    return [record.policy for record in records if record is not None]
 
 
 def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:
@@ -137,21 +178,25 @@ def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:
     return leaving.receiver not in policy.members
 
 
-def _require_licence(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) -> None:
-    why = []
-    for name in named(leaving.documents):
-        for record in claims(context.overlay, policy, name):
-            reason = why_not(policy, record, item, leaving.destination, context.time_ms)
-            reason = reason or _why_doubted(context, record, name)
-            if not reason:
-                return
-            why.append(f"{name}: {reason}")
-    raise Refused(
+def _missing(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) -> Refused:
+    why = [
+        f"{name}: {_why_not_now(context, policy, record, item, leaving, name)}"
+        for name in named(leaving.documents)
+        for record in claims(context.overlay, policy, name)
+    ]
+    return Refused(
         f"{item.name.text}: policy {policy.id} lets it leave to {leaving.destination or 'nobody named'} only under an "
         f"attestation {policy.attestation} of {' or '.join(policy.issuers)}, named by the shipping; "
         f"{'; '.join(why) or 'none is named'}",
         Reason.LICENCE_MISSING,
     )
+
+
+def _why_not_now(
+    context: Context, policy: PutPolicy, record: AttestationRecord, item: Item, leaving: Leaving, name: str
+) -> str:
+    reason = why_not(policy, record, item, leaving.destination, context.time_ms)
+    return reason or _why_doubted(context, record, name)
 
 
 def _why_doubted(context: Context, record: AttestationRecord, name: str) -> str:

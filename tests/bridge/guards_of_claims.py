@@ -50,8 +50,8 @@ CLAIMS = [
         0,
         "a licence of a chain that is not believed counts for nothing",
         "ledger/policies",
-        "            reason = reason or _why_doubted(context, record, name)\n",
-        "",
+        "    return reason or _why_doubted(context, record, name)\n",
+        "    return reason\n",
         ATTEST + "a_claim_of_a_chain_that_is_not_believed_now_satisfies_no_policy",
     ),
     (
