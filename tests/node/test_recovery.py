@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bridge.relayer_plan import Update
 from client import keys
+from client.relay_end import RelayEnd
 from ledger import recovery
 from ledger.errors import ChiptraceError, Invalid, Malformed, StoreError
 from ledger.leveldb import LevelKV
@@ -28,7 +29,6 @@ from node.recovery import (
     read_all,
     standing,
 )
-from node.relay import Shore
 from node.signer import Signer
 from proto.chiptrace.v1.consensus_pb2 import (
     FINALIZE,
@@ -417,12 +417,12 @@ def test_a_relayer_brings_nothing_of_behind_a_recovery():
     chain.produce()
     height = chain.height
     connection = DirectConnection(DirectStub(chain))
-    shore = Shore(verified(chain).trust, None, "b-1", connection, bytes(32))
-    below = shore.headers(Update("a-1", 1, height))
+    end = RelayEnd(verified(chain).trust, connection, bytes(32), "b-1", "a-1")
+    below = end._headers(Update("a-1", 1, height))
     assert [item.certificate.height for item in below] == [height]
     bridge_recovered.recover(chain)
     with pytest.raises(Invalid) as caught:
-        shore.headers(Update("a-1", 1, height + 1))
+        end._headers(Update("a-1", 1, height + 1))
     assert caught.value.reason == Reason.RECOVERED
 
 
