@@ -205,10 +205,10 @@ def test_what_was_sold_with_its_box_does_not_mix_with_what_is_anothers(world):
     world.event("ada", packing(box(1), [part(1)]), packing(box(2), [box(1)]))
     world.give("ada", "bob", box(2), sell=True)
     world.give("ada", "bob", part(2))
-    with refused(Reason.NOT_OWNER, "were sold with it"):
+    with refused(Reason.NOT_OWNER, "belongs to bob like the container"):
         world.event("bob", packing(box(2), [part(2)]))
     world.event("bob", unpacking(box(2)))
-    with refused(Reason.NOT_OWNER, "were sold with it"):
+    with refused(Reason.NOT_OWNER, "belongs to bob like the container"):
         world.event("bob", packing(box(1), [part(2)]))
     world.event("bob", unpacking(box(1)), packing(box(1), [part(1), part(2)]))
     assert world.part(part(1)).owner == "bob"
