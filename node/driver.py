@@ -9,10 +9,10 @@ A failed disk or a broken invariant ends `run`, and with it the node.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from client.clock import SteadyClock, now_ms
 from consensus.effects import (
@@ -53,6 +53,7 @@ from proto.chiptrace.v1.consensus_pb2 import (
 )
 
 _LOG: Final = logging.getLogger("chiptrace.driver")
+Work = TypeVar("Work")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
 ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
 
@@ -88,6 +89,7 @@ class Driver:
         self._inbox = Inbox()
         self._faults = FaultReports(host, signer)
         self._block_size = BlockSize()
+        self._worked_ms = 0.0  # on the blocks of the open height
         self._answering: Counter[bytes] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -277,7 +279,7 @@ class Driver:
             self._inbox.put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
             return
         waiting = self._pool.take(self._block_size.transactions, info.parameters.block_bytes)
-        built = await self._host.build(waiting, now_ms())
+        built = await self._worked(self._host.build(waiting, now_ms()))
         await self._ready(self._admission).drop(built.unfit)
         due = self._clock.now_ms() >= info.next_due_ms
         self._inbox.put(
@@ -285,15 +287,15 @@ class Driver:
         )
 
     async def _judge(self, asked: JudgeBlock) -> None:
-        valid = await self._host.judge(asked.block, now_ms())
+        valid = await self._worked(self._host.judge(asked.block, now_ms()))
         self._inbox.put(BlockJudged(asked.height, asked.block_hash, valid))
 
     async def _execute(self, decided: Decide) -> None:
         # With the height the store keeps how long our record is: one that is shorter later is an old copy.
-        begun = asyncio.get_running_loop().time()
-        committed = await self._host.execute(decided.block, decided.certificate, self._signer.note())
-        took = asyncio.get_running_loop().time() - begun
-        self._block_size.took(len(committed.results), took * 1_000)
+        executing = self._host.execute(decided.block, decided.certificate, self._signer.note())
+        committed = await self._worked(executing)
+        self._block_size.took(len(committed.results), self._worked_ms)
+        self._worked_ms = 0.0
         await self._rotate(committed.info.height + 1)
         self._ready(self._admission).committed(committed)
         info = committed.info
@@ -305,6 +307,14 @@ class Driver:
         self._log_height(committed, decided)
         async with self._heights:
             self._heights.notify_all()
+
+    async def _worked(self, work: Awaitable[Work]) -> Work:
+        """What the work comes to; how long it takes, waiting included, counts for the size of our next block."""
+        begun = asyncio.get_running_loop().time()
+        try:
+            return await work
+        finally:
+            self._worked_ms += (asyncio.get_running_loop().time() - begun) * 1_000
 
     async def _rotate(self, open_height: int) -> None:
         """The tip is stored, synced, and no later height is open yet: a journal grown large may begin anew."""

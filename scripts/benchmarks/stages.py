@@ -22,22 +22,22 @@ from scripts.benchmarks.result import Result, result, short
 from scripts.benchmarks.testnets import FRAME
 
 RATE_MAX = 4_000  # transactions made beforehand per second of the run
-WARMING_S = 5.0
 OUTSTANDING = 12
 Reading = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each of the two runs")
+    parser.add_argument("--warming", type=float, default=5.0, help="seconds of load before that")
     parser.add_argument("--validators", type=int, default=4)
     parser.add_argument("--events", type=int, default=1, help="events per transaction")
     parser.add_argument("--parts", type=int, default=0, help="that are there before")
 
 
-def loaded(chain: Loaded, seconds: float, events: int) -> tuple[Offered, dict[str, Any]]:
+def loaded(chain: Loaded, seconds: float, events: int, warming: float) -> tuple[Offered, dict[str, Any]]:
     """A run under full load after a while of warming, and what the processes used in it."""
     frame = max(1, FRAME // events)
-    for part in (WARMING_S, seconds):
+    for part in (warming, seconds):
         waiting = chain.transactions(int(part * max(200, RATE_MAX // events)), events)
         before = chain.moment()
         found = asyncio.run(closed(chain.session, waiting, part, OUTSTANDING, frame))
@@ -114,11 +114,11 @@ def table(found: list[Reading], ns_per_call: float) -> dict[str, Any]:
 def measure(chosen: argparse.Namespace) -> Result:
     limit = verifications_by_processes(chosen.validators)
     with network(chosen.validators, chosen.parts) as chain:
-        plain, plain_used = loaded(chain, chosen.seconds, chosen.events)
+        plain, plain_used = loaded(chain, chosen.seconds, chosen.events, chosen.warming)
     with network(chosen.validators, chosen.parts, traced=True) as chain:
-        loaded(chain, 1.0, chosen.events)
+        loaded(chain, 1.0, chosen.events, chosen.warming)
         before = readings(chain)
-        traced, used = loaded(chain, chosen.seconds, chosen.events)
+        traced, used = loaded(chain, chosen.seconds, chosen.events, chosen.warming)
         after = readings(chain)
     limit = min(limit, verifications_by_processes(chosen.validators))
     pairs = zip(before, after, strict=True)

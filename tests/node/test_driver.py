@@ -203,10 +203,10 @@ def test_a_message_without_shape_is_refused_before_it_waits_for_the_engine(tmp_p
     asyncio.run(scenario())
 
 
-def test_a_proposer_takes_no_more_than_was_lately_executed_in_time(tmp_path, monkeypatch):
+def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeypatch):
     """Else, under more load than the chain carries, one block takes longer than the views last, and nothing is final."""
     monkeypatch.setattr(block_size, "BLOCK_MS", 5)
-    asked = []
+    asked, slow = [], set()
     parameters = SimpleNamespace(block_bytes=1_000)
     info = SimpleNamespace(
         height=1, block_hash=b"", validators=None, next_due_ms=0, parameters=parameters, time_ms=0
@@ -216,10 +216,15 @@ def test_a_proposer_takes_no_more_than_was_lately_executed_in_time(tmp_path, mon
         info = SimpleNamespace(height=1, next_due_ms=0, parameters=parameters)
 
         async def execute(self, *_):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1 * ("execute" in slow))
             return SimpleNamespace(info=info, results=dict.fromkeys(range(400)))
 
+        async def judge(self, *_):
+            await asyncio.sleep(0.1 * ("judge" in slow))
+            return True
+
         async def build(self, waiting, now_ms):
+            await asyncio.sleep(0.1 * ("build" in slow))
             return SimpleNamespace(unfit=[], block=b"", has_transactions=True)
 
     class Pool(list):
@@ -234,8 +239,11 @@ def test_a_proposer_takes_no_more_than_was_lately_executed_in_time(tmp_path, mon
         own = SimpleNamespace(note=lambda: b"")
         driver = Driver(Host(), Pool(), own, EngineSettings(), Clock())
         driver.connect(Wire([]), SimpleNamespace(committed=lambda _: None, drop=nothing))
-        for _ in range(6):
+        for step in ("execute", "judge", "build", "execute", "execute", "execute"):
+            slow.clear()
+            slow.add(step)
             await driver._build(SimpleNamespace(height=2, view=1))
+            await driver._judge(SimpleNamespace(height=2, block_hash=b"", block=b""))
             await driver._execute(SimpleNamespace(block=b"", certificate=SimpleNamespace(view=1)))
 
     asyncio.run(scenario())
