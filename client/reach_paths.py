@@ -70,6 +70,10 @@ class Made:
     certain: bool
 
 
+# Entries with which what was away comes back, with whatever is in it by then.
+_BACK = (EntryKind.ARRIVED, EntryKind.MATERIALISED, EntryKind.REHOMED)
+
+
 class Paths:
     """Steps on one chain; `reader` reads its entries."""
 
@@ -149,7 +153,10 @@ class Paths:
         inside: dict[str, str] = {}
         since: dict[str, int] = {}
         then: dict[str, None] = {}
+        away: set[str] = set()  # left in it, and may be in it still: nobody has shown where they are
         for reading in readings:
+            if reading.entry.kind in _BACK:
+                away |= set(inside)
             relation, added, removed = reading.contents(record.id)
             before = set(inside)
             if removed is None:
@@ -163,11 +170,14 @@ class Paths:
             for name in set(inside) - before:  # what was left of an interval
                 since[name] = reading.step.time_ms
             inside.update(dict.fromkeys(added, relation))
+            away -= set(added)
             since |= dict.fromkeys(added, reading.step.time_ms)
         now = [name for name in inside if window.meets(since.get(name, 0), None)]
         if window.is_all:
             then.clear()
-            self._check_inside(record, list(as_recorded(self._chain, inside)))
+            self._check_inside(
+                record, [name for name in as_recorded(self._chain, inside) if name not in away]
+            )
         return sorted({*then, *now})
 
     def _check_inside(self, record: PartRecord, names: Sequence[str]) -> None:
@@ -184,6 +194,8 @@ class Paths:
                 )
         key = state.generation_key(record.id, record.generations)
         filling = self._chain.record(key, GenerationRecord)
+        if filling is not None and filling.from_chain and filling.count >= len(children):
+            return  # the rest came with it, without names
         if filling is None or filling.count != len(children):
             raise self._broken(f"{record.id} holds {len(children)} by its history, and not by its record")
 

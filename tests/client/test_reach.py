@@ -10,7 +10,9 @@ from ledger import decimals, state
 from proto.chiptrace.v1.ledger_pb2 import Entry
 from proto.chiptrace.v1.node_pb2 import HistoriesReply
 from tests.bridge import crossing
+from tests.bridge.crossing import carry, materialise, pack, update
 from tests.bridge.test_rehoming import lost_world, rehome
+from tests.bridge.two_chains import World
 from tests.client.direct import DirectStub, verified
 from tests.client.reach_world import Factory, things
 from tests.ledger.rules_world import (
@@ -462,3 +464,23 @@ def test_what_was_taken_over_from_a_lost_chain_may_have_led_on_there():
     assert [thing.status for thing in report.reached] == ["LIVE"]
     (gap,) = report.gaps
     assert "taken over from a chain that is lost" in gap
+
+
+def test_a_box_that_was_emptied_abroad_and_filled_anew_at_home():
+    """What left in it may be in it still, for all that is known here; it is asked for where it went."""
+    world = World()
+    gone, new, box = (world.commission("a", "ada") for _ in range(3))
+    pack(world, "a", box, gone)
+    carry(world, "a", box, "bob")
+    update(world, "b", "a")
+    assert materialise(world, "b", gone).ok
+    pack(world, "b", box, gone, action="DELETE")
+    carry(world, "b", box, "ada")
+    pack(world, "a", box, new)
+    world.settle()
+    chains = {chain.chain_id: verified(chain) for chain in world.chains.values()}
+    report = Reach(chains).run(box, world["a"].chain_id, lambda: 0)
+    assert not report.problem
+    reached = {(one.chain, one.id): one.status for one in report.reached}
+    assert reached["a", new] == "LIVE"
+    assert reached["b", gone] == "LIVE"
