@@ -9,7 +9,7 @@ from tests.bridge.model import search, walk
 from tests.bridge.model.chain import cheap_signatures
 from tests.bridge.model.places import Violation
 
-RUNS, CHUNK = int(os.environ.get("CHIPTRACE_MODEL_RUNS", "600")), 100  # more: scripts/bridge_guards.py
+RUNS, CHUNK = int(os.environ.get("CHIPTRACE_MODEL_RUNS", "200")), 100  # more: scripts/bridge_guards.py
 
 
 @pytest.mark.parametrize("first", range(0, RUNS, CHUNK))
