@@ -25,6 +25,7 @@ from ledger import block, codec, hashes, state
 from ledger.application import Application
 from ledger.execute import BlockOutcome
 from ledger.leveldb import LevelKV
+from node import testnet_layout, testnet_plan
 from node.config import NodeConfig, read
 from node.signer import KEY_FILE
 from node.state_sync import STORE
@@ -74,6 +75,17 @@ def fill(network: Network, chain: str, parts: int) -> None:
     application.close()
     for store in stores[1:]:
         copied(stores[0], store)
+
+
+def alone(folder: Path, parts: int) -> Application:
+    """A chain without a network that holds so many parts, and a block more, under which they can be proven."""
+    network = testnet_layout.create(folder / "net", None, [], testnet_plan.one_chain(1))
+    chain = network.chains[0]
+    fill(network, chain.name, parts)
+    config = read(network.config_file(chain.nodes[0].name), NodeConfig)
+    application = Application(LevelKV(config.data_dir / STORE), machine.operations(), machine.changes())
+    _decide(application, [keys.read_seed(config.key_dir / KEY_FILE)], {})
+    return application
 
 
 def copied(source: Path, target: Path) -> None:

@@ -47,6 +47,40 @@ def test_an_event_costs_little_more_where_there_is_ten_times_as_much(tmp_path):
     assert again["sizes"][0]["filling_s"] < found["sizes"][0]["filling_s"]
 
 
+def test_agreement_alone_takes_little_more_than_its_signatures():
+    found = run("consensus", "--heights", "60", "--validators", "4", "--runs", "2")
+    assert max(found["samples"]) / found["limit"] >= 0.15
+    assert found["sizes"][0]["messages_per_height_and_node"] <= 16
+
+
+def test_an_audit_of_three_times_as_many_parts_takes_three_times_as_long():
+    few, many = (run("audit", "--parts", parts, "--runs", "2") for parts in ("15", "45"))
+    assert min(many["samples"]) <= 5 * min(few["samples"])
+    assert min(many["samples"]) / many["limit"] <= 25
+    assert many["signatures"] >= 3 * 45
+
+
+@pytest.mark.processes
+def test_a_loaded_chain_of_processes_tells_where_its_cpu_goes():
+    staged = run("stages", "--seconds", "3", "--warming", "0.5")
+    assert 0.9 <= staged["explained"] <= 1.1
+    assert {
+        "decode",
+        "verify",
+        "admit",
+        "gossip",
+        "propose",
+        "validate",
+        "execute",
+        "tree",
+        "store",
+        "reply",
+    } <= set(staged["us_by_stage"])
+    # About seven verifications of CPU per transaction and node on a quiet machine, one of which is the verification.
+    assert staged["cpu_us_untraced"] <= 25 * staged["us_by_stage"]["verify"]
+    assert staged["tracer_us"] <= 0.15 * staged["us_of_process"]
+
+
 def test_every_benchmark_is_found_by_its_name():
     listed = subprocess.run(
         [sys.executable, "-m", "scripts.benchmarks", "list"],
@@ -61,7 +95,20 @@ def test_every_benchmark_is_found_by_its_name():
         module = importlib.import_module(f"scripts.benchmarks.{name.replace('-', '_')}")
         assert callable(module.measure)
         assert callable(module.add_arguments)
-    assert {"throughput", "latency", "execution", "tree"} <= set(names())
+    assert {
+        "throughput",
+        "latency",
+        "execution",
+        "tree",
+        "relay",
+        "audit",
+        "restart",
+        "catch-up",
+        "consensus",
+        "testnet-start",
+        "offered-load",
+        "stages",
+    } <= set(names())
 
 
 def test_a_result_says_its_ratio_and_is_json():
