@@ -12,7 +12,18 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ForeignAttestationRecord,
     ForeignAttestationsRecord,
 )
-from tests.bridge.test_attest_port import ID, attest, freeze, leaving, moved, policy, recall, revoke, send, thawed
+from tests.bridge.test_attest_port import (
+    ID,
+    attest,
+    freeze,
+    leaving,
+    moved,
+    policy,
+    recall,
+    revoke,
+    send,
+    thawed,
+)
 from tests.bridge.test_licences import crossing
 from tests.bridge.two_chains import World
 from tests.client.corrupt import Forged
