@@ -34,6 +34,7 @@ class Loaded:
         self.session = session
         self.nodes = nodes_of(home, CHAIN)
         self._serials: list[bytes] = list(prefill.serials(parts))
+        self._next = 0
         random.Random(5).shuffle(self._serials)  # noqa: S311 (nothing secret)
 
     def data(self) -> list[Path]:
@@ -60,10 +61,10 @@ class Loaded:
     def _operations(self, events: int) -> Sequence[Operation]:
         if not self._serials:
             return [commissioning() for _ in range(events)]
-        # Of an endless round: a part comes again only after all others.
-        taken, self._serials = self._serials[:events], self._serials[events:]
-        self._serials += taken
-        return [prefill.observation(serial) for serial in taken]
+        # An endless round: a part comes again only after all others.
+        places = range(self._next, self._next + events)
+        self._next += events
+        return [prefill.observation(self._serials[place % len(self._serials)]) for place in places]
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from scripts.benchmarks.offering import closed
 from scripts.benchmarks.result import Result, median, percentile, result, short
 from scripts.benchmarks.testnets import FRAME
 
-RATE_MAX = 4_000  # transactions made beforehand per second of the run
 WARMING_S = 5.0
 
 
@@ -29,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--events", type=int, default=1, help="events per transaction")
     parser.add_argument("--validators", default="4", help="one number, or several with commas")
     parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
+    parser.add_argument(
+        "--rate", type=int, default=4_000, help="events made beforehand per second of the run"
+    )
     parser.add_argument("--repeats", type=int, default=1, help="on a fresh chain each")
 
 
@@ -42,7 +44,7 @@ async def load(
 def run(validators: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """One run on a fresh chain, and the limit before and after it."""
     limits = [verifications_by_processes(validators)]
-    rate, frame = max(RATE_MAX // chosen.events, 200), max(1, FRAME // chosen.events)
+    rate, frame = max(chosen.rate // chosen.events, 200), max(1, FRAME // chosen.events)
     with network(validators, chosen.parts) as chain:
         for seconds in (WARMING_S, chosen.seconds):
             waiting = chain.transactions(int(seconds * rate), chosen.events)
@@ -50,7 +52,7 @@ def run(validators: int, chosen: argparse.Namespace) -> dict[str, Any]:
             before = chain.moment()
             found = asyncio.run(closed(chain.session, waiting, seconds, chosen.outstanding, frame))
             if not waiting:
-                raise SystemExit("too few transactions were made beforehand: raise RATE_MAX")
+                raise SystemExit("too few transactions were made beforehand: choose a higher --rate")
             used = between(before, chain.moment(), len(found.final), len(chain.nodes))
     limits.append(verifications_by_processes(validators))
     in_time = sum(moment <= chosen.seconds for moment in found.final)
