@@ -6,6 +6,7 @@ and nothing else. An outcome is told only once it is on disk here.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -68,6 +69,8 @@ class Admission:
         self._from_clients = _Queue()
         self._from_validators = _Queue()
         self._arrived = asyncio.Event()
+        self._checked = asyncio.Event()  # nothing waits to be checked, nor is being checked
+        self._checked.set()
         self._in_step: Callable[[], bool] = lambda: False
         self._stopping = False
         self._refusal = ""  # why none are taken now, though the node is in step
@@ -92,6 +95,7 @@ class Admission:
             if self._stopping or self._refusal or not self._from_validators.put(_Incoming(data, None)):
                 break
         self._arrived.set()
+        self._checked.clear()
 
     def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
         """A client's transaction: the outcome of its admission. Raises Invalid when none can be taken now."""
@@ -129,6 +133,7 @@ class Admission:
         if not self._from_clients.put(_Incoming(data, answer)):
             raise Invalid("too many transactions wait to be checked; try again in a moment", Reason.POOL_FULL)
         self._arrived.set()
+        self._checked.clear()
         return answer
 
     def final(self, transaction: bytes) -> "asyncio.Future[Outcome] | None":
@@ -150,10 +155,17 @@ class Admission:
         place = await self._host.read(lambda store: store.place(transaction))
         return _expired(transaction) if place is None else await self._decided(place)
 
+    async def catch_up(self, seconds: float) -> None:
+        """Returns once nothing waits to be checked any more, or after so long."""
+        if not self._checked.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._checked.wait(), seconds)
+
     async def run(self) -> None:
         """Check what comes in, for ever. Raises StoreError when the disk fails."""
         while True:
             while not self._from_clients and not self._from_validators:
+                self._checked.set()
                 self._arrived.clear()
                 await self._arrived.wait()
             chunk = self._next_chunk()

@@ -56,6 +56,9 @@ _LOG: Final = logging.getLogger("chiptrace.driver")
 Work = TypeVar("Work")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
 ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
+# A leader first checks what has come in, for so long at most: a height costs the same whether it decides ten
+# transactions or a thousand. Nobody waits where nothing has come in, and a flood delays a block by no more than this.
+GATHER_SECONDS: Final = 0.1
 
 
 @dataclass(slots=True)

@@ -243,3 +243,35 @@ async def test_what_waits_to_be_checked_is_bounded_by_count_and_bytes(s):
     assert s.admission._from_validators._bytes <= WAITING_BYTES_MAX
     s.host.answers = {big: Invalid("enough", Reason.MALFORMED)}
     s.host.gate.set()
+
+
+@scenario
+async def test_a_leader_waits_for_what_came_in_to_be_checked_and_no_longer_than_it_says(s):
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await s.admission.catch_up(60)  # nothing waits
+    s.admission.offer([b"z"])
+    await s.admission.catch_up(60)
+    assert (len(s.pool), s.host.checked.pop()) == (1, [b"z"])
+    s.host.gate = asyncio.Event()
+    s.admission.offer([b"a"])
+    await asyncio.sleep(0.01)
+    s.admission.offer([b"b"])
+    await s.admission.catch_up(0.02)
+    assert (len(s.pool), s.host.checked) == (1, [[b"a"]])  # one is being checked, one waits still
+    waiting = asyncio.create_task(s.admission.catch_up(60))
+    s.host.gate.set()
+    await waiting
+    assert len(s.pool) == 3
+    assert loop.time() - begun < 4
+
+
+@scenario
+async def test_a_frame_is_answered_one_by_one_and_as_a_whole_where_none_are_taken(s):
+    s.host.answers = {b"bad": Invalid("seen", Reason.MALFORMED)}
+    big = bytes(TRANSACTION_BYTES_MAX + 1)
+    good, bad, oversize = s.admission.submit_all([b"good", b"bad", big])
+    assert ((await good).admitted, (await bad).reason) == (True, Reason.MALFORMED)
+    assert (oversize.reason, oversize.admitted) == (Reason.OVERSIZE, False)
+    s.in_step = False
+    assert [outcome.reason for outcome in s.admission.submit_all([b"a", b"b"])] == [Reason.NOT_SYNCED] * 2
