@@ -34,16 +34,22 @@ _OF_CLIENT: Final = (
 
 def application(first_word: str) -> typer.Typer:
     """The command line as far as this first word needs it; all of it for any other word."""
+    if first_word in _OWN:
+        return _made_of(_OWN[first_word])
+    of_client = _made_of(*_OF_CLIENT)
+    commands = {info.name for info in of_client.registered_commands}
+    if first_word in commands | {info.name for info in of_client.registered_groups}:
+        return of_client
+    return _made_of(*_OWN.values(), *_OF_CLIENT)
+
+
+def _made_of(*modules: str) -> typer.Typer:
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         help="A cross-chain provenance ledger, checked step by step by whoever asks.",
     )
     app.callback()(_no_options)
-    if first_word in _OWN:
-        modules = [_OWN[first_word]]
-    else:
-        modules = [*_OWN.values(), *_OF_CLIENT]
     for module in modules:
         importlib.import_module(module).register(app)
     return app

@@ -191,3 +191,16 @@ def test_a_key_that_a_node_holds_is_not_replaced(keeper, tmp_path):
         assert signer.inspect(keys).key == held.key
     finally:
         held.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "loaded", "spared"),
+    [("chain", "client.cli_chain", "node.server"), ("node", "node.cli_node", "client.cli_chain")],
+)
+def test_a_command_loads_no_more_than_it_needs(word, loaded, spared):
+    program = f"import sys; from node.cli import application; application({word!r}); print(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    modules = ended.stdout.split()
+    assert (loaded in modules, spared in modules) == (True, False)
