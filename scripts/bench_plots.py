@@ -95,7 +95,7 @@ def offered(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]
     spread.set_xscale("log")
     spread.set_xlabel("ms")
     spread.set_ylabel("% of transactions within")
-    spread.legend(fontsize=8, loc="upper left")
+    spread.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return [
         (f"{name}-throughput", write_final),
         (f"{name}-latency", write_latency),
