@@ -80,11 +80,13 @@ def materialise(ctx: Context, message: Materialise) -> None:
     # (4) From a chain that may send it, which was true of the container and has to be of each child.
     place = _proven_place(ctx, client, message, theirs)
     known, departure = check_sender(ctx, client, theirs.id, theirs.origin_chain, arrival.hop, place)
-    # (5) No more than the container was said to hold.
+    # (5) As whose it stayed here, if its ownership did, and as no other's.
+    owner = _owner_told(ctx, arrival, theirs.id, "" if departure is None else departure.owner)
+    # (6) No more than the container was said to hold.
     inner = _proven_contents(ctx, client, message, theirs)
     take_from(arrival, theirs, inner)
     state.save(ctx.overlay, key, arrival)
-    # (6) Into the filling that was opened for it.
+    # (7) Into the filling that was opened for it.
     part = PartRecord(id=theirs.id, origin_chain=theirs.origin_chain) if known is None else known
     if client.chain_id == part.origin_chain:
         part.adopted = theirs.adopted
@@ -95,7 +97,7 @@ def materialise(ctx: Context, message: Materialise) -> None:
         note_single(ctx.overlay, canonical(part.id))
     _enter_filling(ctx, part, theirs, arrival, departure)
     if inner is not None:
-        open_arrived(ctx, client, part, inner, arrival.hop, message.header_height)
+        open_arrived(ctx, client, part, inner, arrival.hop, message.header_height, owner)
         place_contained(ctx, part, inner)
     n = load_generation(ctx.overlay, part.container, part.generation).opened_n
     ctx.enter(
@@ -168,6 +170,22 @@ def _proven_place(
     return place
 
 
+def _owner_told(ctx: Context, arrival: ArrivalRecord, part: str, owner: str) -> str:
+    """Whose a part here is now, which was `owner`'s when it left without its ownership; empty: nobody's known here.
+
+    Raises Refused(CONTENTS_INVALID) where the other chain said that all in the container is of one owner, who is another.
+    """
+    if load_generation(ctx.overlay, arrival.container, arrival.generation).foreign:
+        return owner
+    if owner not in ("", arrival.owner):
+        raise Refused(
+            f"{part} left as member {owner}'s, and {arrival.container} came with all in it "
+            f"as {arrival.owner or 'its owner elsewhere'}'s; it is for that chain to send it by itself",
+            Reason.CONTENTS_INVALID,
+        )
+    return arrival.owner
+
+
 def _has_come(reader: Reader, part: str, hop: int) -> bool:
     """Whether the part is here at this hop or a later one, or left at one."""
     record = custody.load_part(reader, part)
@@ -194,8 +212,8 @@ def _enter_filling(
     if theirs.generations > HOP_MAX:
         raise Refused(f"{theirs.id} was filled {theirs.generations} times", Reason.CONTENTS_INVALID)
     leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
-    if departure is not None and departure.with_ownership:
-        part.owner = ""  # it went along when the part left
+    if departure is not None:
+        part.owner = departure.owner
     part.status = LIVE
     part.container = arrival.container
     part.generation = arrival.generation

@@ -154,11 +154,17 @@ def leave_behind(overlay: Overlay, record: PartRecord, left: GenerationRecord | 
 
 
 def open_arrived(
-    ctx: Context, client: ClientRecord, record: PartRecord, contents: Contents, hop: int, proven_height: int
+    ctx: Context,
+    client: ClientRecord,
+    record: PartRecord,
+    contents: Contents,
+    hop: int,
+    proven_height: int,
+    owner: str,
 ) -> GenerationRecord:
     """Opens a generation for what a container brings, before its entry about arriving; the caller saves the record.
 
-    Raises Refused(CONTENTS_INVALID) for a filling that arrived before.
+    owner: of the container, also by what it lies in; empty: nobody who is known here. Raises Refused(CONTENTS_INVALID) for a filling that arrived before.
     """
     # (1) Once.
     key = arrival_key(client.chain_id, record.id, contents.generation)
@@ -194,6 +200,7 @@ def open_arrived(
         left_count=contents.count,
         left_levels=contents.levels,
         left=[row for row in contents.manifest if not is_amount(row) or row.place != record.id],
+        owner=owner,
     )
     state.save(ctx.overlay, key, arrival)
     return generation

@@ -253,9 +253,11 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     contents.leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
     part.container, part.generation = "", 0
     part.gone_to, part.gone_over, part.gone_hop = b"", b"", 0
+    if departure is not None and not returned:
+        part.owner = departure.owner
     if transfer.HasField("contents"):
         height = client.latest_height
-        contents.open_arrived(ctx, client, part, transfer.contents, transfer.hop, height)
+        contents.open_arrived(ctx, client, part, transfer.contents, transfer.hop, height, part.owner)
         amounts.contained_arrived(ctx, client, packet, transfer.contents, part.id)
     part.hop = transfer.hop
     part.client = packet.destination_client
@@ -274,8 +276,6 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
         part.arrived_offer = True
         part.shipper = transfer.sender
         part.holder = ""
-        if departure is not None and departure.with_ownership:
-            part.owner = ""  # it went along when the part left, so it is not the old owner's any more
         # What stayed another's here, over there is nobody's to sell.
         part.offers_ownership = transfer.ownership and not part.owner
     _enter(ctx, part, ARRIVED, packet)

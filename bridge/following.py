@@ -96,7 +96,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
         if theirs.origin_chain != part.origin_chain:
             raise Refused(f"{message.part} has another origin there", Reason.PACKET_MISMATCH)
         # What is inside a container leaves it here: it is known to have been taken out.
-        _take_out(ctx, part, departure.with_ownership)
+        _take_out(ctx, part, departure.owner)
         part.gone_over, part.gone_hop = departure.chain_id, departure.hop
     part.hop = hop
     part.gone_to = chain_id
@@ -168,12 +168,11 @@ def _hop(hop: int) -> int:
     return hop
 
 
-def _take_out(ctx: Context, part: PartRecord, with_ownership: bool) -> None:
+def _take_out(ctx: Context, part: PartRecord, owner: str) -> None:
     if part.container:
         filling = export_of(ctx.overlay, part)
         leave_behind(ctx.overlay, part, filling)
         part.container, part.generation = "", 0
         part.status = DEPARTED
-    if with_ownership:
-        part.owner = ""
-        part.offers_ownership = False
+    part.owner = owner
+    part.offers_ownership = False

@@ -22,25 +22,31 @@ from proto.chiptrace.v1.ledger_pb2 import GenerationRecord, PartRecord, PartStat
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """How a part left this chain: to which one, at which hop, in which filling if in one, and whether it was sold."""
+    """How a part left this chain: to which one, at which hop, in which filling if in one.
+
+    owner: whose it stayed here; empty where its ownership went along.
+    """
 
     chain_id: bytes
     hop: int
     filling: GenerationRecord | None
-    with_ownership: bool
+    owner: str
 
 
 def departure_of(reader: Reader, record: PartRecord) -> Departure | None:
     """How a part left that has left for good, by itself or inside others; None for any other."""
-    if standing(reader, record).status != PartStatus.DEPARTED:
+    where = standing(reader, record)
+    if where.status != PartStatus.DEPARTED:
         return None
     filling = export_of(reader, record)
     if filling is not None:
         # Where it is known to have gone on, its own record tells.
         chain_id = record.gone_to or filling.destination
-        return Departure(chain_id, max(record.hop, filling.hop), filling, filling.ownership_left)
+        owner = "" if filling.ownership_left else where.owner
+        return Departure(chain_id, max(record.hop, filling.hop), filling, owner)
     chain_id = record.gone_to or load_client(reader, record.client).chain_id
-    return Departure(chain_id, record.hop, None, record.offers_ownership)
+    owner = "" if record.offers_ownership else where.owner
+    return Departure(chain_id, record.hop, None, owner)
 
 
 def may_cross(reader: Reader, identifier: Identifier, origin: bytes, here: bytes, there: bytes) -> bool:

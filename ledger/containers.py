@@ -84,6 +84,7 @@ def normalise(reader: Reader, record: PartRecord) -> PartRecord:
         record.owner = generation.owner_at_close or record.owner
     elif generation.closed_by == ClosedBy.EXPORT:
         record.status = _exported(_container_of(reader, record), generation)
+        record.owner = generation.owner_at_close or record.owner
     else:
         raise InvariantBroken(f"{record.id} lies in a generation of {record.container} closed empty")
     return record

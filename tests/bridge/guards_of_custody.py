@@ -6,6 +6,7 @@ guards that back each other are removed together: the second edit stands last in
 
 MODEL = "tests/bridge/test_model.py::test_no_run_violates_anything"  # the seeds, until one objects
 TRACES = "tests/bridge/test_custody_traces.py::test_"
+CORRUPT = "tests/bridge/test_corrupt_contents.py::test_"
 
 RECEIPTS = (
     0,
@@ -167,6 +168,22 @@ CUSTODY = [
         "    if chain_id == ctx.chain_id:\n",
         "    if not chain_id:\n",
         MODEL,
+    ),
+    (
+        0,
+        "what stayed somebody's here does not come as another's",
+        "bridge/arrivals",
+        '    if owner not in ("", arrival.owner):\n',
+        "    if owner is None:\n",
+        CORRUPT + "what_left_without_its_ownership_is_not_made_anothers_by_the_box_it_comes_home_in",
+    ),
+    (
+        0,
+        "what was sold in a box stays the buyer's",
+        "ledger/containers",
+        "generation)\n        record.owner = generation.owner_at_close or record.owner\n",
+        "generation)\n",
+        CORRUPT + "what_was_sold_in_a_box_and_comes_home_without_it_is_the_buyers",
     ),
     (
         0,

@@ -132,3 +132,61 @@ def test_a_container_holds_no_more_than_can_be_counted():
     around = carried(world)
     pack(world, "b", around, boxes[0])
     refused(pack_event(world, around, boxes[1]), Reason.MANIFEST_FULL)
+
+
+def told_as_one_owners(world, box, number):
+    """The corrupt chain says that all in this filling belongs to the owner of the box."""
+    filling = generation(world, "b", box, number)
+    filling.foreign = 0
+    write(world, "b", state.generation_key(box, number), filling)
+
+
+def test_what_left_without_its_ownership_is_not_made_anothers_by_the_box_it_comes_home_in():
+    world = World(corrupt="b")
+    box, inside, other = (world.commission("a", "ada") for _ in range(3))
+    for part, owner in ((box, "abe"), (inside, "abe"), (other, "amy")):
+        owned_by(world, part, owner)
+    pack(world, "a", box, inside)
+    carry(world, "a", box, "bob")
+    carry(world, "a", other, "bob")
+    assert materialise(world, "b", inside).ok
+    unpack_all(world, "b", box)
+    pack(world, "b", box, inside, other)
+    told_as_one_owners(world, box, 3)
+    carry(world, "b", box, "ada")
+    update(world, "a", "b")
+    refused(materialise(world, "a", other), Reason.CONTENTS_INVALID)
+    assert materialise(world, "a", inside).ok
+    store = world["a"].app.store
+    assert [standing(store, world.part("a", part)).owner for part in (inside, other)] == ["abe", "amy"]
+
+
+def test_nor_by_what_is_around_that_box():
+    """A box that was sold over there, in one that somebody here owns."""
+    world = World(corrupt="b")
+    around, box, inside, other = (world.commission("a", "ada") for _ in range(4))
+    for part, owner in ((around, "abe"), (inside, "abe"), (other, "amy")):
+        owned_by(world, part, owner)
+    for part in (around, box, inside, other):
+        carry(world, "a", part, "bob")
+    pack(world, "b", box, inside, other)
+    pack(world, "b", around, box)
+    for part in (box, around):
+        told_as_one_owners(world, part, 1)
+    carry(world, "b", around, "ada")
+    update(world, "a", "b")
+    assert materialise(world, "a", box).ok
+    refused(materialise(world, "a", other), Reason.CONTENTS_INVALID)
+    assert materialise(world, "a", inside).ok
+
+
+def test_what_was_sold_in_a_box_and_comes_home_without_it_is_the_buyers():
+    world = World()
+    box, inside = (world.commission("a", "ada") for _ in range(2))
+    pack(world, "a", box, inside)
+    owned_by(world, box, "amy")
+    carry(world, "a", box, "bob")
+    assert materialise(world, "b", inside).ok
+    unpack_all(world, "b", box)
+    carry(world, "b", inside, "ada")
+    assert standing(world["a"].app.store, world.part("a", inside)).owner == "amy"

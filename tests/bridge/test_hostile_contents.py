@@ -97,7 +97,7 @@ def believing(monkeypatch):
     """Every proof is taken as good."""
     for module, name in (
         (arrivals, "verify_past"),
-        (following, "verify_remote"),
+        (following, "verify_past"),
         (handlers, "verify_remote"),
         (handlers, "verify_ending"),
     ):

@@ -932,6 +932,7 @@ class ArrivalRecord(_message.Message):
     LEFT_COUNT_FIELD_NUMBER: _builtins.int
     LEFT_LEVELS_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     container: _builtins.str
     chain_id: _builtins.bytes
     """whence"""
@@ -946,6 +947,10 @@ class ArrivalRecord(_message.Message):
     left_count: _builtins.int
     """What did not become a record here yet.
     children
+    """
+    owner: _builtins.str
+    """Of the container as it came, also by what it lies in; empty: nobody who is known here. What was said to be its
+    owner's like the container is nobody else's.
     """
     @_builtins.property
     def left_levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
@@ -963,10 +968,11 @@ class ArrivalRecord(_message.Message):
         left_count: _builtins.int = ...,
         left_levels: _abc.Iterable[_builtins.int] | None = ...,
         left: _abc.Iterable[_ledger_pb2.ManifestRow] | None = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "container", b"container", "generation", b"generation", "hop", b"hop", "left", b"left", "left_count", b"left_count", "left_levels", b"left_levels", "proven_height", b"proven_height", "source_generation", b"source_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "container", b"container", "generation", b"generation", "hop", b"hop", "left", b"left", "left_count", b"left_count", "left_levels", b"left_levels", "owner", b"owner", "proven_height", b"proven_height", "source_generation", b"source_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
