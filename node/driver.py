@@ -281,6 +281,8 @@ class Driver:
         if not self._proposing or info.height + 1 != wanted.height:
             self._inbox.put(BlockBuilt(wanted.height, wanted.view, None, wanted=False))
             return
+        if len(self._pool) < self._block_size.transactions:
+            await self._ready(self._admission).catch_up(GATHER_SECONDS)
         waiting = self._pool.take(self._block_size.transactions, info.parameters.block_bytes)
         built = await self._worked(self._host.build(waiting, now_ms()))
         await self._ready(self._admission).drop(built.unfit)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
 from ledger.errors import InvariantBroken, Malformed, StoreError
 from node import block_size, signer
-from node.driver import Driver
+from node.driver import GATHER_SECONDS, Driver
 from node.signer import Signer
 from proto.chiptrace.v1.consensus_pb2 import (
     NOTARIZE,
@@ -206,7 +206,7 @@ def test_a_message_without_shape_is_refused_before_it_waits_for_the_engine(tmp_p
 def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeypatch):
     """Else, under more load than the chain carries, one block takes longer than the views last, and nothing is final."""
     monkeypatch.setattr(block_size, "BLOCK_MS", 5)
-    asked, slow = [], set()
+    asked, slow, waits = [], set(), []
     parameters = SimpleNamespace(block_bytes=1_000)
     info = SimpleNamespace(
         height=1, block_hash=b"", validators=None, next_due_ms=0, parameters=parameters, time_ms=0
@@ -235,10 +235,13 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
     async def nothing(*_):
         pass
 
+    async def gathered(seconds):
+        waits.append(seconds)
+
     async def scenario():
         own = SimpleNamespace(note=lambda: b"")
         driver = Driver(Host(), Pool(), own, EngineSettings(), Clock())
-        driver.connect(Wire([]), SimpleNamespace(committed=lambda _: None, drop=nothing))
+        driver.connect(Wire([]), SimpleNamespace(committed=lambda _: None, drop=nothing, catch_up=gathered))
         for step in ("execute", "judge", "build", "execute", "execute", "execute"):
             slow.clear()
             slow.add(step)
@@ -248,3 +251,4 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
 
     asyncio.run(scenario())
     assert asked == [500, 250, 125, 62, 31, block_size.TRANSACTIONS_MIN]
+    assert waits == [GATHER_SECONDS] * 6  # what has come in is checked first, as the pool holds too little
