@@ -7,8 +7,8 @@ subject, or brought it into being, and nowhere else. Nothing is rewound. What th
 (undoing.py)
 
 1. at once, while it is the newest event of every part it touched and the declarer's word is all that is needed;
-2. else when two members at least, and all those who possess, own or made what it touched, declare it wrong; until
-   then it waits, for as long as an offer does: later, a declaration begins anew;
+2. else when two members at least, and all those who possess, own or made what it touched, declare it wrong, within
+   the time for which an offer stands, whatever came of the first word; later, a declaration begins anew;
 3. never, where something it touched is over or on another chain: that is CONTESTED, for every reader to see.
 
 A declaration that names no part and no amount, or, on a chain that adopts, only things that nobody heard of, is noted
@@ -108,7 +108,7 @@ def declare_error(recording: Recording, original: bytes) -> None:
 
 
 def _begin(recording: Recording, key: bytes, original: bytes) -> CorrectionRecord:
-    """What was said of the original so far; nothing, if those concerned let the time pass."""
+    """What was said of the original so far; nothing, once the time has passed for which a first word counts."""
     context = recording.context
     record = state.load(context.overlay, key, CorrectionRecord)
     if record is None:
@@ -119,7 +119,8 @@ def _begin(recording: Recording, key: bytes, original: bytes) -> CorrectionRecor
             Reason.CORRECTION_NOT_APPLICABLE,
         )
     expires_ms = record.declared_at_ms + context.parameters.offer_expiry_ms
-    if not record.members or (record.state == CorrectionState.WAITING and context.time_ms >= expires_ms):
+    # Whatever came of it: who has the thing by now undoes nothing with an old word of who had it.
+    if not record.members or context.time_ms >= expires_ms:
         record.declared_at_ms = context.time_ms
         del record.members[:]
     return record

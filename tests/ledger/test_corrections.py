@@ -6,6 +6,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionState,
     Event,
     Operation,
+    Parameters,
     Reason,
     TransformationRecord,
 )
@@ -194,6 +195,26 @@ def test_after_a_later_event_the_only_one_concerned_records_what_is_so(world):
     world.event("ada", seen([part(3)]))
     world.act("ada", wrong(made))
     assert (world.status(part(3)), state_of(world, made)) == ("LIVE", "NOTED")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_word_that_undid_nothing_counts_no_longer_than_an_offer(world, late):
+    """Who has the thing by then does not undo the event with the old word of who had it."""
+    made = recorded(world, "ada", add([part(3)]))
+    world.event("ada", seen([part(3)]))
+    world.act("ada", wrong(made))
+    assert state_of(world, made) == "NOTED"
+    world.give("ada", "bob", part(3))
+    parameters = world.record(state.PARAMETERS_KEY, Parameters)
+    passed = world.time_ms - said(world, made).declared_at_ms
+    world.act("bob", wrong(made), wait_ms=parameters.offer_expiry_ms - passed - (0 if late else 1))
+    if not late:
+        assert (world.status(part(3)), state_of(world, made)) == ("VOID", "TAKEN_BACK")
+        return
+    assert (world.status(part(3)), state_of(world, made)) == ("LIVE", "WAITING")
+    assert list(said(world, made).members) == ["bob"]
+    world.act("ada", wrong(made, "2023-11-14T22:13:23Z"))
+    assert (world.status(part(3)), state_of(world, made)) == ("VOID", "TAKEN_BACK")
 
 
 @pytest.mark.parametrize("kind", ["Aggregation", "Association"])
