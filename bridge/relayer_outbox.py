@@ -78,11 +78,6 @@ class Outbox:
         """What is open, ascending."""
         return tuple(self._open[sequence] for sequence in sorted(self._open))
 
-    def lane_of(self, sequence: int) -> Lane | None:
-        """The lane of an open packet."""
-        found = self._open.get(sequence)
-        return None if found is None else found.lane
-
     def begin(self, next_sequence: int) -> None:
         """What was sent before this sequence is for a scan to find."""
         self.next = max(self.next, next_sequence)

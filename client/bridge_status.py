@@ -28,7 +28,6 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PacketItem, PacketsRequest
 
 CONFIG_BYTES_MAX: Final = 1_048_576
-CLOSED: Final = ("delivered", "refused", "timed out", "closed")
 
 
 @dataclass(frozen=True, slots=True)

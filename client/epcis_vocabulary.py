@@ -138,11 +138,4 @@ ALERT: Final = Vocabulary(
     "sensor alert", _words("ALARM_CONDITION ERROR_CONDITION"), "", "https://gs1.org/voc/"
 )
 
-EVENT_TYPES: Final = (
-    "ObjectEvent",
-    "AggregationEvent",
-    "AssociationEvent",
-    "TransactionEvent",
-    "TransformationEvent",
-)
 ACTIONS: Final = ("ADD", "OBSERVE", "DELETE")

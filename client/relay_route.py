@@ -143,13 +143,6 @@ class Route:
             raise errors[0]
         return sum(job.result() for job in jobs)
 
-    def scan_now(self) -> None:
-        """Read both outboxes anew in the next round, and try again what was refused, whatever the reason."""
-        for scan in self._scans.values():
-            scan.due_ms = 0
-        self.forth.refusals.clear()
-        self.back.refusals.clear()
-
     def close(self) -> None:
         """Close the lines."""
         self._pool.shutdown()

@@ -62,14 +62,6 @@ class Safety:
                 "together; this key must not vote any more: have it replaced"
             )
 
-    def has_notarized(self, view: int) -> bool:
-        """Whether a notarize of this view was signed."""
-        return view in self._notarized
-
-    def has_nullified(self, view: int) -> bool:
-        """Whether a nullify of this view was signed."""
-        return view in self._nullified
-
     def may_notarize(self, view: int) -> bool:
         """Whether (a) allows a notarize in this view; (c) is judged with the block."""
         return view not in self._notarized and view not in self._nullified

@@ -125,10 +125,6 @@ class Application:
 
     # ---- admission --------------------------------------------------------------------------------------
 
-    def remember(self, transaction: CheckedTransaction) -> None:
-        """Takes over a transaction that was verified elsewhere (another process), so that it is not again."""
-        self._verified.put(transaction)
-
     def check_transaction(self, data: bytes, now_ms: int) -> CheckedTransaction:
         """A transaction that the next block could take, judged at the later of our clock and the tip's time.
 

@@ -154,13 +154,6 @@ class Asked:
         return found
 
 
-def policies_for(reader: Reader, identifier: Identifier) -> list[PutPolicy]:
-    """The policies in force about what an identifier names."""
-    return [
-        policy for prefix in identifiers.grant_prefixes(identifier) for policy in _in_force(reader, prefix)
-    ]
-
-
 def _in_force(reader: Reader, prefix: str) -> list[PutPolicy]:
     at = state.load(reader, state.policies_key(prefix), PoliciesRecord)
     records = [

@@ -97,13 +97,8 @@ class Admission:
         self._arrived.set()
         self._checked.clear()
 
-    def submit(self, data: bytes) -> "asyncio.Future[Outcome]":
-        """A client's transaction: the outcome of its admission. Raises Invalid when none can be taken now."""
-        self._check_open()
-        return self._take(data)
-
-    def submit_all(self, transactions: Sequence[bytes]) -> "list[asyncio.Future[Outcome] | Outcome]":
-        """As `submit`, a frame of them: the outcome of each, here already where it is not taken."""
+    def submit(self, transactions: Sequence[bytes]) -> "list[asyncio.Future[Outcome] | Outcome]":
+        """A client's frame of transactions: the outcome of each one's admission, here already where it is not taken."""
         answers: list[asyncio.Future[Outcome] | Outcome] = []
         try:
             self._check_open()

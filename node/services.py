@@ -106,7 +106,7 @@ class ChainService(node_pb2_grpc.ChainServicer):
         if remaining is not None:
             seconds = max(0.0, min(seconds, remaining - ANSWER_SECONDS))
         # (1) All wait to be checked, in their order.
-        answers = self._admission.submit_all(request.transactions)
+        answers = self._admission.submit(request.transactions)
         # (2) What is admitted is listened for at once, before a block can hold it.
         outcomes: list[Outcome] = []
         finals: dict[int, asyncio.Future[Outcome] | None] = {}

@@ -43,7 +43,7 @@ CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
     (block, "parse_transaction", "decode"),
     (block, "verify_transaction", "verify"),
     (Application, "check_transaction", "admit"),
-    (Admission, "submit_all", "admit"),
+    (Admission, "submit", "admit"),
     (Admission, "offer", "admit"),
     (Pool, "add", "admit"),
     (Pool, "take", "propose"),

@@ -166,7 +166,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     INTERVAL_SPLIT: _Reason.ValueType  # 152
     """the serials of an interval do not all lie within one recorded interval"""
     INTERVAL_STAYS: _Reason.ValueType  # 153
-    """an interval does not cross the bridge"""
+    """not given any more: intervals cross the bridge"""
     SERIAL_CLAIMED_TWICE: _Reason.ValueType  # 154
     """a finding: the list behind a root has a serial that something else is already"""
     MEMBERSHIP_INVALID: _Reason.ValueType  # 165
@@ -185,7 +185,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     an attestation of this chain comes from another one as if it were new
     """
     ATTESTATIONS_FULL: _Reason.ValueType  # 189
-    """one chain has sent as many attestations about this subject as are kept"""
+    """not given: the list of attestations about a subject has no end"""
     CHAIN_REHOMED: _Reason.ValueType  # 190
     """its members gave that chain up: nothing of it is believed any more"""
     MISBEHAVED: _Reason.ValueType  # 191
@@ -333,7 +333,7 @@ SERIALS_OVERLAP: Reason.ValueType  # 151
 INTERVAL_SPLIT: Reason.ValueType  # 152
 """the serials of an interval do not all lie within one recorded interval"""
 INTERVAL_STAYS: Reason.ValueType  # 153
-"""an interval does not cross the bridge"""
+"""not given any more: intervals cross the bridge"""
 SERIAL_CLAIMED_TWICE: Reason.ValueType  # 154
 """a finding: the list behind a root has a serial that something else is already"""
 MEMBERSHIP_INVALID: Reason.ValueType  # 165
@@ -352,7 +352,7 @@ ISSUED_HERE: Reason.ValueType  # 188
 an attestation of this chain comes from another one as if it were new
 """
 ATTESTATIONS_FULL: Reason.ValueType  # 189
-"""one chain has sent as many attestations about this subject as are kept"""
+"""not given: the list of attestations about a subject has no end"""
 CHAIN_REHOMED: Reason.ValueType  # 190
 """its members gave that chain up: nothing of it is believed any more"""
 MISBEHAVED: Reason.ValueType  # 191
