@@ -13,7 +13,7 @@ corrupt can copy what came through it, and nothing else; that is what a consorti
 from bridge.clients import load_client
 from bridge.contents import leave_behind
 from bridge.proofs import verify_past
-from bridge.senders import departure_of
+from bridge.senders import departed_to
 from bridge.transfer import check_member_id
 from ledger import codec, custody, state
 from ledger.containers import export_of
@@ -83,18 +83,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
             commissioner=theirs.commissioner,
         )
     else:
-        departure = departure_of(ctx.overlay, part)
-        if departure is None:
-            raise Refused(f"{message.part} is here", Reason.NOT_LIVE)
-        if departure.chain_id != client.chain_id:
-            raise Refused(
-                f"{message.part} is known to be on chain {departure.chain_id.hex()}, which has to tell",
-                Reason.WRONG_COUNTERPARTY,
-            )
-        if hop <= departure.hop:
-            raise Refused(f"{message.part}: hop {hop} is not above {departure.hop}", Reason.HOP_NOT_ABOVE)
-        if theirs.origin_chain != part.origin_chain:
-            raise Refused(f"{message.part} has another origin there", Reason.PACKET_MISMATCH)
+        departure = departed_to(ctx.overlay, client, message.part, part, theirs.origin_chain, hop)
         # What is inside a container leaves it here: it is known to have been taken out.
         _take_out(ctx, part, departure.owner)
         part.gone_over, part.gone_hop = departure.chain_id, departure.hop

@@ -49,6 +49,28 @@ def departure_of(reader: Reader, record: PartRecord) -> Departure | None:
     return Departure(chain_id, record.hop, None, owner)
 
 
+def departed_to(
+    reader: Reader, client: ClientRecord, name: str, record: PartRecord, origin: bytes, hop: int
+) -> Departure:
+    """How a part left of which this client's chain may tell: it left to there, below this hop, as what is told of.
+
+    Raises Refused: NOT_LIVE, WRONG_COUNTERPARTY, HOP_NOT_ABOVE, PACKET_MISMATCH.
+    """
+    departure = departure_of(reader, record)
+    if departure is None:
+        raise Refused(f"{name} is here already", Reason.NOT_LIVE)
+    if departure.chain_id != client.chain_id:
+        raise Refused(
+            f"{name} is on chain {departure.chain_id.hex()}, and chain {client.chain_id.hex()} tells of it",
+            Reason.WRONG_COUNTERPARTY,
+        )
+    if hop <= departure.hop:
+        raise Refused(f"{name}: hop {hop} is not above {departure.hop}", Reason.HOP_NOT_ABOVE)
+    if origin != record.origin_chain:
+        raise Refused(f"{name} left with another origin than is told of it", Reason.PACKET_MISMATCH)
+    return departure
+
+
 def may_cross(reader: Reader, identifier: Identifier, origin: bytes, here: bytes, there: bytes) -> bool:
     """Whether a part may go between two chains: one is its home, or its grant allows long routes."""
     if origin in (here, there):
@@ -84,16 +106,4 @@ def check_sender(
     if place is None and record.lot:
         raise Refused(f"{part} is known here as some of {record.lot}", Reason.PACKET_MISMATCH)
     # (2) Known here: it left, and comes from where it went, with a hop never seen, as what it was.
-    departure = departure_of(ctx.overlay, record)
-    if departure is None:
-        raise Refused(f"{part} is here already", Reason.NOT_LIVE)
-    if departure.chain_id != client.chain_id:
-        raise Refused(
-            f"{part} is on chain {departure.chain_id.hex()}, and comes from {client.chain_id.hex()}",
-            Reason.WRONG_COUNTERPARTY,
-        )
-    if hop <= departure.hop:
-        raise Refused(f"{part}: hop {hop} is not above {departure.hop}", Reason.HOP_NOT_ABOVE)
-    if origin != record.origin_chain:
-        raise Refused(f"{part} left with another origin than it comes with", Reason.PACKET_MISMATCH)
-    return record, departure
+    return record, departed_to(ctx.overlay, client, part, record, origin, hop)

@@ -123,8 +123,8 @@ CUSTODY = [
         0,
         "what is here does not arrive",
         "bridge/senders",
-        '    if departure is None:\n        raise Refused(f"{part} is here already", Reason.NOT_LIVE)\n',
-        "    if departure is None:\n        return record, None\n",
+        "    return record, departed_to(",
+        "    return record, departure_of(ctx.overlay, record) and departed_to(",
         MODEL,
     ),
     (
