@@ -111,6 +111,11 @@ class Admission:
                 answers.append(refused_outcome(error))
         return answers
 
+    async def submit_one(self, data: bytes) -> Outcome:
+        """A transaction of this node's own, as a client's: the outcome of its admission."""
+        (answer,) = self.submit([data])
+        return answer if isinstance(answer, Outcome) else await answer
+
     def _check_open(self) -> None:
         if self._stopping:
             raise Invalid("the node is stopping; ask another one", Reason.SHUTTING_DOWN)

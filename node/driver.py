@@ -54,6 +54,7 @@ from proto.chiptrace.v1.consensus_pb2 import (
 
 _LOG: Final = logging.getLogger("chiptrace.driver")
 Work = TypeVar("Work")
+Part = TypeVar("Part")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
 ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
 # A leader first checks what has come in, for so long at most: a height costs the same whether it decides ten
@@ -260,7 +261,7 @@ class Driver:
             elif isinstance(effect, Decide):
                 self._spawn(self._execute(effect))
             elif isinstance(effect, ReportFault):
-                self._spawn(self._faults.bring(effect, self._ready(self._admission).submit))
+                self._spawn(self._faults.bring(effect, self._ready(self._admission).submit_one))
 
     async def _persist(self, records: list[JournalRecord]) -> None:
         if self._voting:
@@ -379,7 +380,7 @@ class Driver:
             self._failed.set_exception(error)
 
     @staticmethod
-    def _ready(part: Any) -> Any:
+    def _ready(part: Part | None) -> Part:
         if part is None:
             raise InvariantBroken("the driver was run before it was connected")
         return part

@@ -11,7 +11,6 @@ from node.admission import CHUNK, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
-from proto.chiptrace.v1.node_pb2 import Outcome
 
 
 class Host:
@@ -85,8 +84,7 @@ def scenario(test):
 
 async def submitted(s, data):
     """What becomes of one transaction of a client."""
-    (answer,) = s.admission.submit([data])
-    return answer if isinstance(answer, Outcome) else await answer
+    return await s.admission.submit_one(data)
 
 
 @scenario
