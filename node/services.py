@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -261,42 +261,68 @@ def _check_count(what: str, count: int, count_max: int) -> None:
         raise Invalid(f"{count} {what} are too many; ask for {count_max} at a time", Reason.OVERSIZE)
 
 
-def _history(store: Store, request: HistoryRequest) -> HistoryReply:
+class _Transactions:
+    """Transactions behind the entries of one reply. Each block is read once, and no more of them than a reply may cost."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._blocks: dict[int, Sequence[bytes]] = {}
+        self._read = 0
+        self.told: set[bytes] = set()  # ids
+
+    def of(self, entry: Entry) -> bytes | None:
+        """Empty for what no transaction made; None where one more block is too much for this reply."""
+        place = self._store.place(entry.transaction)
+        if place is None:
+            if self._store.base > 1 and entry.height:
+                self._store.block(entry.height)  # raises PRUNED below the base
+            return b""
+        if place.height not in self._blocks:
+            if self._read > BLOCKS_READ_BYTES_MAX:
+                return None
+            block = self._store.block(place.height)
+            self._read += len(block)
+            self._blocks[place.height] = Block.FromString(block).transactions
+        return self._blocks[place.height][place.index]
+
+
+def _history(
+    store: Store, request: HistoryRequest, transactions: _Transactions | None = None, *, once: bool = False
+) -> HistoryReply:
+    """`once`: no transaction that `transactions` told in this reply before."""
     limit = min(request.limit or limits.HISTORY_ITEMS_MAX, limits.HISTORY_ITEMS_MAX)
     entries = store.entries(request.subject, request.from_n, limit + 1)
+    transactions = transactions or _Transactions(store)
     reply = HistoryReply()
-    size = read = 0
-    height, transactions = 0, Block().transactions  # of the block read last
+    size = 0
     for data in entries[:limit]:
         item = HistoryItem(entry=data)
-        place = store.place(Entry.FromString(data).transaction) if request.with_transactions else None
-        if request.with_transactions and place is None and store.base > 1 and Entry.FromString(data).height:
-            store.block(Entry.FromString(data).height)  # raises PRUNED below the base
-        if place is not None:
-            if place.height != height:
-                if read > BLOCKS_READ_BYTES_MAX:
-                    break
-                block = store.block(place.height)
-                read += len(block)
-                height, transactions = place.height, Block.FromString(block).transactions
-            item.transaction = transactions[place.index]
+        entry = Entry.FromString(data) if request.with_transactions else Entry()
+        if request.with_transactions and not (once and entry.transaction in transactions.told):
+            found = transactions.of(entry)
+            if found is None:
+                break
+            item.transaction = found
         size += item.ByteSize()
         if reply.items and size > REPLY_BYTES_MAX:
             break
         reply.items.append(item)
+        if item.transaction:
+            transactions.told.add(entry.transaction)
     reply.more = len(reply.items) < len(entries)
     return reply
 
 
 def _histories(store: Store, request: HistoriesRequest) -> HistoriesReply:
     _check_count("subjects", len(request.subjects), limits.HISTORIES_PER_REPLY_MAX)
-    reply = HistoriesReply()
+    reply, transactions = HistoriesReply(), _Transactions(store)
     size = 0
     for subject in request.subjects:
         if size > REPLY_BYTES_MAX // 2:  # and the last one has its own bound
             reply.histories.add(more=True)
             continue
-        found = _history(store, HistoryRequest(subject=subject))
+        asked = HistoryRequest(subject=subject, with_transactions=request.with_transactions)
+        found = _history(store, asked, transactions, once=True)
         size += found.ByteSize()
         reply.histories.append(found)
     return reply

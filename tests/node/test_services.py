@@ -81,6 +81,28 @@ def test_many_histories_fit_into_one_reply():
     assert long.ByteSize() < RPC_MESSAGE_BYTES_MAX
 
 
+def test_transactions_of_many_histories_come_once():
+    books, subjects = Books(3, per_block=3), [b"part %d" % n for n in range(4)]
+    reply = _histories(books, HistoriesRequest(subjects=subjects, with_transactions=True))
+    assert [[item.transaction for item in history.items] for history in reply.histories] == [
+        [b"transaction 0", b"transaction 1", b"transaction 2"],
+        *[[b"", b"", b""]] * 3,
+    ]
+    assert len(books.read) == 1
+
+
+def test_many_histories_read_no_more_blocks_than_one():
+    books = Books(12, per_block=1, block_bytes=BLOCK_BYTES_MAX - 100)
+    reply = _histories(books, HistoriesRequest(subjects=[b"part 1", b"part 2"], with_transactions=True))
+    first, second = reply.histories
+    assert len(books.read) * BLOCK_BYTES_MAX <= BLOCKS_READ_BYTES_MAX + 2 * BLOCK_BYTES_MAX
+    assert first.items
+    assert first.more
+    # What was told needs no block to be read; the rest is asked for again.
+    assert len(second.items) == len(first.items)
+    assert second.more
+
+
 def test_too_many_histories():
     with pytest.raises(Invalid, match="257 subjects"):
         _histories(Books(1, per_block=1), HistoriesRequest(subjects=[b"x"] * 257))

@@ -728,6 +728,9 @@ class HistoriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
+    WITH_TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    with_transactions: _builtins.bool
+    """each once, with the first entry of the reply that it made"""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """state keys"""
@@ -736,10 +739,11 @@ class HistoriesRequest(_message.Message):
         self,
         *,
         subjects: _abc.Iterable[_builtins.bytes] | None = ...,
+        with_transactions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects", "with_transactions", b"with_transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

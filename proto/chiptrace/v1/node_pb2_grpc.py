@@ -137,7 +137,7 @@ class ChainServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetHistories(self, request, context):
-        """Entries of many subjects' histories, each from its beginning, without their transactions.
+        """Entries of many subjects' histories, each from its beginning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class ChainStub:
     GetHistory: _grpc.UnaryUnaryMultiCallable[_node_pb2.HistoryRequest, _node_pb2.HistoryReply]
     """Entries of one subject's history."""
     GetHistories: _grpc.UnaryUnaryMultiCallable[_node_pb2.HistoriesRequest, _node_pb2.HistoriesReply]
-    """Entries of many subjects' histories, each from its beginning, without their transactions."""
+    """Entries of many subjects' histories, each from its beginning."""
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_node_pb2.TransactionRequest, _node_pb2.TransactionReply]
     GetLogLeaves: _grpc.UnaryUnaryMultiCallable[_node_pb2.LogLeavesRequest, _node_pb2.LogLeavesReply]
     """Log leaves of old heights with their inclusion in a certified log."""
@@ -68,7 +68,7 @@ class ChainAsyncStub(ChainStub):
     GetHistory: _aio.UnaryUnaryMultiCallable[_node_pb2.HistoryRequest, _node_pb2.HistoryReply]  # type: ignore[assignment]
     """Entries of one subject's history."""
     GetHistories: _aio.UnaryUnaryMultiCallable[_node_pb2.HistoriesRequest, _node_pb2.HistoriesReply]  # type: ignore[assignment]
-    """Entries of many subjects' histories, each from its beginning, without their transactions."""
+    """Entries of many subjects' histories, each from its beginning."""
     GetTransaction: _aio.UnaryUnaryMultiCallable[_node_pb2.TransactionRequest, _node_pb2.TransactionReply]  # type: ignore[assignment]
     GetLogLeaves: _aio.UnaryUnaryMultiCallable[_node_pb2.LogLeavesRequest, _node_pb2.LogLeavesReply]  # type: ignore[assignment]
     """Log leaves of old heights with their inclusion in a certified log."""
@@ -131,7 +131,7 @@ class ChainServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.HistoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.HistoriesReply, _abc.Awaitable[_node_pb2.HistoriesReply]]:
-        """Entries of many subjects' histories, each from its beginning, without their transactions."""
+        """Entries of many subjects' histories, each from its beginning."""
 
     @_abc_1.abstractmethod
     def GetTransaction(
