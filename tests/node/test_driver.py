@@ -49,7 +49,7 @@ class Wire:
 
 def driver_of(own, told, *, voting=True):
     driver = Driver(SimpleNamespace(), [], own, EngineSettings(), Clock())
-    driver.connect(Wire(told), SimpleNamespace(submit=None))
+    driver.connect(Wire(told), SimpleNamespace(submit_one=None))
     driver._voting = voting
     return driver
 
