@@ -19,7 +19,7 @@ Findings never stop the walk; a broken proof does (NotVerifiable).
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -29,19 +29,21 @@ from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
-from client.audit_kinds import carried, shown_by
+from client.audit_kinds import came_over, carried, shown_by
 from client.audit_profile import NO_PROFILE, Profile, judge
 from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, OF_GAPS, Finding, Report, Subject, Verdict
-from client.connection import NodeRefused
+from client.fetching import fetch_histories
+from client.question import attempt, checked, give_budget
 from client.records import name_of
 from client.serials import find_part, histories, of_its_lot
-from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.attestations import foreign_attestations_key
 from ledger.errors import ChiptraceError, InvariantBroken
 from ledger.identifiers import canonical
 from ledger.members import member_for
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     LotRecord,
@@ -53,12 +55,9 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 SUBJECTS_MAX = 10_000
-ATTEMPTS_MAX = 3
-AUDIT_MS_MAX = 900_000
-CALLS_MAX = 200_000  # per chain
-BYTES_MAX = 1_073_741_824  # per chain
 Progress = Callable[[str], None]
 _CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
+_CAME_OVER = (EntryKind.ARRIVED, EntryKind.MATERIALISED)
 _LOT_BEGINS = (EntryKind.ADOPTED_EVENT, EntryKind.ARRIVED)
 
 
@@ -84,6 +83,7 @@ class Audit:
 
     def _begin(self) -> None:
         self._subjects: dict[tuple[bytes, str], Subject] = {}
+        self._fetched: dict[bytes, set[str]] = {}  # by chain, names
         self._waiting: deque[tuple[VerifiedChain, Subject]] = deque()
         self._readers: dict[bytes, EntryReader] = {}
         self._containers: dict[bytes, Containers] = {}
@@ -112,10 +112,10 @@ class Audit:
         """Audit one part or lot on one chain. Never raises for what nodes say, but reports it."""
         started = now_ms()
         report = Report(asked=identifier)
-        for chain in self._chains.values():
-            chain.budget = Budget(chain.now_ms() + AUDIT_MS_MAX, CALLS_MAX, BYTES_MAX)
+        give_budget(self._chains.values())
         try:
-            report.subject = self._attempt(self._chains[chain_id], canonical(identifier).text)
+            chain, name = self._chains[chain_id], canonical(identifier).text
+            report.subject = attempt(self._chains, self._begin, lambda: self._walk(chain, name))
             report.subjects = list(self._subjects.values())
         except ChiptraceError as error:
             report.problem, report.problem_code = str(error), error.code
@@ -128,28 +128,9 @@ class Audit:
             report.verdict = Verdict.NOT_VERIFIABLE
         elif report.findings:
             report.verdict = Verdict.FINDINGS
-        tallies = [vars(chain.tally) for chain in self._chains.values()]
-        report.checked = (
-            {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
-        )
-        report.checked["bytes"] = sum(chain.connection.bytes_received for chain in self._chains.values())
-        report.checked["subjects"] = len(self._subjects)
+        report.checked = {**checked(self._chains.values()), "subjects": len(self._subjects)}
         report.milliseconds = now_ms() - started
         return report
-
-    def _attempt(self, chain: VerifiedChain, name: str) -> Subject:
-        """The walk; begun anew, at newer heights, where the pinned ones were overtaken or are not served any more."""
-        for attempt in range(ATTEMPTS_MAX):
-            try:
-                return self._walk(chain, name)
-            except (Overtaken, NodeRefused) as error:
-                again = isinstance(error, Overtaken) or error.reason == Reason.HEIGHT_NOT_SERVED
-                if not again or attempt == ATTEMPTS_MAX - 1:
-                    raise
-            for one in self._chains.values():
-                one.repin()
-            self._begin()
-        raise InvariantBroken("an audit ended without an answer")
 
     def _walk(self, chain: VerifiedChain, name: str) -> Subject:
         asked = self._refer(chain, name)
@@ -238,15 +219,42 @@ class Audit:
         return self._subjects[key]
 
     def _fetch(self) -> None:
-        """The records of all that waits on the next subject's chain, in as few questions as possible."""
+        """What all that waits on the next subject's chain will ask for, in as few questions as possible."""
         chain, first = self._waiting[0]
-        known = chain.snapshot().values
-        if state.part_key(first.id) in known and state.lot_key(first.id) in known:
+        if first.id in self._fetched.get(chain.trust.chain_id, ()):
             return
-        waiting = [subject.id for where, subject in self._waiting if where is chain]
-        keys = [key(name) for name in waiting for key in (state.part_key, state.lot_key)]
-        keys += [foreign_attestations_key(other, name) for name in waiting for other in self._chains]
+        came = self._fetch_named(chain, [subject.id for where, subject in self._waiting if where is chain])
+        for source, names in came.items():
+            self._fetch_named(self._chains[source], names)
+
+    def _fetch_named(self, chain: VerifiedChain, names: Iterable[str]) -> dict[bytes, list[str]]:
+        """Records and histories of things on one chain; by the chain they came from, which of them did."""
+        fetched = self._fetched.setdefault(chain.trust.chain_id, set())
+        missing = [name for name in names if name not in fetched]
+        fetched.update(missing)
+        keys = [key(name) for name in missing for key in (state.part_key, state.lot_key)]
+        keys += [foreign_attestations_key(other, name) for name in missing for other in self._chains]
         chain.values(keys)
+        parts = chain.records([state.part_key(name) for name in missing], PartRecord)
+        lots = chain.records([state.lot_key(name) for name in missing], LotRecord)
+        fetch_histories(chain, parts, lots)
+        heads = [(part.id, state.part_key(part.id), part.history) for part in parts]
+        heads += [(lot.id, state.lot_key(lot.id), lot.history) for lot in lots]
+        entries = [(name, proven) for name, key, history in heads for proven in chain.history(key, history)]
+        self._reader(chain).prepare([proven for _, proven in entries])
+        came: dict[bytes, list[str]] = {}
+        for name, proven in entries:
+            operations = proven.transaction.body.operations
+            if proven.entry.kind not in _CAME_OVER or proven.entry.operation >= len(operations):
+                continue
+            try:
+                client_id = came_over(operations[proven.entry.operation])
+            except ChiptraceError:
+                continue  # reading the entry tells what is wrong with it
+            client = None if client_id is None else chain.record(state.client_key(client_id), ClientRecord)
+            if client is not None and client.chain_id in self._chains:
+                came.setdefault(client.chain_id, []).append(name)
+        return came
 
     def _others(self, chain: VerifiedChain) -> list[bytes]:
         return [other for other in self._chains if other != chain.trust.chain_id]

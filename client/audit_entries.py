@@ -125,6 +125,11 @@ class EntryReader:
         self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
         self._facts: dict[tuple[bytes, int], Facts] = {}
 
+    def prepare(self, entries: Sequence[ProvenEntry]) -> None:
+        """What reading these entries will ask for, of whatever subjects they are, in few questions."""
+        self._chain.values(state.signer_key(proven.transaction.body.signer) for proven in entries)
+        self._chain.times(proven.entry.height for proven in entries)
+
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
         missing = [proven for proven in entries if (name, proven.n) not in self._read]

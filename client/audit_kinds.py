@@ -137,6 +137,14 @@ def carried(operation: Operation) -> Carried | None:
     return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
 
 
+def came_over(operation: Operation) -> str | None:
+    """The client over which something came by this operation; None for any other operation. Raises Malformed."""
+    if operation.WhichOneof("kind") == "materialise":
+        return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).client
+    packet = carried(operation)
+    return None if packet is None else packet.packet.destination_client
+
+
 def shown_by(operation: Operation) -> list[Membership]:
     """What an operation shows of the lists behind the roots of lots. Raises Malformed."""
     if operation.WhichOneof("kind") == "materialise":

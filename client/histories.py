@@ -1,10 +1,10 @@
 """Complete histories of one chain: entries that hash to the (n, frontier) of a proven record, and what they rest on.
 
-One by one, each with its transactions; or many at once without them, and then every transaction once, however many
-histories it stands in: what commissioned a thousand parts is fetched and checked one time.
+One by one, each with its transactions; or many at once, and then every transaction comes once, however many histories it
+stands in: what commissioned a thousand parts is fetched and checked one time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,13 @@ from ledger.history import verify_history
 from ledger.limits import HISTORIES_PER_REPLY_MAX, HISTORY_ITEMS_MAX, STATE_VALUE_BYTES_MAX
 from ledger.recovery import Opened
 from proto.chiptrace.v1.ledger_pb2 import Entry, History, Reason, TransactionBody
-from proto.chiptrace.v1.node_pb2 import HistoriesRequest, HistoryRequest, TransactionRequest
+from proto.chiptrace.v1.node_pb2 import (
+    HistoriesRequest,
+    HistoryItem,
+    HistoryReply,
+    HistoryRequest,
+    TransactionRequest,
+)
 from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 
 # Stands for the transaction of what the genesis, or a recovery, put: there is none, and nobody signed it.
@@ -84,7 +90,7 @@ class Histories:
         """Every entry of one subject up to the proven (n, frontier): none left out, none added."""
         entries: list[bytes] = []
         carried: list[bytes] = []
-        for item in self._items(subject, 0, history.n, with_transactions=True):
+        for item in self._items(subject, 0, history.n):
             entries.append(item.entry)
             carried.append(item.transaction)
         with self._checking("a history"):
@@ -94,35 +100,63 @@ class Histories:
                 self._check(entry, data)
         return self._keep(subject, history, decoded)
 
-    def read_many(self, wanted: Mapping[bytes, History]) -> None:
-        """As `read`, of many subjects in as few questions as possible; `known` has them then."""
+    def read_many(self, wanted: Mapping[bytes, History], height: int) -> None:
+        """As `read`, of many subjects in as few questions as possible; `known` has them then. height: the one under which
+        the heads were proven; what came later stands behind them."""
         missing = [subject for subject, history in wanted.items() if self.known(subject, history) is None]
-        for start in range(0, len(missing), HISTORIES_PER_REPLY_MAX):
-            part = missing[start : start + HISTORIES_PER_REPLY_MAX]
-            reply = self._call(lambda stub: stub.GetHistories, HistoriesRequest(subjects=part))
+        while missing:
+            asked, missing = missing[:HISTORIES_PER_REPLY_MAX], missing[HISTORIES_PER_REPLY_MAX:]
+            request = HistoriesRequest(subjects=asked, with_transactions=True)
+            reply = self._call(lambda stub: stub.GetHistories, request)
             with self._checking("histories"):
-                if len(reply.histories) != len(part):
+                if len(reply.histories) != len(asked):
                     raise Invalid("other histories than were asked for", Reason.BAD_PROOF)
+            # A reply that is full has no room for the last ones: these are asked for again.
+            full = [subject for subject, one in zip(asked, reply.histories, strict=True) if _is_left_out(one)]
+            if len(full) < len(asked):
+                missing = full + missing
             told: dict[bytes, list[Entry]] = {}
-            for subject, short in zip(part, reply.histories, strict=True):
-                history = wanted[subject]
-                entries = [item.entry for item in short.items][: history.n]
-                rest = self._items(subject, len(entries), history.n, with_transactions=False)
-                entries += [item.entry for item in rest]
-                with self._checking("a history"):
-                    verify_history(self._chain_id, history, entries)
-                    told[subject] = self._decoded(subject, entries)
-            self._fetch(entry for entries in told.values() for entry in entries)
-            for subject, decoded in told.items():
-                self._keep(subject, wanted[subject], decoded)
+            carried: dict[bytes, bytes] = {}  # by the id of the transaction that they are said to be
+            for subject, short in zip(asked, reply.histories, strict=True):
+                if len(full) == len(asked) or not _is_left_out(short):
+                    told[subject] = self._told(subject, wanted[subject], short.items, height, carried)
+            for entries in told.values():
+                self._take_transactions(entries, carried)
+            for subject, entries in told.items():
+                self._keep(subject, wanted[subject], entries)
 
-    def _items(self, subject: bytes, start: int, end: int, *, with_transactions: bool) -> Iterator[Any]:
+    def _told(
+        self,
+        subject: bytes,
+        history: History,
+        items: Sequence[HistoryItem],
+        height: int,
+        carried: dict[bytes, bytes],
+    ) -> list[Entry]:
+        """The whole history of which a reply has the beginning. Transactions that came with it go to `carried`."""
+        own, later = list(items[: history.n]), items[history.n :]
+        own += self._items(subject, len(own), history.n)
+        entries = [item.entry for item in own]
+        with self._checking("a history"):
+            verify_history(self._chain_id, history, entries)
+            decoded = self._decoded(subject, entries)
+            # Behind a history that is complete at a height stands only what came after it.
+            if any(
+                entry.height <= height for entry in self._decoded(subject, [item.entry for item in later])
+            ):
+                raise Invalid("an entry more than there were at that height", Reason.BAD_PROOF)
+        for item, entry in zip(own, decoded, strict=True):
+            if item.transaction:
+                carried.setdefault(entry.transaction, item.transaction)
+        return decoded
+
+    def _items(self, subject: bytes, start: int, end: int) -> Iterator[HistoryItem]:
         while start < end:
             request = HistoryRequest(
                 subject=subject,
                 from_n=start,
                 limit=min(HISTORY_ITEMS_MAX, end - start),
-                with_transactions=with_transactions,
+                with_transactions=True,
             )
             reply = self._call(lambda stub: stub.GetHistory, request)
             if not reply.items:
@@ -141,14 +175,18 @@ class Histories:
             decoded.append(entry)
         return decoded
 
-    def _fetch(self, entries: Iterator[Entry]) -> None:
-        """The transactions of entries, each once."""
+    def _take_transactions(self, entries: Iterable[Entry], carried: Mapping[bytes, bytes]) -> None:
+        """The transactions of entries, each once: one that did not come with them is asked for."""
         for entry in entries:
             if entry.transaction in self._transactions or self._is_made(entry):
                 continue
-            reply = self._call(lambda stub: stub.GetTransaction, TransactionRequest(id=entry.transaction))
-            with self._checking("a transaction"):
-                self._check(entry, reply.transaction)
+            data, came_with = carried.get(entry.transaction), "a history"
+            if data is None:
+                came_with = "a transaction"
+                request = TransactionRequest(id=entry.transaction)
+                data = self._call(lambda stub: stub.GetTransaction, request).transaction
+            with self._checking(came_with):
+                self._check(entry, data)
 
     def _is_made(self, entry: Entry) -> bool:
         """Whether the genesis or a recovery put it: then no transaction brought it."""
@@ -177,3 +215,8 @@ class Histories:
         kept.CopyFrom(history)
         self._known[subject] = (kept, proven)
         return proven
+
+
+def _is_left_out(told: HistoryReply) -> bool:
+    """Whether a reply had no room for any of this history."""
+    return told.more and not told.items

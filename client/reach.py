@@ -16,18 +16,19 @@ more went in, where a run had several inputs, or where a lot has amounts from el
 from collections.abc import Callable, Iterable, Mapping
 
 from bridge.contents import arrival_key
-from client.audit import ATTEMPTS_MAX, AUDIT_MS_MAX, BYTES_MAX, CALLS_MAX
 from client.audit_chains import present_status
 from client.audit_entries import EntryReader
+from client.audit_kinds import came_over
 from client.connection import NoAnswer, NodeRefused
+from client.fetching import fetch_around, fetch_histories, fetch_pieces
+from client.question import attempt, checked, give_budget
 from client.reach_amounts import spread
-from client.reach_fetch import fetch_around, fetch_histories, fetch_pieces
-from client.reach_paths import ALL_TIME, Made, Paths, Window, came_over
+from client.reach_paths import ALL_TIME, Made, Paths, Window
 from client.reach_report import Reached, ReachReport
 from client.reach_walk import REACHED_MAX, Key, Mode, Walk
 from client.records import name_of
 from client.serials import find_part, histories
-from client.verified import Budget, NotVerifiable, Overtaken, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain
 from ledger import state
 from ledger.containers import standing
 from ledger.errors import ChiptraceError
@@ -72,10 +73,10 @@ class Reach:
         """
         started = now_ms()
         report = ReachReport(identifier, window.from_ms, window.until_ms)
-        for chain in self._chains.values():
-            chain.budget = Budget(chain.now_ms() + AUDIT_MS_MAX, CALLS_MAX, BYTES_MAX)
+        give_budget(self._chains.values())
         try:
-            self._attempt((chain_id, canonical(identifier).text), window)
+            asked = chain_id, canonical(identifier).text
+            attempt(self._chains, self._begin, lambda: self._follow(asked, window))
             self._names(report)
         except ChiptraceError as error:
             report.problem, report.problem_code = str(error), error.code
@@ -87,26 +88,9 @@ class Reach:
         report.gaps = list(self._walk.gaps)
         for code in self._walk.findings.values():
             report.findings[code] = report.findings.get(code, 0) + 1
-        tallies = [vars(chain.tally) for chain in self._chains.values()]
-        report.checked = (
-            {name: sum(tally[name] for tally in tallies) for name in tallies[0]} if tallies else {}
-        )
-        report.checked["bytes"] = sum(chain.connection.bytes_received for chain in self._chains.values())
+        report.checked = checked(self._chains.values())
         report.milliseconds = now_ms() - started
         return report
-
-    def _attempt(self, asked: Key, window: Window) -> None:
-        for attempt in range(ATTEMPTS_MAX):
-            try:
-                self._follow(asked, window)
-                return
-            except (Overtaken, NodeRefused) as error:
-                again = isinstance(error, Overtaken) or error.reason == Reason.HEIGHT_NOT_SERVED
-                if not again or attempt == ATTEMPTS_MAX - 1:
-                    raise
-            for chain in self._chains.values():
-                chain.repin()
-            self._begin()
 
     # ---- the walk --------------------------------------------------------------------------------------------
 

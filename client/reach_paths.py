@@ -11,21 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from client.audit_entries import EntryReader, Reading
-from client.audit_kinds import carried, is_among
+from client.audit_kinds import is_among
 from client.reach_amounts import undone
 from client.serials import as_recorded, take_out
 from client.verified import NotVerifiable, VerifiedChain
-from ledger import codec, state
+from ledger import state
 from ledger.containers import export_of
 from ledger.event import EventView
 from ledger.identifiers import canonical
-from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.transformation import run_name
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Materialise
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     GenerationRecord,
-    Operation,
     PartRecord,
     PartStatus,
     Reason,
@@ -218,14 +216,6 @@ class Paths:
 
     def _broken(self, why: str) -> NotVerifiable:
         return NotVerifiable(f"chain {self._chain.trust.name}: {why}", Reason.BAD_PROOF)
-
-
-def came_over(operation: Operation) -> str | None:
-    """The client over which something came by this operation; None for any other operation. Raises Malformed."""
-    if operation.WhichOneof("kind") == "materialise":
-        return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).client
-    packet = carried(operation)
-    return None if packet is None else packet.packet.destination_client
 
 
 def _run_of(view: EventView, digest: bytes) -> str:

@@ -236,6 +236,11 @@ class VerifiedChain:
                 raise Invalid("a record that names another subject than it stands under", Reason.BAD_PROOF)
         return record
 
+    def records(self, keys: Iterable[bytes], kind: type[M]) -> list[M]:
+        """The proven records under those of the keys that have one."""
+        found = (self.record(key, kind) for key in keys)
+        return [record for record in found if record is not None]
+
     def get(self, key: bytes) -> bytes | None:
         """The proven value of one key, so that the ledger's own rules can read this chain (ledger/state.py)."""
         return self.values([key])[key]
@@ -286,7 +291,7 @@ class VerifiedChain:
         """Reads the histories of many subjects in few questions, so that `history` has them at hand."""
         for history in wanted.values():
             self._check_length(history)
-        self._histories.read_many(wanted)
+        self._histories.read_many(wanted, self.snapshot().height)
 
     def _check_length(self, history: History) -> None:
         if history.n > HISTORY_ENTRIES_MAX:

@@ -15,7 +15,7 @@ import grpc
 from ledger.codec import decode, encode
 from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Event, Transaction, TransactionBody
-from proto.chiptrace.v1.node_pb2 import HeadersReply, HistoryReply, ProveReply, ProveRequest
+from proto.chiptrace.v1.node_pb2 import HeadersReply, HistoriesReply, HistoryReply, ProveReply, ProveRequest
 from proto.chiptrace.v1.node_pb2_grpc import ChainServicer, ChainStub, add_ChainServicer_to_server
 
 LIES = ("forge", "hide", "old")
@@ -75,11 +75,21 @@ class LyingNode(ChainServicer):
     def GetHistory(self, request: Any, context: grpc.ServicerContext) -> HistoryReply:  # noqa: N802
         """A history with an event changed, or left out."""
         reply: HistoryReply = self._pass_on("GetHistory", request, context)
+        self._spoil(reply)
+        return reply
+
+    def GetHistories(self, request: Any, context: grpc.ServicerContext) -> HistoriesReply:  # noqa: N802
+        """The same of each of many histories."""
+        reply: HistoriesReply = self._pass_on("GetHistories", request, context)
+        for history in reply.histories:
+            self._spoil(history)
+        return reply
+
+    def _spoil(self, reply: HistoryReply) -> None:
         if self._lie == "forge":
             forge_history(reply)
         if self._lie == "hide":
             hide_event(reply)
-        return reply
 
     def _pass_on(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
         try:

@@ -21,7 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
 from tests.bridge.two_chains import World, object_event, packing_event, serial
 from tests.client.direct import DirectStub, verified
 
-METHODS = ("GetStatus", "GetHeaders", "Prove", "GetHistory", "GetLogLeaves")
+METHODS = ("GetStatus", "GetHeaders", "Prove", "GetHistory", "GetHistories", "GetLogLeaves")
 
 
 def lived():
@@ -256,7 +256,7 @@ def test_more_than_was_asked_for_is_refused():
 
 @pytest.mark.parametrize("budget", [1, 3, 7])
 def test_an_audit_ends_when_its_budget_does(budget, monkeypatch):
-    monkeypatch.setattr("client.audit.CALLS_MAX", budget)
+    monkeypatch.setattr("client.question.CALLS_MAX", budget)
     report = audited({name: DirectStub(chain) for name, chain in WORLD.chains.items()})
     assert (report.verdict, report.problem_code) == (Verdict.NOT_VERIFIABLE, "OVERSIZE")
 

@@ -8,7 +8,7 @@ from client.reach import Reach
 from client.reach_paths import Window
 from ledger import decimals, state
 from proto.chiptrace.v1.ledger_pb2 import Entry
-from proto.chiptrace.v1.node_pb2 import HistoriesReply
+from proto.chiptrace.v1.node_pb2 import HistoriesReply, HistoriesRequest, HistoryReply
 from tests.bridge import crossing
 from tests.bridge.crossing import carry, materialise, pack, update
 from tests.bridge.test_rehoming import lost_world, rehome
@@ -313,7 +313,7 @@ class Hiding(DirectStub):
     def GetHistories(self, request):
         reply = super().GetHistories(request)
         for history in reply.histories:
-            del history.items[-1]
+            del history.items[-1:]
         return reply
 
     def GetHistory(self, request):
@@ -338,21 +338,67 @@ class Few(DirectStub):
 
 
 class OtherTransaction(DirectStub):
-    """Answers with a transaction that is not the one asked for."""
+    """Answers with a transaction that is not the one asked for, and with none beside a history."""
+
+    def GetHistories(self, request):
+        return super().GetHistories(HistoriesRequest(subjects=request.subjects))
 
     def GetTransaction(self, request):
-        store = self.chain.app.store
-        data = store.entries(state.part_key(DIE), 0, 1)[0]
         reply = super().GetTransaction(request)
-        reply.transaction = store.transaction(Entry.FromString(data).transaction).data
+        reply.transaction = other_transaction(self.chain)
         return reply
 
 
-@pytest.mark.parametrize("lie", [Hiding, Moved, Few, OtherTransaction])
+class OtherBeside(DirectStub):
+    """Brings another transaction along with a history."""
+
+    def GetHistories(self, request):
+        reply = super().GetHistories(request)
+        for history in reply.histories:
+            for item in history.items:
+                item.transaction = other_transaction(self.chain)
+        return reply
+
+
+def other_transaction(chain):
+    data = chain.app.store.entries(state.part_key(DIE), 0, 1)[0]
+    return chain.app.store.transaction(Entry.FromString(data).transaction).data
+
+
+class Early(DirectStub):
+    """Doubles the last entry of every history."""
+
+    def GetHistories(self, request):
+        reply = super().GetHistories(request)
+        for history in reply.histories:
+            history.items.append(history.items[-1])
+        return reply
+
+
+@pytest.mark.parametrize("lie", [Hiding, Moved, Few, OtherTransaction, OtherBeside, Early])
 def test_lies_are_not_verifiable(factory, lie):
     factory.event("ada", add([WAFER]), making([WAFER], [DIE, CHIP]), seen([CHIP]))
     report = factory.reach(WAFER, stubs={"a": lie(factory.world["a"])})
     assert (report.problem_code, report.exit_code) == ("BAD_PROOF", 2)
+
+
+def test_a_node_that_has_room_for_little_is_asked_again(factory):
+    """What a full reply left out is asked for together; and one by one only where it has room for nothing."""
+    factory.event("ada", add([WAFER]), making([WAFER], [DIE, CHIP]), seen([CHIP]))
+    honest = factory.reach(WAFER)
+    for room in (0, 1, 2):
+        asked = []
+
+        class Small(DirectStub):
+            def GetHistories(self, request, room=room, asked=asked):
+                asked.append(len(request.subjects))
+                reply = super().GetHistories(request)
+                left_out = [HistoryReply(more=True)] * max(0, len(request.subjects) - room)
+                return HistoriesReply(histories=[*reply.histories[:room], *left_out])
+
+        report = factory.reach(WAFER, stubs={"a": Small(factory.world["a"])})
+        assert (report.problem, report.counts()) == ("", honest.counts())
+        assert asked == {0: [1, 2], 1: [1, 2, 1], 2: [1, 2]}[room]
 
 
 def test_what_nobody_knows(factory):

@@ -70,8 +70,11 @@ def fetch_around(chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
         records = [record for record in found if record is not None]
 
 
-def fetch_histories(chain: VerifiedChain, records: Iterable[PartRecord]) -> None:
-    """The histories of many parts, and of the intervals they were carved from."""
+def fetch_histories(
+    chain: VerifiedChain, records: Iterable[PartRecord], lots: Iterable[LotRecord] = ()
+) -> None:
+    """The histories of many parts, and of the intervals they were carved from; and of lots."""
+    chain.read_histories({state.lot_key(lot.id): lot.history for lot in lots if lot.history.n})
     waiting = list(records)
     while waiting:
         chain.read_histories({state.part_key(r.id): r.history for r in waiting if r.history.n})
