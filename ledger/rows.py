@@ -10,6 +10,7 @@
     N  u8 level, be64 index                         node of the chain's log
     S  state key                                    state value
     P  path of nibbles                              page of the state tree, unsealed: the tree checks it
+    U  be64 height                                  what the height changed in the tree, while its pages are not written
     E  be16 length, subject's state key, be64 n     Entry of a subject's history
     X  transaction id                               be64 height, be32 index in the block
     I  be16 length, identity, idempotency key       transaction id, be64 height, be32 index, be64 time
@@ -37,6 +38,7 @@ from ledger.kv import Change
 TIP: Final = b"T"
 GENESIS: Final = b"G"
 PAGE: Final = b"P"
+DELTA: Final = b"U"
 STATE: Final = b"S"
 SIDE: Final = b"D"
 NOTE: Final = b"O"
@@ -44,7 +46,8 @@ ENTRY: Final = b"E"
 BASE: Final = b"A"
 
 _SEAL_BYTES: Final = 8
-_TIP_MAGIC: Final = b"chiptrace store 1"
+_TIP_MAGIC: Final = b"chiptrace store 2"
+_TIP_MAGIC_BEFORE: Final = b"chiptrace store 1"  # without deltas, which is read as one that has none yet
 
 
 def be64(number: int) -> bytes:
@@ -70,6 +73,11 @@ def results_row(height: int) -> bytes:
 def log_leaf_row(height: int) -> bytes:
     """Key of a height's log leaf."""
     return b"L" + be64(height)
+
+
+def delta_row(height: int) -> bytes:
+    """Key of what a height changed in the state tree."""
+    return DELTA + be64(height)
 
 
 def log_node_row(level: int, index: int) -> bytes:
@@ -197,7 +205,7 @@ def encode_tip(tip: Tip) -> bytes:
 def decode_tip(data: bytes) -> Tip:
     """The tip from its row. Raises StoreError for bytes that `encode_tip` did not make."""
     body, position = data[:-HASH_BYTES], len(_TIP_MAGIC)
-    if not data.startswith(_TIP_MAGIC):
+    if not data.startswith((_TIP_MAGIC, _TIP_MAGIC_BEFORE)):
         raise damaged(TIP, "is of another version of the store")
     if len(body) != position + 4 * HASH_BYTES + 16 or sha256(body).digest() != data[-HASH_BYTES:]:
         raise damaged(TIP, "does not hash to itself")

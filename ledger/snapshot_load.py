@@ -18,9 +18,10 @@ from ledger.history import entry_leaf
 from ledger.kv import Change, KeyValue
 from ledger.limits import SNAPSHOT_RECORD_BYTES_MAX
 from ledger.merkle import MerkleLog
+from ledger.pages import PageCache
 from ledger.rows import BoundaryHeader, Tip
 from ledger.snapshot import RECORD_HEAD_BYTES, SideTables
-from ledger.tree import PageCache, StateTree
+from ledger.tree import StateTree
 from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Entry, KeyRecord, Reason
 
 _BATCH_BYTES: Final = 4_194_304

@@ -10,6 +10,7 @@ from typing import Final
 from ledger import block, rows, state, tree_proof
 from ledger.block import CheckedTransaction, LogLeaf
 from ledger.boundaries import boundary_rows
+from ledger.durable_tree import DurableTree, Layers, TreeStep
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.execute import BlockOutcome
 from ledger.genesis import GenesisState
@@ -19,11 +20,10 @@ from ledger.limits import POOL_TRANSACTIONS_MAX, TRANSACTION_VALIDITY_MS_MAX
 from ledger.merkle import EMPTY_ROOT, MerkleLog
 from ledger.overlay import KeptReader
 from ledger.rows import BoundaryHeader, Place, Tip
-from ledger.tree import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache, StateTree, TreeUpdate
+from ledger.tree import StateTree
 from proto.chiptrace.v1.ledger_pb2 import Block, Header, LogLeafProof, Reason, ValidatorsRecord
 
 EXPIRED_HEIGHTS_PER_BATCH: Final = 8  # whose idempotency rows one height deletes: a long silence costs many
-PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
 _Rows = list[tuple[bytes, bytes | None]]
 
 
@@ -56,8 +56,7 @@ class Store:
     def __init__(self, kv: KeyValue) -> None:
         """Opens what is there; an empty store has no tip. Raises StoreError when the tip does not hold."""
         self._kv = kv
-        self._pages = PageCache(PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX)
-        self._proof_pages = PageCache(PROOF_PAGES_CACHED)  # proofs are made by another thread than updates
+        self._tree = DurableTree(kv)
         # Transactions that wait are looked for at admission, proposal and judging: mostly in vain, and read once.
         self._looked_for = KeptReader(lambda row: self._row(row, own=True), 2 * POOL_TRANSACTIONS_MAX)
         self._expired_to = 0  # idempotency rows of heights up to here are gone
@@ -197,8 +196,7 @@ class Store:
 
     def is_eventful(self, height: int) -> bool:
         """Whether a height had transactions or a change of set: its outcome wants certifying soon."""
-        keys = (rows.expiry_row(height), rows.boundary_row(height))
-        return any(self._kv.get(key) is not None for key in keys)
+        return any(self._kv.get(row(height)) is not None for row in (rows.expiry_row, rows.boundary_row))
 
     def log_leaf(self, height: int) -> LogLeaf:
         """What a decided height left in the log. Raises Invalid(NOT_FOUND)."""
@@ -224,10 +222,14 @@ class Store:
         """A view of the rows at this moment; the caller closes it."""
         return self._kv.snapshot()
 
-    def tree_at(self, snapshot: Snapshot, root: bytes) -> StateTree:
-        """The state tree with this root, its pages read from a snapshot."""
-        tip, pages = self.tip, self._proof_pages
-        return StateTree(tip.chain_id, lambda path: snapshot.get(rows.PAGE + path), root, pages)
+    @property
+    def layers(self) -> Layers:
+        """The pages of the state tree that a snapshot of this moment lacks; asked for by the thread that writes."""
+        return self._tree.layers
+
+    def tree_at(self, snapshot: Snapshot, layers: Layers, root: bytes) -> StateTree:
+        """The state tree with this root, its pages read from the layers and the snapshot of one moment."""
+        return self._tree.past(self.tip.chain_id, root, snapshot, layers)
 
     def close(self) -> None:
         """Releases the key-value store."""
@@ -239,11 +241,11 @@ class Store:
         """Stores the genesis state as height 0. Raises StoreError when there is a chain already."""
         if self._tip is not None:
             raise StoreError(f"the store already holds chain {self._tip.chain_id.hex()}")
-        update = self._tree(chain_id, ZERO).update(first.changes)
-        tip = Tip(chain_id, 0, time_ms, ZERO, update.root, EMPTY_ROOT)
+        step = self._tree.update(chain_id, ZERO, 0, first.changes)
+        tip = Tip(chain_id, 0, time_ms, ZERO, step.root, EMPTY_ROOT)
         batch: _Rows = [rows.sealed(rows.GENESIS, genesis)]
-        self._add_state(batch, first.changes, update, first.entries, first.side)
-        self._write(batch, tip)
+        self._add_state(batch, first.changes, first.entries, first.side)
+        self._write(batch, tip, step)
         return tip
 
     def commit(
@@ -258,8 +260,8 @@ class Store:
         if header.height != before.height + 1 or header.parent_hash != before.block_hash:
             raise InvariantBroken(f"height {header.height} was committed on top of height {before.height}")
         height = header.height
-        update = self._tree(before.chain_id, before.state_root).update(outcome.changes)
-        leaf = block.log_leaf(height, header.time_ms, decided.block_hash, outcome.results_root, update.root)
+        step = self._tree.update(before.chain_id, before.state_root, height, outcome.changes)
+        leaf = block.log_leaf(height, header.time_ms, decided.block_hash, outcome.results_root, step.root)
         nodes = self._log.append(block.log_leaf_hash(before.chain_id, leaf))
         batch: _Rows = [
             rows.sealed(rows.block_row(height), decided.data),
@@ -274,30 +276,30 @@ class Store:
             rows.transaction_rows(header.height, header.time_ms, decided.transactions, decided.identities)
         )
         self._add_boundary(batch, decided, outcome, certificate)
-        self._add_state(batch, outcome.changes, update, outcome.entries, outcome.side)
+        self._add_state(batch, outcome.changes, outcome.entries, outcome.side)
         if note:
             batch.append(rows.sealed(rows.NOTE, note))
-        tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, update.root, self._log.root())
-        self._write(batch, tip)
+        tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, step.root, self._log.root())
+        self._write(batch, tip, step)
         return tip
 
-    def _write(self, batch: _Rows, tip: Tip) -> None:
+    def _write(self, batch: _Rows, tip: Tip, step: TreeStep) -> None:
+        batch.extend(step.rows)
         batch.append((rows.TIP, rows.encode_tip(tip)))
         self._kv.write(batch)
         self._looked_for.forget(dict(batch))
         # Here, and not before, the height is durable: the batch is on the disk whole, the tip's row last.
         self._tip = tip
+        self._tree.written(step)
 
     def _add_state(
         self,
         batch: _Rows,
         changes: Mapping[bytes, bytes | None],
-        update: TreeUpdate,
         entries: Sequence[tuple[bytes, int, bytes]],
         side: Sequence[tuple[bytes, bytes | None]],
     ) -> None:
         batch.extend(rows.sealed(rows.STATE + key, value) for key, value in changes.items())
-        batch.extend((rows.PAGE + path, page) for path, page in update.pages.items())
         batch.extend(rows.sealed(rows.entry_row(subject, n), entry) for subject, n, entry in entries)
         batch.extend(rows.sealed(rows.SIDE + key, value) for key, value in side)
 
@@ -344,8 +346,9 @@ class Store:
             if tip.height:
                 leaf = self.log_leaf(tip.height)
                 self._check_leaf(leaf, tip)
-            # (3) The pages of the state tree lead from the tip's root to the validators' record as stored.
-            tree = self._tree(tip.chain_id, tip.state_root)
+            # (3) The state tree comes to the tip's root, (4) and leads from it to the validators' record as stored.
+            self._tree.open(tip.chain_id, tip.state_root)
+            tree = self._tree.tree(tip.chain_id, tip.state_root)
             value = self.get(state.VALIDATORS_KEY)
             tree_proof.verify(
                 tip.chain_id, tip.state_root, state.VALIDATORS_KEY, value, tree.prove(state.VALIDATORS_KEY)
@@ -382,9 +385,6 @@ class Store:
                 "ask another node of the chain",
                 Reason.PRUNED,
             )
-
-    def _tree(self, chain_id: bytes, root: bytes) -> StateTree:
-        return StateTree(chain_id, lambda path: self._kv.look(rows.PAGE + path), root, cache=self._pages)
 
     def _log_node(self, level: int, index: int) -> bytes | None:
         return self._row(rows.log_node_row(level, index))

@@ -1,73 +1,42 @@
-"""The state tree: hashed keys in a sparse Merkle tree (tree_proof.py), kept in pages of four levels.
+"""The state tree: hashed keys in a sparse Merkle tree (tree_proof.py), kept in pages of four levels (pages.py).
 
-A page covers the subtree below a path of nibbles: sixteen slots, each empty, a leaf, or the root of the page below.
-Pages exist where two or more keys share the path (and at the root). A page is named by its path and, in memory, by
-the hash of its subtree: a page read from the disk is checked against the hash its parent holds, and a page in the
-cache can never be stale, whichever version of the state asks for it.
+An update takes its keys in order, goes to each page on their way once, and hashes only what is above a change.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
 
-from ledger.errors import StoreError
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
+from ledger.pages import (
+    LEAF_BYTES,
+    LEAVES_AT,
+    NO_LEAVES,
+    NO_PAGE,
+    SLOTS,
+    SPANS,
+    PageCache,
+    damaged_page,
+    decode_page,
+    encode_page,
+    masks_of,
+    page_path,
+    rehash,
+    set_masks,
+    subtree_of,
+)
 from proto.chiptrace.v1.ledger_pb2 import StateProof
 
-# Slot s of a page is node 16 + s; node i has the children 2i and 2i + 1; node 1 is the page's subtree.
-_SLOTS: Final = 16
-_EMPTY: Final = b""
-_LEAF_BYTES: Final = 2 * HASH_BYTES
-_MASKS_BYTES: Final = 4
-# Pages in memory, about 2.1 kB each. The upper ones, of the first five levels of pages, are on the way to every key, so
-# that from a million keys on the many below must not push them out; one version of a tree has no more of them.
-PAGES_CACHED_DEFAULT: Final = 32_768
-UPPER_DEPTHS: Final = 5
-UPPER_PAGES_MAX: Final = sum(16**depth for depth in range(UPPER_DEPTHS))
-
 ReadPage = Callable[[bytes], bytes | None]
-# (key hash, value hash, leaf hash); an empty value hash deletes.
+# Pages as they are in memory by their paths; None: there is no such page any more.
+Layer = Mapping[bytes, bytes | None]
+# (key hash, value hash, leaf hash); deleted: ZERO for the other two.
 _Item = tuple[bytes, bytes, bytes]
-
-
-def page_path(hashed_key: bytes, depth: int) -> bytes:
-    """The store's key of the page `depth` nibbles down towards a key: one byte depth, then the nibbles, packed."""
-    half = depth >> 1
-    if depth & 1:
-        return bytes((depth,)) + hashed_key[:half] + bytes((hashed_key[half] & 0xF0,))
-    return bytes((depth,)) + hashed_key[:half]
 
 
 def _nibble(hashed_key: bytes, depth: int) -> int:
     byte = hashed_key[depth >> 1]
     return byte & 15 if depth & 1 else byte >> 4
-
-
-# A page in memory, 64 hashes in one row of bytes: first the masks and nothing else, then the nodes 1 to 31 (ZERO: an
-# empty subtree), then by slot the key hashes of leaves, then their value hashes. One row and not 64 objects, because
-# to copy it is one step, and the children of a node stand side by side as they are hashed. Nobody changes a page that
-# is in a cache.
-_PAGE_BYTES: Final = 64 * HASH_BYTES
-_KEYS: Final = 32 * HASH_BYTES
-_VALUES: Final = 48 * HASH_BYTES
-_NO_PAGE: Final = bytes(_PAGE_BYTES)
-
-
-def _span(node: int) -> int:
-    """The slots below a node, as bits."""
-    slots = _SLOTS >> (node.bit_length() - 1)
-    return ((1 << slots) - 1) << (node * slots - _SLOTS)
-
-
-_SPANS: Final = (0, *map(_span, range(1, 32)))
-
-
-def _masks(page: bytes | bytearray) -> tuple[int, int]:
-    """The slots that hold a leaf, and those that hold anything, as bits."""
-    masks = int.from_bytes(page[:_MASKS_BYTES], "big")
-    return masks >> 16, masks & 0xFFFF
 
 
 def _node(page: bytes | bytearray, node: int) -> bytes:
@@ -77,9 +46,9 @@ def _node(page: bytes | bytearray, node: int) -> bytes:
 
 def _leaf_at(page: bytes | bytearray, slot: int) -> _Item:
     """The leaf of a slot that holds one."""
-    at = slot * HASH_BYTES
-    key = page[_KEYS + at : _KEYS + at + HASH_BYTES]
-    return bytes(key), bytes(page[_VALUES + at : _VALUES + at + HASH_BYTES]), _node(page, _SLOTS + slot)
+    at = LEAVES_AT + slot * LEAF_BYTES
+    middle = at + HASH_BYTES
+    return bytes(page[at:middle]), bytes(page[middle : at + LEAF_BYTES]), _node(page, SLOTS + slot)
 
 
 def _is_lone(taken: int, leaves: int) -> bool:
@@ -87,141 +56,40 @@ def _is_lone(taken: int, leaves: int) -> bool:
     return taken != 0 and taken & (taken - 1) == 0 and taken & leaves != 0
 
 
-def _hash_node(page: bytearray, node: int, leaves: int, taken: int) -> None:
-    """Makes an inner node true again whose children are."""
-    below, child = taken & _SPANS[node], 2 * node * HASH_BYTES
-    if below & (below - 1) == 0 and (below == 0 or below & leaves):
-        # Nothing is below, or a single leaf, which one of the children is then.
-        at = child if below & _SPANS[2 * node] else child + HASH_BYTES
-        page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = page[at : at + HASH_BYTES]
-    else:
-        hashed = sha256(b"\x01" + page[child : child + 2 * HASH_BYTES]).digest()
-        page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = hashed
-
-
-def _rehash(page: bytearray, touched: int, leaves: int, taken: int) -> None:
-    """Makes the inner nodes above these slots true again."""
-    if touched & (touched - 1) == 0:  # as in most pages
-        node = _SLOTS - 1 + touched.bit_length()
-        for parent in (node >> 1, node >> 2, node >> 3, 1):
-            _hash_node(page, parent, leaves, taken)
+def _by_slot(items: list[_Item], depth: int) -> Iterator[tuple[int, list[_Item]]]:
+    """The items of a page slot by slot."""
+    if len(items) == 1:  # as in most pages
+        yield _nibble(items[0][0], depth), items
         return
-    for node in range(_SLOTS - 1, 0, -1):
-        if touched & _SPANS[node]:
-            _hash_node(page, node, leaves, taken)
-
-
-def _encode_page(page: bytearray, leaves: int, taken: int) -> bytes:
-    """be16 mask of leaves, be16 mask of inner slots (bit s: slot s), then slot by slot the two hashes or the one."""
-    masks = (leaves << 16 | taken ^ leaves).to_bytes(_MASKS_BYTES, "big")
-    if taken == 0xFFFF and not leaves:
-        return masks + page[_SLOTS * HASH_BYTES : _KEYS]
-    parts: list[bytes | bytearray] = [masks]
-    while taken:
-        lowest = taken & -taken
-        at = (lowest.bit_length() - 1) * HASH_BYTES
-        if leaves & lowest:
-            parts.append(page[_KEYS + at : _KEYS + at + HASH_BYTES])
-            parts.append(page[_VALUES + at : _VALUES + at + HASH_BYTES])
-        else:
-            parts.append(page[_SLOTS * HASH_BYTES + at : (_SLOTS + 1) * HASH_BYTES + at])
-        taken ^= lowest
-    return b"".join(parts)
-
-
-def _damaged(path: bytes, why: str) -> StoreError:
-    return StoreError(
-        f"page {path.hex()} of the state tree {why}. Stop the node, keep the directory, and sync anew or restore "
-        "a backup."
-    )
-
-
-def _decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
-    masks = int.from_bytes(data[:_MASKS_BYTES], "big")
-    leaves, inner = masks >> 16, masks & 0xFFFF
-    size = _MASKS_BYTES + _LEAF_BYTES * leaves.bit_count() + HASH_BYTES * inner.bit_count()
-    if len(data) != size or leaves & inner or not masks:
-        raise _damaged(path, "has impossible bytes")
-    # As lists, for every cold read comes through here; the same rules as `_hash_node`.
-    nodes, keys, values = [ZERO] * 32, [ZERO] * _SLOTS, [ZERO] * _SLOTS
-    taken, at = leaves | inner, _MASKS_BYTES
-    for slot in range(_SLOTS):
-        if leaves >> slot & 1:
-            middle, end = at + HASH_BYTES, at + _LEAF_BYTES
-            nodes[_SLOTS + slot] = sha256(leaf_tag + data[at:end]).digest()
-            keys[slot], values[slot] = data[at:middle], data[middle:end]
-            at = end
-        elif taken >> slot & 1:
-            nodes[_SLOTS + slot] = data[at : at + HASH_BYTES]
-            at += HASH_BYTES
-    for node in range(_SLOTS - 1, 0, -1):
-        below = taken & _SPANS[node]
-        if below == 0:
-            continue
-        left, right = nodes[2 * node], nodes[2 * node + 1]
-        if below & (below - 1) == 0 and below & leaves:
-            nodes[node] = left if below & _SPANS[2 * node] else right
-        else:
-            nodes[node] = sha256(b"\x01" + left + right).digest()
-    nodes[0] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big").ljust(HASH_BYTES, b"\0")
-    return b"".join(nodes) + b"".join(keys) + b"".join(values)
-
-
-class PageCache:
-    """Decoded pages by the hash of their subtree; of those below the upper ones the longest unused are dropped first.
-    May be shared by all trees and versions of one chain that are used by one thread."""
-
-    def __init__(self, pages_max: int = PAGES_CACHED_DEFAULT, upper_max: int = 0) -> None:
-        """upper_max: how many upper pages are kept beside the others; 0: they are among them."""
-        self._pages_max = pages_max
-        self._upper_max = upper_max
-        self._pages: OrderedDict[bytes, bytes] = OrderedDict()
-        self._upper: dict[bytes, bytes] = {}
-
-    def __len__(self) -> int:
-        return len(self._pages) + len(self._upper)
-
-    def get(self, subtree: bytes) -> bytes | None:
-        page = self._upper.get(subtree)
-        if page is not None:
-            return page
-        page = self._pages.get(subtree)
-        if page is not None:
-            self._pages.move_to_end(subtree)
-        return page
-
-    def put(self, page: bytes, depth: int) -> None:
-        subtree = page[HASH_BYTES : 2 * HASH_BYTES]
-        if depth < UPPER_DEPTHS and self._upper_max:
-            self._upper[subtree] = page
-            if len(self._upper) > self._upper_max:
-                del self._upper[next(iter(self._upper))]
-            return
-        self._pages[subtree] = page
-        if len(self._pages) > self._pages_max:
-            self._pages.popitem(last=False)
-
-    def drop(self, subtree: bytes) -> None:
-        """The page was replaced; it is read again should an older version still want it."""
-        if self._upper.pop(subtree, None) is None:
-            self._pages.pop(subtree, None)
+    groups: dict[int, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(_nibble(item[0], depth), []).append(item)
+    yield from groups.items()
 
 
 @dataclass(frozen=True, slots=True)
 class TreeUpdate:
-    """What an update comes to: the new root, and the pages to write (None: to delete) with it."""
+    """What an update comes to: the new root, and the pages that changed with it, as they are in memory."""
 
     root: bytes
-    pages: dict[bytes, bytes | None]
+    changed: Layer
+
+    @property
+    def pages(self) -> dict[bytes, bytes | None]:
+        """The pages as they are to be written (None: to be deleted)."""
+        return stored_form(self.changed)
+
+
+def stored_form(layer: Layer) -> dict[bytes, bytes | None]:
+    """Pages as they are to be written (None: to be deleted)."""
+    return {path: None if page is None else encode_page(page) for path, page in layer.items()}
 
 
 @dataclass(slots=True)
 class _Work:
-    """One update under way: its items in order of key hash, and what it has written."""
+    """What an update under way has changed."""
 
-    items: list[_Item]
-    pages: dict[bytes, bytes | None] = field(default_factory=dict)
-    fresh: list[tuple[int, bytes]] = field(default_factory=list)  # with their depths
+    changed: dict[bytes, bytes | None] = field(default_factory=dict)
     replaced: list[bytes] = field(default_factory=list)
 
 
@@ -230,16 +98,24 @@ class StateTree:
     pages and leaves this one as it is."""
 
     def __init__(
-        self, chain_id: bytes, read_page: ReadPage, root: bytes, cache: PageCache | None = None
+        self,
+        chain_id: bytes,
+        read_page: ReadPage,
+        root: bytes,
+        cache: PageCache | None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
+        """layers: pages that are newer than those that are read, the newest first."""
         self._read_page = read_page
         self._root = root
         self._cache = PageCache() if cache is None else cache
+        self._layers = layers
         self._key_tag = tag(Purpose.STATE_KEY, chain_id)
         self._leaf_tag = b"\x00" + tag(Purpose.STATE_LEAF, chain_id)
 
     @property
     def root(self) -> bytes:
+        """The hash of everything in it."""
         return self._root
 
     def update(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
@@ -247,63 +123,69 @@ class StateTree:
 
         Raises StoreError when a page is missing or does not hash to what its parent says.
         """
-        key_tag, leaf_tag = self._key_tag, self._leaf_tag
-        items: list[_Item] = []
-        for key, value in changes.items():
-            hashed_key = sha256(key_tag + key).digest()
-            if value is None:
-                items.append((hashed_key, _EMPTY, _EMPTY))
-                continue
-            hashed_value = sha256(value).digest()
-            leaf = sha256(leaf_tag + hashed_key + hashed_value).digest()
-            items.append((hashed_key, hashed_value, leaf))
-        items.sort()
-        if not items:
+        return self.update_hashed(self.hashed(changes))
+
+    def hashed(self, changes: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
+        """The changes as the tree takes them: key hash to value hash, ZERO where the key is deleted."""
+        key_tag = self._key_tag
+        return {
+            sha256(key_tag + key).digest(): ZERO if value is None else sha256(value).digest()
+            for key, value in changes.items()
+        }
+
+    def update_hashed(self, hashed: Mapping[bytes, bytes]) -> TreeUpdate:
+        """As `update`, of what `hashed` made."""
+        if not hashed:
             return TreeUpdate(self._root, {})
-        work = _Work(items)
-        root, _ = self._apply(work, range(len(items)), 0, self._root)
+        leaf_tag = self._leaf_tag
+        items = [
+            (key, value, ZERO if value == ZERO else sha256(leaf_tag + key + value).digest())
+            for key, value in sorted(hashed.items())
+        ]
+        work = _Work()
+        root, _ = self._apply(work, items, 0, self._root)
         for subtree in work.replaced:
             self._cache.drop(subtree)
-        for depth, page in work.fresh:
-            self._cache.put(page, depth)
-        return TreeUpdate(root, work.pages)
+        for path, page in work.changed.items():
+            if page is not None:
+                self._cache.put(page, path[0])
+        return TreeUpdate(root, work.changed)
 
-    def _apply(self, work: _Work, span: range, depth: int, subtree: bytes) -> tuple[bytes, _Item | None]:
-        """Applies the items of `span` to the page `depth` nibbles down whose subtree has this hash (ZERO: no page).
+    def _apply(
+        self, work: _Work, items: list[_Item], depth: int, subtree: bytes
+    ) -> tuple[bytes, _Item | None]:
+        """Applies items to the page above them all, `depth` nibbles down, whose subtree has this hash (ZERO: no page).
 
         Returns the hash of the subtree, and its one leaf where it has come down to one (then without a page,
         unless it is the root's).
         """
-        items, start, end = work.items, span.start, span.stop
-        path = page_path(items[start][0], depth)
-        old = _NO_PAGE if subtree == ZERO else self._load(path, subtree)
+        path = page_path(items[0][0], depth)
+        old = NO_PAGE if subtree == ZERO else self._load(path, subtree)
         page = bytearray(old)
-        leaves, taken = _masks(old)
+        leaves, taken = masks_of(old)
         touched = 0
-        while start < end:
-            slot = _nibble(items[start][0], depth)
-            group_end = start + 1
-            while group_end < end and _nibble(items[group_end][0], depth) == slot:
-                group_end += 1
-            bit, at = 1 << slot, (_SLOTS + slot) * HASH_BYTES
+        for slot, group in _by_slot(items, depth):
+            bit, at = 1 << slot, (SLOTS + slot) * HASH_BYTES
             before = old[at : at + HASH_BYTES]
-            own = _leaf_at(old, slot) if leaves & bit else None
-            after, lone = self._apply_slot(work, range(start, group_end), depth, before, own)
-            start = group_end
+            if taken & bit & ~leaves:
+                after, lone = self._apply(work, group, depth + 1, before)
+            else:
+                own = _leaf_at(old, slot) if leaves & bit else None
+                after, lone = self._apply_slot(work, group, depth, own)
             if after == before:
                 continue
             touched |= bit
             page[at : at + HASH_BYTES] = after
-            at = slot * HASH_BYTES
             if lone is not None:
-                leaves, taken = leaves | bit, taken | bit
-                page[_KEYS + at : _KEYS + at + HASH_BYTES] = lone[0]
-                page[_VALUES + at : _VALUES + at + HASH_BYTES] = lone[1]
+                if len(page) == LEAVES_AT:
+                    page += NO_LEAVES
+                leaves, taken, at = leaves | bit, taken | bit, LEAVES_AT + slot * LEAF_BYTES
+                page[at : at + LEAF_BYTES] = lone[0] + lone[1]
             else:
                 leaves, taken = leaves & ~bit, taken & ~bit if after == ZERO else taken | bit
         if not touched:
             return subtree, None
-        _rehash(page, touched, leaves, taken)
+        rehash(page, touched, leaves, taken)
         return self._keep(work, path, subtree, page, leaves, taken)
 
     @staticmethod
@@ -311,45 +193,43 @@ class StateTree:
         work: _Work, path: bytes, subtree: bytes, page: bytearray, leaves: int, taken: int
     ) -> tuple[bytes, _Item | None]:
         """Notes what becomes of a page that was changed; returns as `_apply`."""
-        depth = path[0]
         if subtree != ZERO:
             work.replaced.append(subtree)
         lone = _leaf_at(page, leaves.bit_length() - 1) if _is_lone(taken, leaves) else None
-        if taken and (lone is None or depth == 0):
-            page[:_MASKS_BYTES] = (leaves << 16 | taken).to_bytes(_MASKS_BYTES, "big")
-            work.pages[path] = _encode_page(page, leaves, taken)
-            work.fresh.append((depth, bytes(page)))
+        if taken and (lone is None or path[0] == 0):
+            set_masks(page, leaves, taken)
+            work.changed[path] = bytes(page) if leaves else bytes(page[:LEAVES_AT])
         elif subtree != ZERO:
-            work.pages[path] = None
+            work.changed[path] = None
         return _node(page, 1), lone
 
     def _apply_slot(
-        self, work: _Work, span: range, depth: int, before: bytes, own: _Item | None
+        self, work: _Work, group: list[_Item], depth: int, own: _Item | None
     ) -> tuple[bytes, _Item | None]:
-        """What a slot with this hash, and this leaf if it holds one, comes to by the items of `span`: as `_apply`."""
-        if own is None and before != ZERO:
-            return self._apply(work, span, depth + 1, before)
-        group = work.items[span.start : span.stop]
-        if own is not None and own[0] != group[0][0] and all(item[0] != own[0] for item in group):
-            group.append(own)
-            group.sort()
-        if len(group) > 1 or not group[0][1]:
-            group = [item for item in group if item[1]]
-        if len(group) > 1:
-            nested = _Work(group, work.pages, work.fresh, work.replaced)
-            return self._apply(nested, range(len(group)), depth + 1, ZERO)
-        return (group[0][2], group[0]) if group else (ZERO, None)
+        """What a slot that is empty, or holds this leaf, comes to by these items: as `_apply`."""
+        if own is not None and all(item[0] != own[0] for item in group):
+            group = sorted((*group, own))
+        there = [item for item in group if item[1] != ZERO]
+        if len(there) > 1:
+            return self._apply(work, there, depth + 1, ZERO)
+        return (there[0][2], there[0]) if there else (ZERO, None)
 
     def _load(self, path: bytes, subtree: bytes) -> bytes:
+        """The page at a path whose subtree has this hash, which its parent holds."""
         page = self._cache.get(subtree)
         if page is not None:
             return page
-        data = self._read_page(path)
-        if data is None:
-            raise _damaged(path, "is missing")
-        page = _decode_page(path, data, self._leaf_tag)
-        if page[HASH_BYTES : 2 * HASH_BYTES] != subtree:
-            raise _damaged(path, "does not hash to what stands above it")
+        for layer in self._layers:
+            if path in layer:
+                page = layer[path]
+                break
+        else:
+            data = self._read_page(path)
+            page = None if data is None else decode_page(path, data, self._leaf_tag)
+        if page is None:
+            raise damaged_page(path, "is missing")
+        if subtree_of(page) != subtree:
+            raise damaged_page(path, "does not hash to what stands above it")
         self._cache.put(page, path[0])
         return page
 
@@ -364,10 +244,10 @@ class StateTree:
         siblings: list[bytes] = []
         leaf: _Item | None = None
         for page, page_depth in self._descend(hashed_key):
-            leaves, taken = _masks(page)
+            leaves, taken = masks_of(page)
             node = 1
             remaining = _nibble(hashed_key, page_depth)
-            while node < _SLOTS and taken & _SPANS[node] and not _is_lone(taken & _SPANS[node], leaves):
+            while node < SLOTS and taken & SPANS[node] and not _is_lone(taken & SPANS[node], leaves):
                 node = node << 1 | remaining >> 3 & 1
                 remaining = remaining << 1 & 15
                 sibling = _node(page, node ^ 1)
@@ -375,8 +255,8 @@ class StateTree:
                 bits = bits << 1 | (1 if sibling != ZERO else 0)
                 if sibling != ZERO:
                     siblings.append(sibling)
-            if _is_lone(taken & _SPANS[node], leaves):
-                leaf = _leaf_at(page, (taken & _SPANS[node]).bit_length() - 1)
+            if _is_lone(taken & SPANS[node], leaves):
+                leaf = _leaf_at(page, (taken & SPANS[node]).bit_length() - 1)
         proof = StateProof(
             depth=depth, bitmap=(bits << -depth % 8).to_bytes((depth + 7) // 8, "big"), siblings=siblings
         )
@@ -392,5 +272,5 @@ class StateTree:
             page = self._load(page_path(hashed_key, depth), subtree)
             yield page, depth
             slot = _nibble(hashed_key, depth)
-            subtree = ZERO if _masks(page)[0] >> slot & 1 else _node(page, _SLOTS + slot)
+            subtree = ZERO if masks_of(page)[0] >> slot & 1 else _node(page, SLOTS + slot)
             depth += 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from ledger import rows, tree_proof
+from ledger.durable_tree import Layers
 from ledger.errors import Invalid, StoreError
 from ledger.kv import Snapshot
 from ledger.limits import PROVABLE_HEIGHTS_KEPT, PROVE_KEYS_MAX
@@ -46,6 +47,7 @@ class _Held:
     """One height's snapshot: `pins` views use it; it is closed when it is out of the window and unused."""
 
     snapshot: Snapshot
+    layers: Layers  # of the state tree, from the moment of the snapshot
     state_root: bytes
     pins: int = 0
     dropped: bool = False
@@ -98,7 +100,7 @@ class View:
         held, store = self._open(), self._views.store
         head = self._views.head(self.height)
         chain_id = store.tip.chain_id
-        tree = store.tree_at(held.snapshot, held.state_root)
+        tree = store.tree_at(held.snapshot, held.layers, held.state_root)
         proofs: list[KeyProof] = []
         for key in keys:
             value, proof = self.get(key), tree.prove(key)
@@ -136,7 +138,7 @@ class Views:
     def advance(self) -> None:
         """Takes hold of the tip, which was just committed or opened, and lets go of what is too old."""
         tip = self.store.tip
-        self._held[tip.height] = _Held(self.store.snapshot(), tip.state_root)
+        self._held[tip.height] = _Held(self.store.snapshot(), self.store.layers, tip.state_root)
         # The tip itself is not provable yet, so that one more is held than is served.
         for height in [height for height in self._held if height < tip.height - self._heights_kept]:
             held = self._held.pop(height)

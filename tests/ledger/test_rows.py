@@ -69,6 +69,7 @@ def test_no_two_tables_share_a_letter():
         rows.TIP,
         rows.GENESIS,
         rows.PAGE,
+        rows.delta_row(1),
         rows.STATE,
         rows.SIDE,
         rows.block_row(1),

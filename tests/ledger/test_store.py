@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ledger import block, merkle, rows, state
+from ledger import block, durable_tree, merkle, rows, state
 from ledger.application import Application
 from ledger.errors import Invalid, InvariantBroken, StoreError
 from ledger.hashes import ZERO
@@ -59,8 +59,22 @@ def play(chain):
     return chain
 
 
+@pytest.fixture(
+    scope="module",
+    autouse=True,
+    params=[None, 12, 0],
+    ids=["deltas only", "pages now and then", "pages only"],
+)
+def keys_behind(request):
+    """How far the pages of the tree may be behind; 0: as every store once was."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param is not None:
+            patch.setattr(durable_tree, "KEYS_BEHIND_MAX", request.param)
+        yield
+
+
 @pytest.fixture(scope="module")
-def played():
+def played(keys_behind):
     disk = Disk()
     chain = play(toy_chain(FaultyKV(disk)))
     return chain, disk

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ledger import tree_proof
 from ledger.errors import StoreError
 from ledger.hashes import ZERO
-from ledger.tree import UPPER_DEPTHS, UPPER_PAGES_MAX, PageCache, StateTree, page_path
+from ledger.pages import UPPER_DEPTHS, UPPER_PAGES_MAX, PageCache, page_path
+from ledger.tree import StateTree
 from proto.chiptrace.v1.ledger_pb2 import StateProof
 from tests.ledger import naive_tree
 

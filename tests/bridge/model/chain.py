@@ -24,7 +24,8 @@ from ledger.block import CheckedTransaction, app_hash, block_hash, log_leaf, log
 from ledger.execute import execute_block
 from ledger.hashes import ZERO
 from ledger.state import MappingReader
-from ledger.tree import PageCache, StateTree
+from ledger.pages import PageCache
+from ledger.tree import StateTree
 from proto.chiptrace.v1.bridge_pb2 import Packet, RemoteProof
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader, Vote
 from proto.chiptrace.v1.ledger_pb2 import (
