@@ -12,16 +12,16 @@ Only decided blocks are executed. The header of height h + 1 carries the app_has
 knows of votes: a certificate is bytes stored beside its block.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ledger import block, codec, genesis, limits, state
-from ledger.admission import Repetitions, VerifiedTransactions, check_expiry, keys_named
+from ledger.admission import Gate, Repetitions, UsedKeys, VerifiedTransactions, check_expiry, keys_named
 from ledger.block import CheckedTransaction
 from ledger.context import ChangeTable, OperationTable
-from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreError
-from ledger.execute import BlockOutcome, check_signer, execute_block
+from ledger.errors import Invalid, InvariantBroken, Malformed, StoreError
+from ledger.execute import BlockOutcome, execute_block
 from ledger.genesis import STATE_VERSION
 from ledger.kv import KeyValue
 from ledger.overlay import KeptReader
@@ -88,6 +88,7 @@ class Application:
         self._changes = changes
         self._applied = Applied(recoveries)
         self._verified = VerifiedTransactions()
+        self._used = UsedKeys(kv)
         self._judged: DecidedBlock | None = None  # the last block that was found valid on the tip
         self._info: Info | None = None
         self._name = ""
@@ -131,24 +132,18 @@ class Application:
         Raises Invalid: MALFORMED, OVERSIZE, WRONG_CHAIN, EXPIRED, NOT_YET_VALID, UNKNOWN_KEY, KEY_NOT_VALID,
         BAD_SIGNATURE; Repeated naming the first transaction that used the idempotency key.
         """
+        return self.gate(now_ms).check(data)
+
+    def gate(self, now_ms: int, full: Collection[str] = ()) -> Gate:
+        """The same for many: what they share is asked once. For use until the next commit; `full` are members for
+        whose transactions there is no room, which are refused with POOL_FULL before their signatures are looked at."""
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
-        try:
-            # (1) Shape and chain.
-            found = self._verified.parse(info.chain_id, data)
-            for operation in found.body.operations:
-                if operation.WhichOneof("kind") not in self._operations:
-                    raise Invalid("an operation is of a kind this chain does not execute", Reason.MALFORMED)
-            # (2) Time.
-            check_expiry(found.body, time_ms)
-            # (3) Nothing like it was decided.
-            Repetitions(self.store, time_ms, self._state).take(found)
-            # (4) A key that may sign now: blocks are not for strangers.
-            check_signer(self._state, found.body.signer, time_ms)
-        except (Malformed, Refused) as error:
-            raise Invalid(str(error), error.reason) from error
-        # (5) Signatures last: they cost the most.
-        return self._verified.verify(info.chain_id, found)
+        repetitions = self._repetitions(time_ms)
+        return Gate(info.chain_id, time_ms, self._verified, repetitions, self._state, self._operations, full)
+
+    def _repetitions(self, time_ms: int) -> Repetitions:
+        return Repetitions(self.store, time_ms, self._state, self._used)
 
     # ---- proposals --------------------------------------------------------------------------------------
 
@@ -160,7 +155,7 @@ class Application:
         """
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
-        repetitions = Repetitions(self.store, time_ms, self._state)
+        repetitions = self._repetitions(time_ms)
         recovery = b"" if info.recovery is None else info.recovery.data
         room = info.parameters.block_bytes - block.HEADER_BYTES_MAX - _HEADER_FRAME_BYTES - len(recovery)
         keys = limits.KEYS_PER_BLOCK_MAX
@@ -235,7 +230,7 @@ class Application:
         if header.transactions_root != block.transactions_root(info.chain_id, found):
             raise Invalid("the transactions are not those of transactions_root", Reason.BAD_ROOT)
         # (12) Each is valid at the header's time, and (13) none was there before.
-        repetitions = Repetitions(self.store, header.time_ms, self._state)
+        repetitions = self._repetitions(header.time_ms)
         identities: list[bytes] = []
         for transaction in found:
             check_expiry(transaction.body, header.time_ms)
@@ -309,6 +304,9 @@ class Application:
         self._state.forget(outcome.changes)
         self._judged = None
         self._verified.drop(decided.transactions)
+        self._used.add(
+            decided.header.time_ms, (checked.body.idempotency_key for checked in decided.transactions)
+        )
         return self._advance()
 
     def _decided(self, data: bytes) -> DecidedBlock:

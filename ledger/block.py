@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ledger import codec, limits, merkle
 from ledger.errors import Invalid, Malformed
@@ -137,8 +137,7 @@ def app_hash(chain_id: bytes, opening: AppHashOpening) -> bytes:
 # ---- transactions -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedTransaction:
+class ParsedTransaction(NamedTuple):
     """A transaction of the right shape and chain. Nobody is known to have signed it."""
 
     id: bytes
@@ -148,8 +147,7 @@ class ParsedTransaction:
     signatures: tuple[Signature, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedTransaction:
+class CheckedTransaction(NamedTuple):
     """A transaction whose signatures were verified. Made by `verify_transaction` only."""
 
     id: bytes
@@ -180,8 +178,9 @@ def parse_transaction(chain_id: bytes, data: bytes) -> ParsedTransaction:
     """
     # 1. Size and canonical envelope.
     transaction = codec.decode(Transaction, data, limits.TRANSACTION_BYTES_MAX)
-    # 2. Canonical body.
-    body = codec.decode(TransactionBody, transaction.body, limits.TRANSACTION_BYTES_MAX)
+    # 2. Canonical body. Each field of a message is a copy, or an object made anew: taken out once.
+    body_bytes = transaction.body
+    body = codec.decode(TransactionBody, body_bytes, limits.TRANSACTION_BYTES_MAX)
     # 3. Our chain.
     if body.chain_id != chain_id:
         raise Invalid(
@@ -189,17 +188,19 @@ def parse_transaction(chain_id: bytes, data: bytes) -> ParsedTransaction:
             Reason.WRONG_CHAIN,
         )
     # 4. Between one and the allowed number of operations, each of a known kind.
-    if not 1 <= len(body.operations) <= limits.OPERATIONS_PER_TRANSACTION_MAX:
+    operations = body.operations
+    if not 1 <= len(operations) <= limits.OPERATIONS_PER_TRANSACTION_MAX:
         raise Malformed(
-            f"the transaction has {len(body.operations)} operations; "
+            f"the transaction has {len(operations)} operations; "
             f"1 to {limits.OPERATIONS_PER_TRANSACTION_MAX} are allowed"
         )
-    for index, operation in enumerate(body.operations):
+    for index, operation in enumerate(operations):
         if operation.WhichOneof("kind") is None:
             raise Malformed(f"operation {index} is empty or of a kind unknown here")
     # 5. Lengths of the signer's key and the idempotency key.
-    if len(body.signer) != KEY_BYTES:
-        raise Malformed(f"the signer's key has {len(body.signer)} bytes, not {KEY_BYTES}")
+    signer = body.signer
+    if len(signer) != KEY_BYTES:
+        raise Malformed(f"the signer's key has {len(signer)} bytes, not {KEY_BYTES}")
     if len(body.idempotency_key) != IDEMPOTENCY_KEY_BYTES:
         raise Malformed(
             f"the idempotency key has {len(body.idempotency_key)} bytes, not {IDEMPOTENCY_KEY_BYTES}"
@@ -211,20 +212,17 @@ def parse_transaction(chain_id: bytes, data: bytes) -> ParsedTransaction:
             f"the transaction has {len(signatures)} signatures; "
             f"1 to {limits.SIGNATURES_PER_TRANSACTION_MAX} are allowed"
         )
+    keys: set[bytes] = set()
     for index, signature in enumerate(signatures):
-        if len(signature.key) != KEY_BYTES or len(signature.signature) != SIGNATURE_BYTES:
+        key = signature.key
+        if len(key) != KEY_BYTES or len(signature.signature) != SIGNATURE_BYTES:
             raise Malformed(f"signature {index} has a key or signature of the wrong length")
-    if signatures[0].key != body.signer:
-        raise Malformed("the first signature is not by the signer named in the body")
-    if len({signature.key for signature in signatures}) != len(signatures):
+        if index == 0 and key != signer:
+            raise Malformed("the first signature is not by the signer named in the body")
+        keys.add(key)
+    if len(keys) != len(signatures):
         raise Malformed("a key signs twice")
-    return ParsedTransaction(
-        id=transaction_id(chain_id, transaction.body),
-        body=body,
-        body_bytes=transaction.body,
-        data=data,
-        signatures=signatures,
-    )
+    return ParsedTransaction(transaction_id(chain_id, body_bytes), body, body_bytes, data, signatures)
 
 
 def verify_transaction(chain_id: bytes, parsed: ParsedTransaction) -> CheckedTransaction:
@@ -235,7 +233,7 @@ def verify_transaction(chain_id: bytes, parsed: ParsedTransaction) -> CheckedTra
                 f"signature {index} of transaction {parsed.id.hex()} is not by key {signature.key.hex()}",
                 Reason.BAD_SIGNATURE,
             )
-    return CheckedTransaction(id=parsed.id, body=parsed.body, data=parsed.data, signatures=parsed.signatures)
+    return CheckedTransaction(parsed.id, parsed.body, parsed.data, parsed.signatures)
 
 
 def decode_transaction(chain_id: bytes, data: bytes) -> CheckedTransaction:

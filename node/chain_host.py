@@ -12,14 +12,14 @@ import functools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from client.clock import now_ms
-from ledger import state
+from ledger.admission import Gate
 from ledger.application import Application, Info
 from ledger.block import CheckedTransaction
 from ledger.context import ChangeTable, OperationTable
@@ -31,11 +31,10 @@ from ledger.view import ProvenState, View
 from node.kept_views import KeptViews
 from node.pool import Waiting
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
-from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Block, KeyRecord, Reason, Result
+from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Block, Reason, Result
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("chiptrace.chain")
-MEMBERS_KEPT_MAX: Final = 10_000
 LEFT_OUT_CHECKED_MAX: Final = 256  # of what a block did not take, per block
 
 
@@ -122,8 +121,7 @@ class Built:
     unfit: list[tuple[bytes, Invalid]]
 
 
-@dataclass(frozen=True, slots=True)
-class Admissible:
+class Admissible(NamedTuple):
     """A transaction that passed admission, and its member."""
 
     transaction: CheckedTransaction
@@ -146,6 +144,19 @@ class _Handover:
     view: View | None
 
 
+def _checked(gate: Gate, data: bytes) -> Admissible | Invalid:
+    try:
+        transaction = gate.check(data)
+    except Invalid as error:
+        return error
+    except (StoreError, InvariantBroken):
+        raise
+    except Exception:
+        _LOG.exception("transaction refused: checking it failed", extra={"bytes": len(data)})
+        return Invalid("this node cannot read the transaction", Reason.MALFORMED)
+    return Admissible(transaction, gate.member(transaction.body.signer))
+
+
 class ChainHost:
     """The Application behind its threads. All methods are called from the event loop."""
 
@@ -166,7 +177,6 @@ class ChainHost:
         self._info: Info | None = None
         self._served: tuple[int, int] | None = None
         self._views = KeptViews()
-        self._members: dict[bytes, str] = {}  # of signers seen, on the writer's thread
 
     @property
     def info(self) -> Info:
@@ -244,11 +254,14 @@ class ChainHost:
 
     # ---- admission ------------------------------------------------------------------------------------------
 
-    async def check(self, transactions: Sequence[bytes], now_ms: int) -> list[Admissible | Invalid]:
-        """What admission says of each. Raises StoreError."""
+    async def check(
+        self, transactions: Sequence[bytes], now_ms: int, full: Collection[str] = ()
+    ) -> list[Admissible | Invalid]:
+        """What admission says of each, `full` being the members without room. Raises StoreError."""
 
         def checking() -> list[Admissible | Invalid]:
-            return [self._check(data, now_ms) for data in transactions]
+            gate = self._app.gate(now_ms, full)
+            return [_checked(gate, data) for data in transactions]
 
         return await self._writer.run(Priority.ADMISSION, checking)
 
@@ -329,31 +342,10 @@ class ChainHost:
         block = self._app.prepare_proposal([item.data for item in waiting], now_ms)
         chosen = set(Block.FromString(block).transactions)
         left_out = [item for item in waiting if item.data not in chosen][:LEFT_OUT_CHECKED_MAX]
-        found = [(item.id, self._check(item.data, now_ms)) for item in left_out]
+        gate = self._app.gate(now_ms)
+        found = [(item.id, _checked(gate, item.data)) for item in left_out]
         unfit = [(id_, error) for id_, error in found if isinstance(error, Invalid)]
         return Built(block, bool(chosen), unfit)
-
-    def _check(self, data: bytes, now_ms: int) -> Admissible | Invalid:
-        try:
-            transaction = self._app.check_transaction(data, now_ms)
-        except Invalid as error:
-            return error
-        except (StoreError, InvariantBroken):
-            raise
-        except Exception:
-            _LOG.exception("transaction refused: checking it failed", extra={"bytes": len(data)})
-            return Invalid("this node cannot read the transaction", Reason.MALFORMED)
-        return Admissible(transaction, self._member(transaction.body.signer))
-
-    def _member(self, signer: bytes) -> str:
-        member = self._members.get(signer)
-        if member is None:
-            record = state.load(self._app.store, state.signer_key(signer), KeyRecord)
-            member = record.member if record is not None else signer.hex()
-            if len(self._members) >= MEMBERS_KEPT_MAX:
-                self._members.clear()
-            self._members[signer] = member
-        return member
 
     def _take_view(self) -> _Handover:
         views = self._app.views

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from consensus.engine import Engine
 from ledger import block
+from ledger.admission import Gate
 from ledger.application import Application
 from ledger.leveldb import LevelKV
 from ledger.tree import StateTree
@@ -42,7 +43,7 @@ _CALIBRATIONS: Final = 5_000
 CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
     (block, "parse_transaction", "decode"),
     (block, "verify_transaction", "verify"),
-    (Application, "check_transaction", "admit"),
+    (Gate, "check", "admit"),
     (Admission, "submit", "admit"),
     (Admission, "offer", "admit"),
     (Pool, "add", "admit"),

@@ -1,8 +1,13 @@
-import pytest
+import random
 
-from ledger import block
-from ledger.admission import Repeated, Repetitions, VerifiedTransactions, check_expiry, keys_named
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import admission, block, rows
+from ledger.admission import Repeated, Repetitions, UsedKeys, VerifiedTransactions, check_expiry, keys_named
 from ledger.errors import Invalid
+from ledger.kv import MemoryKV
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
     Capture,
@@ -47,11 +52,25 @@ def test_a_body_is_valid_for_an_hour_at_most(until, reason):
         assert refusal.value.reason == reason
 
 
+def outcome(take, transaction):
+    try:
+        return take(transaction)
+    except Invalid as error:
+        return str(error)
+
+
 # ---- repetition -----------------------------------------------------------------------------------------
 
 
 def take(chain, *transactions):
+    """As the node does, with keys kept in memory; without them the same must come of it."""
     repetitions = Repetitions(chain.app.store, chain.now_ms)
+    for used in (chain.app._used, UsedKeys(chain.app.store._kv)):
+        kept = Repetitions(chain.app.store, chain.now_ms, used=used)
+        for data in transactions:
+            found = block.decode_transaction(chain.chain_id, data)
+            assert outcome(kept.take, found) == outcome(repetitions.take, found)
+        repetitions = Repetitions(chain.app.store, chain.now_ms)
     return [repetitions.take(block.decode_transaction(chain.chain_id, data)) for data in transactions]
 
 
@@ -98,6 +117,72 @@ def test_a_stranger_that_becomes_known_does_not_repeat_itself(chain):
     assert (first.reason, second.ok) == (Reason.UNKNOWN_KEY, True)
     with pytest.raises(Repeated):
         take(chain, data)
+
+
+# ---- keys kept in memory ----------------------------------------------------------------------------------
+
+HOUR = TRANSACTION_VALIDITY_MS_MAX
+
+
+def stored(kv, height, time_ms, keys):
+    """The list that a height writes of the idempotency rows it made."""
+    used = [rows.idempotency_row(b"mada", key) for key in keys]
+    row = rows.expiry_row(height)
+    kv.write([(row, rows.seal(row, time_ms.to_bytes(8, "big") + rows.frame(used)))])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, HOUR), st.integers(0, 5)), max_size=25),
+    st.integers(0, HOUR + 1),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 30),
+    st.integers(0, 25),
+)
+@settings(deadline=None)
+def test_no_key_of_the_last_hour_is_ever_called_fresh(heights, later, per_part, parts, read, opened_at):
+    """Whatever the heights, the bounds, and the height at which the node was started again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admission, "_USED_BYTES", 64)
+        patch.setattr(admission, "_USED_MASK", 63)
+        patch.setattr(admission, "_USED_PER_PART", per_part)
+        patch.setattr(admission, "_USED_PARTS_MAX", parts)
+        patch.setattr(admission, "_USED_READ_MAX", read)
+        kv, now, uses = MemoryKV(), 1_000, []
+        used = UsedKeys(kv)
+        for height, (pause, count) in enumerate(heights, start=1):
+            now += pause
+            keys = [random.Random(f"{height} {n}").randbytes(16) for n in range(count)]
+            uses.extend((now, key) for key in keys)
+            used.add(now, keys)
+            if keys:
+                stored(kv, height, now, keys)
+            if height == opened_at:
+                used = UsedKeys(kv)
+        now += later
+        for time_ms, key in uses:
+            assert now > time_ms + HOUR or not used.fresh(key, now)
+
+
+def test_other_keys_are_fresh_nearly_always_and_after_the_hour_again():
+    make, used = random.Random(1), UsedKeys(MemoryKV())
+    keys = [make.randbytes(16) for _ in range(5_000)]
+    used.add(1_000, keys)
+    assert not any(used.fresh(key, 1_001) for key in keys)
+    assert sum(used.fresh(make.randbytes(16), 1_001) for _ in range(5_000)) >= 4_990
+    used.add(1_001 + HOUR, [])
+    assert all(used.fresh(key, 1_001 + HOUR) for key in keys)
+
+
+def test_what_was_not_read_at_the_start_is_not_called_fresh_for_an_hour(monkeypatch):
+    monkeypatch.setattr(admission, "_USED_READ_MAX", 2)
+    kv = MemoryKV()
+    stored(kv, 1, 1_000, [b"a" * 16])
+    stored(kv, 2, 2_000, [b"b" * 16, b"c" * 16])
+    used = UsedKeys(kv)
+    assert not used.fresh(b"z" * 16, 1_000 + HOUR)
+    assert used.fresh(b"z" * 16, 1_001 + HOUR)
+    assert not used.fresh(b"b" * 16, 1_001 + HOUR)
 
 
 # ---- verified once ----------------------------------------------------------------------------------------
@@ -172,3 +257,23 @@ def test_long_lists_count_as_the_keys_they_name(chain):
     assert named(big) == 502
     assert named(big, big) == 1_004
     assert named(b"\xff" * 600) == 2
+
+
+# ---- room -------------------------------------------------------------------------------------------------
+
+
+def test_a_member_without_room_is_refused_before_its_signature_is_looked_at(chain):
+    known = chain.transaction("ada", toy.put("a"))
+    chain.app.check_transaction(known, chain.now_ms)
+    fresh = chain.transaction("ada", toy.put("b"))
+    gate = chain.app.gate(chain.now_ms, {"ada"})
+    for data in (fresh, fresh[:-1] + bytes([fresh[-1] ^ 1])):
+        with pytest.raises(Invalid) as refusal:
+            gate.check(data)
+        assert refusal.value.reason == Reason.POOL_FULL
+    assert gate.check(known).data == known  # it costs nothing any more, and the pool may have it already
+    assert gate.check(chain.transaction("bob", toy.put("b")))
+    repeated = chain.transaction("ada", toy.put("c"))
+    chain.produce([repeated])
+    with pytest.raises(Repeated):
+        chain.app.gate(chain.now_ms, {"ada"}).check(repeated)
