@@ -19,16 +19,16 @@ A void serial stays burnt. What is on another chain is frozen: nothing is entere
 
 from typing import Final
 
-from ledger import codec, decimals, lots, state
+from ledger import decimals, lots, state
 from ledger.containers import normalise, standing
 from ledger.context import Context
 from ledger.custody import find_or_adopt, find_part, is_frozen, load_part, may_adopt, save_part
 from ledger.errors import Refused
-from ledger.event import EventView, Quantity, event_digest
+from ledger.event import EventView, Quantity, given_digest
+from ledger.event_fields import GivenEvent, read_fields
 from ledger.grants import holds_grant
 from ledger.identifiers import Identifier, canonical
 from ledger.intervals import pieces, place_of
-from ledger.limits import EVENT_BYTES_MAX
 from ledger.notes import names_nothing, note_event, note_place
 from ledger.recording import Recording
 from ledger.undoing import Inverse, begun_intervals, find_inverse, is_over
@@ -36,7 +36,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionRecord,
     CorrectionState,
     EntryKind,
-    Event,
     LotRecord,
     PartRecord,
     Reason,
@@ -53,9 +52,9 @@ _DONE = (CorrectionState.TAKEN_BACK,)
 
 def original_of(chain_id: bytes, declaration: bytes) -> bytes:
     """The digest (32 bytes) of the event that an encoded Event declares wrong: all it says but that."""
-    event = codec.decode(Event, declaration, EVENT_BYTES_MAX)
-    fields = [field for field in event.fields if field.name != _DECLARATION]
-    return event_digest(chain_id, Event(seed=event.seed, fields=fields))
+    given = read_fields(declaration)
+    fields = [field for field in given.fields if field.name != _DECLARATION]
+    return given_digest(chain_id, GivenEvent(given.seed, fields))
 
 
 def declare_error(recording: Recording, original: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Events: their shape, their digest field by field, and what the rules read of them.
+"""Events: their digest field by field, and what the rules read of them; ledger/event_fields.py has their shape.
 
 An Event carries an EPCIS 2.0 event's JSON-LD members as written. Its digest is the RFC 9162 root over the
 top-level fields in their order, each leaf salted, so that a holder may show some fields and withhold others:
@@ -12,29 +12,23 @@ without their namespaces, exact amounts and milliseconds.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from ledger import codec, decimals, event_values, identifiers, merkle
-from ledger.errors import Malformed, Refused
+from ledger.errors import Refused
+from ledger.event_fields import SEED_BYTES as SEED_BYTES
+from ledger.event_fields import GivenEvent, ReadField, read_field
+from ledger.event_fields import check_event as check_event
 from ledger.hashes import Purpose, leaf_hash, tag, tagged_hash
 from ledger.identifiers import Identifier
-from ledger.limits import (
-    EVENT_FIELDS_MAX,
-    IDENTIFIER_BYTES_MAX,
-    IDENTIFIERS_PER_EVENT_MAX,
-    NAME_BYTES_MAX,
-    TEXT_BYTES_MAX,
-    VALUE_DEPTH_MAX,
-    VALUE_NODES_MAX,
-)
-from proto.chiptrace.v1.ledger_pb2 import Decimal, Event, Field, InclusionProof, Reason, Value
+from ledger.limits import IDENTIFIER_BYTES_MAX, IDENTIFIERS_PER_EVENT_MAX
+from proto.chiptrace.v1.ledger_pb2 import Decimal, Event, InclusionProof, Reason, Value
 
-SEED_BYTES: Final = 16
 SALT_BYTES: Final = 16
 ACTIONS: Final = frozenset(("ADD", "OBSERVE", "DELETE"))
 
@@ -129,21 +123,35 @@ def field_leaf(chain_id: bytes, salt: bytes, field_bytes: bytes) -> bytes:
 
 def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     """The leaves of all top-level fields, in their order."""
+    return _leaves(
+        chain_id, event.seed, [(field.name.encode(), codec.encode(field)) for field in event.fields]
+    )
+
+
+def _leaves(chain_id: bytes, seed: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
     # As `field_leaf` and `field_salt`, with the tags made once: this is done for every event of every block.
-    salt_tag = tag(Purpose.FIELD_SALT, chain_id) + event.seed
-    leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
-    encode = codec.encode
+    salt_tag, leaf_tag = _tags(chain_id)
+    salt_tag += seed
     return [
-        sha256(
-            leaf_tag + sha256(salt_tag + field.name.encode()).digest()[:SALT_BYTES] + encode(field)
-        ).digest()
-        for field in event.fields
+        sha256(leaf_tag + sha256(salt_tag + name).digest()[:SALT_BYTES] + data).digest()
+        for name, data in fields
     ]
+
+
+@lru_cache(maxsize=16)
+def _tags(chain_id: bytes) -> tuple[bytes, bytes]:
+    return tag(Purpose.FIELD_SALT, chain_id), b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
 
 
 def event_digest(chain_id: bytes, event: Event) -> bytes:
     """What stands for the event in histories: the root over its fields (32 bytes)."""
     return merkle.root(field_leaves(chain_id, event))
+
+
+def given_digest(chain_id: bytes, given: GivenEvent) -> bytes:
+    """As `event_digest`, of an event whose fields are at hand."""
+    named = [(field.name_bytes, field.data) for field in given.fields]
+    return merkle.root(_leaves(chain_id, given.seed, named))
 
 
 def show_field(chain_id: bytes, event: Event, name: str) -> tuple[bytes, bytes, InclusionProof]:
@@ -160,59 +168,6 @@ def show_field(chain_id: bytes, event: Event, name: str) -> tuple[bytes, bytes, 
     raise Refused(f"the event has no field {name}", Reason.EVENT_INVALID)
 
 
-# ---- shape ----------------------------------------------------------------------------------------------------
-
-
-def check_event(event: Event) -> None:
-    """Demand the shape every event has, whatever it says. Raises Malformed naming the rule broken.
-
-    1. a seed of 16 bytes, 1 to 64 fields; 2. names not empty, bounded, strictly ascending by UTF-8 bytes, at
-    every level; 3. every value of one kind, texts bounded, numbers in normal form; 4. depth and total number of
-    values bounded.
-    """
-    if len(event.seed) != SEED_BYTES:
-        raise Malformed(f"the seed of an event has {SEED_BYTES} bytes, not {len(event.seed)}")
-    if not 1 <= len(event.fields) <= EVENT_FIELDS_MAX:
-        raise Malformed(f"an event has 1 to {EVENT_FIELDS_MAX} fields, not {len(event.fields)}")
-    nodes = depth = 0
-    # Level by level: no recursion, whatever was sent.
-    values = _ordered_values(event.fields)
-    while values:
-        depth += 1
-        nodes += len(values)
-        if nodes > VALUE_NODES_MAX:
-            raise Malformed(f"an event has more than {VALUE_NODES_MAX} values")
-        if depth > VALUE_DEPTH_MAX:
-            raise Malformed(f"an event is nested deeper than {VALUE_DEPTH_MAX} levels")
-        inner: list[Value] = []
-        for value in values:
-            kind = value.WhichOneof("kind")
-            if kind == "text":
-                text = value.text
-                # No character takes more than four bytes.
-                if len(text) * 4 > TEXT_BYTES_MAX and len(text.encode()) > TEXT_BYTES_MAX:
-                    raise Malformed(f"a text is longer than {TEXT_BYTES_MAX} bytes")
-            elif kind == "list":
-                inner.extend(value.list.items)
-            elif kind == "object":
-                inner.extend(_ordered_values(value.object.fields))
-            elif kind == "number":
-                decimals.check(value.number)
-            elif kind is None:
-                raise Malformed("a value says nothing")
-        values = inner
-
-
-def _ordered_values(fields: Sequence[Field]) -> list[Value]:
-    names = [field.name.encode() for field in fields]
-    for name, following in pairwise(names):
-        if name >= following:
-            raise Malformed(f"field {following.decode()} stands out of order or twice")
-    if names and not (names[0] and max(map(len, names)) <= NAME_BYTES_MAX):
-        raise Malformed(f"a field name has 1 to {NAME_BYTES_MAX} bytes")
-    return [field.value for field in fields]
-
-
 # ---- view -----------------------------------------------------------------------------------------------------
 
 
@@ -221,8 +176,12 @@ def read_event(event: Event) -> EventView:
 
     Raises Refused with EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, the message naming the field, or OVERSIZE.
     """
-    reader = _EventReader({field.name: field.value for field in event.fields})
-    view = reader.view()
+    return view_fields([read_field(codec.encode(field)) for field in event.fields])
+
+
+def view_fields(fields: Iterable[ReadField]) -> EventView:
+    """As `read_event`, of an event's fields."""
+    view = _EventReader({field.name: field for field in fields}).view()
     named = sum(map(len, _LISTS(view)))
     if named > IDENTIFIERS_PER_EVENT_MAX:
         message = f"event: names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
@@ -233,10 +192,11 @@ def read_event(event: Event) -> EventView:
 class _EventReader:
     """Reads typed values out of an event's fields; every refusal names the field."""
 
-    def __init__(self, fields: dict[str, Value]) -> None:
+    def __init__(self, fields: dict[str, ReadField]) -> None:
         self._fields = fields
         self._names: dict[str, list[Identifier]] = {}  # of the lists of things
-        self._cbv = event_values.cbv_namespace(fields.get("@context"))
+        self._amounts: dict[str, list[Quantity]] = {}  # of the quantity lists
+        self._cbv = event_values.cbv_namespace(self._value("@context"))
 
     def view(self) -> EventView:
         kind = self._text("type")
@@ -253,6 +213,7 @@ class _EventReader:
         elif action not in ACTIONS:
             raise event_values.invalid("action", f"{action!r} is none of {', '.join(sorted(ACTIONS))}")
         parent, run = self._text("parentID"), self._text("transformationID")
+        ilmd = self._values_of("ilmd")
         return EventView(
             type=kind,
             action=action,
@@ -275,27 +236,39 @@ class _EventReader:
             biz_transactions=self._biz_transactions(),
             dispositions_set=self._dispositions("set"),
             dispositions_unset=self._dispositions("unset"),
-            error_declaration=event_values.error_declaration(self._fields, self._cbv),
-            serials=event_values.serials(self._fields),
-            run=event_values.run_claim(self._fields),
-            classes=tuple(one for named in self._names.values() for one in named if one.is_class),
-            read_point=event_values.read_point(self._fields),
+            error_declaration=event_values.error_declaration(self._values_of("errorDeclaration"), self._cbv),
+            serials=event_values.serials(ilmd),
+            run=event_values.run_claim(ilmd),
+            classes=tuple([one for named in self._names.values() for one in named if one.is_class]),
+            read_point=event_values.read_point(self._values_of("readPoint")),
         )
 
+    def _value(self, name: str) -> Value | None:
+        field = self._fields.get(name)
+        return None if field is None else field.value
+
     def _text(self, name: str) -> str:
-        value = self._fields.get(name)
-        return "" if value is None else event_values.text_of(value, name)
+        field = self._fields.get(name)
+        if field is None:
+            return ""
+        return event_values.text_of(field.value, name) if field.text is None else field.text
 
     def _list(self, name: str) -> Sequence[Value]:
-        value = self._fields.get(name)
+        value = self._value(name)
         return () if value is None else event_values.list_of(value, name)
 
     def _object(self, name: str) -> dict[str, Value]:
-        value = self._fields.get(name)
+        value = self._value(name)
         return {} if value is None else event_values.object_of(value, name)
 
+    def _values_of(self, name: str) -> dict[str, Value]:
+        """A field and the event's context, by which its members are read; nothing where there is no such field."""
+        if name not in self._fields:
+            return {}
+        return {one: self._fields[one].value for one in (name, "@context") if one in self._fields}
+
     def _bounded(self, text: str, name: str) -> str:
-        if len(text.encode()) > IDENTIFIER_BYTES_MAX:
+        if text and len(text.encode()) > IDENTIFIER_BYTES_MAX:
             raise event_values.invalid(name, f"longer than {IDENTIFIER_BYTES_MAX} bytes")
         return text
 
@@ -312,23 +285,31 @@ class _EventReader:
         if name not in self._fields and quantities not in self._fields:
             return ()
         named = [one for one in self._named(name) if not one.is_class]
-        intervals = [item.of for item in self._listed(quantities) if item.of.interval is not None]
+        named += [item.of for item in self._listed(quantities) if item.of.interval is not None]
         # A list without order: naming a thing twice names it once.
-        return tuple(dict.fromkeys((*named, *intervals)))
+        return tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
 
     def _named(self, name: str) -> list[Identifier]:
         if name not in self._fields:
             return []  # most lists of most events
         found = self._names.get(name)
         if found is None:
-            texts = [event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
-            found = self._names[name] = [self._thing(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+            texts: Sequence[str] | None = self._fields[name].texts
+            if texts is None:
+                texts = [
+                    event_values.text_of(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))
+                ]
+            found = self._names[name] = [self._thing(text, name, i) for i, text in enumerate(texts)]
         return found
 
-    def _thing(self, text: str, name: str) -> Identifier:
-        identifier = self._identifier(text, name)
-        if identifier.interval is not None:
-            raise Refused(f"{name}: serials of a lot belong in a quantity list", Reason.IDENTIFIER_INVALID)
+    def _thing(self, text: str, name: str, place: int | None = None) -> Identifier:
+        try:
+            identifier = identifiers.canonical(text)
+            if identifier.interval is not None:
+                raise Refused("serials of a lot belong in a quantity list", Reason.IDENTIFIER_INVALID)
+        except Refused as error:
+            at = name if place is None else f"{name}[{place}]"
+            raise Refused(f"{at}: {error}", error.reason) from error
         return identifier
 
     def _quantities(self, name: str, things: str) -> tuple[Quantity, ...]:
@@ -336,10 +317,16 @@ class _EventReader:
             return ()
         amounts = [item for item in self._listed(name) if item.of.interval is None]
         classes = dict.fromkeys(one for one in self._named(things) if one.is_class)
-        return (*amounts, *(Quantity(of, None, "") for of in classes))
+        return (*amounts, *[Quantity(of, None, "") for of in classes])
 
     def _listed(self, name: str) -> list[Quantity]:
-        return [self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
+        if name not in self._fields:
+            return []
+        found = self._amounts.get(name)
+        if found is None:
+            found = [self._quantity(item, f"{name}[{i}]") for i, item in enumerate(self._list(name))]
+            self._amounts[name] = found
+        return found
 
     def _quantity(self, item: Value, name: str) -> Quantity:
         members = event_values.object_of(item, name)
@@ -381,6 +368,8 @@ class _EventReader:
         return tuple(parties.values())
 
     def _biz_transactions(self) -> tuple[tuple[str, str], ...]:
+        if "bizTransactionList" not in self._fields:
+            return ()
         found = []
         for i, item in enumerate(self._list("bizTransactionList")):
             place = f"bizTransactionList[{i}]"

@@ -82,13 +82,18 @@ def from_urn(kind: str, scheme: str, rest: str, where: str) -> Key:
     return _from_parts(scheme, prefix, reference, tail, where)
 
 
+def with_check_digit(prefix: str, reference: str) -> str:
+    """The number of a company prefix and a reference whose first digit stands before it (GTIN, SSCC)."""
+    moved = reference[:1] + prefix + reference[1:]
+    return moved + check_digit(moved)
+
+
 def _from_parts(scheme: str, prefix: str, reference: str, tail: list[str], where: str) -> Key:
     """The key of a URN's decoded parts; the lengths of the numeric ones were checked."""
     last = tail[-1] if tail else ""
     joined = prefix + reference
-    moved = reference[:1] + prefix + reference[1:]
     if scheme in ("sgtin", "lgtin", "upui"):
-        gtin = moved + check_digit(moved)
+        gtin = with_check_digit(prefix, reference)
         if scheme == "sgtin":
             return trade_item(gtin, where, serial=last, prefix=prefix)
         if scheme == "lgtin":
@@ -96,9 +101,9 @@ def _from_parts(scheme: str, prefix: str, reference: str, tail: list[str], where
         return trade_item(gtin, where, tpx=last, prefix=prefix)
     if scheme == "itip":
         number = numeric(tail[0], 2, where) + numeric(tail[1], 2, where)
-        return piece(moved + check_digit(moved) + number, where, last, prefix=prefix)
+        return piece(with_check_digit(prefix, reference) + number, where, last, prefix=prefix)
     if scheme == "sscc":
-        return shipping_unit(moved + check_digit(moved), where, prefix)
+        return shipping_unit(with_check_digit(prefix, reference), where, prefix)
     if scheme == "giai":
         characters(reference, SET_82, 30, where)
         return asset(joined, where, prefix)

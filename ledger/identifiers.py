@@ -42,8 +42,12 @@ _URI_TEXT: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-F
 _INTERVAL: Final = re.compile(r"(0|[1-9][0-9]{0,18})-([1-9][0-9]{0,18})\Z")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-# The canonical form itself of a serialised trade item, and what else is spelled like it (ledger/gs1_keys.py judges it).
-_SERIAL_LINK: Final = re.compile(r"https://id\.gs1\.org/01/([0-9]{14})/21/([A-Za-z0-9\-._~']+)\Z")
+# Serialised trade items and logistic units in their two spellings, where nothing needs an escape. What does not match
+# may be one too.
+_SERIAL_LINK: Final = re.compile(r"(https://id\.gs1\.org/01/([0-9]{14}))/21/[A-Za-z0-9\-._']{1,20}\Z")
+_SERIAL_URN: Final = re.compile(r"urn:epc:id:sgtin:([0-9]{4,12})\.([0-9]{1,9})\.([A-Za-z0-9\-._']{1,20})\Z")
+_UNIT_LINK: Final = re.compile(r"https://id\.gs1\.org/00/([0-9]{18})\Z")
+_UNIT_URN: Final = re.compile(r"urn:epc:id:sscc:([0-9]{4,12})\.([0-9]{5,13})\Z")
 _EPC: Final = re.compile(r"urn:epc:(id|class|idpat):([a-z0-9]+):(.*)\Z", re.IGNORECASE)
 _OTHER_EPC: Final = re.compile(r"urn:epc:(id|idpat|class):[a-z0-9]+(?::[^:]+)*\Z")
 _EPC_CLASSES: Final = ("urn:epc:idpat:", "urn:epc:class:")
@@ -90,15 +94,15 @@ def _refused(message: str) -> Refused:
 @lru_cache(maxsize=16_384)
 def canonical(text: str) -> Identifier:
     """The canonical form of an identifier as written. Raises Refused(IDENTIFIER_INVALID) saying what is wrong."""
+    common = _serial(text) or _unit(text)
+    if common is not None:
+        return common
     # 1. Bounds and characters, before any parsing.
     if not text or len(text) > IDENTIFIER_BYTES_MAX:
         raise _refused(f"an identifier has 1 to {IDENTIFIER_BYTES_MAX} bytes, {len(text)} given")
     if _PRINTABLE.match(text) is None:
         raise _refused(f"{text!a} holds a character other than printable ASCII; percent-encode it")
-    # 2. GS1 keys, in either spelling; the most common one is told apart at once.
-    serial = _SERIAL_LINK.match(text)
-    if serial is not None:
-        return _from_key(gs1_keys.trade_item(serial[1], text, serial[2]))
+    # 2. GS1 keys, in either spelling.
     epc = _EPC.match(text)
     own = epc is not None and is_own_name(text)
     if epc is not None and epc[2].lower() in gs1_urns.URN_SCHEMES and not own:
@@ -113,6 +117,47 @@ def canonical(text: str) -> Identifier:
     if _OTHER.match(text) is None or text.startswith(("http:", "https:")):
         raise _refused(f"{text} is no absolute URI")
     return Identifier(text, "uri")
+
+
+def _serial(text: str) -> Identifier | None:
+    """A serialised trade item, in one step: what its class comes to was worked out for the serial before it."""
+    link = _SERIAL_LINK.match(text)
+    if link is not None:
+        item_class, gtin = link.groups()
+        if gs1_keys.check_digit(gtin[:-1]) == gtin[-1]:
+            return Identifier(text, "sgtin", gs1_key_digits=gtin[1:13], class_text=item_class)
+    urn = _SERIAL_URN.match(text)
+    if urn is None:
+        return None
+    prefix, reference, serial = urn.groups()
+    found = _class_of(prefix, reference)
+    if found is None:
+        return None
+    item_class, digits = found
+    text = f"{item_class}/21/{serial}"
+    return Identifier(text, "sgtin", gs1_key_digits=digits, class_text=item_class, company_prefix=prefix)
+
+
+def _unit(text: str) -> Identifier | None:
+    """A logistic unit, in one step too."""
+    link, urn = _UNIT_LINK.match(text), _UNIT_URN.match(text)
+    if link is not None:
+        key = link[1]
+        if gs1_keys.check_digit(key[:-1]) == key[-1]:
+            return Identifier(text, "sscc", gs1_key_digits=key[1:17])
+    if urn is None or len(urn[1]) + len(urn[2]) != 17:
+        return None
+    key = gs1_urns.with_check_digit(urn[1], urn[2])
+    return Identifier(f"{gs1_keys.ROOT}00/{key}", "sscc", gs1_key_digits=key[1:17], company_prefix=urn[1])
+
+
+@lru_cache(maxsize=4_096)
+def _class_of(prefix: str, reference: str) -> tuple[str, str] | None:
+    """Of a trade item by company prefix and reference: the class, and the digits of its key. None for what is none."""
+    if len(prefix) + len(reference) != 13:
+        return None
+    key = gs1_keys.trade_item(gs1_urns.with_check_digit(prefix, reference), prefix)
+    return key.text, key.digits
 
 
 def is_own_name(text: str) -> bool:

@@ -31,9 +31,15 @@ def root(leaves: Sequence[bytes]) -> bytes:
     """The root over leaf hashes (32 bytes each); EMPTY_ROOT when there are none."""
     if not leaves:
         return EMPTY_ROOT
-    level = list(leaves)
-    while len(level) > 1:
-        level = _above(level)
+    # In place, and as `node_hash` without a call for each: of every event and every block there are several.
+    level, size = list(leaves), len(leaves)
+    while size > 1:
+        for i in range(size >> 1):
+            level[i] = hashlib.sha256(b"\x01" + level[2 * i] + level[2 * i + 1]).digest()
+        if size & 1:
+            # An odd last node is promoted, never paired with itself: two lists never share a root.
+            level[size >> 1] = level[size - 1]
+        size = size + 1 >> 1
     return level[0]
 
 
@@ -47,12 +53,8 @@ def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
 
 def _above(level: list[bytes]) -> list[bytes]:
     pairs = iter(level)
-    # As `node_hash`, without a call for each: of every event and every block there are several.
-    above = [
-        hashlib.sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)
-    ]
+    above = [node_hash(left, right) for left, right in zip(pairs, pairs, strict=False)]
     if len(level) % 2:
-        # An odd last node is promoted, never paired with itself: two lists never share a root.
         above.append(level[-1])
     return above
 

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger import codec, state
+from ledger import state
 from ledger.context import Context
 from ledger.errors import Refused
-from ledger.event import EventView, check_event, event_digest, read_event
-from ledger.limits import EVENT_BYTES_MAX, TIME_PRECISION_MS
+from ledger.event import EventView, given_digest, view_fields
+from ledger.event_fields import read_fields
+from ledger.limits import TIME_PRECISION_MS
 from ledger.state import Kind
 from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionRecord,
     CorrectionState,
     EntryKind,
-    Event,
     LotRecord,
     MovedRecord,
     PartRecord,
@@ -207,9 +207,8 @@ def read_recording(context: Context, data: bytes) -> Recording:
     A chain that adopts reads a class among things as an amount left open. Raises Malformed for bytes that are no event;
     Refused: EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, EVENT_TIME_OUT_OF_BOUNDS for a time in the future.
     """
-    event = codec.decode(Event, data, EVENT_BYTES_MAX)
-    check_event(event)
-    view = read_event(event)
+    given = read_fields(data)
+    view = view_fields(given.fields)
     if view.event_time_ms > context.time_ms + TIME_PRECISION_MS:
         raise Refused(
             f"eventTime is {view.event_time_ms - context.time_ms} ms ahead of the chain's clock; "
@@ -222,4 +221,4 @@ def read_recording(context: Context, data: bytes) -> Recording:
             Reason.IDENTIFIER_INVALID,
         )
     late = view.event_time_ms < context.time_ms - context.parameters.backdate_ms
-    return Recording(context, view, event_digest(context.chain_id, event), late)
+    return Recording(context, view, given_digest(context.chain_id, given), late)

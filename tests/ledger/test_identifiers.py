@@ -501,10 +501,34 @@ def test_what_could_be_taken_for_a_number_is_no_name(text):
 
 
 @given(
-    st.sampled_from(("09521001100175", "04012345123456", "04012345123457", "00000000000000")),
-    st.text(string.ascii_letters + string.digits + "-._~'", min_size=1, max_size=24),
+    st.sampled_from(
+        (
+            *("https://id.gs1.org/01/09521001100175/21/", "https://id.gs1.org/01/04012345123456/21/"),
+            *("https://id.gs1.org/01/04012345123457/21/", "https://id.gs1.org/01/00000000000000/21/"),
+            *(
+                "https://id.gs1.org/00/",
+                "urn:epc:id:sgtin:4012345.012345.",
+                "urn:epc:id:sgtin:4012345.01234.",
+            ),
+            *(
+                "urn:epc:id:sgtin:401.0123456789.",
+                "urn:epc:id:sgtin:401234512345.0.",
+                "urn:EPC:id:sgtin:4012345.012345.",
+            ),
+            *(
+                "urn:epc:id:sgtin:4012345123456..",
+                "urn:epc:id:sscc:4012345.",
+                "urn:epc:idpat:sgtin:4012345.012345.",
+            ),
+            *("urn:epc:id:sscc:401234512345.", "urn:epc:id:sscc:401."),
+        )
+    ),
+    st.text(string.ascii_letters + string.digits + "-._~'*%", max_size=24)
+    | st.integers(0, 10**10 - 1).map(lambda number: f"{number:010}")
+    | st.integers(0, 10**17 - 1).map(lambda number: f"{number:017}{gs1_keys.check_digit(f'{number:017}')}")
+    | st.integers(0, 99_999).map(lambda number: f"{number:05}"),
 )
-def test_the_canonical_form_of_a_serial_is_read_as_by_the_long_way(gtin, serial):
+def test_what_is_common_is_read_as_by_the_long_way(start, rest):
     def read(text):
         try:
             found = identifiers.canonical.__wrapped__(text)
@@ -512,8 +536,8 @@ def test_the_canonical_form_of_a_serial_is_read_as_by_the_long_way(gtin, serial)
             return str(error), error.reason
         return [getattr(found, name) for name in found.__slots__]
 
-    text = f"https://id.gs1.org/01/{gtin}/21/{serial}"
-    at_once = read(text)
+    at_once = read(start + rest)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identifiers, "_SERIAL_LINK", re.compile(r"\b\B"))
-        assert at_once == read(text)
+        for name in ("_SERIAL_LINK", "_SERIAL_URN", "_UNIT_LINK", "_UNIT_URN"):
+            patch.setattr(identifiers, name, re.compile(r"\b\B"))
+        assert at_once == read(start + rest)
