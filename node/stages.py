@@ -24,8 +24,8 @@ from consensus.engine import Engine
 from ledger import block
 from ledger.admission import Gate
 from ledger.application import Application
+from ledger.durable_tree import DurableTree
 from ledger.leveldb import LevelKV
-from ledger.tree import StateTree
 from node import peers, services
 from node.admission import Admission
 from node.chain_host import ChainHost, Committed
@@ -52,7 +52,7 @@ CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
     (Application, "process_proposal", "validate"),
     (Application, "finalize_block", "execute"),
     (Application, "commit", "rows"),
-    (StateTree, "update", "tree"),
+    (DurableTree, "update", "tree"),
     (LevelKV, "__init__", "store"),
     (LevelKV, "write", "store"),
     (ChainHost, "_take_view", "views"),

@@ -33,7 +33,7 @@ def _figure(title: str, found: Result) -> tuple[Any, Any, Callable[[Path], None]
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.3)
-    below = f"commit {found['commit']}, Python {found['python']}, load {found['load_before']} to {found['load_after']}"
+    below = f"commit {found['commit']}, Python {found['machine']['python']}, load {found['load_before']} to {found['load_after']}"
 
     def write(path: Path) -> None:
         figure.text(0.99, -0.02, below, ha="right", va="top", fontsize=7, color="gray")

@@ -133,6 +133,8 @@ def latency(sides: tuple[Side, Side], samples: int) -> dict[str, Any]:
         blocks.append((final - started) * 1_000)
     block_ms = statistics.median(blocks)
     return {
+        "relay_ms": [round(one, 1) for one in took],
+        "block_ms_each": [round(one, 1) for one in blocks],
         "relay_ms_p50": round(statistics.median(took)),
         "relay_ms_p90": round(sorted(took)[int(len(took) * 0.9)]),
         "block_ms": round(block_ms),

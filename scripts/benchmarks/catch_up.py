@@ -1,37 +1,105 @@
-"""Heights per second that the engine alone catches up with, with real signatures and one of three peers silent."""
+"""Transactions per second that a node catches up with, against the rate of the living chain; and the engine alone.
+
+A node of a chain is killed, the others are loaded to the full, which gives the live rate; then the load ends and the node is started. It
+is timed from its first answer until it has the chain's height. The engine alone fetches heights over virtual links, with
+real signatures and one of three peers silent.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
-from scripts.benchmarks.limits import verifications
-from scripts.benchmarks.result import Result, median, result
-from scripts.benchmarks.testnets import ROOT
+from node.testnet import Testnet
+from scripts.benchmarks.budgets import TIMES_LIVE
+from scripts.benchmarks.limits import verifications, verifications_by_processes
+from scripts.benchmarks.networks import Loaded, network
+from scripts.benchmarks.offering import OUTSTANDING, closed
+from scripts.benchmarks.result import Result, median, result, short
+from scripts.benchmarks.testnets import FRAME, ROOT
 
 QUORUM = 3  # signatures of a finalization of four validators
+RATE = 4_000  # transactions made for every second of load
+POLL_S = 0.02
+WAIT_MAX_S = 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--heights", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of load that the node misses")
+    parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
+    parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--heights", type=int, default=3_000, help="of the engine alone")
+
+
+def caught_up(chain: Loaded, testnet: Testnet, chosen: argparse.Namespace) -> dict[str, Any]:
+    """One node misses a load and comes back."""
+    name, other = list(chain.nodes)[:2]
+    missed_from = chain.status(name)
+    testnet.kill(name)
+    with chain.without(name):
+        waiting = chain.transactions(int(chosen.seconds * RATE))
+        found = asyncio.run(closed(chain.session, waiting, chosen.seconds, OUTSTANDING, FRAME))
+    tip = chain.status(other)
+    testnet.start(name)
+    first, began, deadline = None, 0.0, time.monotonic() + WAIT_MAX_S
+    while time.monotonic() < deadline:
+        reply = chain.status(name)
+        if reply is not None and tip is not None:
+            if first is None:
+                first, began = reply.height, time.monotonic()
+            if reply.height >= tip.height:
+                break
+        time.sleep(POLL_S)
+    else:
+        raise SystemExit(f"{name} did not catch up within {WAIT_MAX_S:.0f} s; see its log in {chain.home}")
+    seconds = max(time.monotonic() - began, POLL_S)
+    heights = tip.height - first
+    if missed_from is None or heights <= 0:
+        raise SystemExit(f"{name} had caught up before it was asked; choose more --seconds")
+    live = len(found.final) / found.seconds
+    rate = len(found.final) * heights / (tip.height - missed_from.height) / seconds
+    return {
+        "live_per_s": short(live),
+        "caught_up_per_s": short(rate),
+        "times_live": short(rate / live),
+        "heights": heights,
+        "seconds": short(seconds),
+    }
+
+
+def engine_alone(heights: int) -> dict[str, Any]:
+    """Heights per second of one core, against verifying their finalizations alone."""
+    command = [sys.executable, "scripts/catch_up.py", "--heights", str(heights)]
+    command += ["--real-signatures", "--hostile"]
+    bare = verifications() / QUORUM
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | {"finalizations_per_s": short(bare), "ratio": short(found["heights_per_second"] / bare)}
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    command = [sys.executable, "scripts/catch_up.py", "--heights", str(chosen.heights)]
-    command += ["--real-signatures", "--hostile"]
-    limit, runs = verifications(), []
+    limits, runs = [verifications_by_processes(1)], []
     for _ in range(chosen.runs):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    rates = [float(run["heights_per_second"]) for run in runs]
+        with network(4, chosen.parts, folder=chosen.folder) as chain:
+            runs.append(caught_up(chain, Testnet(chain.home), chosen))
+    limits.append(verifications_by_processes(1))
+    times = [run["times_live"] for run in runs]
     return result(
-        median(rates),
-        "heights/s of one core",
-        limit / QUORUM,
-        "heights/s if only their finalizations were verified",
-        rates,
-        last_run=runs[-1],
+        median([run["caught_up_per_s"] for run in runs]),
+        "transactions/s that a node catches up with",
+        limits,
+        "verifications/s of one process",
+        [run["caught_up_per_s"] for run in runs],
+        times_live=median(times),
+        budget_times_live=TIMES_LIVE,
+        parts=chosen.parts,
+        runs=runs,
+        engine=engine_alone(chosen.heights),
     )

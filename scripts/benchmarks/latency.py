@@ -1,6 +1,7 @@
-"""Milliseconds from submit to final of one transaction at a time on an idle testnet of four validators.
+"""Milliseconds from submit to final of one transaction at a time on an idle chain, and then under shares of its full load.
 
-At moments drawn anew: at a fixed one after the last, all would meet the block that only certifies, or none would.
+At moments drawn anew: at a fixed one after the last, all would meet the block that only certifies, or none would. The
+limit is the disk's: three fsyncs one after the other.
 """
 
 from __future__ import annotations
@@ -9,54 +10,77 @@ import argparse
 import asyncio
 import random
 import time
+from pathlib import Path
 
-from client.session import ChainSession, open_chain
 from proto.chiptrace.v1.node_pb2 import SubmitRequest
 from proto.chiptrace.v1.node_pb2_grpc import ChainStub
+from scripts.benchmarks.budgets import IDLE_P50_MS, IDLE_P99_MS
 from scripts.benchmarks.limits import fsyncs_ms
-from scripts.benchmarks.result import Result, median, percentile, result
-from scripts.benchmarks.testnets import CHAIN, MEMBER, channels, testnet, transactions
+from scripts.benchmarks.machine import between
+from scripts.benchmarks.networks import Loaded, network
+from scripts.benchmarks.offered_load import shares_of
+from scripts.benchmarks.offering import POINTS, WARMING_S
+from scripts.benchmarks.result import Result, median, percentile, result, short
+from scripts.benchmarks.testnets import channels
 
-WARMING = 20
-FSYNCS = 3  # of one after the other on the way: proposer's journal, voters' journals, the batch
+FIRST = 20  # that are not counted
+FSYNCS = 3  # one after the other on the way: proposer's journal, voters' journals, the batch
+PAUSE_S = 0.2  # at most, between two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=300, help="on the idle chain")
+    parser.add_argument("--validators", type=int, default=4)
+    parser.add_argument("--shares", default="", help="then under so many per cent of saturation, with commas")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each share, and of saturation")
+    parser.add_argument("--warming", type=float, default=WARMING_S, help="seconds of load before that")
+    parser.add_argument("--events", type=int, default=1, help="events per transaction")
+    parser.add_argument("--frame", type=int, default=20, help="events per frame under load")
+    parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
+    parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
 
-async def one_by_one(session: ChainSession, samples: int) -> list[float]:
-    """Milliseconds each took."""
+async def one_by_one(chain: Loaded, samples: int) -> list[float]:
+    """Milliseconds each took, in turn at all nodes."""
     moments = random.Random(1)  # noqa: S311 (nothing secret)
-    lines = channels(session)
+    lines = channels(chain.session)
     stubs = [ChainStub(line) for line in lines]
     took = []
-    for place, data in enumerate(transactions(session, samples + WARMING)):
+    for place, data in enumerate(chain.transactions(samples + FIRST)):
         started = time.perf_counter()
         request = SubmitRequest(transactions=[data], wait=True)
         reply = await stubs[place % len(stubs)].Submit(request, timeout=30)
         if not reply.outcomes[0].ok:
             raise SystemExit(f"refused: {reply.outcomes[0]}")
         took.append((time.perf_counter() - started) * 1000)
-        await asyncio.sleep(moments.uniform(0.0, 0.2))
+        await asyncio.sleep(moments.uniform(0.0, PAUSE_S))
     for line in lines:
         await line.close()
-    return took[WARMING:]
+    return took[FIRST:]
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    fsyncs = fsyncs_ms()
-    with testnet() as trust, open_chain(trust, CHAIN, MEMBER) as session:
-        took = asyncio.run(one_by_one(session, chosen.samples))
-    fsyncs += fsyncs_ms()
+    fsyncs = [median(fsyncs_ms(chosen.folder))]
+    with network(chosen.validators, chosen.parts, folder=chosen.folder) as chain:
+        before = chain.moment()
+        took = asyncio.run(one_by_one(chain, chosen.samples))
+        used = between(before, chain.moment(), chosen.samples, len(chain.nodes))
+        fsyncs.append(median(fsyncs_ms(chosen.folder)))
+        full, shares = shares_of(chain, chosen) if chosen.shares else ({}, [])
+    limits = [FSYNCS * fsync for fsync in fsyncs]
     return result(
         median(took),
-        "ms submit to final, p50",
-        FSYNCS * median(fsyncs),
+        "ms submit to final, p50, idle chain",
+        limits,
         "ms for three fsyncs one after the other",
         took,
-        p90=round(percentile(took, 0.9), 1),
-        p99=round(percentile(took, 0.99), 1),
-        fsync_ms_p50=round(median(fsyncs), 2),
-        fsync_ms_p99=round(percentile(fsyncs, 0.99), 2),
+        parts=chosen.parts,
+        latency_ms={str(point): short(percentile(took, point)) for point in POINTS},
+        latency_ms_p99=short(percentile(took, 0.99)),
+        budget=short(IDLE_P50_MS + min(limits)),
+        budget_p99=short(IDLE_P99_MS + min(limits)),
+        fsync_ms_p50=[short(fsync) for fsync in fsyncs],
+        used=used,
+        saturation=full,
+        shares=shares,
     )

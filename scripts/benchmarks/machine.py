@@ -1,15 +1,21 @@
-"""What the machine and its processes did meanwhile: CPU by thread, steal, what others used, bytes written and compacted."""
+"""What the machine is, and what it and our processes did meanwhile: CPU by thread, steal, what others used, bytes written
+and compacted."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from scripts.benchmarks.limits import fsyncs_ms
+from scripts.benchmarks.result import median, short
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _COMPACTED = re.compile(r"Compacted .* => (\d+) bytes")
@@ -25,6 +31,7 @@ class Moment:
     busy_s: float  # CPU seconds of the machine
     steal_s: float  # what the host gave to others
     own_s: float  # this process, which makes the load
+    children_s: float  # processes that it waited for
     written: int  # bytes that the processes handed to the disk
     flushed: int  # bytes of LevelDB's first tables
     compacted: int  # bytes of tables that LevelDB wrote again
@@ -45,6 +52,7 @@ def moment(processes: Iterable[int], stores: Iterable[Path] = ()) -> Moment:
         if own > resident["own"]:
             resident = {"own": own, "mapped": mapped}
     logs = [_log(store) for store in stores]
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = [int(word) / TICKS_PER_S for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return Moment(
         time.monotonic(),
@@ -52,6 +60,7 @@ def moment(processes: Iterable[int], stores: Iterable[Path] = ()) -> Moment:
         cpu[0] + cpu[1] + cpu[2] + cpu[5] + cpu[6],
         cpu[7],
         time.process_time(),
+        children.ru_utime + children.ru_stime,
         written,
         sum(flushed for flushed, _ in logs),
         sum(compacted for _, compacted in logs),
@@ -84,6 +93,74 @@ def between(before: Moment, after: Moment, transactions: int, nodes: int) -> dic
         "bytes_compacted_per_node": round((after.compacted - before.compacted) / max(1, nodes)),
         "resident_mib": after.resident_mib,
     }
+
+
+# ---- of a whole run -----------------------------------------------------------------------------------------
+
+_ENDED: list[Moment] = []  # what processes and stores had used when a benchmark was done with them
+
+
+def note(processes: Iterable[int], stores: Iterable[Path] = ()) -> None:
+    """Counts these for `meanwhile`: to be called just before processes are ended or stores closed."""
+    _ENDED.append(moment(processes, stores))
+
+
+def now() -> Moment:
+    """This moment, as seen by a benchmark that begins or ends; what was noted before counts no more."""
+    _ENDED.clear()
+    return moment([os.getpid()])
+
+
+def meanwhile(before: Moment) -> dict[str, Any]:
+    """What happened since then: this process, the processes it waited for, and those that it noted."""
+    after, ended = moment([os.getpid()]), list(_ENDED)
+    seconds = after.at - before.at
+    threads: Counter[str] = Counter()
+    for name, used in after.threads.items():
+        threads[f"benchmark: {name}"] = used - before.threads.get(name, 0.0)
+    threads["benchmark: processes it waited for"] = after.children_s - before.children_s
+    for one in ended:
+        threads.update({f"nodes: {name}": used for name, used in one.threads.items()})
+    run = sum(threads.values())
+    return {
+        "seconds": round(seconds, 1),
+        "cores_of_run": round(run / seconds, 2),
+        "cores_of_others": round(max(0.0, after.busy_s - before.busy_s - run) / seconds, 2),
+        "cores_stolen": round((after.steal_s - before.steal_s) / seconds, 3),
+        "cpu_s_by_thread": {name: round(used, 2) for name, used in threads.most_common() if used >= 0.01},
+        "bytes_written": after.written - before.written + sum(one.written for one in ended),
+        "bytes_flushed": sum(one.flushed for one in ended),
+        "bytes_compacted": sum(one.compacted for one in ended),
+    }
+
+
+# ---- what it is ---------------------------------------------------------------------------------------------
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """The machine, and the disk that this folder lies on."""
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    fsyncs = fsyncs_ms(folder, 50)
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "memory_gib": round(_number(Path("/proc/meminfo"), "MemTotal:") / 2**20, 1),
+        "python": platform.python_version(),
+        "disk": _disk(folder.resolve()),
+        "fsync_ms_p50": short(median(fsyncs)),
+    }
+
+
+def _disk(folder: Path) -> str:
+    """File system and device."""
+    mounts = [line.split()[:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    inside = [mount for mount in mounts if folder.is_relative_to(mount[1])]
+    device, _, kind = max(inside, key=lambda mount: len(mount[1]))
+    return f"{kind} on {device}"
+
+
+# ---- reading /proc ------------------------------------------------------------------------------------------
 
 
 def _threads(process: int) -> Counter[str]:

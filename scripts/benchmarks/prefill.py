@@ -8,7 +8,6 @@ a node expects to find. The parts have random serials, so their keys lie anywher
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -34,25 +33,22 @@ from proto.chiptrace.v1.consensus_pb2 import Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import Capture, History, Operation, PartRecord, PartStatus
 
 PER_BLOCK = 50_000  # parts
-SEED = 4
 CLASS = "https://id.gs1.org/01/09521001100175/21/"
 SERIAL_BYTES = 16  # hexadecimal digits
 
 
-def serials(parts: int) -> Iterator[bytes]:
-    """The same random serials each time."""
-    random_ = random.Random(SEED)  # noqa: S311 (nothing secret)
-    for _ in range(parts):
-        yield b"%016x" % random_.getrandbits(64)
+def serial(number: int) -> bytes:
+    """Of a part by its number, the same each time: keys of parts with numbers in a row lie anywhere."""
+    return sha256(b"part %d" % number).hexdigest()[:SERIAL_BYTES].encode()
 
 
-def observation(serial: bytes) -> Operation:
-    """An event that says that this part was seen."""
+def observation(number: int) -> Operation:
+    """An event that says that the part of this number was seen."""
     event: dict[str, Json] = {
         "type": "ObjectEvent",
         "action": "OBSERVE",
         "bizStep": "inspecting",
-        "epcList": [CLASS + serial.decode()],
+        "epcList": [CLASS + serial(number).decode()],
         "eventTime": "2026-01-01T00:00:00.000Z",
         "eventTimeZoneOffset": "+00:00",
     }
@@ -88,14 +84,15 @@ def alone(folder: Path, parts: int) -> Application:
     return application
 
 
-def copied(source: Path, target: Path) -> None:
-    """A copy of a closed store. Tables are linked: LevelDB never changes one, it only makes new ones and unlinks."""
-    target.mkdir(parents=True)
-    for path in source.iterdir():
-        if path.suffix == ".ldb":
-            os.link(path, target / path.name)
-        else:
-            shutil.copy(path, target / path.name)
+def copied(source: Path, target: Path) -> Path:
+    """A copy of a folder with closed stores in it. Tables are linked: LevelDB never changes one, it only makes new ones
+    and unlinks."""
+
+    def link(path: str, place: str) -> None:
+        (os.link if path.endswith(".ldb") else shutil.copy)(path, place)
+
+    shutil.rmtree(target, ignore_errors=True)
+    return Path(shutil.copytree(source, target, copy_function=link))
 
 
 def _changes(chain_id: bytes, member: str, parts: int) -> Iterator[dict[bytes, bytes | None]]:
@@ -115,13 +112,14 @@ def _changes(chain_id: bytes, member: str, parts: int) -> Iterator[dict[bytes, b
     )
     before = state.part_key(CLASS + blank.decode())[:-SERIAL_BYTES]
     tag = hashes.tag(hashes.Purpose.STATE_KEY, chain_id)
-    order = sorted((sha256(tag + before + serial).digest()[:8], serial) for serial in serials(parts))
+    named = map(serial, range(parts))
+    order = sorted((sha256(tag + before + name).digest()[:8], name) for name in named)
     for start in range(0, parts, PER_BLOCK):
         changes: dict[bytes, bytes | None] = {}
-        for _, serial in order[start : start + PER_BLOCK]:
-            own = sha256(serial).digest()
-            value = template.replace(CLASS.encode() + blank, CLASS.encode() + serial)
-            changes[before + serial] = value.replace(leaf, own).replace(digest, own[::-1])
+        for _, name in order[start : start + PER_BLOCK]:
+            own = sha256(name).digest()
+            value = template.replace(CLASS.encode() + blank, CLASS.encode() + name)
+            changes[before + name] = value.replace(leaf, own).replace(digest, own[::-1])
         yield changes
 
 
@@ -137,7 +135,8 @@ def _decide(application: Application, seeds: Sequence[bytes], changes: dict[byte
     }
     vote = Vote(kind=VoteKind.FINALIZE, height=height, view=1, block_hash=block_hash)
     signed = signed_vote(chain_id, vote)
-    signatures = {places[hashes.public_key(seed)]: hashes.sign_raw(seed, signed) for seed in seeds}
-    certificate = form(VoteKind.FINALIZE, height, 1, block_hash, signatures, len(seeds))
+    own = [(hashes.public_key(seed), seed) for seed in seeds]  # of nodes that only follow too
+    signatures = {places[key]: hashes.sign_raw(seed, signed) for key, seed in own if key in places}
+    certificate = form(VoteKind.FINALIZE, height, 1, block_hash, signatures, len(places))
     outcome = BlockOutcome([], changes, [], [], block.results_root(chain_id, []))
     application.commit(data, outcome, codec.encode(certificate))

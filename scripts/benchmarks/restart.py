@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import grpc
-
-from client.session import ChainSession, open_chain
-from proto.chiptrace.v1.node_pb2 import StatusRequest
-from proto.chiptrace.v1.node_pb2_grpc import ChainStub
+from node.testnet import Testnet
+from scripts.benchmarks.budgets import RESTART_S
+from scripts.benchmarks.networks import Loaded, network
+from scripts.benchmarks.offering import OUTSTANDING, closed
 from scripts.benchmarks.result import Result, median, result
-from scripts.benchmarks.testnets import CHAIN, MEMBER, ROOT, channels, nodes_of, testnet, transactions
-from scripts.benchmarks.throughput import load
+from scripts.benchmarks.testnets import FRAME, ROOT
 
 IMPORTS = "import node.cli, node.cli_node, node.server, bridge.machine"
-RATE = 1_500  # transactions made for every second of load
-OUTSTANDING = 8
+RATE = 4_000  # transactions made for every second of load
+UNDER_S = 0.5  # the load goes on for so long after the kill
+POLL_S = 0.01
 WAIT_MAX_S = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load before the first kill")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of load before each kill")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
+    parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
 
 def imports_s() -> float:
@@ -38,50 +37,50 @@ def imports_s() -> float:
     return time.perf_counter() - started
 
 
-async def in_step(session: ChainSession) -> None:
-    """Returns once every node of the chain answers that it is in step."""
-    lines = channels(session)
-    for line in lines:
-        while True:
-            try:
-                reply = await ChainStub(line).GetStatus(StatusRequest(), timeout=1, wait_for_ready=True)
-                if reply.synced:
-                    break
-            except grpc.aio.AioRpcError:
-                pass
-            await asyncio.sleep(0.01)
-        await line.close()
+def in_step(chain: Loaded, name: str) -> None:
+    """Returns once this node answers that it is in step."""
+    deadline = time.monotonic() + WAIT_MAX_S
+    while time.monotonic() < deadline:
+        reply = chain.status(name)
+        if reply is not None and reply.synced:
+            return
+        time.sleep(POLL_S)
+    raise SystemExit(f"{name} is not in step after {WAIT_MAX_S:.0f} s")
 
 
-def killed_and_started(session: ChainSession, home: Path) -> float:
-    """Seconds until the node serves again; its program is started by the testnet's own command."""
-    name, process = next(iter(nodes_of(home, CHAIN).items()))
-    os.kill(process, signal.SIGKILL)
-    while Path(f"/proc/{process}").exists():
-        time.sleep(0.01)
-    command = [sys.executable, "-m", "node.cli", "testnet", "start", name, "--dir", str(home)]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while name not in nodes_of(home, CHAIN):
-        time.sleep(0.01)
+async def killed_under_load(chain: Loaded, testnet: Testnet, name: str, seconds: float) -> int:
+    """Transactions that became final meanwhile."""
+    waiting = chain.transactions(int((seconds + UNDER_S) * RATE))
+    load = asyncio.create_task(closed(chain.session, waiting, seconds + UNDER_S, OUTSTANDING, FRAME))
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(testnet.kill, name)
+    return len((await load).final)
+
+
+def killed_and_started(chain: Loaded, testnet: Testnet, seconds: float) -> tuple[float, int]:
+    """Seconds until a node that was killed under load serves again, and what became final before."""
+    name = next(iter(chain.nodes))
+    final = asyncio.run(killed_under_load(chain, testnet, name, seconds))
     began = time.perf_counter()
-    asyncio.run(asyncio.wait_for(in_step(session), WAIT_MAX_S))
-    took = time.perf_counter() - began
-    started.wait()
-    return took
+    testnet.start(name)
+    in_step(chain, name)
+    return time.perf_counter() - began, final
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    with testnet() as trust, open_chain(trust, CHAIN, MEMBER) as session:
-        final = asyncio.run(
-            load(session, transactions(session, int(chosen.seconds * RATE)), chosen.seconds, OUTSTANDING, 100)
-        )
-        loading = [imports_s() for _ in range(3)]
-        took = [killed_and_started(session, trust.parent) for _ in range(chosen.runs)]
+    loading = [median([imports_s() for _ in range(3)])]
+    with network(4, chosen.parts, folder=chosen.folder) as chain:
+        testnet = Testnet(chain.home)
+        runs = [killed_and_started(chain, testnet, chosen.seconds) for _ in range(chosen.runs)]
+    loading.append(median([imports_s() for _ in range(3)]))
+    took = [seconds for seconds, _ in runs]
     return result(
         median(took),
         "s from start to in step and answering",
-        median(loading),
+        loading,
         "s to load the program",
         took,
-        transactions=len(final),
+        budget=RESTART_S,
+        parts=chosen.parts,
+        transactions=[final for _, final in runs],
     )

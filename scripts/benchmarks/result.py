@@ -12,18 +12,27 @@ Result = dict[str, Any]
 
 
 def result(
-    figure: float, unit: str, limit: float, limit_unit: str, samples: Sequence[float], **more: Any
+    figure: float, unit: str, limits: Sequence[float], limit_unit: str, samples: Sequence[float], **more: Any
 ) -> Result:
-    """The answer of one benchmark. `limit` was measured in the same run; `ratio` is figure / limit."""
+    """The answer of one benchmark. `limits` were measured in the same run, before and after; the limit is their mean,
+    and `ratio` is figure / limit."""
+    limit = statistics.fmean(limits)
     return {
         "figure": short(figure),
         "unit": unit,
         "limit": short(limit),
         "limit_unit": limit_unit,
+        "limit_samples": [short(sample) for sample in limits],
         "ratio": short(figure / limit),
         "samples": [short(sample) for sample in samples],
+        "spread": spread(samples),
         **more,
     }
+
+
+def spread(samples: Sequence[float]) -> dict[str, float]:
+    """Least, middle and most of several runs."""
+    return {"min": short(min(samples)), "median": short(median(samples)), "max": short(max(samples))}
 
 
 def short(number: float) -> float:

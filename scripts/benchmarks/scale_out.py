@@ -89,7 +89,7 @@ def proofs(sizes: list[int]) -> list[dict[str, float]]:
         with tempfile.TemporaryDirectory(prefix="chiptrace-bench-") as folder:
             chain = prefill.alone(Path(folder), size)
             keys = [
-                state.part_key(prefill.CLASS + one.decode()) for one in list(prefill.serials(size))[:PROOFS]
+                state.part_key(prefill.CLASS + prefill.serial(number).decode()) for number in range(PROOFS)
             ]
             lengths = [proven.proof.ByteSize() for proven in chain.prove(keys).keys]
             chain.close()
@@ -125,7 +125,7 @@ def measure(chosen: argparse.Namespace) -> Result:
     return result(
         most / throughput(us, 1, 0.0),
         f"times one chain's events/s, {CHAINS[-1]} chains, {CROSSING[1]:.0%} of events begin a crossing (computed)",
-        CHAINS[-1],
+        [CHAINS[-1]],
         "times, if nothing crossed",
         [one["events_per_s"] for one in several],
         us=us,

@@ -7,22 +7,19 @@ of whether anything is missing. The same load without the tracer, before it, say
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from node.stages import FILE
 from scripts.benchmarks.limits import verifications_by_processes
-from scripts.benchmarks.machine import between
 from scripts.benchmarks.networks import Loaded, network
-from scripts.benchmarks.offering import Offered, closed
+from scripts.benchmarks.offering import saturated
 from scripts.benchmarks.result import Result, result, short
-from scripts.benchmarks.testnets import FRAME
 
-RATE_MAX = 4_000  # transactions made beforehand per second of the run
-OUTSTANDING = 12
 Reading = dict[str, Any]
 
 
@@ -32,17 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validators", type=int, default=4)
     parser.add_argument("--events", type=int, default=1, help="events per transaction")
     parser.add_argument("--parts", type=int, default=0, help="that are there before")
-
-
-def loaded(chain: Loaded, seconds: float, events: int, warming: float) -> tuple[Offered, dict[str, Any]]:
-    """A run under full load after a while of warming, and what the processes used in it."""
-    frame = max(1, FRAME // events)
-    for part in (warming, seconds):
-        waiting = chain.transactions(int(part * max(200, RATE_MAX // events)), events)
-        before = chain.moment()
-        found = asyncio.run(closed(chain.session, waiting, part, OUTSTANDING, frame))
-        used = between(before, chain.moment(), len(found.final), len(chain.nodes))
-    return found, used
+    parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
 
 def readings(chain: Loaded) -> list[Reading]:
@@ -112,31 +99,32 @@ def table(found: list[Reading], ns_per_call: float) -> dict[str, Any]:
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    limit = verifications_by_processes(chosen.validators)
-    with network(chosen.validators, chosen.parts) as chain:
-        plain, plain_used = loaded(chain, chosen.seconds, chosen.events, chosen.warming)
-    with network(chosen.validators, chosen.parts, traced=True) as chain:
-        loaded(chain, 1.0, chosen.events, chosen.warming)
+    limits = [verifications_by_processes(chosen.validators)]
+    with network(chosen.validators, chosen.parts, folder=chosen.folder) as chain:
+        plain, plain_used = saturated(chain, chosen.seconds, chosen.events, warming=chosen.warming)
+    with network(chosen.validators, chosen.parts, folder=chosen.folder, traced=True) as chain:
+        saturated(chain, 1.0, chosen.events, warming=chosen.warming)
         before = readings(chain)
-        traced, used = loaded(chain, chosen.seconds, chosen.events, chosen.warming)
+        traced, used = saturated(chain, chosen.seconds, chosen.events, warming=1.0)
         after = readings(chain)
-    limit = min(limit, verifications_by_processes(chosen.validators))
+    limits.append(verifications_by_processes(chosen.validators))
     pairs = zip(before, after, strict=True)
     found = table([difference(*pair) for pair in pairs], after[0]["tracer_ns_per_call"])
+    cores = min(chosen.validators, os.cpu_count() or 1)
     without, with_ = (each["cpu_us_per_transaction_and_node"] for each in (plain_used, used))
     _show(found)
     return result(
         found["us_of_process"],
         "µs of CPU per transaction and node, tracer and all",
-        1e6 / (limit * chosen.validators / 2),
-        "µs of a bare verification, by the clock of both cores",
+        [1e6 * cores / (limit * chosen.validators) for limit in limits],
+        "µs of a bare verification, by the clock of all cores",
         [row["us"] for row in found["rows"]],
         transactions_per_s=short(len(plain.final) / plain.seconds),
         transactions_per_s_traced=short(len(traced.final) / traced.seconds),
         cpu_us_untraced=without,
         cpu_us_traced=with_,
         **found,
-        machine=used,
+        used=used,
     )
 
 

@@ -23,8 +23,7 @@ from node.state_sync import STORE
 from proto.chiptrace.v1.consensus_pb2 import Certificate
 from proto.chiptrace.v1.ledger_pb2 import PartRecord
 from proto.chiptrace.v1.node_pb2 import Outcome, SubmitReply
-from scripts.benchmarks import machine, offering, prefill, stages
-from scripts.benchmarks.offered_load import windows
+from scripts.benchmarks import machine, networks, offering, prefill, stages
 
 CHAIN = "chipmaker"
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +39,8 @@ def test_a_chain_is_filled_alike_at_all_its_nodes_and_certified_by_their_validat
         info = app.info()
         tips.append((info.height, info.app_hash))
         assert app.init_chain(network.genesis_file(CHAIN).read_bytes()) == info
-        for serial in prefill.serials(120):
-            name = prefill.CLASS + serial.decode()
+        for number in range(120):
+            name = prefill.CLASS + prefill.serial(number).decode()
             part = state.load(app.store, state.part_key(name), PartRecord)
             assert (part.id, part.holder) == (name, "siliconfab")
         for height in range(1, info.height + 1):
@@ -49,12 +48,39 @@ def test_a_chain_is_filled_alike_at_all_its_nodes_and_certified_by_their_validat
             verify_certificate(info.chain_id, info.validators, certificate)
         app.close()
     assert len(set(tips)) == 1
-    assert len(set(prefill.serials(120))) == 120
+
+
+def test_a_node_that_only_follows_is_filled_and_certifies_nothing(tmp_path):
+    network = testnet_layout.create(tmp_path / "net", None, [], testnet_plan.one_chain(1, joining=1))
+    prefill.fill(network, CHAIN, 10)
+    for node in network.chain(CHAIN).nodes:
+        config = read(network.config_file(node.name), NodeConfig)
+        app = Application(LevelKV(config.data_dir / STORE), rules.operations(), rules.changes())
+        certificate = Certificate.FromString(app.store.certificate(app.info().height))
+        verify_certificate(app.info().chain_id, app.info().validators, certificate)
+        app.close()
+
+
+def test_a_filled_chain_is_kept_and_copied(tmp_path):
+    plan = testnet_plan.one_chain(1)
+    kept = networks._kept(tmp_path / "n1", plan, 10)
+    marker = kept / "testnet.json"
+    made = marker.stat().st_mtime_ns
+    assert networks._kept(tmp_path / "n1", plan, 10) == kept
+    assert marker.stat().st_mtime_ns == made
+    copy = prefill.copied(kept, tmp_path / "copy")
+    layout = testnet_layout.read(copy)
+    config = read(layout.config_file(layout.nodes[0].name), NodeConfig)
+    assert config.data_dir.is_relative_to(copy)
+    app = Application(LevelKV(config.data_dir / STORE), rules.operations(), rules.changes())
+    assert state.load(app.store, state.part_key(prefill.CLASS + prefill.serial(9).decode()), PartRecord)
+    app.close()
 
 
 def test_serials_are_the_same_each_time_and_lie_anywhere():
-    found = list(prefill.serials(1_000))
-    assert found == list(prefill.serials(1_000))
+    found = [prefill.serial(number) for number in range(1_000)]
+    assert found == [prefill.serial(number) for number in range(1_000)]
+    assert len(set(found)) == 1_000
     firsts = Counter(serial[:1] for serial in found)
     assert len(firsts) == 16
     assert max(firsts.values()) < 120
@@ -98,7 +124,7 @@ def test_an_answer_is_counted_by_what_became_of_each():
 
 def test_windows_are_of_the_time_of_offering_only():
     found = offering.Offered(seconds=10.0, final=[0.1, 4.9, 5.1, 30.0])
-    assert windows(found, events=10) == [4.0, 2.0]
+    assert offering.windows(found, events=10) == [4.0, 2.0]
 
 
 def test_an_open_loop_sends_at_its_moments_whatever_comes_of_it(monkeypatch):
@@ -157,7 +183,7 @@ def test_results_become_pictures(tmp_path):
         share | {"share": part, "offered_per_s": part * 10, "final_per_s": part * 9}
         for part in (25, 100, 300)
     ]
-    of_all = {"commit": "abc", "python": "3", "load_before": 1, "load_after": 2}
+    of_all = {"commit": "abc", "machine": {"python": "3"}, "load_before": 1, "load_after": 2}
     offered = of_all | {"name": "offered-load", "events_per_transaction": 1, "parts": 1_000}
     offered |= {"sweeps": [{"validators": 4, "shares": shares}, {"validators": 7, "shares": shares}]}
     staged = of_all | {"name": "stages", "us_of_process": 300.0, "explained": 0.97}

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from scripts.benchmarks.__main__ import FOLDER, names
+from scripts.benchmarks.named import FOLDER, names
 from scripts.benchmarks.result import median, percentile, result, short
 
 ROOT = FOLDER.parent.parent
@@ -112,9 +112,11 @@ def test_every_benchmark_is_found_by_its_name():
 
 
 def test_a_result_says_its_ratio_and_is_json():
-    found = result(123.456, "events/s", 1000, "verifications/s", [1.0, 2.0], more="words")
+    found = result(123.456, "events/s", [900, 1100], "verifications/s", [1.0, 4.0, 2.0], more="words")
     assert json.loads(json.dumps(found)) == found
-    assert (found["figure"], found["ratio"], found["more"]) == (123.5, 0.1235, "words")
+    assert (found["figure"], found["limit"], found["ratio"], found["more"]) == (123.5, 1000, 0.1235, "words")
+    assert found["limit_samples"] == [900, 1100]
+    assert found["spread"] == {"min": 1, "median": 2, "max": 4}
 
 
 @pytest.mark.parametrize(("part", "wanted"), [(0, 1), (0.25, 1), (0.5, 2), (0.51, 3), (0.99, 4), (1, 4)])
