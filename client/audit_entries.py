@@ -121,23 +121,25 @@ class EntryReader:
         self.claims = Claims(chain, find, self.evidence)
         self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
+        self._keys: dict[bytes, KeyRecord | None] = {}
+        self._times: dict[int, int] = {}
         # By transaction and place: an event stands in the history of everything that it names.
         self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
         self._facts: dict[tuple[bytes, int], Facts] = {}
 
     def prepare(self, entries: Sequence[ProvenEntry]) -> None:
         """What reading these entries will ask for, of whatever subjects they are, in few questions."""
-        self._chain.values(state.signer_key(proven.transaction.body.signer) for proven in entries)
-        self._chain.times(proven.entry.height for proven in entries)
+        signers = {proven.transaction.body.signer for proven in entries}
+        self._chain.values(state.signer_key(signer) for signer in signers if signer not in self._keys)
+        heights = {proven.entry.height for proven in entries}
+        self._times.update(self._chain.times(height for height in heights if height not in self._times))
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
         missing = [proven for proven in entries if (name, proven.n) not in self._read]
-        signers = [state.signer_key(proven.transaction.body.signer) for proven in missing]
-        self._chain.values(signers)
-        times = self._chain.times(proven.entry.height for proven in missing)
+        self.prepare(missing)
         for proven in missing:
-            reading = self._reading(name, proven, times[proven.entry.height])
+            reading = self._reading(name, proven, self._times[proven.entry.height])
             self._read[name, proven.n] = reading
         return [self._read[name, proven.n] for proven in entries]
 
@@ -232,7 +234,9 @@ class EntryReader:
     def _signer(self, name: str, proven: ProvenEntry, operation: Operation, time_ms: int) -> str:
         """Step 3, second half: the key's member, if it might sign this then."""
         key = proven.transaction.body.signer
-        record = self._chain.record(state.signer_key(key), KeyRecord)
+        if key not in self._keys:
+            self._keys[key] = self._chain.record(state.signer_key(key), KeyRecord)
+        record = self._keys[key]
         if record is None:
             raise self._broken(
                 name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"

@@ -7,7 +7,10 @@ So each entry is compared with what the operation itself says.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
+
+from google.protobuf.message import Message
 
 from bridge import attest_port
 from bridge.packet import packet_commitment
@@ -87,6 +90,13 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "timeout_packet": _CARRYING,
 }
 
+# Operations that bring a packet.
+_PACKETS: Final[Mapping[str, type[Message]]] = {
+    "receive_packet": ReceivePacket,
+    "acknowledge_packet": AcknowledgePacket,
+    "timeout_packet": TimeoutPacket,
+}
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -109,32 +119,40 @@ class Told:
 
 def told(operation: Operation) -> Told | None:
     """The claim that a packet brought; None for any other operation or packet. Raises Malformed."""
-    if operation.WhichOneof("kind") != "receive_packet":
+    found = _brought(operation)
+    return found if isinstance(found, Told) else None
+
+
+def carried(operation: Operation) -> Carried | None:
+    """The packet of custody in a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
+    found = _brought(operation)
+    return found if isinstance(found, Carried) else None
+
+
+def _brought(operation: Operation) -> Carried | Told | None:
+    kind = operation.WhichOneof("kind") or ""
+    if kind not in _PACKETS:
         return None
-    packet = codec.decode(ReceivePacket, operation.receive_packet, TRANSACTION_BYTES_MAX).packet
+    data = getattr(operation, kind)
+    return _packet_kept(kind, data) if len(data) <= _KEPT_BYTES_MAX else _packet(kind, data)
+
+
+def _packet(kind: str, data: bytes) -> Carried | Told | None:
+    message: Any = codec.decode(_PACKETS[kind], data, TRANSACTION_BYTES_MAX)
+    packet: Packet = message.packet
     if packet.source_port != attest_port.PORT:
+        transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
+        acknowledgement = message.acknowledgement if kind == "acknowledge_packet" else b""
+        return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
+    if kind != "receive_packet":
         return None
     copy = codec.decode(AttestationCopy, packet.value, PACKET_VALUE_BYTES_MAX)
     return Told(packet, packet_commitment(packet), copy)
 
 
-def carried(operation: Operation) -> Carried | None:
-    """The packet of custody in a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
-    acknowledgement = b""
-    match operation.WhichOneof("kind"):
-        case "receive_packet":
-            packet = codec.decode(ReceivePacket, operation.receive_packet, TRANSACTION_BYTES_MAX).packet
-        case "acknowledge_packet":
-            answered = codec.decode(AcknowledgePacket, operation.acknowledge_packet, TRANSACTION_BYTES_MAX)
-            packet, acknowledgement = answered.packet, answered.acknowledgement
-        case "timeout_packet":
-            packet = codec.decode(TimeoutPacket, operation.timeout_packet, TRANSACTION_BYTES_MAX).packet
-        case _:
-            return None
-    if packet.source_port == attest_port.PORT:
-        return None
-    transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
-    return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
+# Ten steps of an audit ask what one and the same operation brought. A function of bytes; large ones are read again.
+_KEPT_BYTES_MAX: Final = 16_384
+_packet_kept = lru_cache(maxsize=2_048)(_packet)
 
 
 def came_over(operation: Operation) -> str | None:
@@ -242,9 +260,11 @@ def _subject(operation: Operation) -> str | None:
 
 def is_among(name: str, *lists: Iterable[Identifier | Quantity]) -> bool:
     """Whether a canonical identifier is one of these."""
-    return any(
-        name == (item.of.text if isinstance(item, Quantity) else item.text) for one in lists for item in one
-    )
+    for one in lists:
+        for item in one:
+            if name == (item.of.text if isinstance(item, Quantity) else item.text):
+                return True
+    return False
 
 
 def is_whole(name: str, view: EventView) -> bool:

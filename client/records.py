@@ -1,6 +1,7 @@
 """Records and their places: which key of the state a record names itself, the names of its numbers, and the leaf
 that a height left in the log."""
 
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import Message
@@ -60,6 +61,7 @@ def own_key(record: Message) -> bytes | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # the library makes a list of all names, each time: 3 % of an audit
 def name_of(enum: Any, number: int) -> str:
     """The name of a number of an enum (Reason, EntryKind …), or the number itself where this version knows no name for it."""
     return str(enum.Name(number)) if number in enum.values() else f"UNKNOWN_{number}"

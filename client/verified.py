@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -26,7 +26,6 @@ from client.connection import Connection
 from client.histories import Histories, ProvenEntry, Tally
 from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
-from ledger import tree_proof
 from ledger.block import LogLeaf, app_hash, block_hash, decode_header
 from ledger.codec import decode
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, Malformed, Refused
@@ -39,6 +38,7 @@ from ledger.limits import (
     STATE_VALUE_BYTES_MAX,
 )
 from ledger.recovery import Opened
+from ledger.tree_proof import Proofs
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
@@ -90,7 +90,9 @@ class Snapshot:
     height: int
     time_ms: int  # of the certifying header
     opening: AppHashOpening
+    tree: Proofs  # under the opening's state root
     values: dict[bytes, bytes | None] = field(default_factory=dict)
+    records: dict[tuple[bytes, type[Message]], Message | None] = field(default_factory=dict)
 
 
 class VerifiedChain:
@@ -104,6 +106,7 @@ class VerifiedChain:
         self._trusted: TrustedState | None = None
         self._snapshot: Snapshot | None = None
         self._leaves: dict[int, LogLeaf] = {}
+        self._in_order_at = 0  # the pinned height for which the times of all these were found to increase
         self.genesis: Genesis | None = None
         self.recoveries: dict[int, Opened] = {}  # gone through on the way to the head, by the height before
         self.budget: Budget | None = None
@@ -192,19 +195,18 @@ class VerifiedChain:
 
     def snapshot(self) -> Snapshot:
         """The state all questions of one audit are asked of: the newest provable height, pinned at first use."""
+        if self._snapshot is not None:
+            return self._snapshot
         for attempt in range(PIN_ATTEMPTS):
-            if self._snapshot is not None:
-                break
             self.advance()
             try:
                 self._snapshot = self._prove([], 0)
+                return self._snapshot
             except NotVerifiable as error:
                 # After a set change between the two answers, its boundary header is among the next ones.
                 if error.reason not in _PIN_AGAIN or attempt == PIN_ATTEMPTS - 1:
                     raise
-        if self._snapshot is None:
-            raise InvariantBroken("no height was pinned")
-        return self._snapshot
+        raise InvariantBroken("no height was pinned")
 
     @property
     def pinned(self) -> Snapshot | None:
@@ -226,8 +228,15 @@ class VerifiedChain:
         return {key: pinned.values[key] for key in asked}
 
     def record(self, key: bytes, kind: type[M]) -> M | None:
-        """The proven record under a key, decoded; None where its absence is proven."""
-        value = self.values([key])[key]
+        """The proven record under a key, decoded once for all who ask, so not to be changed; None where its absence is
+        proven."""
+        known = self.snapshot().records
+        if (key, kind) not in known:
+            known[key, kind] = self._decoded(key, kind)
+        return cast("M | None", known[key, kind])
+
+    def _decoded(self, key: bytes, kind: type[M]) -> M | None:
+        value = self.get(key)
         if value is None:
             return None
         with self._checking("a record"):
@@ -243,7 +252,8 @@ class VerifiedChain:
 
     def get(self, key: bytes) -> bytes | None:
         """The proven value of one key, so that the ledger's own rules can read this chain (ledger/state.py)."""
-        return self.values([key])[key]
+        known = self.snapshot().values
+        return known[key] if key in known else self.values([key])[key]
 
     def _prove(self, keys: list[bytes], height: int, pinned: Snapshot | None = None) -> Snapshot:
         reply: ProveReply = self._call(lambda stub: stub.Prove, ProveRequest(keys=keys, height=height))
@@ -256,9 +266,7 @@ class VerifiedChain:
                 raise Invalid("other keys than were asked for", Reason.BAD_PROOF)
             for proven in reply.keys:
                 value = proven.value if proven.present else None
-                tree_proof.verify(
-                    self.trust.chain_id, pinned.opening.state_root, proven.key, value, proven.proof
-                )
+                pinned.tree.verify(proven.key, value, proven.proof)
                 pinned.values[proven.key] = value
                 self.tally.state_proofs += 1
         return pinned
@@ -277,7 +285,8 @@ class VerifiedChain:
             self._trusted = self._follow(trusted, reply.head)
         if header.app_hash != app_hash(self.trust.chain_id, reply.opening):
             raise Invalid("the header does not commit to this state", Reason.BAD_PROOF)
-        return Snapshot(reply.height, header.time_ms, reply.opening)
+        tree = Proofs(self.trust.chain_id, reply.opening.state_root)
+        return Snapshot(reply.height, header.time_ms, reply.opening, tree)
 
     # ---- histories and transactions (steps 5 and 6) -------------------------------------------------
 
@@ -310,11 +319,11 @@ class VerifiedChain:
     def leaves(self, heights: Iterable[int]) -> dict[int, LogLeaf]:
         """What each old height left in the log, proven under the pinned log root."""
         pinned = self.snapshot()
-        asked = sorted(set(heights))
+        asked = set(heights)
         with self._checking("the heights of entries"):
-            if asked and not 1 <= asked[0] <= asked[-1] <= pinned.height:
+            if asked and not 1 <= min(asked) <= max(asked) <= pinned.height:
                 raise Invalid("an entry claims a height that is not decided", Reason.BAD_PROOF)
-        wanted = [height for height in asked if height not in self._leaves]
+        wanted = sorted(height for height in asked if height not in self._leaves)
         for start in range(0, len(wanted), LOG_LEAVES_MAX):
             part = wanted[start : start + LOG_LEAVES_MAX]
             request = LogLeavesRequest(heights=part, size=pinned.opening.log_size)
@@ -324,9 +333,14 @@ class VerifiedChain:
                     raise Invalid("other log leaves than were asked for", Reason.BAD_PROOF)
                 for height, proof in zip(part, reply.leaves, strict=True):
                     self._leaves[height] = proven_leaf(self.trust.chain_id, pinned.opening, height, proof)
-        found = {height: self._leaves[height] for height in asked}
+        if wanted or self._in_order_at != pinned.height:
+            self._check_order(pinned)
+        return {height: self._leaves[height] for height in asked}
+
+    def _check_order(self, pinned: Snapshot) -> None:
+        """Step 7 for all heights that are known by now, not only those that were asked for together."""
         with self._checking("the times of heights"):
-            times = [leaf.time_ms for leaf in found.values()] + [pinned.time_ms]
+            times = [self._leaves[height].time_ms for height in sorted(self._leaves)] + [pinned.time_ms]
             if any(after <= before for before, after in pairwise(times)):
                 raise Invalid("time does not increase with height", Reason.BAD_TIME)
-        return found
+        self._in_order_at = pinned.height

@@ -42,8 +42,6 @@ def verify_history(chain_id: bytes, history: History, entries: Sequence[bytes]) 
     if len(entries) != history.n:
         raise Invalid(f"{len(entries)} entries are no history of {history.n}", Reason.BAD_PROOF)
     # (2) Appending them one by one gives the very frontier of the record.
-    frontier: list[bytes] = []
-    for n, entry in enumerate(entries):
-        frontier = merkle.append(n, frontier, entry_leaf(chain_id, entry))
+    frontier = merkle.frontier(entry_leaf(chain_id, entry) for entry in entries)
     if frontier != list(history.frontier):
         raise Invalid("the entries do not give the history's frontier", Reason.BAD_PROOF)

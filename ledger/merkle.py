@@ -5,7 +5,7 @@ the exact length of the path, and raise nothing but Invalid(BAD_PROOF).
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from ledger.errors import Invalid, StoreError
@@ -219,6 +219,18 @@ def append(n: int, frontier: Sequence[bytes], leaf: bytes) -> list[bytes]:
         n >>= 1
     after.append(node)
     return after
+
+
+def frontier(leaves: Iterable[bytes]) -> list[bytes]:
+    """The frontier of a whole tree: what appending its leaf hashes one by one comes to."""
+    found: list[bytes] = []
+    for n, leaf in enumerate(leaves):
+        node = leaf
+        while n & 1:
+            node = node_hash(found.pop(), node)
+            n >>= 1
+        found.append(node)
+    return found
 
 
 def frontier_root(n: int, frontier: Sequence[bytes]) -> bytes:

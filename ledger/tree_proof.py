@@ -5,14 +5,20 @@ key is that key's leaf hash, every other one is node_hash(left, right). So a pro
 hashes share bits, and absence shows either an empty slot or the one other key that lives there.
 """
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final, NoReturn
 
 from ledger.errors import Invalid
-from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_hash, node_hash, sha256, tagged_hash
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_hash, tagged_hash
 from ledger.limits import TREE_DEPTH_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason, StateProof
 
 _KEY_BITS: Final = 8 * HASH_BYTES
+NODES_KEPT_MAX: Final = 262_144  # of one root, by who verifies many proofs; about 50 MB
+_ROOT: Final = 1
+_INNER: Final = b"\x01"
+_OF_HASHES: Final = frozenset((HASH_BYTES,))
 
 
 def key_hash(chain_id: bytes, key: bytes) -> bytes:
@@ -22,7 +28,7 @@ def key_hash(chain_id: bytes, key: bytes) -> bytes:
 
 def value_hash(value: bytes) -> bytes:
     """What the tree holds of a value."""
-    return sha256(value)
+    return sha256(value).digest()
 
 
 def state_leaf(chain_id: bytes, hashed_key: bytes, hashed_value: bytes) -> bytes:
@@ -42,37 +48,64 @@ def verify(chain_id: bytes, root: bytes, key: bytes, value: bytes | None, proof:
 
     Raises Invalid(BAD_PROOF), and nothing else.
     """
-    # 1. The root can be that of a state.
-    if len(root) != HASH_BYTES or root == ZERO:
-        _refuse("the root is empty or has not 32 bytes")
-    # 2. The proof's shape.
-    _check_shape(proof)
-    # 3. The subtree at the end of the path, from the request (inclusion) or from the proof (absence).
-    hashed_key = key_hash(chain_id, key)
-    if value is None:
-        found = _absent_subtree(chain_id, hashed_key, proof)
-    else:
-        if proof.other_key_hash or proof.other_value_hash:
-            _refuse("an inclusion proof names another leaf")
-        found = state_leaf(chain_id, hashed_key, value_hash(value))
-    # 4. Fold up to the root; the key hash says on which side each sibling stands.
-    path = int.from_bytes(hashed_key, "big") >> (_KEY_BITS - proof.depth)
-    present = int.from_bytes(proof.bitmap, "big") >> (-proof.depth % 8)
-    remaining = len(proof.siblings)
-    for _ in range(proof.depth):
-        sibling = ZERO
-        if present & 1:
-            remaining -= 1
-            sibling = proof.siblings[remaining]
-        found = node_hash(sibling, found) if path & 1 else node_hash(found, sibling)
-        path >>= 1
-        present >>= 1
-    # 5. It is the root that was asked about.
-    if found != root:
-        _refuse("it leads to another root")
+    Proofs(chain_id, root).verify(key, value, proof)
 
 
-def _check_shape(proof: StateProof) -> None:
+class Proofs:
+    """Proofs under one state root. Nodes that some proof led to the root are kept: a later path ends at the first of them.
+
+    What it takes and what it refuses is what each proof would be alone: above the node that is known already, the proof
+    must name the siblings that are known too.
+    """
+
+    def __init__(self, chain_id: bytes, root: bytes) -> None:
+        self._chain_id = chain_id
+        self._root = root
+        # By place: the root has 1, the nodes below n have 2n and 2n + 1. With each node its sibling is here, and all above.
+        self._nodes: dict[int, bytes] = {_ROOT: root}
+
+    def verify(self, key: bytes, value: bytes | None, proof: StateProof) -> None:
+        """As `verify` above."""
+        # 1. The root can be that of a state.
+        if len(self._root) != HASH_BYTES or self._root == ZERO:
+            _refuse("the root is empty or has not 32 bytes")
+        # 2. The proof's shape.
+        siblings = list(proof.siblings)
+        _check_shape(proof, siblings)
+        # 3. The subtree at the end of the path, from the request (inclusion) or from the proof (absence).
+        hashed_key = key_hash(self._chain_id, key)
+        if value is None:
+            found = _absent_subtree(self._chain_id, hashed_key, proof)
+        else:
+            if proof.other_key_hash or proof.other_value_hash:
+                _refuse("an inclusion proof names another leaf")
+            found = state_leaf(self._chain_id, hashed_key, value_hash(value))
+        # 4. Fold up; the key hash says on which side each sibling stands.
+        path = int.from_bytes(hashed_key, "big") >> (_KEY_BITS - proof.depth)
+        place = 1 << proof.depth | path
+        present = int.from_bytes(proof.bitmap, "big") >> (-proof.depth % 8)
+        known, met = self._nodes, {}
+        while known.get(place) != found:
+            # 5. It is the root that was asked about.
+            if place == _ROOT:
+                _refuse("it leads to another root")
+            sibling = siblings.pop() if present & 1 else ZERO
+            met[place], met[place ^ 1] = found, sibling
+            # As `node_hash`, without a call for each.
+            found = sha256(_INNER + sibling + found if place & 1 else _INNER + found + sibling).digest()
+            place >>= 1
+            present >>= 1
+        # 6. Above a node that is known, everything is.
+        while place != _ROOT:
+            if known[place ^ 1] != (siblings.pop() if present & 1 else ZERO):
+                _refuse("it leads to another root")
+            place >>= 1
+            present >>= 1
+        if len(known) < NODES_KEPT_MAX:
+            known.update(met)
+
+
+def _check_shape(proof: StateProof, siblings: Sequence[bytes]) -> None:
     # 1. Depth, and a bitmap of exactly that many bits.
     if proof.depth > TREE_DEPTH_MAX:
         _refuse(f"depth {proof.depth}")
@@ -83,11 +116,10 @@ def _check_shape(proof: StateProof) -> None:
     if bits & ((1 << unused) - 1):
         _refuse("the bitmap has bits below its depth")
     # 2. One sibling for each bit, of 32 bytes, and never the empty one.
-    if bits.bit_count() != len(proof.siblings):
-        _refuse(f"{len(proof.siblings)} siblings, {bits.bit_count()} announced")
-    for sibling in proof.siblings:
-        if len(sibling) != HASH_BYTES or sibling == ZERO:
-            _refuse("a sibling is empty or has not 32 bytes")
+    if bits.bit_count() != len(siblings):
+        _refuse(f"{len(siblings)} siblings, {bits.bit_count()} announced")
+    if ZERO in siblings or not _OF_HASHES.issuperset(map(len, siblings)):
+        _refuse("a sibling is empty or has not 32 bytes")
     # 3. The lowest sibling is there: a lone leaf stands higher up, and two empty halves are one empty slot.
     if proof.depth and not bits >> unused & 1:
         _refuse("the lowest sibling is empty")

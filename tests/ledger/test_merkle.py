@@ -264,3 +264,12 @@ def flip(data, bit):
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+@pytest.mark.parametrize("size", range(40))
+def test_a_frontier_at_once_is_that_of_appending(size):
+    leaves = [hashlib.sha256(b"%d" % n).digest() for n in range(size)]
+    frontier = []
+    for n, leaf in enumerate(leaves):
+        frontier = merkle.append(n, frontier, leaf)
+    assert merkle.frontier(leaves) == frontier

@@ -284,3 +284,88 @@ def test_another_chain_has_other_proofs():
     for key in (b"key 1", EMPTY_SLOT, OTHER_LEAF):
         with pytest.raises(Invalid):
             tree_proof.verify(other, ROOT, key, STATE.get(key), honest(key))
+
+
+# ---- many under one root ------------------------------------------------------------------------------------------
+
+
+def takes(verify, *claim):
+    try:
+        verify(*claim)
+    except Invalid as error:
+        if error.reason != Reason.BAD_PROOF:
+            raise
+        return False
+    return True
+
+
+def flipped(proof):
+    """The proof with one byte of one field changed, each in turn."""
+    for name in ("other_key_hash", "other_value_hash", "bitmap"):
+        for at in range(len(getattr(proof, name))):
+            changed = StateProof()
+            changed.CopyFrom(proof)
+            data = bytearray(getattr(proof, name))
+            data[at] ^= 1 << at % 8
+            setattr(changed, name, bytes(data))
+            yield changed
+    for number, sibling in enumerate(proof.siblings):
+        for at in range(len(sibling)):
+            changed = StateProof()
+            changed.CopyFrom(proof)
+            data = bytearray(sibling)
+            data[at] ^= 1 << at % 8
+            changed.siblings[number] = bytes(data)
+            yield changed
+    for depth in {proof.depth + 1, max(0, proof.depth - 1)} - {proof.depth}:
+        changed = StateProof()
+        changed.CopyFrom(proof)
+        changed.depth = depth
+        yield changed
+
+
+def test_a_lie_is_not_covered_by_what_was_proven_before():
+    """Every byte of every proof, after all of them were proven: none is taken that alone would be refused."""
+    proofs = tree_proof.Proofs(CHAIN, ROOT)
+    keys = [*STATE, *ABSENT[:20]]
+    for key in keys:
+        proofs.verify(key, STATE.get(key), honest(key))
+    for key in keys:
+        assert takes(proofs.verify, key, STATE.get(key), honest(key))
+        assert not takes(proofs.verify, key, b"another value", honest(key))
+        assert not takes(proofs.verify, key, None if key in STATE else b"value 1", honest(key))
+        for changed in flipped(honest(key)):
+            assert not takes(proofs.verify, key, STATE.get(key), changed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_what_many_proofs_take_each_takes_alone(data):
+    proofs = tree_proof.Proofs(CHAIN, ROOT)
+    keys = [*STATE, *ABSENT]
+    for _ in range(data.draw(st.integers(1, 12))):
+        key, shown = data.draw(st.sampled_from(keys)), data.draw(st.sampled_from(keys))
+        proof = honest(shown)
+        if data.draw(st.booleans()):
+            proof = data.draw(st.sampled_from(list(flipped(proof))))
+        value = data.draw(st.sampled_from([STATE.get(key), STATE.get(shown), None]))
+        alone = takes(tree_proof.verify, CHAIN, ROOT, key, value, proof)
+        assert takes(proofs.verify, key, value, proof) == alone
+
+
+def test_a_path_that_ends_early_is_still_held_against_what_is_known():
+    """The siblings above the node that is known: not hashed again, and not to be made up either."""
+    proofs = tree_proof.Proofs(CHAIN, ROOT)
+    proofs.verify(b"key 1", STATE[b"key 1"], honest(b"key 1"))
+    proof = altered(b"key 1", siblings=[b"\1" * 32, *list(honest(b"key 1").siblings)[1:]])
+    with pytest.raises(Invalid, match="another root"):
+        proofs.verify(b"key 1", STATE[b"key 1"], proof)
+
+
+def test_what_is_kept_has_an_end(monkeypatch):
+    monkeypatch.setattr(tree_proof, "NODES_KEPT_MAX", 20)
+    proofs = tree_proof.Proofs(CHAIN, ROOT)
+    for key in [*STATE, *ABSENT]:
+        proofs.verify(key, STATE.get(key), honest(key))
+        assert not takes(proofs.verify, key, b"another value", honest(key))
+    assert len(proofs._nodes) < 20 + 2 * 16
