@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 FITTING = ((3, 12), (3, 11))
-HOLDS = {"runtime": ("runtime", "dev"), "dev": ("dev",)}  # every pin of runtime.txt stands in dev.txt too
+# By which files what is asked for is there: every pin of runtime.txt stands in dev.txt too. profile.txt comes on top.
+HOLDS = {"runtime": ("runtime", "dev"), "dev": ("dev",), "profile": ("profile",)}
 
 
 def say(text: str) -> None:

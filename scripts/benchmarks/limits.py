@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 
 VERIFIED_BYTES = 400  # about one single-event transaction
 ROUNDS = 64
+CPU_S, CLOCK_S = 1.0, 3.0  # how long each is measured, of CPU and by the clock
 
 
 def _per_cpu_second(work: Callable[[], object], seconds: float) -> float:
@@ -25,11 +26,11 @@ def _per_cpu_second(work: Callable[[], object], seconds: float) -> float:
     return done / spent
 
 
-def verifications(seconds: float = 1.0) -> float:
+def verifications(seconds: float = 0.0) -> float:
     """Ed25519 verifications per second of one core's CPU time, by libsodium, the key object made once."""
     key = SigningKey.generate()
     signed = key.sign(b"x" * VERIFIED_BYTES)
-    return _per_cpu_second(lambda: key.verify_key.verify(signed), seconds)
+    return _per_cpu_second(lambda: key.verify_key.verify(signed), seconds or CPU_S)
 
 
 def verifications_by_clock(seconds: float) -> float:
@@ -43,17 +44,17 @@ def verifications_by_clock(seconds: float) -> float:
     return done / spent
 
 
-def verifications_by_processes(processes: int, seconds: float = 3.0) -> float:
+def verifications_by_processes(processes: int) -> float:
     """Verifications per second of the clock and process, by so many processes that do nothing else: what so many
     validators could finalise at most if every one of them verifies every transaction."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return sum(pool.map(verifications_by_clock, [seconds] * processes)) / processes
+        return sum(pool.map(verifications_by_clock, [CLOCK_S] * processes)) / processes
 
 
-def hashes(seconds: float = 0.5) -> float:
+def hashes() -> float:
     """SHA-256 of 65 bytes (an inner node of a tree) per second of one core's CPU time, called from Python."""
     sha256, data = hashlib.sha256, b"x" * 65
-    return _per_cpu_second(lambda: sha256(data).digest(), seconds)
+    return _per_cpu_second(lambda: sha256(data).digest(), CPU_S)
 
 
 def fsyncs_ms(folder: Path | None = None, count: int = 200) -> list[float]:
