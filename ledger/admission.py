@@ -1,7 +1,7 @@
 """When a transaction may enter a block: its time, its idempotency key, its signatures."""
 
 from collections import deque
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -256,9 +256,10 @@ class Gate:
         repetitions: Repetitions,
         reader: Reader,
         kinds: Container[str],
-        full: Collection[str] = (),
+        full: Mapping[str, str],
     ) -> None:
-        """`kinds` of operations this chain executes; `full`: members for whose transactions there is no room."""
+        """`kinds` of operations this chain executes; `full`: members for whose transactions there is no room,
+        and what to say of that."""
         self._chain_id = chain_id
         self._time_ms = time_ms
         self._verified = verified
@@ -291,7 +292,7 @@ class Gate:
             raise Invalid(str(error), error.reason) from error
         # (5) There is room for it.
         if member in self._full and not isinstance(found, CheckedTransaction):
-            raise Invalid(f"{member}'s share of the pool is full", Reason.POOL_FULL)
+            raise Invalid(self._full[member], Reason.POOL_FULL)
         # (6) Signatures last: they cost the most.
         return self._verified.verify(self._chain_id, found)
 

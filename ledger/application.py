@@ -12,7 +12,7 @@ Only decided blocks are executed. The header of height h + 1 carries the app_has
 knows of votes: a certificate is bytes stored beside its block.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -132,11 +132,11 @@ class Application:
         Raises Invalid: MALFORMED, OVERSIZE, WRONG_CHAIN, EXPIRED, NOT_YET_VALID, UNKNOWN_KEY, KEY_NOT_VALID,
         BAD_SIGNATURE; Repeated naming the first transaction that used the idempotency key.
         """
-        return self.gate(now_ms).check(data)
+        return self.gate(now_ms, {}).check(data)
 
-    def gate(self, now_ms: int, full: Collection[str] = ()) -> Gate:
+    def gate(self, now_ms: int, full: Mapping[str, str]) -> Gate:
         """The same for many: what they share is asked once. For use until the next commit; `full` are members for
-        whose transactions there is no room, which are refused with POOL_FULL before their signatures are looked at."""
+        whose transactions there is no room, which is said before their signatures are looked at, and how."""
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
         repetitions = self._repetitions(time_ms)

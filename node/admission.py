@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import Final
 
 from client.clock import now_ms
 from ledger.admission import Repeated
 from ledger.errors import Invalid
-from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
 from node.chain_host import Admissible, ChainHost, Committed
 from node.pool import Pool, Waiting
@@ -26,41 +26,92 @@ WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
 
-class _Incoming(NamedTuple):
-    data: bytes
-    answer: "asyncio.Future[Outcome] | None"  # None: from a validator, which wants no answer
+class _Frame:
+    """Transactions that came together and are answered together: nothing is made for each that one can be made for."""
+
+    __slots__ = ("checked", "ids", "outcomes", "settled", "taken", "transactions", "unchecked", "unsettled")
+
+    def __init__(self, transactions: list[bytes]) -> None:
+        self.transactions = transactions
+        self.taken = 0  # so many are checked or being checked
+        self.unchecked = self.unsettled = len(transactions)
+        # Of a client's frame only; a validator wants no answer.
+        self.checked: asyncio.Future[None] | None = None  # all of it
+        self.settled: asyncio.Future[None] | None = (
+            None  # where the client wants to know what becomes of it: all known
+        )
+        self.ids: list[bytes] = []  # of those admitted, else empty
+        self.outcomes: list[Outcome | None] = []  # None: not known yet
+
+    def answered(self, loop: asyncio.AbstractEventLoop, *, finals: bool) -> "asyncio.Future[None]":
+        """From now on it is to be answered; says when all of it is checked."""
+        self.ids = [b""] * len(self.transactions)
+        self.outcomes = [None] * len(self.transactions)
+        self.settled = loop.create_future() if finals else None
+        self.checked = loop.create_future()
+        return self.checked
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """What becomes of one of them."""
+        if self.outcomes[index] is None:
+            self.outcomes[index] = outcome
+            self.unsettled -= 1
+            if self.unsettled == 0 and self.settled is not None and not self.settled.done():
+                self.settled.set_result(None)
+
+    def check(self) -> None:
+        """One more of them is checked."""
+        self.unchecked -= 1
+        if self.unchecked == 0 and self.checked is not None and not self.checked.done():
+            self.checked.set_result(None)
 
 
 class _Queue:
-    """Transactions of one side that wait to be checked: bounded, first come first served."""
+    """Frames of one side whose transactions wait to be checked: bounded, first come first served."""
 
     def __init__(self) -> None:
-        self._items: deque[_Incoming] = deque()
+        self._frames: deque[_Frame] = deque()
         self._bytes = 0
+        self.count = 0  # of transactions
 
-    def __bool__(self) -> bool:
-        return bool(self._items)
+    def put(self, transactions: Iterable[bytes], room: int) -> _Frame:
+        """As many of them, from the first on, as there is `room` for; what is beyond is not looked at."""
+        fitting: list[bytes] = []
+        for data in islice(transactions, max(0, min(room, WAITING_MAX - self.count))):
+            if self._bytes + len(data) > WAITING_BYTES_MAX:
+                break
+            fitting.append(data)
+            self._bytes += len(data)
+        frame = _Frame(fitting)
+        if fitting:
+            self._frames.append(frame)
+            self.count += len(fitting)
+        return frame
 
-    def put(self, item: _Incoming) -> bool:
-        """False: there is no room."""
-        if len(self._items) >= WAITING_MAX or self._bytes + len(item.data) > WAITING_BYTES_MAX:
-            return False
-        self._items.append(item)
-        self._bytes += len(item.data)
-        return True
-
-    def get(self) -> _Incoming:
-        """The one that waits longest."""
-        item = self._items.popleft()
-        self._bytes -= len(item.data)
-        return item
+    def take(self, count_max: int) -> list[tuple[_Frame, int]]:
+        """At most so many transactions, those that wait longest: each by its frame and its place there."""
+        taken: list[tuple[_Frame, int]] = []
+        while self._frames and len(taken) < count_max:
+            frame = self._frames[0]
+            stop = min(len(frame.transactions), frame.taken + count_max - len(taken))
+            taken.extend((frame, index) for index in range(frame.taken, stop))
+            frame.taken = stop
+            if stop == len(frame.transactions):
+                self._frames.popleft()
+        self.count -= len(taken)
+        self._bytes -= sum(len(frame.transactions[index]) for frame, index in taken)
+        return taken
 
 
 class Admission:
     """The way into the pool. Owned by the event loop."""
 
     def __init__(
-        self, host: ChainHost, pool: Pool, pass_on: Callable[[bytes], None], wake: Callable[[], None]
+        self,
+        host: ChainHost,
+        pool: Pool,
+        pass_on: Callable[[Sequence[bytes]], None],
+        wake: Callable[[], None],
     ) -> None:
         self._host = host
         self._pool = pool
@@ -68,13 +119,14 @@ class Admission:
         self._wake = wake
         self._from_clients = _Queue()
         self._from_validators = _Queue()
+        self._turn = self._from_validators  # whose transactions were checked last
         self._arrived = asyncio.Event()
         self._checked = asyncio.Event()  # nothing waits to be checked, nor is being checked
         self._checked.set()
         self._in_step: Callable[[], bool] = lambda: False
         self._stopping = False
         self._refusal = ""  # why none are taken now, though the node is in step
-        self._finals: dict[bytes, asyncio.Future[Outcome]] = {}
+        self._finals: dict[bytes, list[tuple[_Frame, int]]] = {}  # who waits for which to be final
 
     def open(self, in_step: Callable[[], bool]) -> None:
         """Take clients' transactions from now on, while the node is in step with the others."""
@@ -90,31 +142,41 @@ class Admission:
 
     def offer(self, transactions: Iterable[bytes]) -> None:
         """Transactions passed on by a validator. What does not fit is dropped: its own node still has it."""
-        for data in transactions:
-            # One frame may hold millions of empty ones: the first that finds no room ends it.
-            if self._stopping or self._refusal or not self._from_validators.put(_Incoming(data, None)):
-                break
-        self._arrived.set()
-        self._checked.clear()
+        if self._stopping or self._refusal:
+            return
+        # One frame may hold millions of empty ones: they are not looked at beyond what there is room for.
+        room = self._pool.free(passed_on=True) - self._from_validators.count
+        self._from_validators.put(transactions, room)
+        self._arrive()
 
-    def submit(self, transactions: Sequence[bytes]) -> "list[asyncio.Future[Outcome] | Outcome]":
-        """A client's frame of transactions: the outcome of each one's admission, here already where it is not taken."""
-        answers: list[asyncio.Future[Outcome] | Outcome] = []
+    async def submit(self, transactions: Sequence[bytes], seconds: float | None) -> list[Outcome]:
+        """A client's frame of transactions and what becomes of each: what admission says of it (None), or, where that
+        admits it, what is known so many seconds later at the latest."""
         try:
             self._check_open()
         except Invalid as error:
-            return [refused_outcome(error) for _ in transactions]
-        for data in transactions:
-            try:
-                answers.append(self._take(data))
-            except Invalid as error:
-                answers.append(refused_outcome(error))
-        return answers
+            return [refused_outcome(error)] * len(transactions)
+        # (1) As many as there is room for wait to be checked, in their order; the rest is not looked at.
+        room = min(self._pool.lane_max, self._pool.free(passed_on=False)) - self._from_clients.count
+        frame = self._from_clients.put(transactions, room)
+        left_out = len(transactions) - len(frame.transactions)
+        # (2) One wait for the whole frame: one for each transaction would cost more than its admission.
+        if frame.transactions:
+            checked = frame.answered(asyncio.get_running_loop(), finals=seconds is not None)
+            self._arrive()
+            await checked
+            if frame.settled is not None and not frame.settled.done():
+                await asyncio.wait((frame.settled,), timeout=seconds)
+        known = zip(frame.ids, frame.outcomes, strict=True)
+        outcomes = [_waits(id_, seconds) if outcome is None else outcome for id_, outcome in known]
+        if left_out:
+            outcomes += [refused_outcome(self._pool.no_room("this node's queue is"))] * left_out
+        return outcomes
 
     async def submit_one(self, data: bytes) -> Outcome:
         """A transaction of this node's own, as a client's: the outcome of its admission."""
-        (answer,) = self.submit([data])
-        return answer if isinstance(answer, Outcome) else await answer
+        (outcome,) = await self.submit([data], None)
+        return outcome
 
     def _check_open(self) -> None:
         if self._stopping:
@@ -124,36 +186,10 @@ class Admission:
         if self._refusal:
             raise Invalid(f"{self._refusal}; ask another one", Reason.DISK_NEARLY_FULL)
 
-    def _take(self, data: bytes) -> "asyncio.Future[Outcome]":
-        if len(data) > TRANSACTION_BYTES_MAX:
-            raise Invalid(
-                f"the transaction has {len(data)} bytes, {TRANSACTION_BYTES_MAX} are allowed", Reason.OVERSIZE
-            )
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if not self._from_clients.put(_Incoming(data, answer)):
-            raise Invalid("too many transactions wait to be checked; try again in a moment", Reason.POOL_FULL)
-        self._arrived.set()
-        self._checked.clear()
-        return answer
-
-    def final(self, transaction: bytes) -> "asyncio.Future[Outcome] | None":
-        """What becomes of an admitted transaction, once it is final and on disk here, or can be in no block any more.
-        Not to be cancelled: others may wait for the same. None: it does not wait any more."""
-        if transaction not in self._pool:
-            return None
-        future = self._finals.get(transaction)
-        if future is None:
-            future = self._finals[transaction] = asyncio.get_running_loop().create_future()
-        return future
-
-    async def settle(self, transaction: bytes, seconds: float) -> Outcome:
-        """What `final` comes to; after so many seconds what is known then."""
-        future = self.final(transaction)
-        if future is not None:
-            await asyncio.wait((future,), timeout=seconds)
-            return future.result() if future.done() else not_final(transaction, seconds)
-        place = await self._host.read(lambda store: store.place(transaction))
-        return _expired(transaction) if place is None else await self._decided(place)
+    def _arrive(self) -> None:
+        if self._from_clients.count or self._from_validators.count:
+            self._arrived.set()
+            self._checked.clear()
 
     async def catch_up(self, seconds: float) -> None:
         """Returns once nothing waits to be checked any more, or after so long."""
@@ -164,24 +200,72 @@ class Admission:
     async def run(self) -> None:
         """Check what comes in, for ever. Raises StoreError when the disk fails."""
         while True:
-            while not self._from_clients and not self._from_validators:
+            while not self._from_clients.count and not self._from_validators.count:
                 self._checked.set()
                 self._arrived.clear()
                 await self._arrived.wait()
-            chunk = self._next_chunk()
-            answers = await self._host.check([item.data for item in chunk], now_ms())
+            # Both sides in turn, so that neither holds the other up.
+            other = self._from_validators if self._turn is self._from_clients else self._from_clients
+            self._turn = other if other.count else self._turn
+            passed_on = self._turn is self._from_validators
+            chunk = self._turn.take(CHUNK)
+            data = [frame.transactions[index] for frame, index in chunk]
+            found = await self._host.check(data, now_ms(), self._pool.full_lanes(passed_on=passed_on))
             # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
-            outcomes = [self._outcome(item, found) for item, found in zip(chunk, answers, strict=True)]
-            for item, found, outcome in zip(chunk, answers, outcomes, strict=True):
-                if item.answer is None or outcome is None or item.answer.done():
-                    continue  # a validator wants no answer, a client has gone
-                if isinstance(found, Repeated) and found.same:
-                    outcome = await self._decided(found.first)
-                item.answer.set_result(outcome)
+            if passed_on:
+                self._enter_passed_on(data, found)
+                continue
+            for frame, index, place in self._enter(chunk, data, found):
+                frame.settle(index, await self._decided(place))
+            for frame, _ in chunk:
+                frame.check()
+
+    def _enter_passed_on(self, data: Sequence[bytes], found: Sequence[Admissible | Invalid]) -> None:
+        """Into the pool with what was found good."""
+        added = False
+        for item, one in zip(data, found, strict=True):
+            if not isinstance(one, Invalid):
+                with contextlib.suppress(Invalid):
+                    added |= self._pool.add(_waiting(item, one), passed_on=True)
+        if added:
+            self._wake()
+
+    def _enter(
+        self,
+        chunk: Sequence[tuple[_Frame, int]],
+        data: Sequence[bytes],
+        found: Sequence[Admissible | Invalid],
+    ) -> list[tuple[_Frame, int, Place]]:
+        """Into the pool with what was found good, and on to the other validators; who waits for it is told later. Of the
+        rest it is told why not. Returns those that were decided before, and where: their outcome is to be told."""
+        fresh: list[bytes] = []
+        before: list[tuple[_Frame, int, Place]] = []
+        for (frame, index), item, one in zip(chunk, data, found, strict=True):
+            if isinstance(one, Repeated) and one.same:
+                before.append((frame, index, one.first))
+                continue
+            if isinstance(one, Invalid):
+                frame.settle(index, refused_outcome(one))
+                continue
+            waiting = _waiting(item, one)
+            try:
+                if self._pool.add(waiting):
+                    fresh.append(item)
+            except Invalid as error:
+                frame.settle(index, refused_outcome(error, waiting.id))
+                continue
+            frame.ids[index] = waiting.id
+            if frame.settled is not None:
+                self._finals.setdefault(waiting.id, []).append((frame, index))
+        if fresh:
+            self._wake()
+            self._pass_on(fresh)
+        return before
 
     def committed(self, committed: Committed) -> None:
         """A height is on disk: its transactions leave the pool and their senders learn the outcome."""
         self._pool.remove(committed.results)
+        self._pool.decided(len(committed.results), asyncio.get_running_loop().time() * 1_000)
         height = committed.info.height
         for index, (transaction, result) in enumerate(committed.results.items()):
             if transaction in self._finals:
@@ -198,42 +282,25 @@ class Admission:
                 outcome = await self._decided(why.first)
             self._settled(transaction, outcome)
 
-    def _next_chunk(self) -> list[_Incoming]:
-        """From both sides in turn, so that neither holds the other up."""
-        chunk: list[_Incoming] = []
-        while len(chunk) < CHUNK and (self._from_clients or self._from_validators):
-            if self._from_clients:
-                chunk.append(self._from_clients.get())
-            if self._from_validators:
-                chunk.append(self._from_validators.get())
-        return chunk
-
-    def _outcome(self, item: _Incoming, found: Admissible | Invalid) -> Outcome | None:
-        """Into the pool with it, or why not; None where nobody wants to know."""
-        if isinstance(found, Invalid):
-            return None if item.answer is None else refused_outcome(found)
-        transaction = found.transaction
-        waiting = Waiting(transaction.id, item.data, found.member, transaction.body.valid_until_ms)
-        try:
-            added = self._pool.add(waiting)
-        except Invalid as error:
-            return None if item.answer is None else refused_outcome(error, transaction.id)
-        if added:
-            self._wake()
-        if item.answer is None:
-            return None
-        if added:
-            self._pass_on(item.data)
-        return Outcome(transaction=transaction.id, admitted=True)
-
     async def _decided(self, place: Place) -> Outcome:
         results = await self._host.read(lambda store: store.results(place.height))
         return final_outcome(place, Result.FromString(results[place.index]))
 
     def _settled(self, transaction: bytes, outcome: Outcome) -> None:
-        future = self._finals.pop(transaction, None)
-        if future is not None and not future.done():
-            future.set_result(outcome)
+        for frame, index in self._finals.pop(transaction, ()):
+            frame.settle(index, outcome)
+
+
+def _waiting(data: bytes, found: Admissible) -> Waiting:
+    transaction = found.transaction
+    return Waiting(transaction.id, data, found.member, transaction.body.valid_until_ms)
+
+
+def _waits(transaction: bytes, seconds: float | None) -> Outcome:
+    """The outcome of a transaction that is admitted, after so many seconds (None: nobody waited)."""
+    if seconds is None:
+        return Outcome(transaction=transaction, admitted=True)
+    return not_final(transaction, seconds)
 
 
 def _expired(transaction: bytes) -> Outcome:

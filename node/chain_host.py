@@ -12,7 +12,7 @@ import functools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -255,9 +255,9 @@ class ChainHost:
     # ---- admission ------------------------------------------------------------------------------------------
 
     async def check(
-        self, transactions: Sequence[bytes], now_ms: int, full: Collection[str] = ()
+        self, transactions: Sequence[bytes], now_ms: int, full: Mapping[str, str]
     ) -> list[Admissible | Invalid]:
-        """What admission says of each, `full` being the members without room. Raises StoreError."""
+        """What admission says of each; `full` are members without room, and what to say of that. Raises StoreError."""
 
         def checking() -> list[Admissible | Invalid]:
             gate = self._app.gate(now_ms, full)
@@ -342,7 +342,7 @@ class ChainHost:
         block = self._app.prepare_proposal([item.data for item in waiting], now_ms)
         chosen = set(Block.FromString(block).transactions)
         left_out = [item for item in waiting if item.data not in chosen][:LEFT_OUT_CHECKED_MAX]
-        gate = self._app.gate(now_ms)
+        gate = self._app.gate(now_ms, {})
         found = [(item.id, _checked(gate, item.data)) for item in left_out]
         unfit = [(id_, error) for id_, error in found if isinstance(error, Invalid)]
         return Built(block, bool(chosen), unfit)

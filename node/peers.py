@@ -202,14 +202,15 @@ class Peers:
             if to in (None, key) and key != besides:
                 line.put(frame, twice=twice)
 
-    def pass_on(self, transaction: bytes) -> None:
-        """Let every validator know a transaction admitted here; frames leave when full or after a moment."""
-        self._filling.append(transaction)
-        self._filling_bytes += len(transaction)
-        full = len(self._filling) >= self._port.frame_transactions_max
-        if full or self._filling_bytes >= TRANSACTION_FRAME_BYTES_MAX // 2:
-            self._flush()
-        elif self._flush_timer is None:
+    def pass_on(self, transactions: Sequence[bytes]) -> None:
+        """Let every validator know transactions admitted here; frames leave when full or after a moment."""
+        for transaction in transactions:
+            self._filling.append(transaction)
+            self._filling_bytes += len(transaction)
+            full = len(self._filling) >= self._port.frame_transactions_max
+            if full or self._filling_bytes >= TRANSACTION_FRAME_BYTES_MAX // 2:
+                self._flush()
+        if self._filling and self._flush_timer is None:
             # At once after a quiet while; else frames leave so far apart and are filled meanwhile.
             loop = asyncio.get_running_loop()
             due = self._flushed_at + self._port.frame_delay_ms / 1_000

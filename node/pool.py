@@ -3,6 +3,11 @@
 The pool holds what admission has checked; it decides nothing. A transaction leaves when it is in a block, when
 its validity ends, or never enters when the pool is full. Each member waits in a lane of its own, and a block is
 filled from the lanes in turn, so that one member's flood does not hold up the others.
+
+How much may wait follows from what the chain lately decided (`Pace`): what is admitted shall be final within seconds, and
+what would wait longer is refused while that costs next to nothing. What another validator has admitted gets twice the
+room: all refuse at about the same moment, and what one of them let in the others should hold too. Where one has no room
+for it nothing is lost: its own node proposes it, and a proposal brings all its transactions along.
 """
 
 from collections import deque
@@ -15,6 +20,38 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 
 TURN: Final = 32  # transactions taken from a lane before the next lane's turn
 LANE_SHARE: Final = 2  # one lane may hold 1/2 of the pool, by count and by bytes
+LANE_SECONDS: Final = 2.0  # what the chain decides in so long may wait in one lane
+LANE_MIN: Final = 50  # of transactions, however slow the chain
+PASSED_ON_TIMES: Final = 2  # as much room for what another validator has admitted
+RETRY_MS: Final = 500  # after a refusal: a quarter of a lane is decided by then
+_PACE_AT_FIRST: Final = 2_000.0  # transactions per second
+_PACE_MIN: Final = 1.0
+_GROWTH: Final = 1.1  # of the pace, per height that was decided without delay
+
+
+class Pace:
+    """How many transactions per second the chain decides when it has more than enough of them.
+
+    A height says so when transactions waited from its beginning on and enough for another one were left. Otherwise it was
+    small because there were few: then the pace is not known to be as low as before, and is believed to be higher.
+    """
+
+    def __init__(self, per_second_max: float) -> None:
+        self._per_second_max = per_second_max
+        self.per_second = min(_PACE_AT_FIRST, per_second_max)
+        self._before_ms = 0.0
+        self._waited = False  # something was left by the height before
+
+    def decided(self, transactions: int, left: int, now_ms: float) -> None:
+        """A height of so many transactions is decided, and so many are left waiting."""
+        elapsed_ms = max(now_ms - self._before_ms, 1.0)
+        if self._waited and left >= transactions > 0:
+            self.per_second += (transactions * 1_000 / elapsed_ms - self.per_second) / 2
+            self.per_second = max(self.per_second, _PACE_MIN)
+        elif transactions:
+            self.per_second *= _GROWTH
+        self.per_second = min(self.per_second, self._per_second_max)
+        self._before_ms, self._waited = now_ms, left > 0
 
 
 class Waiting(NamedTuple):
@@ -39,6 +76,35 @@ class Pool:
         self._lane_counts: dict[str, int] = {}
         self._lane_bytes: dict[str, int] = {}
         self._bytes = 0
+        self._lane_max = max(1, transactions_max // LANE_SHARE)
+        self._pace = Pace(self._lane_max / LANE_SECONDS)
+
+    @property
+    def lane_max(self) -> int:
+        """How many transactions of one member, admitted here, may wait now."""
+        return min(self._lane_max, max(LANE_MIN, int(self._pace.per_second * LANE_SECONDS)))
+
+    def decided(self, transactions: int, now_ms: float) -> None:
+        """A height of so many transactions is decided; they have been removed."""
+        self._pace.decided(transactions, len(self._waiting), now_ms)
+
+    def full_lanes(self, *, passed_on: bool) -> dict[str, str]:
+        """The members for whose transactions there is no room now, each with what to say of it."""
+        lane_max = self._bound(self._lane_max, self.lane_max, passed_on=passed_on)
+        return {
+            lane: str(self.no_room(f"{lane}'s share of the pool is"))
+            for lane, count in self._lane_counts.items()
+            if count >= lane_max
+        }
+
+    def free(self, *, passed_on: bool) -> int:
+        """How many more may come in, whose ever they are."""
+        hard = self._transactions_max
+        return self._bound(hard, LANE_SHARE * self.lane_max, passed_on=passed_on) - len(self._waiting)
+
+    @staticmethod
+    def _bound(hard: int, now: int, *, passed_on: bool) -> int:
+        return min(hard, PASSED_ON_TIMES * now) if passed_on else min(hard, now)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,22 +112,30 @@ class Pool:
     def __contains__(self, transaction: bytes) -> bool:
         return transaction in self._waiting
 
-    def check_room(self, lane: str, size: int) -> None:
+    def check_room(self, lane: str, size: int, *, passed_on: bool = False) -> None:
         """Raises Invalid(POOL_FULL) when a transaction of this lane and size has no place now."""
-        full = len(self._waiting) >= self._transactions_max or self._bytes + size > self._bytes_max
+        full = self.free(passed_on=passed_on) <= 0 or self._bytes + size > self._bytes_max
         held = self._lane_bytes.get(lane, 0)
-        lane_full = self._lane_counts.get(lane, 0) >= max(1, self._transactions_max // LANE_SHARE) or (
+        lane_max = self._bound(self._lane_max, self.lane_max, passed_on=passed_on)
+        lane_full = self._lane_counts.get(lane, 0) >= lane_max or (
             held > 0 and held + size > self._bytes_max // LANE_SHARE
         )
         if full or lane_full:
-            whose = "the pool is" if full else f"{lane}'s share of the pool is"
-            raise Invalid(f"{whose} full; send the same bytes again in a moment", Reason.POOL_FULL)
+            raise self.no_room("the pool is" if full else f"{lane}'s share of the pool is")
 
-    def add(self, waiting: Waiting) -> bool:
+    def no_room(self, whose: str) -> Invalid:
+        """The refusal, and when to try again."""
+        return Invalid(
+            f"{whose} full: what waits already takes this chain about {LANE_SECONDS:.0f} s at "
+            f"{self._pace.per_second:.0f} transactions/s; send the same bytes again in {RETRY_MS} ms",
+            Reason.POOL_FULL,
+        )
+
+    def add(self, waiting: Waiting, *, passed_on: bool = False) -> bool:
         """Let it wait; False when it waits already. Raises Invalid(POOL_FULL)."""
         if waiting.id in self._waiting:
             return False
-        self.check_room(waiting.lane, len(waiting.data))
+        self.check_room(waiting.lane, len(waiting.data), passed_on=passed_on)
         self._waiting[waiting.id] = waiting
         count = self._lane_counts.get(waiting.lane, 0) + 1
         lane = self._lanes.setdefault(waiting.lane, deque())

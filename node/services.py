@@ -17,7 +17,7 @@ from bridge.packet import received_row_key, sent_key, sent_row_key
 from ledger import limits
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.store import Store
-from node.admission import Admission, not_final
+from node.admission import Admission
 from node.chain_host import ChainHost, signed_header
 from node.config import ClientPortConfig
 from node.node_status import NodeStatus
@@ -38,7 +38,6 @@ from proto.chiptrace.v1.node_pb2 import (
     HistoryRequest,
     LogLeavesReply,
     LogLeavesRequest,
-    Outcome,
     PacketItem,
     PacketsReply,
     PacketsRequest,
@@ -105,26 +104,7 @@ class ChainService(node_pb2_grpc.ChainServicer):
         remaining = context.time_remaining()
         if remaining is not None:
             seconds = max(0.0, min(seconds, remaining - ANSWER_SECONDS))
-        # (1) All wait to be checked, in their order.
-        answers = self._admission.submit(request.transactions)
-        # (2) What is admitted is listened for at once, before a block can hold it.
-        outcomes: list[Outcome] = []
-        finals: dict[int, asyncio.Future[Outcome] | None] = {}
-        for answer in answers:
-            outcome = answer if isinstance(answer, Outcome) else await answer
-            if request.wait and outcome.admitted and not outcome.final:
-                finals[len(outcomes)] = self._admission.final(outcome.transaction)
-            outcomes.append(outcome)
-        # (3) One wait for the whole frame: one for each transaction would cost more than its admission.
-        waited = [future for future in finals.values() if future is not None]
-        if waited:
-            await asyncio.wait(waited, timeout=seconds)
-        for index, future in finals.items():
-            transaction = outcomes[index].transaction
-            if future is None:  # it left the pool between the two
-                outcomes[index] = await self._admission.settle(transaction, seconds)
-            else:
-                outcomes[index] = future.result() if future.done() else not_final(transaction, seconds)
+        outcomes = await self._admission.submit(request.transactions, seconds if request.wait else None)
         return SubmitReply(outcomes=outcomes)
 
     async def GetTransaction(self, request: TransactionRequest, context: Context) -> TransactionReply:  # noqa: N802

@@ -266,14 +266,14 @@ def test_a_member_without_room_is_refused_before_its_signature_is_looked_at(chai
     known = chain.transaction("ada", toy.put("a"))
     chain.app.check_transaction(known, chain.now_ms)
     fresh = chain.transaction("ada", toy.put("b"))
-    gate = chain.app.gate(chain.now_ms, {"ada"})
+    gate = chain.app.gate(chain.now_ms, {"ada": "no room, wait"})
     for data in (fresh, fresh[:-1] + bytes([fresh[-1] ^ 1])):
         with pytest.raises(Invalid) as refusal:
             gate.check(data)
-        assert refusal.value.reason == Reason.POOL_FULL
+        assert (refusal.value.reason, str(refusal.value)) == (Reason.POOL_FULL, "no room, wait")
     assert gate.check(known).data == known  # it costs nothing any more, and the pool may have it already
     assert gate.check(chain.transaction("bob", toy.put("b")))
     repeated = chain.transaction("ada", toy.put("c"))
     chain.produce([repeated])
     with pytest.raises(Repeated):
-        chain.app.gate(chain.now_ms, {"ada"}).check(repeated)
+        chain.app.gate(chain.now_ms, {"ada": "no room, wait"}).check(repeated)

@@ -9,7 +9,7 @@ from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
 from node.admission import CHUNK, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
-from node.pool import Pool
+from node.pool import LANE_MIN, RETRY_MS, Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
 
@@ -21,10 +21,12 @@ class Host:
         self.height = 0
         self.stored = {}
         self.checked = []
+        self.full = []
         self.gate = None
 
-    async def check(self, transactions, now_ms):
+    async def check(self, transactions, now_ms, full):
         self.checked.append(list(transactions))
+        self.full.append(full)
         if self.gate is not None:
             await self.gate.wait()
         return [self.answers.get(data) or self.admissible(data) for data in transactions]
@@ -58,7 +60,7 @@ class Setup:
     def __init__(self):
         self.host, self.pool = Host(), Pool(transactions_max=8)
         self.passed_on, self.woken = [], []
-        self.admission = Admission(self.host, self.pool, self.passed_on.append, lambda: self.woken.append(1))
+        self.admission = Admission(self.host, self.pool, self.passed_on.extend, lambda: self.woken.append(1))
         self.in_step = True
         self.admission.open(lambda: self.in_step)
 
@@ -97,71 +99,96 @@ async def test_a_clients_transaction_is_passed_on_and_a_validators_is_not(s):
     assert s.woken
 
 
+async def waiting_for(s, *transactions, seconds=5):
+    """A frame whose client waits for what becomes of it; all of it is admitted already."""
+    task = asyncio.create_task(s.admission.submit(transactions, seconds))
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    assert all(b"id" + data in s.pool for data in transactions)
+    return task
+
+
 @scenario
 async def test_settled_only_once_it_is_committed(s):
-    outcome = await submitted(s, b"a")
-    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
+    waiting = await waiting_for(s, b"a")
     s.admission.committed(s.host.decide(b"other", b"a"))
-    final = await waiting
+    (final,) = await waiting
     assert (final.final, final.ok, final.height, final.index) == (True, True, 1, 1)
     assert len(s.pool) == 0
 
 
 @scenario
+async def test_a_frame_is_told_when_all_of_it_is_final_whatever_the_order(s):
+    waiting = await waiting_for(s, b"a", b"b", b"c")
+    s.admission.committed(s.host.decide(b"c"))
+    s.admission.committed(s.host.decide(b"a"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    s.admission.committed(s.host.decide(b"b"))
+    assert [(outcome.transaction, outcome.height) for outcome in await waiting] == [
+        (b"ida", 2),
+        (b"idb", 3),
+        (b"idc", 1),
+    ]
+
+
+@scenario
 async def test_two_who_wait_for_the_same_are_both_told(s):
-    first, second = await submitted(s, b"a"), await submitted(s, b"a")
+    both = [await waiting_for(s, b"a"), await waiting_for(s, b"a")]
     assert s.passed_on == [b"a"]
-    waiting = [asyncio.create_task(s.admission.settle(o.transaction, 5)) for o in (first, second)]
-    await asyncio.sleep(0)
     s.admission.committed(s.host.decide(b"a"))
-    assert [outcome.final for outcome in await asyncio.gather(*waiting)] == [True, True]
+    assert [outcome.final for (outcome,) in await asyncio.gather(*both)] == [True, True]
 
 
 @scenario
-async def test_one_committed_before_it_was_waited_for_is_read_from_the_store(s):
-    outcome = await submitted(s, b"a")
+async def test_the_same_twice_in_one_frame_is_told_twice(s):
+    waiting = await waiting_for(s, b"a", b"a")
+    assert s.passed_on == [b"a"]
     s.admission.committed(s.host.decide(b"a"))
-    assert (await s.admission.settle(outcome.transaction, 5)).final
+    assert [outcome.final for outcome in await waiting] == [True, True]
 
 
 @scenario
-async def test_out_of_time_says_so_and_claims_nothing(s):
-    outcome = await submitted(s, b"a")
-    late = await s.admission.settle(outcome.transaction, 0.01)
-    assert (late.admitted, late.final) == (True, False)
-    assert "not final after" in late.detail
+async def test_who_has_gone_is_not_waited_for_and_disturbs_nobody(s):
+    gone, stays = await waiting_for(s, b"a", b"b"), await waiting_for(s, b"a")
+    gone.cancel()
+    s.admission.committed(s.host.decide(b"a", b"b"))
+    assert [outcome.final for outcome in await stays] == [True]
+    assert not s.admission._finals
+
+
+@scenario
+async def test_out_of_time_says_so_of_what_is_not_final_and_claims_nothing(s):
+    waiting = await waiting_for(s, b"a", b"b", seconds=0.05)
+    s.admission.committed(s.host.decide(b"a"))
+    final, late = await waiting
+    assert (final.final, late.admitted, late.final) == (True, True, False)
+    assert (late.transaction, "not final after" in late.detail) == (b"idb", True)
 
 
 @scenario
 async def test_what_can_be_in_no_block_any_more_is_told_expired(s):
-    outcome = await submitted(s, b"a")
-    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
-    await asyncio.sleep(0)
+    waiting = await waiting_for(s, b"a")
     s.admission.committed(s.host.decide(time_ms=1_000))
-    assert (await waiting).reason == Reason.EXPIRED
+    (outcome,) = await waiting
+    assert outcome.reason == Reason.EXPIRED
 
 
 @scenario
 async def test_unfit_for_a_block_because_it_was_decided_meanwhile_is_told_its_outcome(s):
-    outcome = await submitted(s, b"a")
-    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
-    await asyncio.sleep(0)
+    waiting = await waiting_for(s, b"a")
     s.host.decide(b"a")
-    await s.admission.drop(
-        [(outcome.transaction, Repeated("decided", Place(outcome.transaction, 1, 0), same=True))]
-    )
-    assert ((await waiting).final, len(s.pool)) == (True, 0)
+    await s.admission.drop([(b"ida", Repeated("decided", Place(b"ida", 1, 0), same=True))])
+    (outcome,) = await waiting
+    assert (outcome.final, len(s.pool)) == (True, 0)
 
 
 @scenario
 async def test_unfit_for_another_reason_is_told_that_reason(s):
-    outcome = await submitted(s, b"a")
-    waiting = asyncio.create_task(s.admission.settle(outcome.transaction, 5))
-    await asyncio.sleep(0)
-    await s.admission.drop([(outcome.transaction, Invalid("revoked", Reason.KEY_NOT_VALID))])
-    assert (await waiting).reason == Reason.KEY_NOT_VALID
+    waiting = await waiting_for(s, b"a")
+    await s.admission.drop([(b"ida", Invalid("revoked", Reason.KEY_NOT_VALID))])
+    (outcome,) = await waiting
+    assert outcome.reason == Reason.KEY_NOT_VALID
 
 
 @scenario
@@ -210,38 +237,82 @@ async def test_with_a_disk_nearly_full_none_are_taken_from_either_side_until_the
 
 @scenario
 async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
+    s.pool = s.admission._pool = Pool()
     s.host.gate = asyncio.Event()
     s.admission.offer([b"first"])
     await asyncio.sleep(0.01)
     s.admission.offer([b"v%d" % number for number in range(10 * CHUNK)])
     s.host.answers = {b"client": Invalid("seen", Reason.MALFORMED)}
-    (answer,) = s.admission.submit([b"client"])
+    client = asyncio.create_task(submitted(s, b"client"))
+    await asyncio.sleep(0.01)
     s.host.gate.set()
-    assert (await answer).reason == Reason.MALFORMED
-    assert b"client" in s.host.checked[1]
+    assert (await client).reason == Reason.MALFORMED
+    assert s.host.checked[1] == [b"client"]
+    flood = asyncio.create_task(s.admission.submit([b"c%d" % number for number in range(10 * CHUNK)], None))
+    await asyncio.sleep(0)
+    s.host.checked.clear()
+    s.admission.offer([b"theirs"])
+    await flood
+    assert b"theirs" in [*s.host.checked[0], *s.host.checked[1]]
 
 
 @scenario
 async def test_a_frame_of_millions_of_empty_transactions_ends_where_there_is_no_room(s):
-    frame = iter([b""] * (WAITING_MAX + 1_000))
+    frame = iter([b""] * 1_000)
     s.admission.offer(frame)
-    assert len(list(frame)) == 999
+    assert len(list(frame)) == 992  # the pool holds eight
 
 
 @scenario
 async def test_what_waits_to_be_checked_is_bounded_by_count_and_bytes(s):
+    queue = s.admission._from_validators
+    s.pool = s.admission._pool = Pool(4 * WAITING_MAX)
     s.host.gate = asyncio.Event()
-    s.admission.submit([b"held up"])
+    s.admission.offer([b"held up"])
+    await asyncio.sleep(0.01)
+    s.admission.offer([b""] * (2 * WAITING_MAX))
+    assert queue.count == WAITING_MAX
+    s.host.gate.set()
+    await s.admission.catch_up(5)
+    s.host.gate.clear()
+    s.admission.offer([b"held up"])
     await asyncio.sleep(0.01)
     big = bytes(TRANSACTION_BYTES_MAX)
     room = WAITING_BYTES_MAX // TRANSACTION_BYTES_MAX
-    for _ in range(room):
-        s.admission.submit([big])
-    assert (await submitted(s, big)).reason == Reason.POOL_FULL
     s.admission.offer([big] * (room + 10))
-    assert s.admission._from_validators._bytes <= WAITING_BYTES_MAX
+    assert (queue.count, queue._bytes) == (room, WAITING_BYTES_MAX)
+    client = asyncio.create_task(s.admission.submit([big] * room, None))
+    await asyncio.sleep(0.01)
+    refused = await s.admission.submit([b"x", b"y"], None)
+    assert [outcome.reason for outcome in refused] == [Reason.POOL_FULL] * 2
     s.host.answers = {big: Invalid("enough", Reason.MALFORMED)}
     s.host.gate.set()
+    assert {outcome.reason for outcome in await client} == {Reason.MALFORMED}
+
+
+@scenario
+async def test_what_the_pool_has_no_room_for_is_refused_before_it_is_checked(s):
+    """By the clients' own node; the others hold twice as much, and the origin keeps what they have no room for."""
+    s.pool = s.admission._pool = Pool(transactions_max=1_000)
+    s.pool._pace.per_second = 5.0  # so that LANE_MIN of one member may wait
+    outcomes = await s.admission.submit([b"%d" % number for number in range(60)], None)
+    assert [outcome.admitted for outcome in outcomes] == [True] * LANE_MIN + [False] * 10
+    assert sum(map(len, s.host.checked)) == LANE_MIN
+    assert (outcomes[-1].reason, f"again in {RETRY_MS} ms" in outcomes[-1].detail) == (Reason.POOL_FULL, True)
+    # The member's lane is full, the pool is not: the check is told so, and says no before it verifies.
+    await submitted(s, b"one more")
+    assert list(s.host.full[-1]) == ["member"]
+    assert f"again in {RETRY_MS} ms" in s.host.full[-1]["member"]
+    s.admission.offer([b"v%d" % number for number in range(60)])
+    await s.admission.catch_up(5)
+    assert s.host.full[-1] == {}
+    assert len(s.pool) == 2 * LANE_MIN
+    s.admission.offer([b"w"])
+    await s.admission.catch_up(5)
+    assert list(s.host.full[-1]) == ["member"]
+    # Once some are decided there is room again.
+    s.admission.committed(s.host.decide(*(b"%d" % number for number in range(LANE_MIN)), b"v1"))
+    assert (await submitted(s, b"later")).admitted
 
 
 @scenario
@@ -267,10 +338,30 @@ async def test_a_leader_waits_for_what_came_in_to_be_checked_and_no_longer_than_
 
 @scenario
 async def test_a_frame_is_answered_one_by_one_and_as_a_whole_where_none_are_taken(s):
-    s.host.answers = {b"bad": Invalid("seen", Reason.MALFORMED)}
-    big = bytes(TRANSACTION_BYTES_MAX + 1)
-    good, bad, oversize = s.admission.submit([b"good", b"bad", big])
-    assert ((await good).admitted, (await bad).reason) == (True, Reason.MALFORMED)
+    s.host.answers = {
+        b"bad": Invalid("seen", Reason.MALFORMED),
+        b"big": Invalid("too long", Reason.OVERSIZE),
+    }
+    good, bad, oversize = await s.admission.submit([b"good", b"bad", b"big"], None)
+    assert (good.admitted, bad.reason) == (True, Reason.MALFORMED)
     assert (oversize.reason, oversize.admitted) == (Reason.OVERSIZE, False)
     s.in_step = False
-    assert [outcome.reason for outcome in s.admission.submit([b"a", b"b"])] == [Reason.NOT_SYNCED] * 2
+    assert [outcome.reason for outcome in await s.admission.submit([b"a", b"b"], 5)] == [
+        Reason.NOT_SYNCED
+    ] * 2
+    assert await s.admission.submit([], 5) == []
+
+
+@scenario
+async def test_a_frame_of_good_and_bad_ones_is_told_at_once_what_will_not_be_final(s):
+    s.host.answers = {b"bad": Invalid("seen", Reason.MALFORMED)}
+    assert [outcome.reason for outcome in await s.admission.submit([b"bad", b"bad"], 60)] == [
+        Reason.MALFORMED
+    ] * 2
+    task = asyncio.create_task(s.admission.submit([b"bad", b"good"], 60))
+    await asyncio.sleep(0.01)
+    s.admission.committed(s.host.decide(b"good"))
+    assert [(outcome.reason, outcome.final) for outcome in await task] == [
+        (Reason.MALFORMED, False),
+        (Reason.REASON_UNSPECIFIED, True),
+    ]

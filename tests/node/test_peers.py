@@ -129,7 +129,7 @@ def test_transactions_leave_in_full_frames_or_after_a_moment(consortium, run):
         async with running(a, b):
             await until(a.connected)
             for number in range(25):
-                a.pass_on(b"%d" % number)
+                a.pass_on([b"%d" % number])
             await until(lambda: len(b.inbox) == 3)
         frames = [list(message.transactions.transactions) for _, message in b.inbox]
         assert [len(frame) for frame in frames] == [10, 10, 5]

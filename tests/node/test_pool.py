@@ -1,12 +1,14 @@
 """The pool: bounded, in order, fair between members, and never holding what has left."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.errors import Invalid
-from node.pool import TURN, Pool, Waiting
+from node.pool import LANE_MIN, LANE_SECONDS, PASSED_ON_TIMES, TURN, Pace, Pool, Waiting
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 
@@ -98,3 +100,130 @@ def test_one_member_may_hold_half_of_the_pool_only():
     with pytest.raises(Invalid, match="greedy's share"):
         pool.add(waiting(6, "greedy"))
     assert pool.add(waiting(7, "other"))
+
+
+# ---- how much may wait ------------------------------------------------------------------------------------
+
+
+class Chain:
+    """Chains that decide so many transactions per second, a height every so often, on a virtual clock: members offer
+    what they like to every node's pool, and what one lets in the others are told a moment later."""
+
+    def __init__(self, nodes=1, per_second=1_000, height_ms=300):
+        self.pools = [Pool() for _ in range(nodes)]
+        self.per_second, self.height_ms = per_second, height_ms
+        self.now_ms = 0.0
+        self.number = 0
+        self.admitted_ms = {}
+        self.waits_ms = []
+        self.refused = 0
+        self.decided = 0
+
+    def run(self, seconds, offered_per_second, lanes=("a",)):
+        """Offered evenly, in turn to all nodes and by all members. What a height decides counts from now on only."""
+        self.waits_ms, self.refused, self.decided = [], 0, 0
+        until = self.now_ms + seconds * 1_000
+        while self.now_ms < until:
+            due = int(offered_per_second * (self.now_ms + self.height_ms) / 1_000)
+            for _ in range(due - int(offered_per_second * self.now_ms / 1_000)):
+                self.number += 1
+                item = waiting(self.number, lanes[self.number % len(lanes)], 10, 10**9)
+                home = self.pools[self.number // len(lanes) % len(self.pools)]
+                try:
+                    home.add(item)
+                except Invalid:
+                    self.refused += 1
+                    continue
+                self.admitted_ms[item.id] = self.now_ms
+                for other in self.pools:
+                    if other is not home:
+                        with contextlib.suppress(Invalid):
+                            other.add(item, passed_on=True)
+            self.height()
+
+    def height(self):
+        """The nodes lead in turn."""
+        leader = self.pools[int(self.now_ms / self.height_ms) % len(self.pools)]
+        block = leader.take(int(self.per_second * self.height_ms / 1_000), 10**9)
+        self.now_ms += self.height_ms
+        for item in block:
+            self.waits_ms.append(self.now_ms - self.admitted_ms[item.id])
+        self.decided += len(block)
+        for pool in self.pools:
+            pool.remove(item.id for item in block)
+            pool.decided(len(block), self.now_ms)
+
+
+@given(st.integers(100, 4_000), st.floats(1.5, 5.0), st.integers(1, 4), st.integers(50, 600))
+@settings(max_examples=25, deadline=None)
+def test_under_any_overload_what_is_admitted_is_final_soon_and_the_chain_stays_busy(
+    per_second, times, nodes, height_ms
+):
+    chain = Chain(nodes, per_second, height_ms)
+    chain.run(20, per_second * times)
+    chain.run(10, per_second * times)
+    bound_s = PASSED_ON_TIMES * max(LANE_SECONDS, LANE_MIN / per_second) + 2 * height_ms / 1_000
+    assert max(chain.waits_ms) <= bound_s * 1_000
+    per_height = int(per_second * height_ms / 1_000)
+    assert chain.decided >= 0.95 * per_height * 10_000 / height_ms
+    assert chain.refused > 0
+
+
+@given(st.integers(200, 3_000), st.floats(0.1, 0.9))
+@settings(max_examples=20, deadline=None)
+def test_a_chain_that_carries_its_load_refuses_nothing_even_after_it_was_slow(per_second, share):
+    chain = Chain(2, per_second)
+    chain.run(5, per_second * share)
+    assert chain.refused == 0
+    chain.per_second = per_second // 20  # something else needs the machine
+    chain.run(10, per_second * share)
+    chain.per_second = per_second
+    chain.run(20, per_second * share)
+    chain.run(10, per_second * share)
+    assert chain.refused == 0
+
+
+def test_a_flood_of_one_member_does_not_take_the_others_room():
+    chain = Chain(4, 1_000)
+    chain.run(20, 4_000, lanes=("flood",))
+    for pool in chain.pools:
+        pool.check_room("quiet", 10)
+
+
+def test_a_pause_of_an_idle_chain_says_nothing_of_its_pace():
+    pace = Pace(5_000.0)
+    before = pace.per_second
+    pace.decided(100, 0, 1_000)
+    pace.decided(200, 900, 61_000)  # a minute without work, then more than fits
+    assert pace.per_second >= before
+    pace.decided(200, 700, 61_200)
+    assert 1_000 < pace.per_second < before  # 200 in 200 ms
+
+
+def test_empty_heights_change_nothing_and_the_pace_stays_within_its_bounds():
+    pace = Pace(3_000.0)
+    before = pace.per_second
+    for second in range(50):
+        pace.decided(0, 0, 1_000.0 * second)
+    assert pace.per_second == before
+    for second in range(50, 100):
+        pace.decided(1, 0, 1_000.0 * second)
+    assert pace.per_second == 3_000.0
+    for second in range(100, 200):
+        pace.decided(1, 10, 1_000_000.0 * second)
+    assert pace.per_second == 1.0
+
+
+def test_who_has_no_room_is_named_with_when_to_try_again():
+    pool = Pool()
+    pool._pace.per_second = 1.0
+    for number in range(LANE_MIN):
+        pool.add(waiting(number, "greedy"))
+    assert list(pool.full_lanes(passed_on=False)) == ["greedy"]
+    assert "send the same bytes again in 500 ms" in pool.full_lanes(passed_on=False)["greedy"]
+    assert pool.full_lanes(passed_on=True) == {}
+    for number in range(LANE_MIN, 2 * LANE_MIN):
+        with pytest.raises(Invalid):
+            pool.add(waiting(number, "greedy"))
+        pool.add(waiting(number, "greedy"), passed_on=True)
+    assert list(pool.full_lanes(passed_on=True)) == ["greedy"]
