@@ -168,7 +168,7 @@ def preview(chain: VerifiedChain, proposal: Proposal, approvals: Sequence[Signat
         time_ms=max(pinned.time_ms, chain.now_ms()),
         transaction_id=ZERO,
         operation_index=0,
-        operation_digest=ZERO,
+        operation=ZERO,
         signer=KeyRecord(),
         member="",
         parameters=parameters,

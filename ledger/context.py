@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ledger import state
+from google.protobuf.message import Message
+
+from ledger import codec, state
 from ledger.block import LogLeaf
 from ledger.errors import InvariantBroken, Refused
+from ledger.hashes import Purpose, tagged_hash
 from ledger.history import append_entry
 from ledger.state import Overlay
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -55,7 +58,7 @@ class Context:
     time_ms: int
     transaction_id: bytes
     operation_index: int
-    operation_digest: bytes
+    operation: Message | bytes  # under execution, or its digest where that is all there is
     signer: KeyRecord
     member: str  # the signer's
     parameters: Parameters
@@ -69,6 +72,13 @@ class Context:
     # and rows of node-side tables, which nothing proves: (key, value or None).
     side: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     reason: "Reason.ValueType" = Reason.REASON_UNSPECIFIED
+
+    @property
+    def operation_digest(self) -> bytes:
+        """The tagged hash of the operation's bytes, made when it is first asked for: events have a digest of their own."""
+        if not isinstance(self.operation, bytes):
+            self.operation = tagged_hash(Purpose.OPERATION, self.chain_id, codec.encode(self.operation))
+        return self.operation
 
     def require_role(self, *roles: "Role.ValueType") -> None:
         """Returns only if the signing key has one of these roles; else raises Refused(ROLE_NOT_ALLOWED)."""

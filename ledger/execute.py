@@ -11,7 +11,6 @@ from ledger import block, codec, hashes, state
 from ledger.block import CheckedTransaction
 from ledger.context import ChangeTable, Context, Decided, OperationTable
 from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreError
-from ledger.hashes import Purpose
 from ledger.limits import KEYS_PER_BLOCK_MAX, KEYS_PER_TRANSACTION_MAX
 from ledger.recovery import carry_out, decode
 from ledger.state import PARAMETERS_KEY, VALIDATORS_KEY, Overlay, Reader
@@ -105,7 +104,7 @@ def check_signer(reader: Reader, key: bytes, time_ms: int) -> KeyRecord:
 
     Raises Refused: UNKNOWN_KEY, or KEY_NOT_VALID when revoked, not valid yet or no longer.
     """
-    record = state.load(reader, state.signer_key(key), KeyRecord)
+    record = state.look(reader, state.signer_key(key), KeyRecord)
     if record is None:
         raise Refused(
             f"key {key.hex()} is not registered on this chain; governance adds keys", Reason.UNKNOWN_KEY
@@ -133,7 +132,7 @@ def _execute(
     index = 0
     try:
         signer = check_signer(overlay, transaction.body.signer, header.time_ms)
-        parameters = state.load(overlay, PARAMETERS_KEY, Parameters)
+        parameters = state.look(overlay, PARAMETERS_KEY, Parameters)
         if parameters is None:
             raise InvariantBroken("the state has no parameters; the genesis state was never stored")
         context = Context(
@@ -143,7 +142,7 @@ def _execute(
             time_ms=header.time_ms,
             transaction_id=transaction.id,
             operation_index=0,
-            operation_digest=hashes.ZERO,
+            operation=hashes.ZERO,
             signer=signer,
             member=signer.member,
             parameters=parameters,
@@ -155,10 +154,7 @@ def _execute(
             handler = operations.get(name) if name is not None else None
             if name is None or handler is None:
                 raise Refused(f"operation {index} is of a kind this chain does not execute", Reason.MALFORMED)
-            context.operation_index = index
-            context.operation_digest = hashes.tagged_hash(
-                Purpose.OPERATION, chain_id, codec.encode(operation)
-            )
+            context.operation_index, context.operation = index, operation
             handler(context, getattr(operation, name))
     except (Refused, Invalid, Malformed) as error:
         # Invalid and Malformed speak of bytes the sender put into the operation: a proof, a header.

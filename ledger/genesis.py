@@ -138,7 +138,7 @@ def genesis_state(genesis_chain_id: bytes, genesis: Genesis, changes: ChangeTabl
         time_ms=genesis.time_ms,
         transaction_id=ZERO,
         operation_index=0,
-        operation_digest=ZERO,
+        operation=ZERO,
         signer=KeyRecord(),
         member="",
         parameters=genesis.parameters,
@@ -149,9 +149,7 @@ def genesis_state(genesis_chain_id: bytes, genesis: Genesis, changes: ChangeTabl
         if name is None or name not in changes:
             raise InvariantBroken(f"no handler for change {name}; compose the chain with the full table")
         context.operation_index = index
-        context.operation_digest = hashes.tagged_hash(
-            Purpose.OPERATION, genesis_chain_id, codec.encode(change)
-        )
+        context.operation = change
         _run(changes[name], context, getattr(change, name), f"part {index} ({name})")
     return GenesisState(dict(overlay.changes), context.entries, context.side)
 

@@ -29,7 +29,7 @@ def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     for key in _grant_keys(identifiers.grant_prefixes(identifier)):
         # Most prefixes that could have a grant have none.
         if get(key) is not None:
-            record = state.load(reader, key, GrantRecord)
+            record = state.look(reader, key, GrantRecord)
             if record is not None and not record.revoked:
                 return record
     return None

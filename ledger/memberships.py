@@ -31,6 +31,8 @@ def touch(recording: Recording, memberships: Sequence[Membership]) -> bool:
     Refused: MEMBERSHIP_INVALID, UNKNOWN_LOT, IDENTIFIER_INVALID, NOT_LIVE, NOT_IN_CUSTODY, EVENT_REPEATED,
     ALREADY_COMMISSIONED for a claim that was entered before.
     """
+    if not memberships:
+        return True
     overlay, named, seen = recording.context.overlay, _named(recording), set[str]()
     first: list[tuple[LotRecord, Identifier, int]] = []
     twice: list[tuple[Identifier, set[str]]] = []

@@ -79,13 +79,17 @@ class Overlay:
         """Hands the changes down to the overlay this is a child of; this one is then empty."""
         if self._parent is None:
             raise InvariantBroken("merge was called on an overlay that is no child of another")
-        for key, value in self.changes.items():
-            if value is None:
-                self._parent.delete(key)
-            else:
-                self._parent.put(key, value)
+        self._parent.absorb(self.changes)
         self.changes = {}
         self._below = {}
+
+    def absorb(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """As `put` and `delete`, of values that a child has put or deleted. Raises Refused(TOO_MANY_KEYS)."""
+        for key, value in changes.items():
+            if self._under(key) == value:
+                self.changes.pop(key, None)
+            else:
+                self.changes[key] = value
 
     def _under(self, key: bytes) -> bytes | None:
         below = self._below

@@ -232,7 +232,7 @@ def _put_in_force(
         time_ms=time_ms,
         transaction_id=ZERO,  # no transaction does it, as none does what the genesis puts
         operation_index=0,
-        operation_digest=opened.hash,
+        operation=opened.hash,
         signer=KeyRecord(),
         member="",
         parameters=parameters,

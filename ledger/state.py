@@ -27,6 +27,9 @@ M = TypeVar("M", bound=Message)
 KEY_BYTES_MAX: Final = 2**16 - 1
 # The keys made last: most events need each of theirs several times.
 _KEYS_CACHED: Final = 65_536
+# Records that are only looked at, which are kept decoded: so many, of values of so many bytes at most.
+_LOOKED_AT: Final = 4_096
+_LOOKED_AT_BYTES_MAX: Final = 1_024
 
 
 class Kind(IntEnum):
@@ -273,9 +276,33 @@ def load(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     try:
         return kind.FromString(value)
     except DecodeError as error:
-        raise StoreError(
-            f"the state value under {key.hex()} is no {kind.__name__}; restore this node"
-        ) from error
+        raise _no_record(key, kind) from error
+
+
+def look(reader: Reader, key: bytes, kind: type[M]) -> M | None:
+    """As `load`, for who only reads: the same value gives the same record, which nobody may change.
+
+    Decoding depends on the value alone, so there is nothing to invalidate: a key that has another value has
+    another record. For what most transactions read and few write: keys, grants, parameters.
+    """
+    value = reader.get(key)
+    if value is None:
+        return None
+    if len(value) > _LOOKED_AT_BYTES_MAX:
+        return load(reader, key, kind)
+    try:
+        return _decoded(kind, value)
+    except DecodeError as error:
+        raise _no_record(key, kind) from error
+
+
+@lru_cache(maxsize=_LOOKED_AT)
+def _decoded(kind: type[M], value: bytes) -> M:
+    return kind.FromString(value)
+
+
+def _no_record(key: bytes, kind: type[Message]) -> StoreError:
+    return StoreError(f"the state value under {key.hex()} is no {kind.__name__}; restore this node")
 
 
 def save(overlay: Overlay, key: bytes, record: Message) -> None:

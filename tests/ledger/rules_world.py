@@ -278,9 +278,7 @@ class World:
         try:
             for index, operation in enumerate(operations):
                 context.operation_index = index
-                context.operation_digest = hashes.tagged_hash(
-                    hashes.Purpose.OPERATION, self.chain_id, codec.encode(operation)
-                )
+                context.operation = operation
                 name = operation.WhichOneof("kind")
                 OPERATIONS[name](context, getattr(operation, name))
         except ChiptraceError:

@@ -28,7 +28,7 @@ def make(height=3, overlay=None):
         time_ms=1_000,
         transaction_id=b"t" * 32,
         operation_index=2,
-        operation_digest=b"o" * 32,
+        operation=b"o" * 32,
         signer=KeyRecord(member="ada", role=Role.DEVICE),
         member="ada",
         parameters=Parameters(),

@@ -97,9 +97,21 @@ def test_what_is_no_event_is_judged_alike(odd):
 
 
 def test_too_many_values_in_all_are_refused_though_no_field_has_too_many():
-    half = ["x"] * (VALUE_NODES_MAX // 2)
-    assert check_alike(codec.encode(Event(seed=SEED, fields=fields({"a": half, "b": half[2:]}))))
-    assert not check_alike(codec.encode(Event(seed=SEED, fields=fields({"a": half, "b": half}))))
+    def made(count: int) -> bytes:
+        return codec.encode(Event(seed=SEED, fields=fields({f"f{n}": ["x"] * count for n in range(5)})))
+
+    assert check_alike(made(VALUE_NODES_MAX // 5 - 1))
+    assert not check_alike(made(VALUE_NODES_MAX // 5))
+
+
+def test_an_event_has_so_many_bytes_and_no_more():
+    def made(more: int) -> bytes:
+        texts = {f"f{n}": "x" * 16_000 for n in range(8)}
+        return codec.encode(Event(seed=SEED, fields=fields({**texts, "g": "x" * more})))
+
+    room = EVENT_BYTES_MAX - len(made(1_000))
+    assert check_alike(made(1_000 + room))
+    assert not check_alike(made(1_000 + room + 1))
 
 
 def test_long_fields_are_read_too():

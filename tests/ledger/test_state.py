@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import state
+from ledger import codec, state
 from ledger.errors import InvariantBroken, Malformed, Refused, StoreError
 from ledger.limits import STATE_VALUE_BYTES_MAX, U64_MAX
 from ledger.state import Kind, MappingReader, Overlay
-from proto.chiptrace.v1.ledger_pb2 import MemberRecord, Reason, ValidatorSet, ValidatorsRecord
+from proto.chiptrace.v1.ledger_pb2 import GrantRecord, MemberRecord, Reason, ValidatorSet, ValidatorsRecord
 
 KINDS = st.sampled_from(Kind)
 COMPONENTS = st.lists(st.binary(max_size=40), max_size=4)
@@ -159,3 +159,35 @@ def test_the_set_of_a_height_is_the_newest_that_began():
     state.save(overlay, state.VALIDATORS_KEY, ValidatorsRecord(starts=[1, 7, 9]))
     found = [state.validators_at(overlay, height) for height in (0, 1, 6, 7, 8, 9, 100)]
     assert [validators and validators.in_force_from for validators in found] == [None, 1, 1, 7, 7, 9, 9]
+
+
+@given(st.lists(st.tuples(SMALL_KEYS, st.none() | st.integers(0, 3)), max_size=20))
+def test_what_is_looked_at_is_what_is_loaded(steps):
+    overlay = Overlay(MappingReader({b"a": codec.encode(GrantRecord(prefix="gs1:4012"))}))
+    for key, number in steps:
+        if number is None:
+            overlay.delete(key)
+        else:
+            # One of few, and one that is too long to be kept.
+            state.save(overlay, key, GrantRecord(prefix="gs1:4012", holder="h" * (number or 2_000)))
+        for one in (b"a", key):
+            assert state.look(overlay, one, GrantRecord) == state.load(overlay, one, GrantRecord)
+
+
+def test_one_value_is_decoded_once_and_a_long_one_each_time():
+    overlay = Overlay(MappingReader({}))
+    for key, holder in ((b"a", "ada"), (b"b", "ada"), (b"c", "bob"), (b"d", "h" * 2_000)):
+        state.save(overlay, key, GrantRecord(holder=holder))
+    a, b, c, d = (state.look(overlay, key, GrantRecord) for key in (b"a", b"b", b"c", b"d"))
+    assert a is b
+    assert a is not c
+    assert c.holder == "bob"
+    assert d is not state.look(overlay, b"d", GrantRecord)
+    assert state.look(overlay, b"e", GrantRecord) is None
+
+
+def test_what_is_looked_at_and_is_no_record_stops_the_node():
+    overlay = Overlay(MappingReader({b"a": b"\xff"}))
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            state.look(overlay, b"a", GrantRecord)
