@@ -1,56 +1,132 @@
-"""The state tree as it is on the disk: pages of some height, and for each height since then what it changed.
+"""The state tree as it is on the disk: pages of a while ago, and for each height since then what it changed.
 
-A height's batch holds one row, its delta: the hashed keys and values that it set, with the root before and the root
-after. The pages that it changed stay in memory, as a layer over those on the disk. When the deltas come to more than
-KEYS_BEHIND_MAX keys, a height's batch instead writes the pages of all layers and deletes the deltas. So a page
-under the root, which every height changes, is written once for many heights.
+The sixteen subtrees below the root's page are the parts of the tree. A height's batch holds one row, its delta: the
+hashed keys and values that it set. The pages that it changed stay in memory, in layers over those on the disk. After
+every KEYS_PER_PART keys the batch of a height also writes the pages of one part, that which waits longest, and the
+root's page on the disk then names this part as it is now and the others as they still are there. So the disk always
+holds a whole tree, of which each part is of its own height, and a page high up is written once for many heights;
+deltas go when no part needs them any more.
 
-Opening applies the deltas to the pages on the disk, which leads to the tip's root or to nothing. Who reads an older
-height holds its snapshot of the rows and, from the same moment, its layers; neither ever changes.
+Opening applies the deltas to the tree on the disk. That leads to the tip's root, or the store does not open: a tree is
+what its keys and values are, whatever the order in which they came. Who reads an older height holds its snapshot of the
+rows and, from the same moment, its layers; neither ever changes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ledger import rows
 from ledger.errors import StoreError
-from ledger.hashes import HASH_BYTES
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
 from ledger.kv import Change, KeyValue, Snapshot
-from ledger.pages import PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX, PageCache
+from ledger.pages import (
+    NO_PAGE,
+    PAGES_CACHED_DEFAULT,
+    SLOTS,
+    UPPER_PAGES_MAX,
+    PageCache,
+    decode_page,
+    encode_page,
+    subtree_of,
+    with_slot,
+)
 from ledger.tree import Layer, StateTree, stored_form
 
-# Opening a store takes about 50 µs for each of these keys, and the batch that writes the pages about two pages.
-KEYS_BEHIND_MAX: Final = 8_192
+# Deltas hold up to 17 times as many keys, and opening takes about 50 µs for each; the batch that writes a part writes
+# some two pages for each.
+KEYS_PER_PART: Final = 512
 PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
+_PARTS: Final = SLOTS
+_ROOT_PATH: Final = b"\0"
 _ITEM_BYTES: Final = 2 * HASH_BYTES
-
-Layers = tuple[Layer, ...]  # the newest first
-
-
-def encode_delta(before: bytes, after: bytes, hashed: Mapping[bytes, bytes]) -> bytes:
-    """A delta's row: both roots, then key hash ‖ value hash (ZERO: deleted), in order of the keys."""
-    items = [item for pair in sorted(hashed.items()) for item in pair]
-    return b"".join((before, after, *items))
+_DELTA_HEAD_BYTES: Final = 2 * HASH_BYTES + 2
 
 
-def decode_delta(row: bytes, data: bytes) -> tuple[bytes, bytes, dict[bytes, bytes]]:
-    """(root before, root after, changes) of a delta. Raises StoreError."""
-    if len(data) <= _ITEM_BYTES or len(data) % _ITEM_BYTES:
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a height changed in the tree."""
+
+    before: bytes  # root
+    after: bytes
+    written: int  # the parts whose pages the height wrote, as bits
+    hashed: Mapping[bytes, bytes]  # key hash to value hash, ZERO where the key is deleted
+
+
+def encode_delta(delta: Delta) -> bytes:
+    """Both roots, be16 parts, then key hash ‖ value hash (ZERO: deleted), in order of the keys."""
+    items = [item for pair in sorted(delta.hashed.items()) for item in pair]
+    return b"".join((delta.before, delta.after, delta.written.to_bytes(2, "big"), *items))
+
+
+def decode_delta(row: bytes, data: bytes) -> Delta:
+    """A delta from its row. Raises StoreError."""
+    if len(data) <= _DELTA_HEAD_BYTES or (len(data) - _DELTA_HEAD_BYTES) % _ITEM_BYTES:
         raise rows.damaged(row, "ends within an item")
     hashed = {
         data[at : at + HASH_BYTES]: data[at + HASH_BYTES : at + _ITEM_BYTES]
-        for at in range(_ITEM_BYTES, len(data), _ITEM_BYTES)
+        for at in range(_DELTA_HEAD_BYTES, len(data), _ITEM_BYTES)
     }
-    return data[:HASH_BYTES], data[HASH_BYTES:_ITEM_BYTES], hashed
+    written = int.from_bytes(data[2 * HASH_BYTES : _DELTA_HEAD_BYTES], "big")
+    return Delta(data[:HASH_BYTES], data[HASH_BYTES : 2 * HASH_BYTES], written, hashed)
 
 
-def stacked(newest: Layer, layers: Layers) -> Layers:
-    """The layers with one more on top. Those that are not much larger than what comes over them become one with it,
-    so that there are never more than some fifteen, and a page is copied from dict to dict as seldom."""
-    while layers and len(layers[0]) <= 2 * len(newest):
-        newest, layers = {**layers[0], **newest}, layers[1:]
-    return (newest, *layers)
+def stacked(newest: Layer, stack: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers, the newest first, with one more on top. Those that are not much larger than what comes over them become
+    one with it, so that they stay few, and a page is copied from dict to dict as seldom."""
+    count = 0
+    while count < len(stack) and len(stack[count]) <= 2 * len(newest):
+        newest = {**stack[count], **newest}
+        count += 1
+    return (newest, *stack[count:])
+
+
+def _stack_of(path: bytes) -> int:
+    """The part in which a page is; the root's page is in none."""
+    return path[1] >> 4 if path[0] else _PARTS
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The pages of one moment that are newer than those on the disk, part by part and those of the root's page last.
+    Never changes, so that any thread may read it."""
+
+    stacks: tuple[Sequence[Layer], ...] = ((),) * (_PARTS + 1)
+
+    def over(self, path: bytes) -> Sequence[Layer]:
+        """The layers that a page may be in, the newest first."""
+        return self.stacks[_stack_of(path)]
+
+    def changed(self, pages: Layer) -> "Layers":
+        """With these pages on top."""
+        split: dict[int, dict[bytes, bytes | None]] = {}
+        for path, page in pages.items():
+            split.setdefault(_stack_of(path), {})[path] = page
+        stacks = list(self.stacks)
+        for number, newest in split.items():
+            stacks[number] = stacked(newest, stacks[number])
+        return Layers(tuple(stacks))
+
+    def without(self, part: int) -> "Layers":
+        """When the pages of a part are on the disk."""
+        return Layers((*self.stacks[:part], (), *self.stacks[part + 1 :]))
+
+    def newest(self, part: int) -> Layer:
+        """The pages of a part, each as it is now."""
+        pages: dict[bytes, bytes | None] = {}
+        for layer in reversed(self.stacks[part]):
+            pages.update(layer)
+        return pages
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """How far the disk is behind the tip."""
+
+    root_page: bytes = NO_PAGE  # as it is there
+    heights: tuple[int, ...] = (-1,) * _PARTS  # of each part
+    deltas: tuple[int, ...] = ()  # their heights
+    keys: int = 0  # changed since a part was written last
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +136,7 @@ class TreeStep:
     root: bytes
     rows: list[Change]
     layers: Layers
-    deltas: tuple[bytes, ...]  # the rows of those that are on the disk then
-    keys_behind: int
+    disk: OnDisk
 
 
 class DurableTree:
@@ -71,53 +146,52 @@ class DurableTree:
         self._kv = kv
         self._pages = PageCache(PAGES_CACHED_DEFAULT, UPPER_PAGES_MAX)
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)
-        self._layers: Layers = ()
-        self._deltas: tuple[bytes, ...] = ()
-        self._keys_behind = 0
+        self._layers = Layers()
+        self._disk = OnDisk()
 
     @property
     def layers(self) -> Layers:
-        """Pages of the tip that are not on the disk; belongs to a snapshot that the writer takes at this moment."""
+        """The tip's; belong to a snapshot that the writer takes at this moment."""
         return self._layers
 
     def open(self, chain_id: bytes, root: bytes) -> None:
-        """Brings the tree from the pages on the disk to this root. Raises StoreError when the deltas do not."""
-        hashed: dict[bytes, bytes] = {}
-        found: list[bytes] = []
-        first = last = root
+        """Brings the tree on the disk to this root. Raises StoreError when what is there does not come to it."""
         # (1) Each delta is whole and in its place, and goes on where the one before it ended.
+        deltas: dict[int, Delta] = {}
+        hashed: dict[bytes, bytes] = {}
+        heights, keys, last = [-1] * _PARTS, 0, root
         for row, stored in self._kv.iterate(rows.DELTA, rows.after(rows.DELTA)):
-            before, after, changes = decode_delta(row, rows.unseal(row, stored))
-            if not found:
-                first = before
-            elif before != last:
+            delta, height = decode_delta(row, rows.unseal(row, stored)), rows.height_of(row)
+            if deltas and delta.before != last:
                 raise rows.damaged(row, "does not follow on the one before it")
-            last = after
-            found.append(row)
-            hashed.update(changes)
-            self._keys_behind += len(changes)
-        # (2) They end at the tip, by their own word, (3) and by their content, from pages that hash to the first root.
-        update = self.tree(chain_id, first).update_hashed(hashed)
+            last, deltas[height] = delta.after, delta
+            hashed.update(delta.hashed)
+            heights = [height if delta.written >> part & 1 else heights[part] for part in range(_PARTS)]
+            keys = 0 if delta.written else keys + len(delta.hashed)
+        # (2) By their own word they end at the tip, (3) and by their content, from pages each of which hashes to what
+        # stands above it; the root's page, to itself.
+        data = self._kv.get(rows.PAGE + _ROOT_PATH)
+        leaf_tag = b"\x00" + tag(Purpose.STATE_LEAF, chain_id)
+        root_page = NO_PAGE if data is None else decode_page(_ROOT_PATH, data, leaf_tag)
+        update = self.tree(chain_id, subtree_of(root_page)).update_hashed(hashed)
         if last != root or update.root != root:
             raise StoreError(
-                f"the pages of the state tree and the {len(found)} rows of changes since do not lead to the tip. "
+                f"the pages of the state tree and the {len(deltas)} rows of changes to them do not come to the tip. "
                 "Stop the node, keep the directory, and sync anew or restore a backup."
             )
-        self._layers = stacked(update.changed, ()) if found else ()
-        self._deltas = tuple(found)
-        # (4) The root's page is there, also where nothing changed since.
-        self.tree(chain_id, root).prove(b"")
+        self._layers = Layers().changed(update.changed)
+        self._disk = OnDisk(root_page, tuple(heights), tuple(deltas), keys)
 
     def tree(self, chain_id: bytes, root: bytes) -> StateTree:
         """The tree of the tip, for the thread that writes."""
         return StateTree(
-            chain_id, lambda path: self._kv.look(rows.PAGE + path), root, self._pages, self._layers
+            chain_id, lambda path: self._kv.look(rows.PAGE + path), root, self._pages, self._layers.over
         )
 
     def past(self, chain_id: bytes, root: bytes, snapshot: Snapshot, layers: Layers) -> StateTree:
         """The tree as it was when snapshot and layers were taken, for the thread that proves."""
         return StateTree(
-            chain_id, lambda path: snapshot.get(rows.PAGE + path), root, self._proof_pages, layers
+            chain_id, lambda path: snapshot.get(rows.PAGE + path), root, self._proof_pages, layers.over
         )
 
     def update(
@@ -126,26 +200,41 @@ class DurableTree:
         """What a height comes to that changes these keys of the tip, whose root this is."""
         tree = self.tree(chain_id, root)
         hashed = tree.hashed(changes)
-        update = tree.update_hashed(hashed)
-        keys_behind = self._keys_behind + len(hashed)
-        if keys_behind > KEYS_BEHIND_MAX:
-            everything: dict[bytes, bytes | None] = {}
-            for layer in (*reversed(self._layers), update.changed):
-                everything.update(layer)
-            batch: list[Change] = [(rows.PAGE + path, page) for path, page in stored_form(everything).items()]
-            batch.extend((row, None) for row in self._deltas)
-            return TreeStep(update.root, batch, (), (), 0)
         if not hashed:
-            return TreeStep(update.root, [], self._layers, self._deltas, keys_behind)
-        row = rows.delta_row(height)
-        return TreeStep(
-            update.root,
-            [rows.sealed(row, encode_delta(root, update.root, hashed))],
-            stacked(update.changed, self._layers),
-            (*self._deltas, row),
-            keys_behind,
-        )
+            return TreeStep(root, [], self._layers, self._disk)
+        update = tree.update_hashed(hashed)
+        layers, disk = self._layers.changed(update.changed), self._disk
+        due, keys = divmod(disk.keys + len(hashed), KEYS_PER_PART)
+        parts = sorted(range(_PARTS), key=lambda part: disk.heights[part])[:due]
+        batch, layers, disk = _write_parts(parts, height, layers, replace(disk, keys=keys))
+        if min(disk.heights) < height:
+            written = sum(1 << part for part in parts)
+            delta = Delta(root, update.root, written, hashed)
+            batch.append(rows.sealed(rows.delta_row(height), encode_delta(delta)))
+            disk = replace(disk, deltas=(*disk.deltas, height))
+        return TreeStep(update.root, batch, layers, disk)
 
     def written(self, step: TreeStep) -> None:
         """The step's rows are durable."""
-        self._layers, self._deltas, self._keys_behind = step.layers, step.deltas, step.keys_behind
+        self._layers, self._disk = step.layers, step.disk
+
+
+def _write_parts(
+    parts: Sequence[int], height: int, layers: Layers, disk: OnDisk
+) -> tuple[list[Change], Layers, OnDisk]:
+    """The rows that bring these parts on the disk to where the layers are, and delete the deltas that no part needs
+    any more; and how it is then."""
+    if not parts:
+        return [], layers, disk
+    batch: list[Change] = []
+    root_page, heights = disk.root_page, list(disk.heights)
+    now = layers.newest(_PARTS).get(_ROOT_PATH) or NO_PAGE
+    for part in parts:
+        batch.extend((rows.PAGE + path, page) for path, page in stored_form(layers.newest(part)).items())
+        layers, heights[part] = layers.without(part), height
+        root_page = with_slot(root_page, part, now)
+    empty = subtree_of(root_page) == ZERO
+    batch.append((rows.PAGE + _ROOT_PATH, None if empty else encode_page(root_page)))
+    needed = tuple(one for one in disk.deltas if one > min(heights))
+    batch.extend((rows.delta_row(one), None) for one in disk.deltas if one <= min(heights))
+    return batch, layers, replace(disk, root_page=root_page, heights=tuple(heights), deltas=needed)

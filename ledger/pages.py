@@ -87,6 +87,21 @@ def rehash(page: bytearray, touched: int, leaves: int, taken: int) -> None:
         page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = hashed
 
 
+def with_slot(page: bytes, slot: int, other: bytes) -> bytes:
+    """A page with one slot as another page has it."""
+    made = bytearray(page.ljust(LEAVES_AT + len(NO_LEAVES), b"\0"))
+    leaves, taken = masks_of(page)
+    other_leaves, other_taken = masks_of(other)
+    bit = 1 << slot
+    leaves, taken = leaves & ~bit | other_leaves & bit, taken & ~bit | other_taken & bit
+    for start, size in ((_SLOTS_AT, HASH_BYTES), (LEAVES_AT, LEAF_BYTES)):
+        at = start + slot * size
+        made[at : at + size] = other[at : at + size].ljust(size, b"\0")
+    rehash(made, bit, leaves, taken)
+    set_masks(made, leaves, taken)
+    return bytes(made) if leaves else bytes(made[:LEAVES_AT])
+
+
 def encode_page(page: bytes) -> bytes:
     """be16 mask of leaves, be16 mask of inner slots (bit s: slot s), then slot by slot the two hashes or the one."""
     leaves, taken = masks_of(page)

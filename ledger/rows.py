@@ -80,6 +80,11 @@ def delta_row(height: int) -> bytes:
     return DELTA + be64(height)
 
 
+def height_of(row: bytes) -> int:
+    """The height that ends a row's key."""
+    return int.from_bytes(row[-8:], "big")
+
+
 def log_node_row(level: int, index: int) -> bytes:
     """Key of a node of the chain's log."""
     return b"N" + bytes((level,)) + be64(index)

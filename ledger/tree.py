@@ -103,9 +103,9 @@ class StateTree:
         read_page: ReadPage,
         root: bytes,
         cache: PageCache | None = None,
-        layers: Sequence[Layer] = (),
+        layers: Callable[[bytes], Sequence[Layer]] = lambda _: (),
     ) -> None:
-        """layers: pages that are newer than those that are read, the newest first."""
+        """layers: by path, where a page may be that is newer than the one that is read, the newest first."""
         self._read_page = read_page
         self._root = root
         self._cache = PageCache() if cache is None else cache
@@ -219,7 +219,7 @@ class StateTree:
         page = self._cache.get(subtree)
         if page is not None:
             return page
-        for layer in self._layers:
+        for layer in self._layers(path):
             if path in layer:
                 page = layer[path]
                 break

@@ -62,19 +62,19 @@ def play(chain):
 @pytest.fixture(
     scope="module",
     autouse=True,
-    params=[None, 12, 0],
-    ids=["deltas only", "pages now and then", "pages only"],
+    params=[None, 4, 1],
+    ids=["deltas", "some parts", "many parts"],
 )
-def keys_behind(request):
-    """How far the pages of the tree may be behind; 0: as every store once was."""
+def keys_per_part(request):
+    """How soon pages of the tree are written."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param is not None:
-            patch.setattr(durable_tree, "KEYS_BEHIND_MAX", request.param)
+            patch.setattr(durable_tree, "KEYS_PER_PART", request.param)
         yield
 
 
 @pytest.fixture(scope="module")
-def played(keys_behind):
+def played(keys_per_part):
     disk = Disk()
     chain = play(toy_chain(FaultyKV(disk)))
     return chain, disk
