@@ -7,7 +7,7 @@ cache can never be stale, whichever version of the state asks for it.
 """
 
 from collections import OrderedDict
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -50,12 +50,19 @@ def _span(node: int) -> int:
 SPANS: Final = (0, *map(_span, range(1, 32)))  # the slots below each node, as bits
 
 
-@lru_cache(maxsize=4_096)  # for one slot and for a few the same are asked for again and again
-def _above(touched: int) -> tuple[tuple[int, int, int], ...]:
-    """The inner nodes above these slots from below: each with the slots below it, and those below its left child."""
+def _inner(touched: int) -> tuple[tuple[int, int, int, int], ...]:
+    """The inner nodes above these slots, from below: where each is in a row, and its left child; the slots below it,
+    and those below its left child."""
     return tuple(
-        (node, SPANS[node], SPANS[2 * node]) for node in range(SLOTS - 1, 0, -1) if touched & SPANS[node]
+        (node * HASH_BYTES, 2 * node * HASH_BYTES, SPANS[node], SPANS[2 * node])
+        for node in range(SLOTS - 1, 0, -1)
+        if touched & SPANS[node]
     )
+
+
+_ABOVE_ALL: Final = _inner(0xFFFF)
+_ABOVE_ONE: Final = {1 << slot: _inner(1 << slot) for slot in range(SLOTS)}
+_SLOT_BITS: Final = tuple((1 << slot, SLOTS + slot) for slot in range(SLOTS))  # with its node
 
 
 def subtree_of(page: bytes) -> bytes:
@@ -76,15 +83,16 @@ def set_masks(page: bytearray, leaves: int, taken: int) -> None:
 
 def rehash(page: bytearray, touched: int, leaves: int, taken: int) -> None:
     """Makes the inner nodes above these slots true again."""
-    for node, span, left in _above(touched):
-        below, child = taken & span, node * 2 * HASH_BYTES
+    for at, child, span, left in _ABOVE_ONE.get(touched, _ABOVE_ALL):  # one slot, as in most pages
+        if not touched & span:
+            continue
+        below = taken & span
         if below & (below - 1) or below & ~leaves:
-            hashed = sha256(_INNER + page[child : child + 2 * HASH_BYTES]).digest()
+            page[at : at + HASH_BYTES] = sha256(_INNER + page[child : child + 2 * HASH_BYTES]).digest()
         else:
             # Nothing is below, or a single leaf, which one of the children is then.
             child += 0 if below & left else HASH_BYTES
-            hashed = bytes(page[child : child + HASH_BYTES])
-        page[node * HASH_BYTES : (node + 1) * HASH_BYTES] = hashed
+            page[at : at + HASH_BYTES] = page[child : child + HASH_BYTES]
 
 
 def with_slot(page: bytes, slot: int, other: bytes) -> bytes:
@@ -109,16 +117,12 @@ def encode_page(page: bytes) -> bytes:
     if taken == 0xFFFF and not leaves:
         return masks + page[_SLOTS_AT:LEAVES_AT]
     parts = [masks]
-    while taken:
-        lowest = taken & -taken
-        slot = lowest.bit_length() - 1
-        if leaves & lowest:
-            at = LEAVES_AT + slot * LEAF_BYTES
+    for bit, node in _SLOT_BITS:
+        if leaves & bit:
+            at = node * LEAF_BYTES  # the leaves begin where a seventeenth pair of slots would
             parts.append(page[at : at + LEAF_BYTES])
-        else:
-            at = _SLOTS_AT + slot * HASH_BYTES
-            parts.append(page[at : at + HASH_BYTES])
-        taken ^= lowest
+        elif taken & bit:
+            parts.append(page[node * HASH_BYTES : (node + 1) * HASH_BYTES])
     return b"".join(parts)
 
 
@@ -140,24 +144,20 @@ def decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
     # As lists, for every cold read comes through here; the same rules as `rehash`.
     nodes, entries = [ZERO] * (2 * SLOTS), [NO_LEAVES[:LEAF_BYTES]] * SLOTS
     taken, at = leaves | inner, MASKS_BYTES
-    left_over = taken
-    while left_over:
-        lowest = left_over & -left_over
-        node = lowest.bit_length() + SLOTS - 1
-        if leaves & lowest:
+    for bit, node in _SLOT_BITS:
+        if leaves & bit:
             entry = entries[node - SLOTS] = data[at : at + LEAF_BYTES]
             nodes[node] = sha256(leaf_tag + entry).digest()
             at += LEAF_BYTES
-        else:
+        elif inner & bit:
             nodes[node] = data[at : at + HASH_BYTES]
             at += HASH_BYTES
-        left_over ^= lowest
-    for node, span, left in _above(taken):
-        below = taken & span
+    for node in range(SLOTS - 1, 0, -1):
+        below = taken & SPANS[node]
         if below & (below - 1) or below & inner:
             nodes[node] = sha256(_INNER + nodes[2 * node] + nodes[2 * node + 1]).digest()
-        else:
-            nodes[node] = nodes[2 * node if below & left else 2 * node + 1]
+        elif below:
+            nodes[node] = nodes[2 * node] if below & SPANS[2 * node] else nodes[2 * node + 1]
     nodes[0] = (leaves << 16 | taken).to_bytes(MASKS_BYTES, "big").ljust(HASH_BYTES, b"\0")
     return b"".join(nodes + entries) if leaves else b"".join(nodes)
 
@@ -198,7 +198,13 @@ class PageCache:
         if len(self._pages) > self._pages_max:
             self._pages.popitem(last=False)
 
-    def drop(self, subtree: bytes) -> None:
-        """The page was replaced; it is read again should an older version still want it."""
-        if self._upper.pop(subtree, None) is None:
-            self._pages.pop(subtree, None)
+    def renew(self, replaced: Iterable[bytes], changed: Mapping[bytes, bytes | None]) -> None:
+        """These subtrees were replaced, and are read again should an older version still want them; these pages (None:
+        none any more) are new."""
+        upper, pages = self._upper, self._pages
+        for subtree in replaced:
+            if upper.pop(subtree, None) is None:
+                pages.pop(subtree, None)
+        for path, page in changed.items():
+            if page is not None:
+                self.put(page, path[0])

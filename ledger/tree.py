@@ -3,7 +3,7 @@
 An update takes its keys in order, goes to each page on their way once, and hashes only what is above a change.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -56,15 +56,14 @@ def _is_lone(taken: int, leaves: int) -> bool:
     return taken != 0 and taken & (taken - 1) == 0 and taken & leaves != 0
 
 
-def _by_slot(items: list[_Item], depth: int) -> Iterator[tuple[int, list[_Item]]]:
+def _by_slot(items: list[_Item], depth: int) -> Iterable[tuple[int, list[_Item]]]:
     """The items of a page slot by slot."""
     if len(items) == 1:  # as in most pages
-        yield _nibble(items[0][0], depth), items
-        return
+        return ((_nibble(items[0][0], depth), items),)
     groups: dict[int, list[_Item]] = {}
     for item in items:
         groups.setdefault(_nibble(item[0], depth), []).append(item)
-    yield from groups.items()
+    return groups.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +143,7 @@ class StateTree:
         ]
         work = _Work()
         root, _ = self._apply(work, items, 0, self._root)
-        for subtree in work.replaced:
-            self._cache.drop(subtree)
-        for path, page in work.changed.items():
-            if page is not None:
-                self._cache.put(page, path[0])
+        self._cache.renew(work.replaced, work.changed)
         return TreeUpdate(root, work.changed)
 
     def _apply(
@@ -186,27 +181,26 @@ class StateTree:
         if not touched:
             return subtree, None
         rehash(page, touched, leaves, taken)
-        return self._keep(work, path, subtree, page, leaves, taken)
-
-    @staticmethod
-    def _keep(
-        work: _Work, path: bytes, subtree: bytes, page: bytearray, leaves: int, taken: int
-    ) -> tuple[bytes, _Item | None]:
-        """Notes what becomes of a page that was changed; returns as `_apply`."""
         if subtree != ZERO:
             work.replaced.append(subtree)
-        lone = _leaf_at(page, leaves.bit_length() - 1) if _is_lone(taken, leaves) else None
-        if taken and (lone is None or path[0] == 0):
-            set_masks(page, leaves, taken)
-            work.changed[path] = bytes(page) if leaves else bytes(page[:LEAVES_AT])
-        elif subtree != ZERO:
-            work.changed[path] = None
+        # A page that has come down to one leaf, or to nothing, is none.
+        lone = None
+        if taken & (taken - 1) == 0:
+            lone = _leaf_at(page, leaves.bit_length() - 1) if leaves else None
+            if not taken or (lone is not None and depth):
+                if subtree != ZERO:
+                    work.changed[path] = None
+                return _node(page, 1), lone
+        set_masks(page, leaves, taken)
+        work.changed[path] = bytes(page) if leaves else bytes(page[:LEAVES_AT])
         return _node(page, 1), lone
 
     def _apply_slot(
         self, work: _Work, group: list[_Item], depth: int, own: _Item | None
     ) -> tuple[bytes, _Item | None]:
         """What a slot that is empty, or holds this leaf, comes to by these items: as `_apply`."""
+        if len(group) == 1 and group[0][1] != ZERO and (own is None or own[0] == group[0][0]):
+            return group[0][2], group[0]  # as almost always
         if own is not None and all(item[0] != own[0] for item in group):
             group = sorted((*group, own))
         there = [item for item in group if item[1] != ZERO]
