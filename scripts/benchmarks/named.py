@@ -30,6 +30,8 @@ PARTS = (
     "machine",
     "networks",
     "offering",
+    "simulation",
+    "two_chains",
 )
 
 
