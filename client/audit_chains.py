@@ -23,7 +23,7 @@ PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 def present_status(chain: VerifiedChain, record: PartRecord) -> tuple["PartStatus.ValueType", str, str]:
     """(status, holder, owner) of a part now, through all the containers it is in. Raises NotVerifiable."""
     try:
-        now = standing(chain, normalise(chain, _copy(record)))
+        now = standing(chain, normalise(chain, _copy(record)) if record.container else record)
     except (InvariantBroken, StoreError) as error:
         raise NotVerifiable(f"chain {chain.trust.name}: {error}", Reason.BAD_PROOF) from error
     return now.status, now.holder, now.owner

@@ -52,9 +52,7 @@ class Claims:
 
     def about(self, name: str, others: Iterable[bytes]) -> None:
         """Everything that these chains told about a subject, also where it has no history here. Raises NotVerifiable."""
-        chains = list(others)
-        self._chain.values([foreign_attestations_key(chain_id, name) for chain_id in chains])
-        for chain_id in chains:
+        for chain_id in others:
             for one in self._listed(name, chain_id):
                 self._read(name, chain_id, one)
 

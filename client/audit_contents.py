@@ -47,6 +47,8 @@ class Contents:
                 # What was in it went with it; what it brings back has no name until somebody shows one.
                 left |= dict.fromkeys(inside)
                 inside.clear()
+            if reading.view is None:
+                continue  # no event: it put nothing in, and nothing was made by it
             for relation, names in (
                 ("made from", reading.made(subject.id)),
                 ("perhaps made from", reading.perhaps_made(subject.id)),

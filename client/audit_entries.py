@@ -1,11 +1,11 @@
 """Entries of a history read for an audit: what was said, by whom, and whether she might say it then."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from client.audit_claims import Claims
 from client.audit_keys import Vouching
-from client.audit_kinds import ROLES, carried, is_among, is_filling, mismatch, told, undoes_filling
+from client.audit_kinds import ROLES, brought, is_among, is_filling, mismatch, told, undoes_filling
 from client.audit_policies import Licences
 from client.audit_rehoming import Rehomed
 from client.audit_report import CODES, Step
@@ -18,8 +18,9 @@ from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
-from ledger.event import EventView, check_event, event_digest, read_event
-from ledger.limits import EVENT_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from ledger.event import EventView, given_digest, view_fields
+from ledger.event_fields import read_fields
+from ledger.limits import TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
 from ledger.members import member_for
 from ledger.policies import Leaving
 from proto.chiptrace.v1.bridge_pb2 import SendPart
@@ -29,7 +30,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionState,
     Entry,
     EntryKind,
-    Event,
     KeyRecord,
     Operation,
     Reason,
@@ -46,8 +46,7 @@ _SAID = (
 _HAPPENED = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)  # not merely declared wrong, or flagged
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One entry with the operation behind it; `view` where that is an EPCIS event."""
 
     n: int
@@ -60,7 +59,7 @@ class Reading:
 
     def step_inside(self, container: str) -> Step:
         """The step as one of a subject that was in this container."""
-        return replace(self.step, inside=container)
+        return self.step._replace(inside=container)
 
     def made(self, name: str) -> list[str]:
         """Identifiers of what went into the transformation that put out `name`; none for other events."""
@@ -220,11 +219,10 @@ class EntryReader:
         if (transaction, place) not in self._operations:
             chain_id, view = self._chain.trust.chain_id, None
             if operation.WhichOneof("kind") == "capture":
-                event = codec.decode(Event, operation.capture.event, EVENT_BYTES_MAX)
-                check_event(event)
-                view, digest = read_event(event), event_digest(chain_id, event)
-                self._facts[transaction, place] = facts_of(event)
-            elif (packet := told(operation) or carried(operation)) is not None:
+                given = read_fields(operation.capture.event)
+                view, digest = view_fields(given.fields), given_digest(chain_id, given)
+                self._facts[transaction, place] = facts_of(given.fields)
+            elif (packet := brought(operation)) is not None:
                 digest = packet.commitment
             else:
                 digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))

@@ -5,9 +5,10 @@ could enter an honest one where it does not belong: in another part's history, o
 So each entry is compared with what the operation itself says.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -119,17 +120,18 @@ class Told:
 
 def told(operation: Operation) -> Told | None:
     """The claim that a packet brought; None for any other operation or packet. Raises Malformed."""
-    found = _brought(operation)
+    found = brought(operation)
     return found if isinstance(found, Told) else None
 
 
 def carried(operation: Operation) -> Carried | None:
     """The packet of custody in a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
-    found = _brought(operation)
+    found = brought(operation)
     return found if isinstance(found, Carried) else None
 
 
-def _brought(operation: Operation) -> Carried | Told | None:
+def brought(operation: Operation) -> Carried | Told | None:
+    """Either of them; None for what brings no packet. Raises Malformed."""
     kind = operation.WhichOneof("kind") or ""
     if kind not in _PACKETS:
         return None
@@ -248,23 +250,27 @@ def _subject(operation: Operation) -> str | None:
             return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).part
         case "follow_part":
             return codec.decode(FollowPart, operation.follow_part, TRANSACTION_BYTES_MAX).part
-    claim = told(operation)
-    if claim is not None:
-        return claim.copy.record.subject
-    packet = carried(operation)
+    packet = brought(operation)
+    if isinstance(packet, Told):
+        return packet.copy.record.subject
     return None if packet is None else packet.transfer.part
 
 
 # ---- events -----------------------------------------------------------------------------------------------
 
 
-def is_among(name: str, *lists: Iterable[Identifier | Quantity]) -> bool:
+def is_among(name: str, *lists: Sequence[Identifier] | Sequence[Quantity]) -> bool:
     """Whether a canonical identifier is one of these."""
-    for one in lists:
-        for item in one:
-            if name == (item.of.text if isinstance(item, Quantity) else item.text):
-                return True
-    return False
+    # Each list is of one type, and may be long: every part of a device asks the event that put all of them in.
+    return any(one and name in map(_text_in(one[0]), one) for one in lists)
+
+
+def _text_in(item: Identifier | Quantity) -> Callable[[Any], str]:
+    return _OF_QUANTITY if isinstance(item, Quantity) else _OF_IDENTIFIER
+
+
+_OF_IDENTIFIER: Final = attrgetter("text")
+_OF_QUANTITY: Final = attrgetter("of.text")
 
 
 def is_whole(name: str, view: EventView) -> bool:

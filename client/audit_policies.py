@@ -10,7 +10,6 @@ At the very heights at which a policy was put or ended, its order against a ship
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from client.audit_keys import Vouching
 from client.audit_report import Step
@@ -67,7 +66,7 @@ class Licences:
             and is_triggered(record.policy, leaving)
         ]
         said = [text for text in (step.detail, *rests) if text]
-        return replace(step, detail="; ".join(said)) if rests else step
+        return step._replace(detail="; ".join(said)) if rests else step
 
     def _licence(self, name: str, item: Item, step: Step, leaving: Leaving, record: PolicyRecord) -> str:
         policy, transactions = record.policy, (step.transaction,)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from client.audit_steps import Name
 from ledger.policies import Leaving
@@ -131,8 +131,7 @@ class Finding:
     ] = ()  # claims in force about the subject, beside a finding that something is missing
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One entry of a history, checked: who said what about the subject, at which height and time."""
 
     chain: str

@@ -12,11 +12,12 @@ from client.audit_kinds import is_among, told
 from ledger import codec
 from ledger.errors import Refused
 from ledger.event import EventView
+from ledger.event_fields import ReadField
 from ledger.event_values import OURS, context_items
 from ledger.identifiers import canonical
 from ledger.limits import TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import SendPart
-from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Event, Operation, Value
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Value
 
 _WORDS: Final = {
     "Make": "commissioning creating_class_instance encoding inspecting sampling sensor_reporting repairing",
@@ -40,6 +41,7 @@ _BY_KIND: Final[Mapping[int, str]] = {
 ATTESTED: Final = "attested "  # before the kind of a claim
 # Names that only one thing has; the others (a marking, a customer's part number) many may share.
 _OWN_NAMES: Final = ("alsoCalled", "ecid")
+_OF_FACTS: Final = frozenset(("readPoint", "bizLocation", "@context", "ilmd"))
 _SHARED_NAMES: Final = ("marking", "customerPart")
 
 
@@ -65,12 +67,12 @@ class Facts:
     names: tuple[Name, ...] = ()
 
 
-def facts_of(event: Event) -> Facts:
-    """The facts of an event that passed `check_event`."""
-    fields = {field.name: field.value for field in event.fields}
-    places = [_members(fields.get(name)).get("id") for name in ("readPoint", "bizLocation")]
+def facts_of(fields: Iterable[ReadField]) -> Facts:
+    """The facts of an event's fields."""
+    values = {field.name: field.value for field in fields if field.name in _OF_FACTS}
+    places = [_members(values.get(name)).get("id") for name in ("readPoint", "bizLocation")]
     place = next((value.text for value in places if value is not None and value.text), "")
-    return Facts(place, tuple(_names(fields)))
+    return Facts(place, tuple(_names(values)))
 
 
 def names_for(name: str, view: EventView | None, facts: Facts) -> tuple[Name, ...]:
@@ -93,6 +95,8 @@ def _is_of(other: Name, name: str) -> bool:
 
 
 def _names(fields: Mapping[str, Value]) -> Iterable[Name]:
+    if "ilmd" not in fields:
+        return
     prefixes = [OURS]
     for item in context_items(fields.get("@context")):
         prefixes += [f"{name}:" for name, value in _members(item).items() if value.text == OURS]

@@ -7,7 +7,7 @@ stands in: what commissioned a thousand parts is fetched and checked one time.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -35,8 +35,7 @@ Call = Callable[[Callable[[ChainStub], Callable[..., Any]], Message], Any]
 Checking = Callable[[str], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True)
-class ProvenEntry:
+class ProvenEntry(NamedTuple):
     """One entry of a complete history with the checked transaction behind it."""
 
     n: int

@@ -12,11 +12,10 @@
 Whatever fails raises NotVerifiable, which names the node, the chain and the step.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -95,6 +94,31 @@ class Snapshot:
     records: dict[tuple[bytes, type[Message]], Message | None] = field(default_factory=dict)
 
 
+class _Checking:
+    """Whatever is refused within is a false answer of the node. A class, for it is entered ten times for each part."""
+
+    __slots__ = ("_chain", "_what")
+
+    def __init__(self, chain: "VerifiedChain", what: str) -> None:
+        self._chain = chain
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if not isinstance(error, Malformed | Invalid | Refused):
+            return
+        name = self._chain.trust.name
+        if error.reason in (Reason.RECOVERED, Reason.RECOVERY_CONFLICT):
+            raise NotVerifiable(f"chain {name}: {error}", error.reason) from error
+        raise NotVerifiable(
+            f"chain {name}: node {self._chain.connection.endpoint} gave a false or broken answer for {self._what}: "
+            f"{error}. Ask another node of the chain, and tell its members about this one.",
+            error.reason,
+        ) from error
+
+
 class VerifiedChain:
     """Answers of one chain's nodes, each checked. `now_ms` is the auditor's own clock."""
 
@@ -129,18 +153,8 @@ class VerifiedChain:
                 )
         return reply
 
-    @contextmanager
-    def _checking(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (Malformed, Invalid, Refused) as error:
-            if error.reason in (Reason.RECOVERED, Reason.RECOVERY_CONFLICT):
-                raise NotVerifiable(f"chain {self.trust.name}: {error}", error.reason) from error
-            raise NotVerifiable(
-                f"chain {self.trust.name}: node {self.connection.endpoint} gave a false or broken answer for {what}: "
-                f"{error}. Ask another node of the chain, and tell its members about this one.",
-                error.reason,
-            ) from error
+    def _checking(self, what: str) -> "_Checking":
+        return _Checking(self, what)
 
     # ---- the head (steps 1 and 2) -------------------------------------------------------------------
 
@@ -230,10 +244,11 @@ class VerifiedChain:
     def record(self, key: bytes, kind: type[M]) -> M | None:
         """The proven record under a key, decoded once for all who ask, so not to be changed; None where its absence is
         proven."""
-        known = self.snapshot().records
-        if (key, kind) not in known:
-            known[key, kind] = self._decoded(key, kind)
-        return cast("M | None", known[key, kind])
+        known = (self._snapshot or self.snapshot()).records
+        place = key, kind
+        if place not in known:
+            known[place] = self._decoded(key, kind)
+        return known[place]  # type: ignore[return-value]  # what was decoded as this kind
 
     def _decoded(self, key: bytes, kind: type[M]) -> M | None:
         value = self.get(key)
@@ -252,7 +267,7 @@ class VerifiedChain:
 
     def get(self, key: bytes) -> bytes | None:
         """The proven value of one key, so that the ledger's own rules can read this chain (ledger/state.py)."""
-        known = self.snapshot().values
+        known = (self._snapshot or self.snapshot()).values
         return known[key] if key in known else self.values([key])[key]
 
     def _prove(self, keys: list[bytes], height: int, pinned: Snapshot | None = None) -> Snapshot:

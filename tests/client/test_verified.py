@@ -1,10 +1,13 @@
 """One chain seen by someone who believes only its id: pinned heights, times, budgets; lies stand in the audit's tests."""
 
+from dataclasses import replace
+
 import pytest
 
 from client.audit import Audit
 from client.audit_report import Verdict
 from client.connection import NodeRefused
+from client.records import proven_leaf
 from client.verified import Budget, NotVerifiable
 from ledger import codec, state
 from ledger.block import app_hash, decode_header
@@ -126,6 +129,26 @@ def test_a_chain_without_a_provable_block_says_so():
     with pytest.raises(NotVerifiable) as raised:
         verified(chain).snapshot()
     assert raised.value.code in ("NOT_SYNCED", "HEIGHT_NOT_SERVED")
+
+
+def test_time_increases_over_all_heights_that_were_asked_for(world, monkeypatch):
+    """A log whose quorum is corrupt can prove any times; also those that were asked for one by one are held together."""
+    world.commission("a", "ada")
+    world.settle()
+
+    def told(*arguments):
+        leaf = proven_leaf(*arguments)
+        return replace(leaf, time_ms=7) if leaf.height <= 2 else leaf
+
+    together = verified(world["a"])
+    monkeypatch.setattr("client.verified.proven_leaf", told)
+    with pytest.raises(NotVerifiable, match="time does not increase") as raised:
+        together.times([1, 2])
+    assert raised.value.code == "BAD_TIME"
+    one_by_one = verified(world["a"])
+    assert one_by_one.times([2]) == {2: 7}
+    with pytest.raises(NotVerifiable, match="time does not increase"):
+        one_by_one.times([1])
 
 
 def test_entries_and_transactions_come_together(world):
