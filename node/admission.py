@@ -22,6 +22,9 @@ from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import Outcome
 
 CHUNK: Final = 64  # transactions checked at a time
+VALIDATORS_CHUNKS: Final = (
+    3  # of validators' transactions for each of clients': they bring what their clients do, too
+)
 WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
@@ -119,7 +122,7 @@ class Admission:
         self._wake = wake
         self._from_clients = _Queue()
         self._from_validators = _Queue()
-        self._turn = self._from_validators  # whose transactions were checked last
+        self._turn = 0  # of clients; above: of validators
         self._arrived = asyncio.Event()
         self._checked = asyncio.Event()  # nothing waits to be checked, nor is being checked
         self._checked.set()
@@ -204,11 +207,8 @@ class Admission:
                 self._checked.set()
                 self._arrived.clear()
                 await self._arrived.wait()
-            # Both sides in turn, so that neither holds the other up.
-            other = self._from_validators if self._turn is self._from_clients else self._from_clients
-            self._turn = other if other.count else self._turn
-            passed_on = self._turn is self._from_validators
-            chunk = self._turn.take(CHUNK)
+            passed_on = self._next_is_passed_on()
+            chunk = (self._from_validators if passed_on else self._from_clients).take(CHUNK)
             data = [frame.transactions[index] for frame, index in chunk]
             found = await self._host.check(data, now_ms(), self._pool.full_lanes(passed_on=passed_on))
             # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
@@ -219,6 +219,13 @@ class Admission:
                 frame.settle(index, await self._decided(place))
             for frame, _ in chunk:
                 frame.check()
+
+    def _next_is_passed_on(self) -> bool:
+        """Both sides in turn, so that neither holds the other up."""
+        if not self._from_clients.count or not self._from_validators.count:
+            return not self._from_clients.count
+        self._turn = (self._turn + 1) % (VALIDATORS_CHUNKS + 1)
+        return self._turn != 0
 
     def _enter_passed_on(self, data: Sequence[bytes], found: Sequence[Admissible | Invalid]) -> None:
         """Into the pool with what was found good."""

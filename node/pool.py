@@ -20,10 +20,10 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 
 TURN: Final = 32  # transactions taken from a lane before the next lane's turn
 LANE_SHARE: Final = 2  # one lane may hold 1/2 of the pool, by count and by bytes
-LANE_SECONDS: Final = 2.0  # what the chain decides in so long may wait in one lane
+LANE_SECONDS: Final = 1.5  # what the chain decides in so long may wait in one lane
 LANE_MIN: Final = 50  # of transactions, however slow the chain
 PASSED_ON_TIMES: Final = 2  # as much room for what another validator has admitted
-RETRY_MS: Final = 500  # after a refusal: a quarter of a lane is decided by then
+RETRY_MS: Final = 500  # after a refusal: a third of a lane is decided by then
 _PACE_AT_FIRST: Final = 2_000.0  # transactions per second
 _PACE_MIN: Final = 1.0
 _GROWTH: Final = 1.1  # of the pace, per height that was decided without delay
@@ -126,7 +126,7 @@ class Pool:
     def no_room(self, whose: str) -> Invalid:
         """The refusal, and when to try again."""
         return Invalid(
-            f"{whose} full: what waits already takes this chain about {LANE_SECONDS:.0f} s at "
+            f"{whose} full: what waits already takes this chain about {LANE_SECONDS} s at "
             f"{self._pace.per_second:.0f} transactions/s; send the same bytes again in {RETRY_MS} ms",
             Reason.POOL_FULL,
         )

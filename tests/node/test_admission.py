@@ -7,7 +7,7 @@ from ledger.admission import Repeated
 from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
-from node.admission import CHUNK, WAITING_BYTES_MAX, WAITING_MAX, Admission
+from node.admission import CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import LANE_MIN, RETRY_MS, Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
@@ -247,13 +247,24 @@ async def test_a_flood_of_either_side_leaves_the_other_its_turn(s):
     await asyncio.sleep(0.01)
     s.host.gate.set()
     assert (await client).reason == Reason.MALFORMED
-    assert s.host.checked[1] == [b"client"]
+    assert [b"client"] in s.host.checked[1 : 2 + VALIDATORS_CHUNKS]
     flood = asyncio.create_task(s.admission.submit([b"c%d" % number for number in range(10 * CHUNK)], None))
     await asyncio.sleep(0)
     s.host.checked.clear()
     s.admission.offer([b"theirs"])
     await flood
     assert b"theirs" in [*s.host.checked[0], *s.host.checked[1]]
+
+
+@scenario
+async def test_of_two_floods_validators_have_most_turns_and_clients_their_share(s):
+    s.pool = s.admission._pool = Pool()
+    s.admission.offer([b"v%d" % number for number in range(100 * CHUNK)])
+    await s.admission.submit([b"c%d" % number for number in range(5 * CHUNK)], None)
+    sides = [chunk[0][:1] for chunk in s.host.checked]
+    assert sides.count(b"c") == 5
+    until_answered = sides[: len(sides) - sides[::-1].index(b"c")]
+    assert 4 * VALIDATORS_CHUNKS <= until_answered.count(b"v") <= 6 * VALIDATORS_CHUNKS
 
 
 @scenario

@@ -18,7 +18,7 @@ from node import certificates, peers
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.peer_line import TWICE_BYTES_MAX, Line
 from node.peer_outbox import Outbox
-from node.peers import Peers
+from node.peers import BUSY_DELAY_TIMES, BUSY_FRAME, Peers
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Tip, Vote
 from proto.chiptrace.v1.node_pb2 import PeerFrame
@@ -134,6 +134,26 @@ def test_transactions_leave_in_full_frames_or_after_a_moment(consortium, run):
         frames = [list(message.transactions.transactions) for _, message in b.inbox]
         assert [len(frame) for frame in frames] == [10, 10, 5]
         assert [t for frame in frames for t in frame] == [b"%d" % number for number in range(25)]
+
+    run(scenario())
+
+
+def test_after_a_frame_of_many_the_next_one_is_filled_for_longer(consortium, run):
+    async def scenario():
+        a = consortium.node("a", "b", frame_delay_ms=20)
+        b = consortium.node("b", "a")
+        async with running(a, b):
+            await until(a.connected)
+            loop = asyncio.get_running_loop()
+            for count, times in ((1, 1), (BUSY_FRAME - 1, 1), (BUSY_FRAME, BUSY_DELAY_TIMES), (1, 1)):
+                frames = len(b.inbox)
+                a.pass_on([b"%d" % number for number in range(count)])
+                begun, leaves_in = loop.time(), a._flush_timer.when() - loop.time()
+                await until(lambda frames=frames: len(b.inbox) == frames + 1)
+                assert len(b.inbox[-1][1].transactions.transactions) == count
+                assert loop.time() - begun >= leaves_in - 0.01
+                assert a._next_flush - loop.time() <= times * 0.02
+            assert a._next_flush - loop.time() <= 0.02
 
     run(scenario())
 
