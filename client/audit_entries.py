@@ -30,6 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionState,
     Entry,
     EntryKind,
+    Event,
     KeyRecord,
     Operation,
     Reason,
@@ -221,7 +222,7 @@ class EntryReader:
             if operation.WhichOneof("kind") == "capture":
                 given = read_fields(operation.capture.event)
                 view, digest = view_fields(given.fields), given_digest(chain_id, given)
-                self._facts[transaction, place] = facts_of(given.fields)
+                self._facts[transaction, place] = facts_of(Event.FromString(operation.capture.event))
             elif (packet := brought(operation)) is not None:
                 digest = packet.commitment
             else:

@@ -12,12 +12,11 @@ from client.audit_kinds import is_among, told
 from ledger import codec
 from ledger.errors import Refused
 from ledger.event import EventView
-from ledger.event_fields import ReadField
 from ledger.event_values import OURS, context_items
 from ledger.identifiers import canonical
 from ledger.limits import TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import SendPart
-from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Operation, Value
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Event, Operation, Value
 
 _WORDS: Final = {
     "Make": "commissioning creating_class_instance encoding inspecting sampling sensor_reporting repairing",
@@ -67,9 +66,9 @@ class Facts:
     names: tuple[Name, ...] = ()
 
 
-def facts_of(fields: Iterable[ReadField]) -> Facts:
-    """The facts of an event's fields."""
-    values = {field.name: field.value for field in fields if field.name in _OF_FACTS}
+def facts_of(event: Event) -> Facts:
+    """The facts of an event of the right shape."""
+    values = {field.name: field.value for field in event.fields if field.name in _OF_FACTS}
     places = [_members(values.get(name)).get("id") for name in ("readPoint", "bizLocation")]
     place = next((value.text for value in places if value is not None and value.text), "")
     return Facts(place, tuple(_names(values)))
