@@ -1,8 +1,9 @@
 """Draw the results of benchmarks: `python3 scripts/bench_plots.py FILE.json... [--out docs/benchmarks]`.
 
 Each file is what `scripts/bench.py NAME --json` printed. Drawn is what they hold: of offered-load the throughput and the
-latencies against what was offered and the distribution of latencies, of tree the cost as the state grows, of stages
-where the CPU goes.
+latencies against what was offered and the distribution of latencies, of latency the distribution idle and loaded, of
+throughput the rate against the size of the state or the number of validators, of tree the cost as the state grows, of
+stages where the CPU goes, of scale-out what several chains reach.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def _figure(title: str, found: Result) -> tuple[Any, Any, Callable[[Path], None]
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.3)
-    below = f"commit {found['commit']}, Python {found['machine']['python']}, load {found['load_before']} to {found['load_after']}"
+    below = (
+        f"commit {found['commit']}, Python {found['machine']['python']}, {found['machine']['cores']} cores, "
+        f"load {found['load_before']} to {found['load_after']}"
+    )
 
     def write(path: Path) -> None:
         figure.text(0.99, -0.02, below, ha="right", va="top", fontsize=7, color="gray")
@@ -90,12 +94,10 @@ def offered(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]
         axes.set_xlabel("offered, events/s")
         axes.legend(fontsize=8)
     final.set_ylabel("final while it was offered, events/s")
-    latency.set_ylabel("ms")
+    latency.set_ylabel("submit to final, ms")
     latency.set_yscale("log")
-    spread.set_xscale("log")
-    spread.set_xlabel("ms")
-    spread.set_ylabel("% of transactions within")
-    spread.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _plain_numbers(latency.yaxis)
+    _of_milliseconds(spread)
     return [
         (f"{name}-throughput", write_final),
         (f"{name}-latency", write_latency),
@@ -105,6 +107,90 @@ def offered(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]
 
 def _first(found: Result) -> int:
     return int(found["sweeps"][0]["validators"])
+
+
+def waited(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]]:
+    """Distributions of a latency result: idle, and under each share of saturation."""
+    _, axes, write = _figure("Submit to final, idle and loaded", found)
+    of_load = {f"{share['share']} % of saturation": share["latency_ms"] for share in found["shares"]}
+    for label, points in ({"idle, one at a time": found["latency_ms"]} | of_load).items():
+        axes.plot(list(points.values()), [float(part) * 100 for part in points], ".-", label=label)
+    _of_milliseconds(axes)
+    return [(name, write)]
+
+
+def _of_milliseconds(axes: Any) -> None:
+    axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
+    axes.set_xlabel("submit to final, ms")
+    axes.set_ylabel("% of transactions within")
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def _plain_numbers(axis: Any) -> None:
+    """1,000 instead of 10³, and nothing between the decades but 2 and 5."""
+    from matplotlib import ticker  # noqa: PLC0415 (the environment comes first)
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def rated(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]]:
+    """Rates of a throughput result of several sizes or numbers of validators, with their spread; of one: second by second."""
+    rows = found["rows"]
+    by = next((each for each in ("parts", "validators") if len({row[each] for row in rows}) > 1), None)
+    _, axes, write = _figure(
+        "Transactions final per second"
+        if found["events_per_transaction"] == 1
+        else "Events final per second",
+        found,
+    )
+    if by is None:
+        for number, run in enumerate(found["runs"], 1):
+            windows = run["per_5_s"]
+            axes.plot([5 * place for place in range(len(windows))], windows, label=f"run {number}")
+        axes.set_xlabel("s")
+    else:
+        middle = [row["final_per_s"]["median"] for row in rows]
+        spread = [
+            [abs(row["final_per_s"][end] - row["final_per_s"]["median"]) for row in rows]
+            for end in ("min", "max")
+        ]
+        axes.errorbar(
+            [row[by] for row in rows],
+            middle,
+            yerr=spread,
+            fmt="o-",
+            capsize=4,
+            label="median, least and most",
+        )
+        axes.set_xlabel("parts in the state" if by == "parts" else "validators on two cores")
+        if by == "parts":
+            axes.set_xscale("log")
+        else:
+            axes.set_xticks([row[by] for row in rows])
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("final per second")
+    axes.legend(fontsize=8, loc="lower right")
+    return [(name, write)]
+
+
+def bridged(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]]:
+    """Simulated rates of several chains of a scale-out result."""
+    _, axes, write = _figure("Chains on a core each, in multiples of one (simulated)", found)
+    alone = next(one["events_per_s"] for one in found["chains_simulated"] if one["chains"] == 1)
+    for part in sorted({one["crossing"] for one in found["chains_simulated"]}):
+        some = [one for one in found["chains_simulated"] if one["crossing"] == part]
+        chains = [one["chains"] for one in some]
+        axes.plot(
+            chains, [one["events_per_s"] / alone for one in some], "o-", label=f"{part:.0%} of events cross"
+        )
+    axes.set_xticks(chains)
+    axes.set_xlabel("chains")
+    axes.set_ylabel("times one chain's events/s")
+    axes.legend(fontsize=8, loc="upper left")
+    return [(name, write)]
 
 
 def grown(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]]:
@@ -147,7 +233,14 @@ def staged(found: Result, name: str) -> list[tuple[str, Callable[[Path], None]]]
     return [(name, write)]
 
 
-DRAWN = {"offered-load": offered, "tree": grown, "stages": staged}
+DRAWN = {
+    "offered-load": offered,
+    "latency": waited,
+    "throughput": rated,
+    "tree": grown,
+    "stages": staged,
+    "scale-out": bridged,
+}
 
 
 def draw(paths: list[Path], folder: Path, kind: str) -> list[Path]:

@@ -12,7 +12,7 @@ import random
 import time
 from pathlib import Path
 
-from proto.chiptrace.v1.node_pb2 import SubmitRequest
+from proto.chiptrace.v1.node_pb2 import StatusRequest, SubmitRequest
 from proto.chiptrace.v1.node_pb2_grpc import ChainStub
 from scripts.benchmarks.budgets import IDLE_P50_MS, IDLE_P99_MS
 from scripts.benchmarks.limits import fsyncs_ms
@@ -40,30 +40,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
 
-async def one_by_one(chain: Loaded, samples: int) -> list[float]:
-    """Milliseconds each took, in turn at all nodes."""
+async def one_by_one(chain: Loaded, samples: int) -> tuple[list[float], list[float]]:
+    """Milliseconds each took, in turn at all nodes; and what the same node took to answer what it knows, right before."""
     moments = random.Random(1)  # noqa: S311 (nothing secret)
     lines = channels(chain.session)
     stubs = [ChainStub(line) for line in lines]
-    took = []
+    took, answered = [], []
     for place, data in enumerate(chain.transactions(samples + FIRST)):
+        stub = stubs[place % len(stubs)]
+        asked = time.perf_counter()
+        await stub.GetStatus(StatusRequest(), timeout=30)
         started = time.perf_counter()
-        request = SubmitRequest(transactions=[data], wait=True)
-        reply = await stubs[place % len(stubs)].Submit(request, timeout=30)
+        answered.append((started - asked) * 1000)
+        reply = await stub.Submit(SubmitRequest(transactions=[data], wait=True), timeout=30)
         if not reply.outcomes[0].ok:
             raise SystemExit(f"refused: {reply.outcomes[0]}")
         took.append((time.perf_counter() - started) * 1000)
         await asyncio.sleep(moments.uniform(0.0, PAUSE_S))
     for line in lines:
         await line.close()
-    return took[FIRST:]
+    return took[FIRST:], answered[FIRST:]
 
 
 def measure(chosen: argparse.Namespace) -> Result:
     fsyncs = [median(fsyncs_ms(chosen.folder))]
     with network(chosen.validators, chosen.parts, folder=chosen.folder) as chain:
         before = chain.moment()
-        took = asyncio.run(one_by_one(chain, chosen.samples))
+        took, answered = asyncio.run(one_by_one(chain, chosen.samples))
         used = between(before, chain.moment(), chosen.samples, len(chain.nodes))
         fsyncs.append(median(fsyncs_ms(chosen.folder)))
         full, shares = shares_of(chain, chosen) if chosen.shares else ({}, [])
@@ -79,6 +82,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         latency_ms_p99=short(percentile(took, 0.99)),
         budget=short(IDLE_P50_MS + min(limits)),
         budget_p99=short(IDLE_P99_MS + min(limits)),
+        answer_ms_p50=short(median(answered)),
         fsync_ms_p50=[short(fsync) for fsync in fsyncs],
         used=used,
         saturation=full,

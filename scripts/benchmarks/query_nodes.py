@@ -58,7 +58,8 @@ async def ask(line: grpc.aio.Channel, parts: int, seconds: float) -> int:
             names = [prefill.CLASS + prefill.serial(numbers.randrange(parts)).decode() for _ in range(KEYS)]
             subjects = [state.part_key(name) for name in names]
             await stub.Prove(ProveRequest(keys=subjects), timeout=30)
-            await stub.GetHistory(HistoryRequest(subject=subjects[0], from_n=0, limit=1), timeout=30)
+            # From the second entry on: no chain ever decided the first of a part that was filled in.
+            await stub.GetHistory(HistoryRequest(subject=subjects[0], from_n=1, limit=1), timeout=30)
             answered += 2
 
     await asyncio.gather(*(one_after_the_other() for _ in range(ASKING)))

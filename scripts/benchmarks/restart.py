@@ -26,6 +26,7 @@ WAIT_MAX_S = 60.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of load before each kill")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--validators", type=int, default=4)
     parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
     parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
@@ -69,7 +70,7 @@ def killed_and_started(chain: Loaded, testnet: Testnet, seconds: float) -> tuple
 
 def measure(chosen: argparse.Namespace) -> Result:
     loading = [median([imports_s() for _ in range(3)])]
-    with network(4, chosen.parts, folder=chosen.folder) as chain:
+    with network(chosen.validators, chosen.parts, folder=chosen.folder) as chain:
         testnet = Testnet(chain.home)
         runs = [killed_and_started(chain, testnet, chosen.seconds) for _ in range(chosen.runs)]
     loading.append(median([imports_s() for _ in range(3)]))

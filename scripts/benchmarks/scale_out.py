@@ -27,7 +27,6 @@ from tests.bridge.two_chains import HOUR_MS, BridgedChain, World, object_event, 
 
 CHAINS = (1, 2, 4, 8, 16)
 CROSSING = (0.0, 0.05, 0.2)  # of all events begin a crossing
-SECONDS = 10.0  # simulated
 SINGLE = 5  # packets carried each under an update of its own
 SIZES = (10**6, 10**7, 10**8, 10**9)
 PROOFS = 200  # at each size
@@ -38,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=15.0, help="of each load on two real chains; 0: none"
     )
+    parser.add_argument("--simulated", type=float, default=10.0, help="seconds of each simulation")
     parser.add_argument(
         "--sizes", default="1000,10000,100000", help="parts in a state whose proofs are measured"
     )
@@ -118,12 +118,12 @@ def proofs(sizes: list[int]) -> list[dict[str, float]]:
     return found
 
 
-def held_against(us: dict[str, float], seconds: float) -> dict[str, Any]:
+def held_against(us: dict[str, float], chosen: argparse.Namespace) -> dict[str, Any]:
     """The simulation of two chains, and two real ones. The simulated core is as fast as the real one with all that shares it:
     that much is taken from the real chains without crossings."""
-    real = two_chains.measured(CROSSING[-1], seconds)
+    real = two_chains.measured(CROSSING[-1], chosen.seconds)
     slower = 2 * 1e6 / real["local_per_s"] / (us["event"] + us["verification"])
-    found = simulated(2, CROSSING[-1], {name: one * slower for name, one in us.items()}, SECONDS)
+    found = simulated(2, CROSSING[-1], {name: one * slower for name, one in us.items()}, chosen.simulated)
     off = found["events_per_s"] / real["events_per_s"] - 1
     return {"real": real, "simulated": found, "slower_by": short(slower), "simulated_off_by": short(off)}
 
@@ -140,7 +140,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         }
         for size in SIZES
     ]
-    several = [simulated(chains, part, us, SECONDS) for part in CROSSING for chains in CHAINS]
+    several = [simulated(chains, part, us, chosen.simulated) for part in CROSSING for chains in CHAINS]
     by = {(one["chains"], one["crossing"]): one["events_per_s"] for one in several}
     alone = by[1, 0.0]
     return result(
@@ -151,7 +151,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         [one["events_per_s"] for one in several],
         us=us,
         chains_simulated=several,
-        held_against=held_against(us, chosen.seconds) if chosen.seconds else None,
+        held_against=held_against(us, chosen) if chosen.seconds else None,
         proofs_measured=measured,
         proof_bytes_per_doubling=short(per_doubling),
         proofs_extrapolated=computed,

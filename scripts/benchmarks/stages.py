@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from node.stages import FILE
-from scripts.benchmarks.limits import verifications_by_processes
+from scripts.benchmarks.limits import verifications, verifications_by_processes
 from scripts.benchmarks.networks import Loaded, network
 from scripts.benchmarks.offering import saturated
 from scripts.benchmarks.result import Result, result, short
@@ -99,7 +99,7 @@ def table(found: list[Reading], ns_per_call: float) -> dict[str, Any]:
 
 
 def measure(chosen: argparse.Namespace) -> Result:
-    limits = [verifications_by_processes(chosen.validators)]
+    limits, bare = [verifications_by_processes(chosen.validators)], [verifications()]
     with network(chosen.validators, chosen.parts, folder=chosen.folder) as chain:
         plain, plain_used = saturated(chain, chosen.seconds, chosen.events, warming=chosen.warming)
     with network(chosen.validators, chosen.parts, folder=chosen.folder, traced=True) as chain:
@@ -108,6 +108,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         traced, used = saturated(chain, chosen.seconds, chosen.events, warming=1.0)
         after = readings(chain)
     limits.append(verifications_by_processes(chosen.validators))
+    bare.append(verifications())
     pairs = zip(before, after, strict=True)
     found = table([difference(*pair) for pair in pairs], after[0]["tracer_ns_per_call"])
     cores = min(chosen.validators, os.cpu_count() or 1)
@@ -121,6 +122,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         [row["us"] for row in found["rows"]],
         transactions_per_s=short(len(plain.final) / plain.seconds),
         transactions_per_s_traced=short(len(traced.final) / traced.seconds),
+        verification_us=[short(1e6 / rate) for rate in bare],
         cpu_us_untraced=without,
         cpu_us_traced=with_,
         **found,

@@ -183,7 +183,7 @@ def test_results_become_pictures(tmp_path):
         share | {"share": part, "offered_per_s": part * 10, "final_per_s": part * 9}
         for part in (25, 100, 300)
     ]
-    of_all = {"commit": "abc", "machine": {"python": "3"}, "load_before": 1, "load_after": 2}
+    of_all = {"commit": "abc", "machine": {"python": "3", "cores": 2}, "load_before": 1, "load_after": 2}
     offered = of_all | {"name": "offered-load", "events_per_transaction": 1, "parts": 1_000}
     offered |= {"sweeps": [{"validators": 4, "shares": shares}, {"validators": 7, "shares": shares}]}
     staged = of_all | {"name": "stages", "us_of_process": 300.0, "explained": 0.97}
