@@ -289,9 +289,8 @@ ATTACKS = [
         21,
         "an odd last node is promoted",
         "ledger/merkle",
-        "        # An odd last node is promoted, never paired with itself: two lists never share a root.\n"
-        "        above.append(level[-1])\n",
-        "        above.append(node_hash(level[-1], level[-1]))\n",
+        "            level[size >> 1] = level[size - 1]\n",
+        "            level[size >> 1] = node_hash(level[size - 1], level[size - 1])\n",
         PROOFS + "21_the_last_leaf_paired_with_itself",
     ),
     Guard(
