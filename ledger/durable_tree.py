@@ -92,6 +92,12 @@ class Layers:
     Never changes, so that any thread may read it."""
 
     stacks: tuple[Sequence[Layer], ...] = ((),) * (_PARTS + 1)
+    fresh: tuple[int, ...] = (0,) * (_PARTS + 1)  # of each stack: pages that came last
+
+    @property
+    def own_pages(self) -> int:
+        """How many pages no earlier moment had: about what it costs to keep this one too."""
+        return sum(self.fresh)
 
     def over(self, path: bytes) -> Sequence[Layer]:
         """The layers that a page may be in, the newest first."""
@@ -105,11 +111,12 @@ class Layers:
         stacks = list(self.stacks)
         for number, newest in split.items():
             stacks[number] = stacked(newest, stacks[number])
-        return Layers(tuple(stacks))
+        return Layers(tuple(stacks), tuple(len(split.get(number, ())) for number in range(_PARTS + 1)))
 
     def without(self, part: int) -> "Layers":
         """When the pages of a part are on the disk."""
-        return Layers((*self.stacks[:part], (), *self.stacks[part + 1 :]))
+        fresh = (*self.fresh[:part], 0, *self.fresh[part + 1 :])
+        return Layers((*self.stacks[:part], (), *self.stacks[part + 1 :]), fresh)
 
     def newest(self, part: int) -> Layer:
         """The pages of a part, each as it is now."""
@@ -201,7 +208,7 @@ class DurableTree:
         tree = self.tree(chain_id, root)
         hashed = tree.hashed(changes)
         if not hashed:
-            return TreeStep(root, [], self._layers, self._disk)
+            return TreeStep(root, [], self._layers.changed({}), self._disk)
         update = tree.update_hashed(hashed)
         layers, disk = self._layers.changed(update.changed), self._disk
         due, keys = divmod(disk.keys + len(hashed), KEYS_PER_PART)

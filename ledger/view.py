@@ -20,6 +20,9 @@ from ledger.store import Store
 from proto.chiptrace.v1.ledger_pb2 import AppHashOpening, Block, LogLeafProof, Reason, StateProof
 
 VIEWS_OPEN_MAX: Final = 256  # at any time, by all query sessions together
+# Pages of the state tree in memory that only past heights need, of all heights served together: about 200 MB. Fewer
+# heights are served when each changes thousands of keys, but always the newest.
+PAST_PAGES_MAX: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,11 @@ class Views:
         tip = self.store.tip
         self._held[tip.height] = _Held(self.store.snapshot(), self.store.layers, tip.state_root)
         # The tip itself is not provable yet, so that one more is held than is served.
-        for height in [height for height in self._held if height < tip.height - self._heights_kept]:
+        pages = 0
+        for height in sorted(self._held, reverse=True):
+            pages += self._held[height].layers.own_pages
+            if height >= tip.height - (self._heights_kept if pages <= PAST_PAGES_MAX else 1):
+                continue
             held = self._held.pop(height)
             held.dropped = True
             self._close_unused(held)

@@ -1,6 +1,6 @@
 import pytest
 
-from ledger import block, merkle, state, tree_proof
+from ledger import block, merkle, state, tree_proof, view
 from ledger.errors import Invalid, StoreError
 from ledger.kv import MemoryKV
 from ledger.limits import PROVABLE_HEIGHTS_KEPT, PROVE_KEYS_MAX
@@ -74,6 +74,24 @@ def test_zero_means_the_newest_height_with_a_successor(chain):
     proven = chain.app.prove([KEY])
     believe(chain, proven)
     assert proven.height == 3
+
+
+@pytest.mark.parametrize(("pages", "served"), [(0, 1), (9, 2), (30, 9), (10**6, 21)])
+def test_fewer_heights_are_served_when_each_changed_many_pages(chain, monkeypatch, pages, served):
+    monkeypatch.setattr(view, "PAST_PAGES_MAX", pages)
+    for height in range(1, 22):
+        chain.submit("ada", toy.put("a", str(height)))
+    changed = {held.layers.own_pages for held in chain.app.views._held.values()}
+    assert changed == {3}  # and one of these heights is the tip, which is not served
+    lowest, highest = chain.app.views.served()
+    assert highest == 20
+    assert highest - lowest + 1 == served
+    for height in range(lowest, highest + 1):
+        proven = chain.prove(KEY, height=height)
+        believe(chain, proven)
+    with pytest.raises(Invalid) as refusal:
+        chain.app.views.view(lowest - 1) if lowest else chain.app.views.view(21)
+    assert refusal.value.reason == Reason.HEIGHT_NOT_SERVED
 
 
 @pytest.mark.parametrize("height", [6, 7, 5_000])
