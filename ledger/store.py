@@ -1,6 +1,6 @@
 """What is durable. One synced batch per height holds everything it brought about; rows.py names the tables.
 
-There is no recovery code: opening reads the tip and checks it, and all else is read as at any other time.
+There is no recovery code: opening reads the tip and checks it and the tree (durable_tree.py); all else is read as ever.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
