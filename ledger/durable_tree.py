@@ -235,7 +235,8 @@ def _write_parts(
         return [], layers, disk
     batch: list[Change] = []
     root_page, heights = disk.root_page, list(disk.heights)
-    now = layers.newest(_PARTS).get(_ROOT_PATH) or NO_PAGE
+    # In no layer: as it is on the disk. None: the tree is empty.
+    now = layers.newest(_PARTS).get(_ROOT_PATH, disk.root_page) or NO_PAGE
     for part in parts:
         batch.extend((rows.PAGE + path, page) for path, page in stored_form(layers.newest(part)).items())
         layers, heights[part] = layers.without(part), height

@@ -188,6 +188,15 @@ def test_a_height_with_many_keys_writes_all_parts_and_no_delta():
     assert (keeper.table(rows.DELTA), keeper.table(rows.PAGE), keeper.root) == ({}, {}, ZERO)
 
 
+def test_a_part_is_written_where_the_pages_on_the_disk_were_those_of_the_tip():
+    keeper = behind(bound=1, heights=0)
+    keeper.open_again()
+    assert not any(keeper.tree.layers.stacks)
+    keeper.height_with({b"1": b"old"})  # which it was before
+    assert keeper.pages() == built_from_scratch(keeper.state).stored
+    keeper.open_again()
+
+
 def test_a_store_without_deltas_is_one_as_it_was_written_before():
     keeper = Keeper(MemoryKV(), 1000)
     keeper.state = {b"%d" % number: b"old" for number in range(300)}
