@@ -23,6 +23,7 @@ from ledger import state
 from ledger.errors import InvariantBroken, Refused
 from ledger.identifiers import canonical
 from ledger.limits import CONTAINER_DEPTH_MAX, MANIFEST_ROWS_MAX, U64_MAX
+from ledger.manifest import Manifest, Row, row_of
 from ledger.state import Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
@@ -162,7 +163,7 @@ class Filling:
     def __init__(self, container: PartRecord, record: GenerationRecord) -> None:
         self.record = record
         self._container = container
-        self._rows = {(row.item_class, row.lot, row.unit, row.place): row.count for row in record.manifest}
+        self._manifest = Manifest(record)
 
     @classmethod
     def load(cls, reader: Reader, container: PartRecord) -> "Filling | None":
@@ -183,7 +184,7 @@ class Filling:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is inside."""
-        return not self._rows
+        return not self._manifest
 
     def require_kind(self, installed: bool) -> None:
         """Returns only if things are packed here, or installed here, as the event says; EVENT_INVALID."""
@@ -218,13 +219,16 @@ class Filling:
             self.record.levels.append(0)
         self.record.levels[levels] += 1
         self.record.count += 1
-        for row, count in _rows_of(child, inner):
-            self._rows[row] = self._rows.get(row, 0) + count
-            if self._rows[row] > U64_MAX:
+        rows = _rows_of(child, inner)
+        self._manifest.prepare(len(rows))
+        for row, count in rows:
+            total = (self._manifest.count(row) or 0) + count
+            if total > U64_MAX:
                 # Only where another chain said so: what it tells of the inside of containers is not counted here.
                 raise Refused(
                     f"{self.record.container} would hold more than can be counted", Reason.MANIFEST_FULL
                 )
+            self._manifest.put(row, total)
         self._check_rows()
 
     def remove_child(self, child: PartRecord, inner: GenerationRecord | None) -> None:
@@ -239,28 +243,30 @@ class Filling:
         # Where there are such children, nothing was sold with the container, and their records tell.
         if self.record.foreign and self._is_foreign(child, inner):
             self.record.foreign -= 1
-        for row, count in _rows_of(child, inner):
-            left = self._rows.get(row, -1) - count
-            if left > 0:
-                self._rows[row] = left
-            elif left == 0 and row in self._rows:
-                del self._rows[row]
+        rows = _rows_of(child, inner)
+        self._manifest.prepare(len(rows))
+        for row, count in rows:
+            there = self._manifest.count(row)
+            if there is not None and there >= count:
+                self._manifest.put(row, there - count or None)
             else:
                 raise InvariantBroken(f"the manifest of {self.record.container} lacks {row} of {child.id}")
 
     def add_amount(self, lot: str, unit: str) -> None:
         """Notes that some of a lot lies in this container itself. Raises Refused(MANIFEST_FULL)."""
-        self._rows["", lot, unit, self.record.container] = 0
+        self._manifest.prepare(1)
+        self._manifest.put(("", lot, unit, self.record.container), 0)
         self._check_rows()
 
     def remove_amount(self, lot: str, unit: str) -> None:
         """Notes that none of a lot in this unit lies in this container itself any more."""
-        self._rows.pop(("", lot, unit, self.record.container), None)
+        self._manifest.prepare(1)
+        self._manifest.put(("", lot, unit, self.record.container), None)
 
     def amounts(self) -> list[tuple[str, str]]:
         """(lot, unit) of what lies in this container itself, in ascending order."""
         place = self.record.container
-        return sorted((lot, unit) for _, lot, unit, where in self._rows if where == place)
+        return sorted((lot, unit) for _, lot, unit, where in self._manifest.rows() if where == place)
 
     def close(self, closed_by: "ClosedBy.ValueType", closed_n: int) -> None:
         """Closes the generation for ever, the container's entries being `closed_n`; see `normalise`."""
@@ -295,16 +301,14 @@ class Filling:
         """Writes the generation record. Raises Refused(OVERSIZE)."""
         record = self.record
         record.depth = _depth(record)
-        del record.manifest[:]
-        for (item_class, lot, unit, place), count in sorted(self._rows.items()):
-            record.manifest.add(item_class=item_class, lot=lot, unit=unit, place=place, count=count)
+        self._manifest.write_back()
         state.save(overlay, state.generation_key(record.container, record.generation), record)
 
     def _is_foreign(self, child: PartRecord, inner: GenerationRecord | None) -> bool:
         return not _owned_alike(child, self._container) or (inner is not None and inner.foreign > 0)
 
     def _check_rows(self) -> None:
-        if len(self._rows) > MANIFEST_ROWS_MAX:
+        if len(self._manifest) > MANIFEST_ROWS_MAX:
             raise Refused(
                 f"{self.record.container} would hold more than {MANIFEST_ROWS_MAX} kinds of things; use another",
                 Reason.MANIFEST_FULL,
@@ -331,15 +335,12 @@ def _owned_alike(child: PartRecord, container: PartRecord) -> bool:
     return child.owner == container.owner and bool(child.owner)
 
 
-_Row = tuple[str, str, str, str]  # class, lot, unit, place
-
-
-def _rows_of(child: PartRecord, inner: GenerationRecord | None) -> list[tuple[_Row, int]]:
+def _rows_of(child: PartRecord, inner: GenerationRecord | None) -> list[tuple[Row, int]]:
     # Of serials of a lot the lot is told, however many of them one record stands for.
     row, count = (canonical(child.id).class_text, child.lot, "", ""), max(1, child.end - child.start)
-    rows: list[tuple[_Row, int]] = [(row, count)]
+    rows: list[tuple[Row, int]] = [(row, count)]
     if inner is not None:
-        rows.extend(((row.item_class, row.lot, row.unit, row.place), row.count) for row in inner.manifest)
+        rows.extend((row_of(row), row.count) for row in inner.manifest)
     return rows
 
 

@@ -53,7 +53,7 @@ _DONE = (CorrectionState.TAKEN_BACK,)
 def original_of(chain_id: bytes, declaration: bytes) -> bytes:
     """The digest (32 bytes) of the event that an encoded Event declares wrong: all it says but that."""
     given = read_fields(declaration)
-    fields = [field for field in given.fields if field.name != _DECLARATION]
+    fields = {name: field for name, field in given.fields.items() if name != _DECLARATION}
     return given_digest(chain_id, GivenEvent(given.seed, fields))
 
 

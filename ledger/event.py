@@ -12,9 +12,8 @@ without their namespaces, exact amounts and milliseconds.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -123,24 +122,10 @@ def field_leaf(chain_id: bytes, salt: bytes, field_bytes: bytes) -> bytes:
 
 def field_leaves(chain_id: bytes, event: Event) -> list[bytes]:
     """The leaves of all top-level fields, in their order."""
-    return _leaves(
-        chain_id, event.seed, [(field.name.encode(), codec.encode(field)) for field in event.fields]
-    )
-
-
-def _leaves(chain_id: bytes, seed: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    # As `field_leaf` and `field_salt`, with the tags made once: this is done for every event of every block.
-    salt_tag, leaf_tag = _tags(chain_id)
-    salt_tag += seed
     return [
-        sha256(leaf_tag + sha256(salt_tag + name).digest()[:SALT_BYTES] + data).digest()
-        for name, data in fields
+        field_leaf(chain_id, field_salt(chain_id, event.seed, field.name), codec.encode(field))
+        for field in event.fields
     ]
-
-
-@lru_cache(maxsize=16)
-def _tags(chain_id: bytes) -> tuple[bytes, bytes]:
-    return tag(Purpose.FIELD_SALT, chain_id), b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
 
 
 def event_digest(chain_id: bytes, event: Event) -> bytes:
@@ -150,8 +135,15 @@ def event_digest(chain_id: bytes, event: Event) -> bytes:
 
 def given_digest(chain_id: bytes, given: GivenEvent) -> bytes:
     """As `event_digest`, of an event whose fields are at hand."""
-    named = [(field.name_bytes, field.data) for field in given.fields]
-    return merkle.root(_leaves(chain_id, given.seed, named))
+    # With the tags made once: this is done for every event of every block.
+    salt_tag = tag(Purpose.FIELD_SALT, chain_id) + given.seed
+    leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
+    return merkle.root(
+        [
+            sha256(leaf_tag + sha256(salt_tag + field.name_bytes).digest()[:SALT_BYTES] + field.data).digest()
+            for field in given.fields.values()
+        ]
+    )
 
 
 def show_field(chain_id: bytes, event: Event, name: str) -> tuple[bytes, bytes, InclusionProof]:
@@ -176,12 +168,12 @@ def read_event(event: Event) -> EventView:
 
     Raises Refused with EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, the message naming the field, or OVERSIZE.
     """
-    return view_fields([read_field(codec.encode(field)) for field in event.fields])
+    return view_fields({field.name: read_field(codec.encode(field)) for field in event.fields})
 
 
-def view_fields(fields: Iterable[ReadField]) -> EventView:
-    """As `read_event`, of an event's fields."""
-    view = _EventReader({field.name: field for field in fields}).view()
+def view_fields(fields: Mapping[str, ReadField]) -> EventView:
+    """As `read_event`, of an event's fields by name."""
+    view = _EventReader(fields).view()
     named = sum(map(len, _LISTS(view)))
     if named > IDENTIFIERS_PER_EVENT_MAX:
         message = f"event: names {named} things, {IDENTIFIERS_PER_EVENT_MAX} are allowed; split it"
@@ -192,7 +184,7 @@ def view_fields(fields: Iterable[ReadField]) -> EventView:
 class _EventReader:
     """Reads typed values out of an event's fields; every refusal names the field."""
 
-    def __init__(self, fields: dict[str, ReadField]) -> None:
+    def __init__(self, fields: Mapping[str, ReadField]) -> None:
         self._fields = fields
         self._names: dict[str, list[Identifier]] = {}  # of the lists of things
         self._amounts: dict[str, list[Quantity]] = {}  # of the quantity lists
@@ -291,7 +283,7 @@ class _EventReader:
 
     def _named(self, name: str) -> list[Identifier]:
         if name not in self._fields:
-            return []  # most lists of most events
+            return []
         found = self._names.get(name)
         if found is None:
             texts: Sequence[str] | None = self._fields[name].texts
@@ -314,10 +306,11 @@ class _EventReader:
 
     def _quantities(self, name: str, things: str) -> tuple[Quantity, ...]:
         if name not in self._fields and things not in self._fields:
-            return ()
+            return ()  # most lists of most events
         amounts = [item for item in self._listed(name) if item.of.interval is None]
-        classes = dict.fromkeys(one for one in self._named(things) if one.is_class)
-        return (*amounts, *[Quantity(of, None, "") for of in classes])
+        classes = [one for one in self._named(things) if one.is_class]
+        amounts += [Quantity(of, None, "") for of in dict.fromkeys(classes)]
+        return tuple(amounts)
 
     def _listed(self, name: str) -> list[Quantity]:
         if name not in self._fields:

@@ -65,7 +65,7 @@ class GivenEvent(NamedTuple):
     """An event of the right shape, as its bytes give it."""
 
     seed: bytes
-    fields: list[ReadField]
+    fields: dict[str, ReadField]  # by name, in their order
 
 
 # ---- from bytes -----------------------------------------------------------------------------------------------
@@ -82,15 +82,16 @@ def read_fields(data: bytes) -> GivenEvent:
     # Something is wrong with it, which this says; or a field has 16 kB.
     event = codec.decode(Event, data, EVENT_BYTES_MAX)
     check_event(event)
-    return GivenEvent(event.seed, [read_field(codec.encode(field)) for field in event.fields])
+    read = [read_field(codec.encode(field)) for field in event.fields]
+    return GivenEvent(event.seed, {field.name: field for field in read})
 
 
-def _split(data: bytes) -> list[ReadField] | None:
+def _split(data: bytes) -> dict[str, ReadField] | None:
     """The fields of an event, taken from its bytes one by one. None for whatever is not plainly canonical."""
     end = len(data)
     if end > EVENT_BYTES_MAX or data[:2] != _SEED_HEAD:
         return None
-    found: list[ReadField] = []
+    found: dict[str, ReadField] = {}
     place, values, before = 2 + SEED_BYTES, 0, b""
     try:
         while place < end:
@@ -108,12 +109,12 @@ def _split(data: bytes) -> list[ReadField] | None:
                 return None
             # (2) Itself, (3) in order.
             part = data[start:place]
-            field = read_field(part)
+            field = _kept_field(part) if length <= KEPT_FIELD_BYTES_MAX else _read_field(part)
             if field.name_bytes <= before or len(found) == EVENT_FIELDS_MAX:
                 return None
             before = field.name_bytes
             values += field.values
-            found.append(field)
+            found[field.name] = field
     except (IndexError, Malformed):
         return None
     return found if found and values <= VALUE_NODES_MAX else None

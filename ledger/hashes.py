@@ -60,6 +60,7 @@ _PREFIXES: Final = {
 }
 
 
+@lru_cache(maxsize=256)
 def tag(purpose: Purpose, chain_id: bytes) -> bytes:
     """The domain tag: prefix of the purpose, then the 32-byte chain id (none for GENESIS: pass b"")."""
     if len(chain_id) != (0 if purpose is Purpose.GENESIS else HASH_BYTES):

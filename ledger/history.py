@@ -21,9 +21,8 @@ def append_entry(chain_id: bytes, history: History, entry: Entry) -> tuple[int, 
     """Appends an entry to a history in place; returns (number of entries before, the entry's bytes)."""
     data = codec.encode(entry)
     n_before = history.n
-    frontier = merkle.append(n_before, list(history.frontier), entry_leaf(chain_id, data))
+    history.frontier[:] = merkle.append(n_before, list(history.frontier), entry_leaf(chain_id, data))
     history.n = n_before + 1
-    history.frontier[:] = frontier
     return n_before, data
 
 

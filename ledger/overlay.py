@@ -28,28 +28,29 @@ class Overlay:
     their last first change; a value written back to what it was is no change. Each distinct key read or
     written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
     overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
-    work was done.
+    work was done. `below` is what the reader says, by key touched.
     """
 
-    __slots__ = ("_below", "_keys_max", "_parent", "_read", "changes")
+    __slots__ = ("_keys_max", "_parent", "_read", "below", "changes")
 
     def __init__(self, reader: Reader, keys_max: int | None = None) -> None:
         self._read = reader.get
         self._parent = reader if isinstance(reader, Overlay) else None
         self._keys_max = keys_max
-        self._below: dict[bytes, bytes | None] = {}  # what the reader says, by key touched
+        self.below: dict[bytes, bytes | None] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
     @property
     def keys_touched(self) -> int:
         """How many distinct keys were read or written."""
-        return len(self._below)
+        return len(self.below)
 
     def get(self, key: bytes) -> bytes | None:
         """The value as this overlay sees it. Raises Refused(TOO_MANY_KEYS)."""
-        if key in self.changes:
-            return self.changes[key]
-        below = self._below
+        changes = self.changes
+        if key in changes:
+            return changes[key]
+        below = self.below
         return below[key] if key in below else self._under(key)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -81,7 +82,7 @@ class Overlay:
             raise InvariantBroken("merge was called on an overlay that is no child of another")
         self._parent.absorb(self.changes)
         self.changes = {}
-        self._below = {}
+        self.below = {}
 
     def absorb(self, changes: Mapping[bytes, bytes | None]) -> None:
         """As `put` and `delete`, of values that a child has put or deleted. Raises Refused(TOO_MANY_KEYS)."""
@@ -92,14 +93,20 @@ class Overlay:
                 self.changes[key] = value
 
     def _under(self, key: bytes) -> bytes | None:
-        below = self._below
+        below = self.below
         if key in below:
             return below[key]
         if self._keys_max is not None and len(below) >= self._keys_max:
             raise Refused(
                 f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
             )
-        value = below[key] = self._read(key)
+        parent = self._parent
+        # What the parent has is taken from it without a call: most of what one transaction reads another has read.
+        if parent is not None and key in parent.below:
+            value = parent.changes[key] if key in parent.changes else parent.below[key]
+        else:
+            value = self._read(key)
+        below[key] = value
         return value
 
 

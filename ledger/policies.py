@@ -155,11 +155,10 @@ class Asked:
 
 
 def _in_force(reader: Reader, prefix: str) -> list[PutPolicy]:
-    at = state.load(reader, state.policies_key(prefix), PoliciesRecord)
-    records = [
-        state.load(reader, state.policy_key(policy), PolicyRecord)
-        for policy in (() if at is None else at.in_force)
-    ]
+    at = state.look(reader, state.policies_key(prefix), PoliciesRecord)
+    if at is None:
+        return []  # at most prefixes
+    records = [state.look(reader, state.policy_key(policy), PolicyRecord) for policy in at.in_force]
     return [record.policy for record in records if record is not None]
 
 

@@ -32,8 +32,8 @@ def check_alike(data: bytes) -> bool:
         return False
     found = read_fields(data)
     assert found.seed == expected.seed
-    assert len(found.fields) == len(expected.fields)
-    for field, of in zip(found.fields, expected.fields, strict=True):
+    assert list(found.fields) == [field.name for field in expected.fields]
+    for field, of in zip(found.fields.values(), expected.fields, strict=True):
         kind = of.value.WhichOneof("kind")
         assert (field.name, field.name_bytes, field.data) == (of.name, of.name.encode(), codec.encode(of))
         assert field.value == of.value
@@ -112,6 +112,23 @@ def test_an_event_has_so_many_bytes_and_no_more():
     room = EVENT_BYTES_MAX - len(made(1_000))
     assert check_alike(made(1_000 + room))
     assert not check_alike(made(1_000 + room + 1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        # A name of 133 bytes whose length is given in one byte; a list whose last item ends beyond it.
+        b"\x0a\x85" + b"n" * 133 + b"\x12\x05\x0a\x03abc",
+        b"\x0a\x01a\x12\x07\x22\x05\x0a\x04\x0a\x02x",
+        b"\x0a\x01a\x12\x06\x22\x04\x0a\x03\x0a\x01",
+        b"\x0a\x01a\x12\x05\x0a\x03\xed\xa0\x80",
+    ],
+)
+def test_a_field_that_only_looks_like_one_is_refused(wrong):
+    with pytest.raises(Malformed):
+        codec.decode(Field, wrong, EVENT_BYTES_MAX)
+    with pytest.raises(Malformed):
+        read_field(wrong)
 
 
 def test_long_fields_are_read_too():
