@@ -17,7 +17,7 @@ from ledger.admission import Repeated
 from ledger.errors import Invalid
 from ledger.rows import Place
 from node.chain_host import Admissible, ChainHost, Committed
-from node.pool import Pool, Waiting
+from node.pool import TURN, Pool, Waiting
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import Outcome
 
@@ -159,22 +159,37 @@ class Admission:
             self._check_open()
         except Invalid as error:
             return [refused_outcome(error)] * len(transactions)
-        # (1) As many as there is room for wait to be checked, in their order; the rest is not looked at.
+        # (1) As many as there is room for wait to be checked, in their order; the rest is not looked at. A few always are:
+        #     whose they are, and whether that member has room, is not known yet.
         room = min(self._pool.lane_max, self._pool.free(passed_on=False)) - self._from_clients.count
-        frame = self._from_clients.put(transactions, room)
+        frame = self._from_clients.put(transactions, max(room, TURN))
         left_out = len(transactions) - len(frame.transactions)
         # (2) One wait for the whole frame: one for each transaction would cost more than its admission.
         if frame.transactions:
             checked = frame.answered(asyncio.get_running_loop(), finals=seconds is not None)
             self._arrive()
-            await checked
-            if frame.settled is not None and not frame.settled.done():
-                await asyncio.wait((frame.settled,), timeout=seconds)
+            try:
+                await checked
+                if frame.settled is not None and not frame.settled.done():
+                    await asyncio.wait((frame.settled,), timeout=seconds)
+            finally:
+                self._leave(frame)
         known = zip(frame.ids, frame.outcomes, strict=True)
         outcomes = [_waits(id_, seconds) if outcome is None else outcome for id_, outcome in known]
         if left_out:
             outcomes += [refused_outcome(self._pool.no_room("this node's queue is"))] * left_out
         return outcomes
+
+    def _leave(self, frame: _Frame) -> None:
+        """Nobody waits for this frame any more: what is not known of it is told to nobody, and nothing of it is kept."""
+        if frame.settled is None:
+            return
+        frame.settled = None
+        for id_, outcome in zip(frame.ids, frame.outcomes, strict=True):
+            if outcome is None and id_ in self._finals:
+                left = [other for other in self._finals.pop(id_) if other[0] is not frame]
+                if left:
+                    self._finals[id_] = left
 
     async def submit_one(self, data: bytes) -> Outcome:
         """A transaction of this node's own, as a client's: the outcome of its admission."""

@@ -32,26 +32,27 @@ _GROWTH: Final = 1.1  # of the pace, per height that was decided without delay
 class Pace:
     """How many transactions per second the chain decides when it has more than enough of them.
 
-    A height says so when transactions waited from its beginning on and enough for another one were left. Otherwise it was
-    small because there were few: then the pace is not known to be as low as before, and is believed to be higher.
+    A height says so when far more waited as it began than it decided: what has come in since says nothing, for its proposal
+    was drawn up before, and a few may not have reached its leader. Otherwise it was small because there were few: then the
+    pace is not known to be as low as before, and is believed to be higher.
     """
 
     def __init__(self, per_second_max: float) -> None:
         self._per_second_max = per_second_max
         self.per_second = min(_PACE_AT_FIRST, per_second_max)
         self._before_ms = 0.0
-        self._waited = False  # something was left by the height before
+        self._left = 0  # by the height before
 
     def decided(self, transactions: int, left: int, now_ms: float) -> None:
         """A height of so many transactions is decided, and so many are left waiting."""
         elapsed_ms = max(now_ms - self._before_ms, 1.0)
-        if self._waited and left >= transactions > 0:
+        if self._left > 2 * transactions > 0:
             self.per_second += (transactions * 1_000 / elapsed_ms - self.per_second) / 2
             self.per_second = max(self.per_second, _PACE_MIN)
         elif transactions:
             self.per_second *= _GROWTH
         self.per_second = min(self.per_second, self._per_second_max)
-        self._before_ms, self._waited = now_ms, left > 0
+        self._before_ms, self._left = now_ms, left
 
 
 class Waiting(NamedTuple):
@@ -114,12 +115,12 @@ class Pool:
 
     def check_room(self, lane: str, size: int, *, passed_on: bool = False) -> None:
         """Raises Invalid(POOL_FULL) when a transaction of this lane and size has no place now."""
-        full = self.free(passed_on=passed_on) <= 0 or self._bytes + size > self._bytes_max
-        held = self._lane_bytes.get(lane, 0)
+        count, held = self._lane_counts.get(lane, 0), self._lane_bytes.get(lane, 0)
+        # However much others have waiting, who has next to nothing finds room as long as there is any at all.
+        few = count < LANE_MIN and len(self._waiting) < self._transactions_max
+        full = (not few and self.free(passed_on=passed_on) <= 0) or self._bytes + size > self._bytes_max
         lane_max = self._bound(self._lane_max, self.lane_max, passed_on=passed_on)
-        lane_full = self._lane_counts.get(lane, 0) >= lane_max or (
-            held > 0 and held + size > self._bytes_max // LANE_SHARE
-        )
+        lane_full = count >= lane_max or (held > 0 and held + size > self._bytes_max // LANE_SHARE)
         if full or lane_full:
             raise self.no_room("the pool is" if full else f"{lane}'s share of the pool is")
 

@@ -9,7 +9,7 @@ from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
 from node.admission import CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
-from node.pool import LANE_MIN, RETRY_MS, Pool
+from node.pool import LANE_MIN, RETRY_MS, TURN, Pool
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
 
@@ -376,3 +376,50 @@ async def test_a_frame_of_good_and_bad_ones_is_told_at_once_what_will_not_be_fin
         (Reason.MALFORMED, False),
         (Reason.REASON_UNSPECIFIED, True),
     ]
+
+
+@scenario
+async def test_of_a_frame_that_nobody_waits_for_any_more_nothing_is_kept(s):
+    for _ in range(3):
+        (outcome,) = await s.admission.submit([b"a"], 0.0)
+        assert (outcome.admitted, outcome.final) == (True, False)
+    assert s.admission._finals == {}
+    kept = await waiting_for(s, b"a", seconds=1)
+    gone = await waiting_for(s, b"a", seconds=1)
+    gone.cancel()
+    s.host.gate = asyncio.Event()
+    gone_unchecked = asyncio.create_task(s.admission.submit([b"b"], 1))
+    await asyncio.sleep(0.01)
+    gone_unchecked.cancel()
+    await asyncio.sleep(0.01)
+    s.host.gate.set()
+    await asyncio.sleep(0.01)
+    assert b"idb" in s.pool
+    assert {id_: len(waiters) for id_, waiters in s.admission._finals.items()} == {b"ida": 1}
+    s.admission.committed(s.host.decide(b"a", b"b"))
+    assert [outcome.final for outcome in await kept] == [True]
+
+
+@scenario
+async def test_a_few_are_looked_at_however_many_of_others_wait_to_be_checked(s):
+    s.host.gate = asyncio.Event()
+    flood = [
+        asyncio.create_task(s.admission.submit([b"%d %d" % (n, k) for k in range(1_000)], None))
+        for n in range(3)
+    ]
+    await asyncio.sleep(0.01)
+    quiet = asyncio.create_task(s.admission.submit([b"quiet"], None))
+    await asyncio.sleep(0.01)
+    s.host.gate.set()
+    await quiet
+    await asyncio.gather(*flood)
+    assert any(b"quiet" in chunk for chunk in s.host.checked)
+    assert sum(map(len, s.host.checked)) <= 4 * TURN
+
+
+@scenario
+async def test_how_much_may_wait_follows_from_what_is_decided(s):
+    s.pool = s.admission._pool = Pool()
+    before = s.pool.lane_max
+    s.admission.committed(s.host.decide(b"a"))
+    assert s.pool.lane_max > before  # it was decided without delay

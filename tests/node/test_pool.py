@@ -190,6 +190,35 @@ def test_a_flood_of_one_member_does_not_take_the_others_room():
         pool.check_room("quiet", 10)
 
 
+def test_what_comes_in_while_a_height_is_decided_says_nothing_of_the_pace():
+    """Its proposal was drawn up before. A chain with a trickle, all of which each height takes, is as fast as it was."""
+    pace = Pace(5_000.0)
+    before = pace.per_second
+    for height, (decided, left) in enumerate([(1, 3), (3, 2), (2, 2), (2, 4), (4, 1)] * 20, start=1):
+        pace.decided(decided, left, 200.0 * height)
+    assert pace.per_second >= before
+
+
+def test_a_member_without_transactions_finds_room_whatever_others_have_waiting():
+    """One whose own validator passes on what it likes, and any number of members that fill their shares."""
+    for lanes in (["one"], ["one", "two", "three"]):
+        pool = Pool()
+        for first, lane in enumerate(lanes):
+            with contextlib.suppress(Invalid):
+                for number in range(10**6):
+                    pool.add(waiting(first * 10**6 + number, lane), passed_on=True)
+        assert pool.free(passed_on=False) <= 0
+        for number in range(LANE_MIN):
+            pool.add(waiting(10**8 + number, "quiet"))
+        with pytest.raises(Invalid):
+            pool.add(waiting(10**9, "quiet"))
+    pool = Pool(transactions_max=4)
+    for number in range(4):
+        pool.add(waiting(number, str(number)))
+    with pytest.raises(Invalid):
+        pool.add(waiting(5, "quiet"))
+
+
 def test_a_pause_of_an_idle_chain_says_nothing_of_its_pace():
     pace = Pace(5_000.0)
     before = pace.per_second
