@@ -26,6 +26,7 @@ from client.console import (
     without_traceback,
 )
 from client.locate import locate
+from client.question import collect_seldom
 from client.records import name_of
 from client.serial_lists import read_proofs
 from client.serials import Histories, find_part, histories
@@ -245,6 +246,7 @@ def audit(
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
         asked = known.chain(chain).chain_id if chain else locate(chains, canonical(identifier).text, proofs)
         quiet = as_json or not ERR.is_terminal
+        collect_seldom()
         with nullcontext() if quiet else ERR.status("checking") as status:
             report = Audit(
                 chains,

@@ -23,6 +23,7 @@ from client.console import (
     without_traceback,
 )
 from client.locate import locate
+from client.question import collect_seldom
 from client.reach import Reach
 from client.reach_paths import Window
 from client.reach_report import NOT_KNOWN, Reached, ReachReport
@@ -84,6 +85,7 @@ def reach(
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
         asked = known.chain(chain).chain_id if chain else locate(chains, canonical(subject).text)
         quiet = as_json or not ERR.is_terminal
+        collect_seldom()
         with nullcontext() if quiet else ERR.status("following") as status:
             report = Reach(
                 chains, lambda count: status.update(f"{count} things reached") if status else None

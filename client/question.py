@@ -13,10 +13,14 @@ ATTEMPTS_MAX = 3
 QUESTION_MS_MAX = 900_000
 CALLS_MAX = 200_000  # per chain
 BYTES_MAX = 1_073_741_824  # per chain
-# What is read is kept until the answer, in no circles: looking through all of it for some after every 700 objects took
-# 10 to 20 % of an audit of a thousand parts.
-OBJECTS_BETWEEN = 100_000
+OBJECTS_BETWEEN = 1_000_000
 A = TypeVar("A")
+
+
+def collect_seldom() -> None:
+    """For a process that answers one question and ends: what it reads is kept until the answer, in no circles, and looking
+    through all of it for some after every 700 objects takes 10 to 20 % of an audit of a thousand parts."""
+    gc.set_threshold(OBJECTS_BETWEEN)
 
 
 def give_budget(chains: Iterable[VerifiedChain]) -> None:
@@ -27,15 +31,6 @@ def give_budget(chains: Iterable[VerifiedChain]) -> None:
 
 def attempt(chains: Mapping[bytes, VerifiedChain], begin: Callable[[], None], walk: Callable[[], A]) -> A:
     """The answer of a walk; begun anew, at newer heights, where the pinned ones were overtaken or are not served any more."""
-    before = gc.get_threshold()
-    gc.set_threshold(OBJECTS_BETWEEN, *before[1:])
-    try:
-        return _attempts(chains, begin, walk)
-    finally:
-        gc.set_threshold(*before)
-
-
-def _attempts(chains: Mapping[bytes, VerifiedChain], begin: Callable[[], None], walk: Callable[[], A]) -> A:
     for number in range(ATTEMPTS_MAX):
         try:
             return walk()

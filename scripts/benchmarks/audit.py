@@ -24,6 +24,7 @@ from nacl import bindings
 
 from client.audit import Audit
 from client.audit_report import Report, Verdict
+from client.question import collect_seldom
 from ledger import codec, hashes, merkle, tree_proof
 from ledger import event as events
 from proto.chiptrace.v1.bridge_pb2 import SendPart
@@ -136,6 +137,7 @@ class Audited:
         # The chains are no auditor's memory: they are not to be searched for garbage on her time.
         gc.collect()
         gc.freeze()
+        collect_seldom()
 
     def run(self) -> tuple[Report, float]:
         """The audit, and its CPU seconds."""
