@@ -403,11 +403,12 @@ async def test_of_a_frame_that_nobody_waits_for_any_more_nothing_is_kept(s):
 @scenario
 async def test_a_few_are_looked_at_however_many_of_others_wait_to_be_checked(s):
     s.host.gate = asyncio.Event()
-    flood = [
-        asyncio.create_task(s.admission.submit([b"%d %d" % (n, k) for k in range(1_000)], None))
-        for n in range(3)
-    ]
-    await asyncio.sleep(0.01)
+    flood = []
+    for n in range(3):  # the first is being checked, the others wait for it
+        frame = [b"%d %d" % (n, k) for k in range(1_000)]
+        flood.append(asyncio.create_task(s.admission.submit(frame, None)))
+        await asyncio.sleep(0.01)
+    assert s.admission._from_clients.count >= s.pool.lane_max
     quiet = asyncio.create_task(s.admission.submit([b"quiet"], None))
     await asyncio.sleep(0.01)
     s.host.gate.set()
