@@ -32,7 +32,7 @@ def _figure(title: str, found: Result) -> tuple[Any, Any, Callable[[Path], None]
     from matplotlib import pyplot as plt  # noqa: PLC0415 (the environment comes first)
 
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-    axes.set_title(title)
+    axes.set_title(title, fontsize=11)
     axes.grid(visible=True, alpha=0.3)
     below = (
         f"commit {found['commit']}, Python {found['machine']['python']}, {found['machine']['cores']} cores, "
@@ -124,7 +124,7 @@ def _of_milliseconds(axes: Any) -> None:
     _plain_numbers(axes.xaxis)
     axes.set_xlabel("submit to final, ms")
     axes.set_ylabel("% of transactions within")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper left")
 
 
 def _plain_numbers(axis: Any) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from node.stages import CALLS, STEPS
+from node.stages import CALLBACKS, CALLS, GRPC, LOOP, OTHER, STEPS
 from scripts.benchmarks.limits import verifications_by_processes
 from scripts.benchmarks.networks import Loaded, network
 from scripts.benchmarks.offering import WARMING_S, saturated
@@ -27,15 +27,17 @@ from scripts.benchmarks.testnets import ROOT
 
 PY_SPY = Path(sys.executable).parent / "py-spy"
 TEN = 10
-LEAST_PART = 0.0005  # of all samples: rarer stacks are left out of what is kept
+LEAST_PART = 0.001  # of all samples: rarer stacks are left out of what is kept
 # Where a thread waits for work: py-spy takes some that do for running.
 WAITING = ("Condition.wait", "EpollSelector.select", "_worker", "Thread.run")
+_TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 _THREAD = re.compile(r"^thread \(\w+\): ?")
 _FRAME = re.compile(r"^(?P<name>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
-_STAGES = {
+_STAGES = CALLBACKS | {
     f"{where.__name__}.{name}" if isinstance(where, type) else name: stage
     for where, name, stage in (*CALLS, *STEPS)
 }
+_PROGRAM = ("node/cli", "node/server")  # under every stack of the event loop
 _OF_US = ("node/", "ledger/", "consensus/", "bridge/", "client/", "proto/")
 
 
@@ -105,12 +107,16 @@ def function(frame: str) -> str:
 
 
 def stage(frames: Iterable[str]) -> str:
-    """The innermost stage of node/stages.py that a stack is in."""
+    """The innermost stage of node/stages.py that a stack is in; of what is in none, whose code runs."""
+    files = []
     for frame in reversed(list(frames)):
         found = _FRAME.match(frame)
         if found is not None and found["file"].startswith(_OF_US) and found["name"] in _STAGES:
             return _STAGES[found["name"]]
-    return "other"
+        files.append(found["file"] if found is not None else "")
+    if any("grpc" in file for file in files[:-1]):
+        return GRPC
+    return OTHER if any(file.startswith(_OF_US) and not file.startswith(_PROGRAM) for file in files) else LOOP
 
 
 def costs(stacks: Counter[str]) -> dict[str, Any]:
@@ -151,7 +157,8 @@ def keep(stacks: Counter[str], svg: Path, out: Path) -> list[str]:
     least = sum(stacks.values()) * LEAST_PART
     lines = [f"{stack} {count}\n" for stack, count in sorted(stacks.items()) if count >= least]
     (out / "profile.folded").write_text("".join(lines))
-    (out / "profile.svg").write_text(svg.read_text().replace(f"{ROOT}/", ""))
+    drawn = _TITLE.sub(r"\1One node of a loaded chain, all threads", svg.read_text())
+    (out / "profile.svg").write_text(drawn.replace(f"{ROOT}/", ""))
     return ["profile.folded", "profile.svg"]
 
 
