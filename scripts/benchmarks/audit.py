@@ -231,6 +231,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         "s for its signatures and hashes alone",
         took,
         budget_ratio=SHARE_MAX,
+        parts=chosen.parts,
         parts_per_transaction=chosen.together,
         signatures=counted["signatures"],
         signatures_s=short(median(signatures_s)),

@@ -22,7 +22,7 @@ PARTS_PER_S = 1_000_000
 GROWTH_MAX, MEMORY_MIB = 1.6, 1_024
 FALL_MAX = 0.2  # of throughput, from 10^4 to 10^7 parts
 RELAY_BLOCKS, RELAY_MS, PACKETS = 2, 500, 1_000
-AUDIT_RATIO = 1.5
+AUDIT_RATIO, AUDIT_PARTS = 1.5, 1_000
 START_S = 10
 RESTART_S, TIMES_LIVE = 2, 5
 OVERLOAD_SHARE, OVERLOAD_LEAST = 300, 0.5  # of saturation is still final at three times the load
@@ -159,7 +159,9 @@ def _packets(found: Result) -> Judged | None:
     return Judged(measured, "one update", many["updates"], many["updates"] == 1)
 
 
-def _audit(found: Result) -> Judged:
+def _audit(found: Result) -> Judged | None:
+    if found["parts"] < AUDIT_PARTS:
+        return None
     return Judged(f"{found['figure']} s", _limit(found), found["ratio"], found["ratio"] <= AUDIT_RATIO)
 
 

@@ -100,6 +100,14 @@ def test_an_idle_chain_is_judged_by_both_percentiles(tmp_path, p50, p99, word):
     assert judged(tmp_path, found | {"name": "latency", "shares": []})["submit → final, idle chain"] == word
 
 
+@pytest.mark.parametrize(
+    ("ratio", "parts", "word"), [(1.5, 1_000, "yes"), (1.6, 1_000, "**no**"), (1, 999, None)]
+)
+def test_an_audit_is_judged_by_its_ratio(tmp_path, ratio, parts, word):
+    found = result(ratio, "s", [1.0, 1.0], "s", [ratio], parts=parts) | {"name": "audit"}
+    assert judged(tmp_path, found).get("audit of a device with 1,000 parts over two chains") == word
+
+
 def test_each_budget_has_a_benchmark_and_a_quoted_run():
     assert {budget.name for budget in BUDGETS} <= set(names())
     run = {words[0].split()[0] for words in (RUNS | BESIDES).values()}
