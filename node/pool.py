@@ -77,21 +77,27 @@ class Pool:
         self._lane_counts: dict[str, int] = {}
         self._lane_bytes: dict[str, int] = {}
         self._bytes = 0
-        self._lane_max = max(1, transactions_max // LANE_SHARE)
-        self._pace = Pace(self._lane_max / LANE_SECONDS)
-
-    @property
-    def lane_max(self) -> int:
-        """How many transactions of one member, admitted here, may wait now."""
-        return min(self._lane_max, max(LANE_MIN, int(self._pace.per_second * LANE_SECONDS)))
+        self._pace = Pace(transactions_max / LANE_SHARE / LANE_SECONDS)
+        self._set_bounds()
 
     def decided(self, transactions: int, now_ms: float) -> None:
         """A height of so many transactions is decided; they have been removed."""
         self._pace.decided(transactions, len(self._waiting), now_ms)
+        self._set_bounds()
+
+    def _set_bounds(self) -> None:
+        """What may wait until the next height: in all and in one lane, by whether another validator passed it on."""
+        lane_hard = max(1, self._transactions_max // LANE_SHARE)
+        lane = min(lane_hard, max(LANE_MIN, int(self._pace.per_second * LANE_SECONDS)))
+        self.lane_max = lane  # of transactions of one member, admitted here
+        self._bounds = {
+            passed_on: (min(self._transactions_max, times * LANE_SHARE * lane), min(lane_hard, times * lane))
+            for passed_on, times in ((False, 1), (True, PASSED_ON_TIMES))
+        }
 
     def full_lanes(self, *, passed_on: bool) -> dict[str, str]:
         """The members for whose transactions there is no room now, each with what to say of it."""
-        lane_max = self._bound(self._lane_max, self.lane_max, passed_on=passed_on)
+        _, lane_max = self._bounds[passed_on]
         return {
             lane: str(self.no_room(f"{lane}'s share of the pool is"))
             for lane, count in self._lane_counts.items()
@@ -100,12 +106,7 @@ class Pool:
 
     def free(self, *, passed_on: bool) -> int:
         """How many more may come in, whose ever they are."""
-        hard = self._transactions_max
-        return self._bound(hard, LANE_SHARE * self.lane_max, passed_on=passed_on) - len(self._waiting)
-
-    @staticmethod
-    def _bound(hard: int, now: int, *, passed_on: bool) -> int:
-        return min(hard, PASSED_ON_TIMES * now) if passed_on else min(hard, now)
+        return self._bounds[passed_on][0] - len(self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -117,9 +118,9 @@ class Pool:
         """Raises Invalid(POOL_FULL) when a transaction of this lane and size has no place now."""
         count, held = self._lane_counts.get(lane, 0), self._lane_bytes.get(lane, 0)
         # However much others have waiting, who has next to nothing finds room as long as there is any at all.
-        few = count < LANE_MIN and len(self._waiting) < self._transactions_max
-        full = (not few and self.free(passed_on=passed_on) <= 0) or self._bytes + size > self._bytes_max
-        lane_max = self._bound(self._lane_max, self.lane_max, passed_on=passed_on)
+        total_max, lane_max = self._bounds[passed_on]
+        total_max = total_max if count >= LANE_MIN else self._transactions_max
+        full = len(self._waiting) >= total_max or self._bytes + size > self._bytes_max
         lane_full = count >= lane_max or (held > 0 and held + size > self._bytes_max // LANE_SHARE)
         if full or lane_full:
             raise self.no_room("the pool is" if full else f"{lane}'s share of the pool is")

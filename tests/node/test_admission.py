@@ -306,6 +306,7 @@ async def test_what_the_pool_has_no_room_for_is_refused_before_it_is_checked(s):
     """By the clients' own node; the others hold twice as much, and the origin keeps what they have no room for."""
     s.pool = s.admission._pool = Pool(transactions_max=1_000)
     s.pool._pace.per_second = 5.0  # so that LANE_MIN of one member may wait
+    s.pool.decided(0, 1.0)
     outcomes = await s.admission.submit([b"%d" % number for number in range(60)], None)
     assert [outcome.admitted for outcome in outcomes] == [True] * LANE_MIN + [False] * 10
     assert sum(map(len, s.host.checked)) == LANE_MIN

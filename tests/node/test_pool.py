@@ -246,6 +246,7 @@ def test_empty_heights_change_nothing_and_the_pace_stays_within_its_bounds():
 def test_who_has_no_room_is_named_with_when_to_try_again():
     pool = Pool()
     pool._pace.per_second = 1.0
+    pool.decided(0, 1.0)
     for number in range(LANE_MIN):
         pool.add(waiting(number, "greedy"))
     assert list(pool.full_lanes(passed_on=False)) == ["greedy"]
