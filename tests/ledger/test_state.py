@@ -110,6 +110,18 @@ def test_an_overlay_is_a_dictionary_with_undo(below, steps):
         base = model
 
 
+def test_what_a_child_puts_back_is_no_change_of_its_parent():
+    below = Overlay(MappingReader({b"a": b"1"}))
+    below.put(b"a", b"2")
+    below.put(b"b", b"2")
+    child = below.child()
+    child.put(b"a", b"1")
+    child.delete(b"b")
+    assert (child.get(b"a"), child.get(b"b")) == (b"1", None)
+    child.merge()
+    assert below.changes == {}
+
+
 def test_touched_keys_are_counted_once_and_stay_counted_below():
     below = Overlay(MappingReader({b"a": b"1"}), keys_max=3)
     child = below.child(keys_max=2)
