@@ -71,8 +71,8 @@ ATTACKS = [
         4,
         "no empty root",
         "ledger/tree_proof",
-        "    if len(root) != HASH_BYTES or root == ZERO:\n",
-        "    if len(root) != HASH_BYTES:\n",
+        "        if len(self._root) != HASH_BYTES or self._root == ZERO:\n",
+        "        if len(self._root) != HASH_BYTES:\n",
         PROOFS + "04_empty_proofs_and_empty_trees",
     ),
     Guard(
