@@ -22,9 +22,8 @@ from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import Outcome
 
 CHUNK: Final = 64  # transactions checked at a time
-VALIDATORS_CHUNKS: Final = (
-    3  # of validators' transactions for each of clients': they bring what their clients do, too
-)
+# Chunks of validators' transactions for each of clients': they bring what their clients do, too.
+VALIDATORS_CHUNKS: Final = 3
 WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
@@ -40,9 +39,8 @@ class _Frame:
         self.unchecked = self.unsettled = len(transactions)
         # Of a client's frame only; a validator wants no answer.
         self.checked: asyncio.Future[None] | None = None  # all of it
-        self.settled: asyncio.Future[None] | None = (
-            None  # where the client wants to know what becomes of it: all known
-        )
+        # Where the client wants to know what becomes of it: all known.
+        self.settled: asyncio.Future[None] | None = None
         self.ids: list[bytes] = []  # of those admitted, else empty
         self.outcomes: list[Outcome | None] = []  # None: not known yet
 
@@ -130,6 +128,10 @@ class Admission:
         self._stopping = False
         self._refusal = ""  # why none are taken now, though the node is in step
         self._finals: dict[bytes, list[tuple[_Frame, int]]] = {}  # who waits for which to be final
+        self._read: tuple[int, list[bytes]] = (
+            0,
+            [],
+        )  # the height last read for who asks again, and its results
 
     def open(self, in_step: Callable[[], bool]) -> None:
         """Take clients' transactions from now on, while the node is in step with the others."""
@@ -305,8 +307,10 @@ class Admission:
             self._settled(transaction, outcome)
 
     async def _decided(self, place: Place) -> Outcome:
-        results = await self._host.read(lambda store: store.results(place.height))
-        return final_outcome(place, Result.FromString(results[place.index]))
+        # Who sends many again has them in few heights: each is read once, or a thousand would hold admission up for seconds.
+        if self._read[0] != place.height:
+            self._read = place.height, await self._host.read(lambda store: store.results(place.height))
+        return final_outcome(place, Result.FromString(self._read[1][place.index]))
 
     def _settled(self, transaction: bytes, outcome: Outcome) -> None:
         for frame, index in self._finals.pop(transaction, ()):

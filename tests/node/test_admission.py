@@ -23,6 +23,7 @@ class Host:
         self.checked = []
         self.full = []
         self.gate = None
+        self.reads = 0
 
     async def check(self, transactions, now_ms, full):
         self.checked.append(list(transactions))
@@ -45,6 +46,7 @@ class Host:
 
     async def read(self, question):
         def results(height):
+            self.reads += 1
             found = [
                 (place.index, result) for place, result in self.stored.values() if place.height == height
             ]
@@ -202,6 +204,26 @@ async def test_repetitions_get_the_first_outcome_or_its_place(s):
     same, other = await submitted(s, b"same"), await submitted(s, b"other")
     assert (same.final, same.ok, same.height, same.index) == (True, True, 1, 1)
     assert (other.final, other.reason, other.transaction, other.height) == (False, Reason.REPEATED, b"ida", 1)
+
+
+@scenario
+async def test_many_that_are_sent_again_cost_one_look_for_each_height(s):
+    first, second = [b"%d" % n for n in range(200)], [b"z%d" % n for n in range(200)]
+    for part in (first, second):
+        s.host.decide(*part)
+        for data in part:
+            place = s.host.stored[b"id" + data][0]
+            s.host.answers[data] = Repeated("again", place, same=True)
+    found = await s.admission.submit(first[:20] + second[:12], None)
+    found += await s.admission.submit(second[12:44], None)
+    assert [(one.final, one.transaction) for one in found] == [
+        (True, b"id" + data) for data in first[:20] + second[:44]
+    ]
+    assert [(one.height, one.index) for one in found] == [
+        *((1, index) for index in range(20)),
+        *((2, index) for index in range(44)),
+    ]
+    assert s.host.reads == 2
 
 
 @scenario
