@@ -8,9 +8,10 @@ A key is one byte of kind, then each component with its length, so that no two l
 Text is UTF-8; an integer is its 8 bytes big-endian, so that keys sort by it.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -291,14 +292,17 @@ def look(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     if len(value) > _LOOKED_AT_BYTES_MAX:
         return load(reader, key, kind)
     try:
-        return _decoded(kind, value)
+        found: M = _decoded(kind, value)
+        return found
     except DecodeError as error:
         raise _no_record(key, kind) from error
 
 
-@lru_cache(maxsize=_LOOKED_AT)
-def _decoded(kind: type[M], value: bytes) -> M:
+def _decode(kind: type[Message], value: bytes) -> Message:
     return kind.FromString(value)
+
+
+_decoded: Final[Callable[[type[Message], bytes], Any]] = lru_cache(maxsize=_LOOKED_AT)(_decode)
 
 
 def _no_record(key: bytes, kind: type[Message]) -> StoreError:
