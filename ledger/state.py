@@ -8,7 +8,6 @@ A key is one byte of kind, then each component with its length, so that no two l
 Text is UTF-8; an integer is its 8 bytes big-endian, so that keys sort by it.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -292,17 +291,16 @@ def look(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     if len(value) > _LOOKED_AT_BYTES_MAX:
         return load(reader, key, kind)
     try:
-        found: M = _decoded(kind, value)
+        of: Any = kind  # a class, which the checker does not take for hashable
+        found: M = _decoded(of, value)
         return found
     except DecodeError as error:
         raise _no_record(key, kind) from error
 
 
-def _decode(kind: type[Message], value: bytes) -> Message:
+@lru_cache(maxsize=_LOOKED_AT)
+def _decoded(kind: Any, value: bytes) -> Any:
     return kind.FromString(value)
-
-
-_decoded: Final[Callable[[type[Message], bytes], Any]] = lru_cache(maxsize=_LOOKED_AT)(_decode)
 
 
 def _no_record(key: bytes, kind: type[Message]) -> StoreError:
