@@ -4,15 +4,23 @@ from ledger import custody, genesis, state
 from ledger.containers import Filling
 from ledger.context import Context
 from ledger.errors import InvariantBroken
+from ledger.limits import U64_MAX
 from ledger.operations import CHANGES
-from proto.chiptrace.v1.ledger_pb2 import ClosedBy, KeyRecord, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    ClosedBy,
+    GenerationRecord,
+    KeyRecord,
+    ManifestRow,
+    PartRecord,
+    Reason,
+)
 from tests.ledger.rules_world import World, add, box, packing, part, refused, seen, shipping, unpacking
 
 
 @pytest.fixture
 def world() -> World:
     world = World()
-    world.event("ada", add([part(1), part(2), box(1)]))
+    world.event("ada", add([part(1), part(2), part(3), box(1)]))
     return world
 
 
@@ -95,6 +103,26 @@ def test_states_that_cannot_be_are_our_mistake(world):
         Filling(world.part(box(1)), world.generation(box(1))).remove_child(
             PartRecord(id=part(9)), world.generation(box(1))
         )
+    with pytest.raises(InvariantBroken, match="lacks"):
+        Filling(world.part(box(1)), world.generation(box(1))).remove_child(
+            PartRecord(id=part(1), start=3, end=5), None
+        )
     close(world, box(1), ClosedBy.EMPTIED)
     with pytest.raises(InvariantBroken, match="closed empty"):
         custody.load_part(world.overlay, part(1))
+
+
+@pytest.mark.parametrize("rows", [1, 40])  # changed where they stand, and spread
+def test_a_container_holds_as_much_as_can_be_counted_and_no_more(world, rows):
+    world.event("ada", packing(box(1), [part(1)]))
+    row = world.generation(box(1)).manifest[0]
+    inner = GenerationRecord(levels=[rows])
+    inner.manifest.extend(ManifestRow(item_class=f"a {n:02}", count=1) for n in range(rows - 1))
+    inner.manifest.add(item_class=row.item_class, count=U64_MAX - 2)
+    filling = Filling(world.part(box(1)), world.generation(box(1)))
+    filling.add_child(world.part(part(2)), inner)
+    filling.save(world.overlay)
+    assert world.generation(box(1)).manifest[-1].count == U64_MAX
+    filling = Filling(world.part(box(1)), world.generation(box(1)))
+    with refused(Reason.MANIFEST_FULL, "can be counted"):
+        filling.add_child(world.part(part(3)), inner if rows > 1 else None)
