@@ -211,7 +211,12 @@ def decode_tip(data: bytes) -> Tip:
     """The tip from its row. Raises StoreError for bytes that `encode_tip` did not make."""
     body, position = data[:-HASH_BYTES], len(_TIP_MAGIC)
     if not data.startswith((_TIP_MAGIC, _TIP_MAGIC_BEFORE)):
-        raise damaged(TIP, "is of another version of the store")
+        if data.startswith(_TIP_MAGIC[:-1]):
+            raise StoreError(
+                f"the store was written by another version of the program ({data[: len(_TIP_MAGIC)].decode('ascii', 'replace')}). "
+                "Nothing was changed: start the program that wrote it, or a newer one."
+            )
+        raise damaged(TIP, "is no tip")
     if len(body) != position + 4 * HASH_BYTES + 16 or sha256(body).digest() != data[-HASH_BYTES:]:
         raise damaged(TIP, "does not hash to itself")
     fields: list[bytes] = []

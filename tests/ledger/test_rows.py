@@ -46,6 +46,17 @@ def test_the_tip_checks_itself(tip, data):
             rows.decode_tip(wrong)
 
 
+def test_a_store_of_another_version_is_no_damage():
+    tip = rows.encode_tip(Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32)))
+    later = tip.replace(b"chiptrace store 2", b"chiptrace store 9")
+    with pytest.raises(
+        StoreError, match="another version of the program .chiptrace store 9.*start the program"
+    ):
+        rows.decode_tip(later)
+    with pytest.raises(StoreError, match="is no tip"):
+        rows.decode_tip(b"\0" + tip[1:])
+
+
 @given(HASHES, U64, st.integers(0, 2**32 - 1), U64)
 def test_places_and_repetitions_come_back(transaction, height, index, time_ms):
     place = Place(transaction, height, index)
