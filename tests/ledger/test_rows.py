@@ -50,7 +50,7 @@ def test_a_store_of_another_version_is_no_damage():
     tip = rows.encode_tip(Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32)))
     later = tip.replace(b"chiptrace store 2", b"chiptrace store 9")
     with pytest.raises(
-        StoreError, match="another version of the program .chiptrace store 9.*start the program"
+        StoreError, match=r"another version of the program .chiptrace store 9.*start the program"
     ):
         rows.decode_tip(later)
     with pytest.raises(StoreError, match="is no tip"):
