@@ -23,8 +23,8 @@ from ledger import codec, merkle, rows, state
 from ledger.block import CheckedTransaction, app_hash, block_hash, log_leaf, log_leaf_hash, validators_hash
 from ledger.execute import execute_block
 from ledger.hashes import ZERO
-from ledger.state import MappingReader
 from ledger.pages import PageCache
+from ledger.state import MappingReader
 from ledger.tree import StateTree
 from proto.chiptrace.v1.bridge_pb2 import Packet, RemoteProof
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, SignedHeader, Vote
