@@ -14,7 +14,6 @@ from pathlib import Path
 
 from scripts.benchmarks.testnets import ROOT
 
-MILLION = ("--parts", "1000000")
 # name of the file: (words, words of the quick form that stand after them)
 RUNS: dict[str, tuple[str, str]] = {
     "throughput-300": (
