@@ -159,24 +159,18 @@ class Audit:
             pinned = chain.pinned
             if pinned is None:
                 continue
-            age = chain.stale_by_ms(pinned.time_ms)
+            stale = chain.stale(pinned.time_ms)
             report.heads.append(
                 {
                     "chain": chain.trust.name,
                     "chain_id": chain.trust.chain_id.hex(),
                     "height": pinned.height,
                     "time_ms": pinned.time_ms,
-                    "stale": age > 0,
+                    "stale": bool(stale),
                 }
             )
-            if age > 0:
-                self._find(
-                    chain,
-                    "",
-                    "STALE_HEAD",
-                    f"the newest head that {chain.connection.endpoint} shows of chain {chain.trust.name} is "
-                    f"{age // 1000} s older than three heartbeats: it may hide what came after; ask another node",
-                )
+            if stale:
+                self._find(chain, "", "STALE_HEAD", stale)
 
     def _find(
         self,

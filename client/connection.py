@@ -5,7 +5,7 @@ What comes back is not believed here: client/verified.py checks it. Errors name 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -30,6 +30,26 @@ class NoAnswer(ChiptraceError):
 
 class NodeRefused(ChiptraceError):
     """A node answered that it cannot or will not do this; `reason` is the stable code."""
+
+
+class Line(Protocol):
+    """What carries questions about one chain, and brings answers: the line to its nodes, or what stands for one."""
+
+    @property
+    def endpoint(self) -> str:
+        """Who answered last."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Of all answers."""
+
+    def call(
+        self,
+        method: Callable[[ChainStub], Callable[..., Reply]],
+        request: Message,
+        seconds: float = DEADLINE_SECONDS,
+    ) -> Reply:
+        """The answer to one question. Raises NodeRefused, NoAnswer."""
 
 
 def _channel(endpoint: str, ca: Path, identity: Identity) -> grpc.Channel:

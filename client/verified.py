@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from bridge.light_client import TrustedState, from_genesis, verify_header
 from bridge.recovered import check_passed, follow_recovery
-from client.connection import Connection
+from client.connection import Line
 from client.histories import Histories, ProvenEntry, Tally
 from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
@@ -112,17 +112,13 @@ class _Checking:
         name = self._chain.trust.name
         if error.reason in (Reason.RECOVERED, Reason.RECOVERY_CONFLICT):
             raise NotVerifiable(f"chain {name}: {error}", error.reason) from error
-        raise NotVerifiable(
-            f"chain {name}: node {self._chain.connection.endpoint} gave a false or broken answer for {self._what}: "
-            f"{error}. Ask another node of the chain, and tell its members about this one.",
-            error.reason,
-        ) from error
+        raise NotVerifiable(f"chain {name}: {self._chain.blame(self._what, error)}", error.reason) from error
 
 
 class VerifiedChain:
     """Answers of one chain's nodes, each checked. `now_ms` is the auditor's own clock."""
 
-    def __init__(self, trust: ChainTrust, connection: Connection, now_ms: Callable[[], int]) -> None:
+    def __init__(self, trust: ChainTrust, connection: Line, now_ms: Callable[[], int]) -> None:
         self.trust = trust
         self.connection = connection
         self.tally = Tally()
@@ -155,6 +151,13 @@ class VerifiedChain:
 
     def _checking(self, what: str) -> "_Checking":
         return _Checking(self, what)
+
+    def blame(self, what: str, error: ChiptraceError) -> str:
+        """Whose answer for `what` does not hold, why, and what to do."""
+        return (
+            f"node {self.connection.endpoint} gave a false or broken answer for {what}: "
+            f"{error}. Ask another node of the chain, and tell its members about this one."
+        )
 
     # ---- the head (steps 1 and 2) -------------------------------------------------------------------
 
@@ -204,6 +207,16 @@ class VerifiedChain:
     def stale_by_ms(self, time_ms: int) -> int:
         """How much older than three heartbeats this header time is by our clock; 0 or less: fresh."""
         return self._now_ms() - time_ms - STALE_HEARTBEATS * self.trust.heartbeat_ms
+
+    def stale(self, time_ms: int) -> str:
+        """Why a head of this time is too old to tell what is true now; empty: it is not."""
+        late_ms = self.stale_by_ms(time_ms)
+        if late_ms <= 0:
+            return ""
+        return (
+            f"the newest head that {self.connection.endpoint} shows of chain {self.trust.name} is "
+            f"{late_ms // 1000} s older than three heartbeats: it may hide what came after; ask another node"
+        )
 
     # ---- state (steps 3 and 4) ----------------------------------------------------------------------
 

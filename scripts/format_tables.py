@@ -12,7 +12,7 @@ from tests.ledger import messages  # noqa: E402
 
 PAGE = ROOT / "docs" / "format.md"
 START, END = "<!-- generated: messages -->", "<!-- end -->"
-PROTOS = ("ledger", "consensus", "bridge")
+PROTOS = ("ledger", "consensus", "bridge", "passport")
 
 FIELD = re.compile(r"^\s*(?:repeated )?[\w.]+ (\w+) = \d+;(?: // (.*))?$")
 

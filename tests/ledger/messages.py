@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-from proto.chiptrace.v1 import bridge_pb2, consensus_pb2, ledger_pb2
+from proto.chiptrace.v1 import bridge_pb2, consensus_pb2, ledger_pb2, passport_pb2
 
 UNSIGNED = {FieldDescriptor.TYPE_UINT32: 32, FieldDescriptor.TYPE_UINT64: 64}
 SIGNED = {FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_SINT32}
@@ -19,8 +19,8 @@ DEPTH_MAX = 4
 
 
 def all_kinds() -> list[type[Message]]:
-    """Every message of the ledger, the consensus and the bridge; node.proto is never hashed or signed."""
-    files = (ledger_pb2, consensus_pb2, bridge_pb2)
+    """Every message of the ledger, the consensus, the bridge, and of passports; node.proto is never hashed or signed."""
+    files = (ledger_pb2, consensus_pb2, bridge_pb2, passport_pb2)
     found = [GetMessageClass(d) for file in files for d in file.DESCRIPTOR.message_types_by_name.values()]
     return sorted(found, key=lambda kind: kind.DESCRIPTOR.name)
 

@@ -192,6 +192,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """that chain contradicted itself"""
     NO_HEIR: _Reason.ValueType  # 192
     """what is at home on the lost chain is not taken over here"""
+    NOT_IN_PASSPORT: _Reason.ValueType  # 193
+    """not given: a passport lacks what an audit needs"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused, flagged or answered as it was. Append only: a number is never reused."""
@@ -359,6 +361,8 @@ MISBEHAVED: Reason.ValueType  # 191
 """that chain contradicted itself"""
 NO_HEIR: Reason.ValueType  # 192
 """what is at home on the lost chain is not taken over here"""
+NOT_IN_PASSPORT: Reason.ValueType  # 193
+"""not given: a passport lacks what an audit needs"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Role:
