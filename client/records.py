@@ -7,13 +7,13 @@ from typing import Any
 from google.protobuf.message import Message
 
 from bridge.clients import rehoming_key
-from ledger import merkle, state
+from client.log_proofs import LogProofs
+from ledger import state
 from ledger.attestations import foreign_attestation_key
 from ledger.block import LogLeaf, log_leaf_hash, parse_log_leaf
 from ledger.errors import Invalid
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
-    AppHashOpening,
     AttestationRecord,
     DelegationRecord,
     ForeignAttestationRecord,
@@ -67,12 +67,13 @@ def name_of(enum: Any, number: int) -> str:
     return str(enum.Name(number)) if number in enum.values() else f"UNKNOWN_{number}"
 
 
-def proven_leaf(chain_id: bytes, opening: AppHashOpening, height: int, proof: LogLeafProof) -> LogLeaf:
+def proven_leaf(chain_id: bytes, log: LogProofs, height: int, proof: LogLeafProof) -> LogLeaf:
     """What an old height left in the log, proven under its root. Raises Malformed, Invalid(BAD_PROOF)."""
-    leaf: LogLeaf = parse_log_leaf(proof.leaf)
-    if leaf.height != height or proof.inclusion.index != height - 1:
+    data, inclusion = proof.leaf, proof.inclusion
+    leaf: LogLeaf = parse_log_leaf(data)
+    if leaf.height != height or inclusion.index != height - 1:
         raise Invalid(f"a log leaf that is not height {height}'s", Reason.BAD_PROOF)
-    if proof.inclusion.size != opening.log_size:
+    if inclusion.size != log.size:
         raise Invalid("a log proof of another size", Reason.BAD_PROOF)
-    merkle.verify_inclusion(log_leaf_hash(chain_id, proof.leaf), proof.inclusion, opening.log_root)
+    log.verify(log_leaf_hash(chain_id, data), height - 1, inclusion.path)
     return leaf

@@ -23,6 +23,7 @@ from bridge.light_client import TrustedState, from_genesis, verify_header
 from bridge.recovered import check_passed, follow_recovery
 from client.connection import Line
 from client.histories import Histories, ProvenEntry, Tally
+from client.log_proofs import LogProofs
 from client.records import own_key, proven_leaf
 from client.trust import ChainTrust
 from ledger.block import LogLeaf, app_hash, block_hash, decode_header
@@ -90,6 +91,7 @@ class Snapshot:
     time_ms: int  # of the certifying header
     opening: AppHashOpening
     tree: Proofs  # under the opening's state root
+    log: LogProofs  # under its log root
     values: dict[bytes, bytes | None] = field(default_factory=dict)
     records: dict[tuple[bytes, type[Message]], Message | None] = field(default_factory=dict)
 
@@ -314,7 +316,8 @@ class VerifiedChain:
         if header.app_hash != app_hash(self.trust.chain_id, reply.opening):
             raise Invalid("the header does not commit to this state", Reason.BAD_PROOF)
         tree = Proofs(self.trust.chain_id, reply.opening.state_root)
-        return Snapshot(reply.height, header.time_ms, reply.opening, tree)
+        log = LogProofs(reply.opening.log_size, reply.opening.log_root)
+        return Snapshot(reply.height, header.time_ms, reply.opening, tree, log)
 
     # ---- histories and transactions (steps 5 and 6) -------------------------------------------------
 
@@ -360,7 +363,7 @@ class VerifiedChain:
                 if len(reply.leaves) != len(part):
                     raise Invalid("other log leaves than were asked for", Reason.BAD_PROOF)
                 for height, proof in zip(part, reply.leaves, strict=True):
-                    self._leaves[height] = proven_leaf(self.trust.chain_id, pinned.opening, height, proof)
+                    self._leaves[height] = proven_leaf(self.trust.chain_id, pinned.log, height, proof)
         if wanted or self._in_order_at != pinned.height:
             self._check_order(pinned)
         return {height: self._leaves[height] for height in asked}
