@@ -15,6 +15,7 @@ from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
 from ledger.overlay import Reader
 from ledger.rows import Place, identity
 from ledger.store import Store
+from ledger.vouched import NOBODY, Vouched
 from proto.chiptrace.v1.ledger_pb2 import Event, KeyRecord, Reason, TransactionBody
 
 # Idempotency keys kept in memory: 16 parts of 2,097,152 keys are an hour of 9,000 per second, in 128 MiB.
@@ -79,11 +80,18 @@ class VerifiedTransactions:
 
     def verify(self, chain_id: bytes, found: CheckedTransaction | ParsedTransaction) -> CheckedTransaction:
         """The transaction with its signatures verified, and remembered. Raises Invalid(BAD_SIGNATURE)."""
-        if isinstance(found, CheckedTransaction):
-            return found
-        checked = block.verify_transaction(chain_id, found)
+        checked = (
+            found if isinstance(found, CheckedTransaction) else block.verify_transaction(chain_id, found)
+        )
         self.put(checked)
         return checked
+
+    def learn(self, chain_id: bytes, transactions: Iterable[bytes], vouched: Vouched) -> None:
+        """Remembers those of them that are vouched for."""
+        for data in transactions:
+            checked = None if data in self._by_data else vouched.checked(chain_id, data)
+            if checked is not None:
+                self.put(checked)
 
 
 def check_expiry(body: TransactionBody, time_ms: int) -> None:
@@ -257,9 +265,10 @@ class Gate:
         reader: Reader,
         kinds: Container[str],
         full: Mapping[str, str],
+        vouched: Vouched = NOBODY,
     ) -> None:
         """`kinds` of operations this chain executes; `full`: members for whose transactions there is no room,
-        and what to say of that."""
+        and what to say of that; `vouched`: whose shape and signatures are known to be good."""
         self._chain_id = chain_id
         self._time_ms = time_ms
         self._verified = verified
@@ -267,6 +276,7 @@ class Gate:
         self._reader = reader
         self._kinds = kinds
         self._full = full
+        self._vouched = vouched
         self._members: dict[bytes, str] = {}  # of keys that may sign now
 
     def check(self, data: bytes) -> CheckedTransaction:
@@ -275,9 +285,11 @@ class Gate:
         Raises Invalid: MALFORMED, OVERSIZE, WRONG_CHAIN, EXPIRED, NOT_YET_VALID, UNKNOWN_KEY, KEY_NOT_VALID,
         POOL_FULL, BAD_SIGNATURE; Repeated naming the first transaction that used the idempotency key.
         """
+        known = self._verified.get(data)
         try:
             # (1) Shape and chain.
-            found = self._verified.parse(self._chain_id, data)
+            vouched = known or self._vouched.checked(self._chain_id, data)
+            found = vouched or block.parse_transaction(self._chain_id, data)
             body = found.body
             for operation in body.operations:
                 if operation.WhichOneof("kind") not in self._kinds:
@@ -291,7 +303,7 @@ class Gate:
         except (Malformed, Refused) as error:
             raise Invalid(str(error), error.reason) from error
         # (5) There is room for it.
-        if member in self._full and not isinstance(found, CheckedTransaction):
+        if member in self._full and known is None:
             raise Invalid(self._full[member], Reason.POOL_FULL)
         # (6) Signatures last: they cost the most.
         return self._verified.verify(self._chain_id, found)

@@ -29,6 +29,7 @@ from ledger.recovery import Applied, Opened, Standing, check, check_in_block
 from ledger.rows import BoundaryHeader
 from ledger.store import DecidedBlock, Store
 from ledger.view import ProvenState, Views
+from ledger.vouched import NOBODY, Vouched
 from proto.chiptrace.v1.ledger_pb2 import (
     AppHashOpening,
     Block,
@@ -134,13 +135,20 @@ class Application:
         """
         return self.gate(now_ms, {}).check(data)
 
-    def gate(self, now_ms: int, full: Mapping[str, str]) -> Gate:
+    def gate(self, now_ms: int, full: Mapping[str, str], vouched: Vouched = NOBODY) -> Gate:
         """The same for many: what they share is asked once. For use until the next commit; `full` are members for
         whose transactions there is no room, which is said before their signatures are looked at, and how."""
         info = self.info()
         time_ms = max(info.time_ms + 1, now_ms)
         repetitions = self._repetitions(time_ms)
-        return Gate(info.chain_id, time_ms, self._verified, repetitions, self._state, self._operations, full)
+        return Gate(
+            info.chain_id, time_ms, self._verified, repetitions, self._state, self._operations, full, vouched
+        )
+
+    def learn(self, data: bytes, vouched: Vouched) -> None:
+        """A block comes of which some transactions are vouched for: their signatures need not be verified again."""
+        if len(vouched):
+            self._verified.learn(self.info().chain_id, Block.FromString(data).transactions, vouched)
 
     def _repetitions(self, time_ms: int) -> Repetitions:
         return Repetitions(self.store, time_ms, self._state, self._used)

@@ -10,20 +10,24 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from client.clock import now_ms
 from ledger.admission import Repeated
 from ledger.errors import Invalid
 from ledger.rows import Place
+from ledger.vouched import NOBODY, Vouched
 from node.chain_host import Admissible, ChainHost, Committed
+from node.outcomes import admitted_outcome, expired_outcome, final_outcome, refused_outcome
 from node.pool import TURN, Pool, Waiting
+from node.verifier import Verifier
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import Outcome
 
 CHUNK: Final = 64  # transactions checked at a time
 # Chunks of validators' transactions for each of clients': they bring what their clients do, too.
 VALIDATORS_CHUNKS: Final = 3
+AHEAD_CHUNKS: Final = 4  # one that is checked, and those that the verifier process looks at meanwhile
 WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
@@ -104,6 +108,15 @@ class _Queue:
         return taken
 
 
+class _Chunk(NamedTuple):
+    """Transactions that are checked at one time."""
+
+    passed_on: bool
+    places: list[tuple[_Frame, int]]  # where each comes from
+    data: list[bytes]
+    vouching: "asyncio.Task[Vouched] | None"  # None: nobody is asked
+
+
 class Admission:
     """The way into the pool. Owned by the event loop."""
 
@@ -113,8 +126,10 @@ class Admission:
         pool: Pool,
         pass_on: Callable[[Sequence[bytes]], None],
         wake: Callable[[], None],
+        verifier: Verifier | None = None,
     ) -> None:
         self._host = host
+        self._verifier = verifier
         self._pool = pool
         self._pass_on = pass_on
         self._wake = wake
@@ -165,7 +180,6 @@ class Admission:
         #     whose they are, and whether that member has room, is not known yet.
         room = min(self._pool.lane_max, self._pool.free(passed_on=False)) - self._from_clients.count
         frame = self._from_clients.put(transactions, max(room, TURN))
-        left_out = len(transactions) - len(frame.transactions)
         # (2) One wait for the whole frame: one for each transaction would cost more than its admission.
         if frame.transactions:
             checked = frame.answered(asyncio.get_running_loop(), finals=seconds is not None)
@@ -177,10 +191,14 @@ class Admission:
             finally:
                 self._leave(frame)
         known = zip(frame.ids, frame.outcomes, strict=True)
-        outcomes = [_waits(id_, seconds) if outcome is None else outcome for id_, outcome in known]
-        if left_out:
-            outcomes += [refused_outcome(self._pool.no_room("this node's queue is"))] * left_out
-        return outcomes
+        outcomes = [admitted_outcome(id_, seconds) if outcome is None else outcome for id_, outcome in known]
+        return outcomes + self._left_out(transactions[len(outcomes) :], seconds)
+
+    def _left_out(self, transactions: Sequence[bytes], seconds: float | None) -> list[Outcome]:
+        """There is no room to look at these. Those that wait already, as they stand here, are told so all the same."""
+        no_room = refused_outcome(self._pool.no_room("this node's queue is"))
+        waiting = map(self._pool.waiting, transactions)
+        return [no_room if one is None else admitted_outcome(one.id, seconds and 0.0) for one in waiting]
 
     def _leave(self, frame: _Frame) -> None:
         """Nobody waits for this frame any more: what is not known of it is told to nobody, and nothing of it is kept."""
@@ -219,23 +237,41 @@ class Admission:
 
     async def run(self) -> None:
         """Check what comes in, for ever. Raises StoreError when the disk fails."""
+        ahead: deque[_Chunk] = deque()
         while True:
-            while not self._from_clients.count and not self._from_validators.count:
-                self._checked.set()
-                self._arrived.clear()
-                await self._arrived.wait()
-            passed_on = self._next_is_passed_on()
-            chunk = (self._from_validators if passed_on else self._from_clients).take(CHUNK)
-            data = [frame.transactions[index] for frame, index in chunk]
-            found = await self._host.check(data, now_ms(), self._pool.full_lanes(passed_on=passed_on))
-            # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
-            if passed_on:
-                self._enter_passed_on(data, found)
+            ahead_max = AHEAD_CHUNKS if self._verifier is not None and self._verifier.ready else 1
+            while len(ahead) < ahead_max and (self._from_clients.count or self._from_validators.count):
+                ahead.append(self._next_chunk())
+            if ahead:
+                await self._check(ahead.popleft())
                 continue
-            for frame, index, place in self._enter(chunk, data, found):
-                frame.settle(index, await self._decided(place))
-            for frame, _ in chunk:
-                frame.check()
+            self._checked.set()
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _next_chunk(self) -> _Chunk:
+        """What is checked next; the verifier process begins with it now."""
+        passed_on = self._next_is_passed_on()
+        places = (self._from_validators if passed_on else self._from_clients).take(CHUNK)
+        data = [frame.transactions[index] for frame, index in places]
+        asked = self._verifier is not None and self._verifier.worth_asking(data)
+        vouching = asyncio.create_task(self._verifier.ask(data)) if self._verifier and asked else None
+        return _Chunk(passed_on, places, data, vouching)
+
+    async def _check(self, chunk: _Chunk) -> None:
+        vouched = NOBODY if chunk.vouching is None else await chunk.vouching
+        full = self._pool.full_lanes(passed_on=chunk.passed_on)
+        found = await self._host.check(chunk.data, now_ms(), full, vouched)
+        if self._verifier is not None:
+            self._verifier.used(vouched)
+        # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
+        if chunk.passed_on:
+            self._enter_passed_on(chunk.data, found)
+            return
+        for frame, index, place in self._enter(chunk.places, chunk.data, found):
+            frame.settle(index, await self._decided(place))
+        for frame, _ in chunk.places:
+            frame.check()
 
     def _next_is_passed_on(self) -> bool:
         """Both sides in turn, so that neither holds the other up."""
@@ -295,7 +331,7 @@ class Admission:
             if transaction in self._finals:
                 self._settled(transaction, final_outcome(Place(transaction, height, index), result))
         for transaction in self._pool.expire(committed.info.time_ms + 1):
-            self._settled(transaction, _expired(transaction))
+            self._settled(transaction, expired_outcome(transaction))
 
     async def drop(self, unfit: Sequence[tuple[bytes, Invalid]]) -> None:
         """These were found unfit for any block, and why: decided already, or overtaken by events."""
@@ -320,51 +356,3 @@ class Admission:
 def _waiting(data: bytes, found: Admissible) -> Waiting:
     transaction = found.transaction
     return Waiting(transaction.id, data, found.member, transaction.body.valid_until_ms)
-
-
-def _waits(transaction: bytes, seconds: float | None) -> Outcome:
-    """The outcome of a transaction that is admitted, after so many seconds (None: nobody waited)."""
-    if seconds is None:
-        return Outcome(transaction=transaction, admitted=True)
-    return not_final(transaction, seconds)
-
-
-def _expired(transaction: bytes) -> Outcome:
-    return Outcome(
-        transaction=transaction,
-        reason=Reason.EXPIRED,
-        detail="it is in no block and can be in none any more; sign it again with the same idempotency key",
-    )
-
-
-def not_final(transaction: bytes, seconds: float) -> Outcome:
-    """The outcome of a transaction that waits still, after so many seconds."""
-    return Outcome(
-        transaction=transaction,
-        admitted=True,
-        detail=f"not final after {seconds:.0f} s; it still may become so: send the same bytes again",
-    )
-
-
-def final_outcome(place: Place, result: Result) -> Outcome:
-    """The outcome of a transaction that stands in a block which is on disk here."""
-    detail = "" if result.ok else f"operation {result.operation} was refused: {Reason.Name(result.reason)}"
-    return Outcome(
-        transaction=place.transaction,
-        reason=result.reason,
-        admitted=True,
-        final=True,
-        ok=result.ok,
-        height=place.height,
-        index=place.index,
-        detail=detail,
-    )
-
-
-def refused_outcome(error: Invalid, transaction: bytes = b"") -> Outcome:
-    """Nothing was decided about it, and this node does not keep it. For a repetition: what it repeats."""
-    outcome = Outcome(transaction=transaction, reason=error.reason, detail=str(error))
-    if isinstance(error, Repeated):
-        first = error.first
-        outcome.transaction, outcome.height, outcome.index = first.transaction, first.height, first.index
-    return outcome

@@ -28,6 +28,7 @@ from ledger.kv import KeyValue
 from ledger.rows import BoundaryHeader
 from ledger.store import Store
 from ledger.view import ProvenState, View
+from ledger.vouched import NOBODY, Vouched
 from node.kept_views import KeptViews
 from node.pool import Waiting
 from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
@@ -217,11 +218,12 @@ class ChainHost:
         """A block on the tip with as many of these transactions as fit."""
         return await self._writer.run(Priority.AGREEMENT, lambda: self._build(waiting, now_ms))
 
-    async def judge(self, block: bytes, now_ms: int) -> bool:
-        """Whether another's block may be voted for, by the rules and by our clock."""
+    async def judge(self, block: bytes, now_ms: int, vouched: Vouched = NOBODY) -> bool:
+        """Whether another's block may be voted for, by the rules and by our clock. `vouched`: of its transactions."""
 
         def judging() -> bool:
             try:
+                self._app.learn(block, vouched)
                 self._app.process_proposal(block, now_ms)
             except Invalid as error:
                 _LOG.warning("block refused", extra={"cause": str(error), "reason": error.code})
@@ -236,12 +238,15 @@ class ChainHost:
 
         return await self._writer.run(Priority.AGREEMENT, judging)
 
-    async def execute(self, block: bytes, certificate: Certificate, note: bytes = b"") -> Committed:
+    async def execute(
+        self, block: bytes, certificate: Certificate, note: bytes = b"", vouched: Vouched = NOBODY
+    ) -> Committed:
         """Execute a decided block and make it durable, together with the node's own note (empty: the one before
         stays). Raises StoreError, InvariantBroken: the node must stop."""
         data = certificate.SerializeToString(deterministic=True)
 
         def executing() -> tuple[Committed, _Handover]:
+            self._app.learn(block, vouched)
             outcome = self._app.finalize_block(block)
             info = self._app.commit(block, outcome, data, note)
             results = {result.transaction: result for result in map(Result.FromString, outcome.results)}
@@ -255,12 +260,12 @@ class ChainHost:
     # ---- admission ------------------------------------------------------------------------------------------
 
     async def check(
-        self, transactions: Sequence[bytes], now_ms: int, full: Mapping[str, str]
+        self, transactions: Sequence[bytes], now_ms: int, full: Mapping[str, str], vouched: Vouched = NOBODY
     ) -> list[Admissible | Invalid]:
         """What admission says of each; `full` are members without room, and what to say of that. Raises StoreError."""
 
         def checking() -> list[Admissible | Invalid]:
-            gate = self._app.gate(now_ms, full)
+            gate = self._app.gate(now_ms, full, vouched)
             return [_checked(gate, data) for data in transactions]
 
         return await self._writer.run(Priority.ADMISSION, checking)

@@ -15,8 +15,8 @@ from consensus import evidence
 from consensus.effects import ReportFault
 from ledger import codec, hashes
 from ledger.errors import Invalid
-from node.admission import refused_outcome
 from node.chain_host import ChainHost
+from node.outcomes import refused_outcome
 from node.signer import Signer
 from proto.chiptrace.v1.ledger_pb2 import Evidence, Operation
 from proto.chiptrace.v1.node_pb2 import Outcome

@@ -73,6 +73,7 @@ class Pool:
         self._transactions_max = transactions_max
         self._bytes_max = bytes_max
         self._waiting: dict[bytes, Waiting] = {}
+        self._by_data: dict[bytes, Waiting] = {}
         self._lanes: dict[str, deque[Waiting]] = {}
         self._lane_counts: dict[str, int] = {}
         self._lane_bytes: dict[str, int] = {}
@@ -114,6 +115,10 @@ class Pool:
     def __contains__(self, transaction: bytes) -> bool:
         return transaction in self._waiting
 
+    def waiting(self, data: bytes) -> Waiting | None:
+        """The transaction of exactly these bytes, if it waits."""
+        return self._by_data.get(data)
+
     def check_room(self, lane: str, size: int, *, passed_on: bool = False) -> None:
         """Raises Invalid(POOL_FULL) when a transaction of this lane and size has no place now."""
         count, held = self._lane_counts.get(lane, 0), self._lane_bytes.get(lane, 0)
@@ -138,7 +143,7 @@ class Pool:
         if waiting.id in self._waiting:
             return False
         self.check_room(waiting.lane, len(waiting.data), passed_on=passed_on)
-        self._waiting[waiting.id] = waiting
+        self._waiting[waiting.id] = self._by_data[waiting.data] = waiting
         count = self._lane_counts.get(waiting.lane, 0) + 1
         lane = self._lanes.setdefault(waiting.lane, deque())
         if len(lane) > 2 * count + TURN:
@@ -156,6 +161,7 @@ class Pool:
             waiting = self._waiting.pop(transaction, None)
             if waiting is None:
                 continue
+            del self._by_data[waiting.data]
             self._bytes -= len(waiting.data)
             left = self._lane_counts[waiting.lane] - 1
             self._lane_counts[waiting.lane] = left

@@ -25,7 +25,7 @@ class Host:
         self.gate = None
         self.reads = 0
 
-    async def check(self, transactions, now_ms, full):
+    async def check(self, transactions, now_ms, full, vouched):
         self.checked.append(list(transactions))
         self.full.append(full)
         if self.gate is not None:
