@@ -67,13 +67,20 @@ NO_PROFILE: Final = Profile(SPEED_KMH, {}, ())
 def read_profile(path: Path) -> Profile:
     """The profile in a file. Raises Malformed naming what is wrong."""
     try:
-        data = path.read_bytes()
-        if len(data) > PROFILE_BYTES_MAX:
-            raise Malformed(f"{path} is larger than {PROFILE_BYTES_MAX} bytes")
-        told = json.loads(data)
+        with path.open("rb") as file:
+            data = file.read(PROFILE_BYTES_MAX + 1)
     except OSError as error:
         raise Malformed(f"cannot read {path}: {error.strerror}; name an existing file") from None
-    except ValueError as error:
+    return parse_profile(data, path)
+
+
+def parse_profile(data: bytes, path: Path) -> Profile:
+    """The profile that these bytes are. `path`: where they stand, for messages. Raises Malformed naming what is wrong."""
+    if len(data) > PROFILE_BYTES_MAX:
+        raise Malformed(f"{path} is larger than {PROFILE_BYTES_MAX} bytes")
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"{path} is no JSON: {error}") from None
     known = {"speed_kmh", "places", "expected", "accredited"}
     if not isinstance(told, dict) or set(told) - known:

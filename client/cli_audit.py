@@ -1,5 +1,6 @@
 """Commands that ask: `part show`, `part export`, `audit`. Every answer is checked before it is shown."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ from client.audit import Audit
 from client.audit_chains import present_status
 from client.audit_entries import EntryReader
 from client.audit_profile import NO_PROFILE, read_profile
+from client.audit_report import Verdict
 from client.cli_epcis import CREATED
 from client.clock import now_ms
 from client.console import (
@@ -26,6 +28,9 @@ from client.console import (
     without_traceback,
 )
 from client.locate import locate
+from client.passport import from_bytes, to_bytes, write_passport
+from client.passport_making import keep_answers, make
+from client.passport_verify import check_made
 from client.question import collect_seldom
 from client.records import name_of
 from client.serial_lists import read_proofs
@@ -34,7 +39,7 @@ from client.session import open_all
 from client.tree_view import print_report, time_text
 from client.verified import VerifiedChain
 from ledger import codec, state
-from ledger.errors import Malformed, Refused
+from ledger.errors import ChiptraceError, Malformed, Refused
 from ledger.identifiers import canonical
 from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -221,6 +226,18 @@ def _only(known: trust_file.Trust, choices: list[str]) -> dict[str, str]:
     return only
 
 
+def _no_bundle(bundle: Path, chain: str) -> ChiptraceError | OSError:
+    if chain:
+        return Malformed("--bundle holds what is known of a part wherever it is; leave --chain out")
+    return FileExistsError(errno.EEXIST, "it exists", str(bundle))
+
+
+def _told_of_bundle(bundle: Path, written: int | None) -> str:
+    if written is None:
+        return "[yellow]no passport was written:[/] there is nothing to show to others that cannot be verified here"
+    return f"[green]wrote[/] {plain(bundle)}, {written:,} bytes: `chiptrace passport verify {plain(bundle)}` needs no node"
+
+
 @without_traceback
 def audit(
     identifier: Identifier,
@@ -234,6 +251,12 @@ def audit(
         Path | None, typer.Option("--profile", help="JSON: places, a speed, and the steps that are expected.")
     ] = None,
     shown: ShownOption = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", help="Write a passport: what this audit rests on, to verify without any node."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Follow a part back to where it came from, over every chain of the trust file, and check every step here.
@@ -242,8 +265,11 @@ def audit(
     """
     known, proofs = trust_file.read(trust), read_proofs(shown or [])
     against = NO_PROFILE if profile is None else read_profile(profile)
+    if bundle is not None and (chain or bundle.exists()):
+        raise _no_bundle(bundle, chain)
     with open_all(trust, _only(known, node or [])) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
+        lines = keep_answers(chains) if bundle is not None else {}
         asked = known.chain(chain).chain_id if chain else locate(chains, canonical(identifier).text, proofs)
         quiet = as_json or not ERR.is_terminal
         collect_seldom()
@@ -254,8 +280,17 @@ def audit(
                 profile=against,
                 shown=proofs,
             ).run(identifier, asked, now_ms)
+        written = None
+        if bundle is not None and report.verdict is not Verdict.NOT_VERIFIABLE:
+            its_profile = profile.read_bytes() if profile else b""
+            file = to_bytes(make(canonical(identifier).text, lines, proofs.values(), its_profile))
+            check_made(from_bytes(file), known, now_ms, report, against)
+            write_passport(bundle, file)
+            written = len(file)
     if as_json:
-        print_json(report.as_json())
+        print_json({**report.as_json(), **({"bundle": written} if bundle else {})})
     else:
         print_report(OUT, report)
+        if bundle is not None:
+            OUT.print(_told_of_bundle(bundle, written))
     raise typer.Exit(report.verdict.exit_code)

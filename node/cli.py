@@ -25,6 +25,7 @@ _OF_CLIENT: Final = (
     "client.cli_lost",
     "client.cli_claims",
     "client.cli_audit",
+    "client.cli_passport",
     "client.cli_recall",
     "client.cli_chain",
     "client.cli_bridge",

@@ -1,0 +1,89 @@
+"""Verifying a passport: the audit itself (client/audit.py), asked of the passport in place of nodes. Nothing else is asked.
+
+1. Believed are the chain ids of the verifier's own trust file and her clock, as in any audit.
+2. Which part it is about the passport says, and the report repeats it; with `part` it must be that one.
+3. Where the audit begins the passport does not say: at the chain on which the part is proven to be present.
+4. What is missing is not verifiable, and named. What was changed is a broken proof.
+5. The verdict is as of the heights that the report names, however long ago. With a greatest age, more than that is a
+   finding (STALE_HEAD).
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from client.audit import Audit
+from client.audit_profile import NO_PROFILE, Profile
+from client.audit_report import Report, Verdict
+from client.locate import locate
+from client.passport_answers import ChainInPassport
+from client.trust import Trust
+from client.verified import NotVerifiable
+from ledger.errors import InvariantBroken
+from ledger.identifiers import canonical
+from proto.chiptrace.v1.ledger_pb2 import Membership, Reason
+from proto.chiptrace.v1.passport_pb2 import Passport
+
+# Findings about who answered, not about what was asked: these may be others in a passport.
+_OF_NODES: Final = ("STALE_HEAD", "CHAIN_NOT_ASKED")
+
+
+def verify(
+    passport: Passport,
+    trust: Trust,
+    now_ms: Callable[[], int],
+    *,
+    part: str = "",
+    max_age_ms: int | None = None,
+    profile: Profile = NO_PROFILE,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """The report of the audit of what the passport is about; each head with its age.
+
+    Raises Malformed for what no passport says, NotVerifiable for one about something else, of chains that the trust file
+    does not name, or in which it cannot be found where the part is; NoAnswer where a chain that is missing may be the one.
+    """
+    asked = canonical(passport.asked).text
+    if part and canonical(part).text != asked:
+        raise NotVerifiable(
+            f"the passport is about {asked}, not about {canonical(part).text}; ask for the right one",
+            Reason.NOT_IN_PASSPORT,
+        )
+    parts = {told.chain_id: told for told in passport.chains}
+    chains = {
+        chain.chain_id: ChainInPassport(chain, parts.get(chain.chain_id), now_ms, max_age_ms)
+        for chain in trust.chains
+    }
+    if not parts.keys() & chains.keys():
+        has = ", ".join(chain_id.hex() for chain_id in parts) or "no chain at all"
+        raise NotVerifiable(
+            f"the passport is of no chain that the trust file names; it has {has}", Reason.WRONG_CHAIN
+        )
+    shown = serials_shown(passport)
+    begin = locate(chains, asked, shown)
+    report = Audit(chains, progress, shown, profile).run(asked, begin, now_ms)
+    for head in report.heads:
+        head["age_ms"] = now_ms() - head["time_ms"]
+    return report
+
+
+def serials_shown(passport: Passport) -> dict[str, Membership]:
+    """The proofs of serials that nobody touched, by serial. Raises Refused for what is no identifier."""
+    return {canonical(membership.serial).text: membership for membership in passport.shown}
+
+
+def check_made(
+    passport: Passport, trust: Trust, now_ms: Callable[[], int], told: Report, profile: Profile
+) -> None:
+    """A passport that was made of the answers to an audit gives its verdict: nobody gets one that does not. Raises InvariantBroken,
+    and as `verify`."""
+    report = verify(passport, trust, now_ms, profile=profile)
+    if Verdict.NOT_VERIFIABLE in (report.verdict, told.verdict) or _content(report) != _content(told):
+        raise InvariantBroken(
+            f"the passport does not give the verdict of the audit that it was made of ({report.verdict}, not {told.verdict}: "
+            f"{report.problem}); nothing was written. Please report this"
+        )
+
+
+def _content(report: Report) -> tuple[list[dict[str, Any]], Any]:
+    found = [vars(finding) for finding in report.findings if finding.code not in _OF_NODES]
+    return found, report.as_json()["subjects"]
