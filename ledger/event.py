@@ -41,7 +41,7 @@ _OWN_FIELDS: Final[dict[str, frozenset[str]]] = {
     "TransformationEvent": frozenset(("action", "transformationID", *_FLOWS)),
 }
 _OWNED: Final = frozenset(name for names in _OWN_FIELDS.values() for name in names)
-_NOT_OWN: Final = {kind: _OWNED - own for kind, own in _OWN_FIELDS.items()}
+NOT_OWN: Final = {kind: _OWNED - own for kind, own in _OWN_FIELDS.items()}
 _LISTS: Final = attrgetter(
     *("epcs", "children", "inputs", "outputs"),
     *("quantities", "child_quantities", "input_quantities", "output_quantities"),
@@ -71,25 +71,27 @@ class EventView(NamedTuple):
     lots' serials, which are written among the quantities; quantities, and then the classes that are written among the
     things: amounts left open. Words are bare."""
 
+    # What most events have of their own,
+    event_time_ms: int
+    event_id: str
+    parent: Identifier | None
+    epcs: tuple[Identifier, ...]
+    children: tuple[Identifier, ...]
+    inputs: tuple[Identifier, ...]
+    outputs: tuple[Identifier, ...]
+    biz_transactions: tuple[tuple[str, str], ...]  # (type or empty, identifier as written)
+    # and what they share with others.
     type: str
     action: str  # empty for a TransformationEvent
-    event_id: str
-    event_time_ms: int
     biz_step: str
     disposition: str
-    epcs: tuple[Identifier, ...]
     quantities: tuple[Quantity, ...]
-    parent: Identifier | None
-    children: tuple[Identifier, ...]
     child_quantities: tuple[Quantity, ...]
-    inputs: tuple[Identifier, ...]
     input_quantities: tuple[Quantity, ...]
-    outputs: tuple[Identifier, ...]
     output_quantities: tuple[Quantity, ...]
     transformation_id: str
     sources: tuple[Party, ...]
     destinations: tuple[Party, ...]
-    biz_transactions: tuple[tuple[str, str], ...]  # (type or empty, identifier as written)
     dispositions_set: tuple[str, ...]
     dispositions_unset: tuple[str, ...]
     error_declaration: event_values.ErrorDeclaration | None
@@ -181,6 +183,11 @@ def view_fields(fields: Mapping[str, ReadField]) -> EventView:
     return view
 
 
+def read_documents(fields: Mapping[str, ReadField]) -> tuple[tuple[str, str], ...]:
+    """The view's `biz_transactions` alone. Raises Refused(EVENT_INVALID)."""
+    return _EventReader(fields).biz_transactions()
+
+
 class _EventReader:
     """Reads typed values out of an event's fields; every refusal names the field."""
 
@@ -194,8 +201,8 @@ class _EventReader:
         kind = self._text("type")
         if kind not in _OWN_FIELDS:
             raise event_values.invalid("type", f"{kind!r} is none of {', '.join(_OWN_FIELDS)}")
-        if not _NOT_OWN[kind].isdisjoint(self._fields):
-            raise event_values.invalid(min(_NOT_OWN[kind] & self._fields.keys()), f"is no field of {kind}")
+        if not NOT_OWN[kind].isdisjoint(self._fields):
+            raise event_values.invalid(min(NOT_OWN[kind] & self._fields.keys()), f"is no field of {kind}")
         action = self._text("action")
         if kind == "TransformationEvent":
             # It has none by the standard; some write the only one that would not contradict it.
@@ -225,7 +232,7 @@ class _EventReader:
             transformation_id=self._identifier(run, "transformationID").text if run else "",
             sources=self._parties("sourceList", "source"),
             destinations=self._parties("destinationList", "destination"),
-            biz_transactions=self._biz_transactions(),
+            biz_transactions=self.biz_transactions(),
             dispositions_set=self._dispositions("set"),
             dispositions_unset=self._dispositions("unset"),
             error_declaration=event_values.error_declaration(self._values_of("errorDeclaration"), self._cbv),
@@ -360,7 +367,7 @@ class _EventReader:
                 raise event_values.invalid(place, f"a second {role}; one is allowed")
         return tuple(parties.values())
 
-    def _biz_transactions(self) -> tuple[tuple[str, str], ...]:
+    def biz_transactions(self) -> tuple[tuple[str, str], ...]:
         if "bizTransactionList" not in self._fields:
             return ()
         found = []

@@ -133,8 +133,11 @@ def _read_field(data: bytes) -> ReadField:
     if field is None:
         message = codec.decode(Field, data, EVENT_BYTES_MAX)
         field = ReadField(data, message.name.encode(), None, None, _count_values([message.value]))
-        if message.value.WhichOneof("kind") == "text":
+        kind = message.value.WhichOneof("kind")
+        if kind == "text":
             field.text = message.value.text
+        elif kind == "list" and all(item.WhichOneof("kind") == "text" for item in message.value.list.items):
+            field.texts = tuple([item.text for item in message.value.list.items])
     if not 0 < len(field.name_bytes) <= NAME_BYTES_MAX:
         raise Malformed(f"a field name has 1 to {NAME_BYTES_MAX} bytes")
     return field

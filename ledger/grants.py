@@ -25,14 +25,10 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     """The one grant in force that covers an identifier, or None."""
-    get = reader.get
-    for key in _grant_keys(identifiers.grant_prefixes(identifier)):
-        # Most prefixes that could have a grant have none.
-        if get(key) is not None:
-            record = state.look(reader, key, GrantRecord)
-            if record is not None and not record.revoked:
-                return record
-    return None
+    keys = _grant_keys(identifiers.grant_prefixes(identifier))
+    return next(
+        (record for record in state.look_among(reader, keys, GrantRecord) if not record.revoked), None
+    )
 
 
 @lru_cache(maxsize=16_384)

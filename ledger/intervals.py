@@ -63,11 +63,10 @@ def place_of(reader: Reader, identifier: Identifier) -> tuple[LotRecord, int, in
     return record, start, end
 
 
-def lot_of(reader: Reader, identifier: Identifier) -> str:
-    """The lot of serials that an identifier names serials of, or would; empty for anything else."""
+def lot_of(reader: Reader, identifier: Identifier, record: PartRecord | None) -> str:
+    """The lot of serials that an identifier names serials of, or would; empty for anything else. record: under its name."""
     if identifier.interval is not None:
         return identifier.lot_text
-    record = state.load(reader, state.part_key(identifier.text), PartRecord)
     if record is not None and record.lot:
         return record.lot
     found = find_range(reader, identifier)

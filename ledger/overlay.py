@@ -1,7 +1,7 @@
 """Values of the state by key: who reads them, and writes that nobody else sees until they are decided."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from ledger.errors import InvariantBroken, Refused
@@ -51,7 +51,21 @@ class Overlay:
         if key in changes:
             return changes[key]
         below = self.below
-        return below[key] if key in below else self._under(key)
+        return below[key] if key in below else self.touch(key)
+
+    def among(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Those of these keys that have a value, with it; each is touched when it is come to, as by `get`.
+
+        Of the prefixes that could have a grant or a policy most have none: they are asked for without a call each.
+        """
+        changes, below = self.changes, self.below
+        for key in keys:
+            if key in below:
+                value = changes[key] if key in changes else below[key]
+            else:
+                value = self.touch(key)
+            if value is not None:
+                yield key, value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets a value. Raises Refused: TOO_MANY_KEYS, or OVERSIZE above STATE_VALUE_BYTES_MAX."""
@@ -94,18 +108,23 @@ class Overlay:
 
     def _under(self, key: bytes) -> bytes | None:
         below = self.below
-        if key in below:
-            return below[key]
+        return below[key] if key in below else self.touch(key)
+
+    def touch(self, key: bytes) -> bytes | None:
+        """What the reader says of a key that was not touched yet."""
+        below = self.below
         if self._keys_max is not None and len(below) >= self._keys_max:
             raise Refused(
                 f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
             )
         parent = self._parent
-        # What the parent has is taken from it without a call: most of what one transaction reads another has read.
-        if parent is not None and key in parent.below:
-            value = parent.changes[key] if key in parent.changes else parent.below[key]
-        else:
+        if parent is None:
             value = self._read(key)
+        elif key not in parent.below:
+            value = parent.touch(key)
+        else:
+            # Without a call: most of what one transaction reads another has read. Whatever changed was touched before.
+            value = parent.changes[key] if key in parent.changes else parent.below[key]
         below[key] = value
         return value
 

@@ -19,6 +19,7 @@ Taking an offer back, declining it and returning a crossing are no shipping.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from ledger import identifiers, state
@@ -88,7 +89,7 @@ def check_shipping(recording: Recording, receiver: str | None, destination: Iden
     for identifier in view.epcs:
         check_part(recording.context, identifier, leaving, asked)
     for quantity in view.quantities:
-        asked.check(items_of(quantity.of))
+        asked.check(quantity.of)
 
 
 def check_part(
@@ -100,21 +101,25 @@ def check_part(
     """
     asked = asked or Asked(context, leaving)
     record = load_part(context.overlay, identifier.text)
-    asked.check(items_of(identifier, lot_of(context.overlay, identifier)))
+    asked.check(identifier, lot_of(context.overlay, identifier, record))
     generation = None if record is None else open_generation(context.overlay, record)
     for row in () if generation is None else generation.manifest:
         inside = row.item_class or row.lot
         if inside:
-            asked.check(items_of(canonical(inside), row.lot))
+            asked.check(canonical(inside), row.lot)
 
 
 def items_of(identifier: Identifier, lot: str = "") -> list[Item]:
     """What a policy sees of a lot, or of a part, which may be of a lot: nothing where its identifier names no class."""
-    if not identifier.class_text and not identifier.is_class:
+    if not _is_classed(identifier):
         return []
     # Intervals fall into pieces: what some of a lot's serials leave under is about the lot, or the class.
     own = identifier.lot_text if identifier.interval is not None else identifier.text
     return [Item(identifier, frozenset({own, identifier.class_text, lot} - {""}))]
+
+
+def _is_classed(identifier: Identifier) -> bool:
+    return bool(identifier.class_text) or identifier.is_class
 
 
 class Asked:
@@ -123,22 +128,29 @@ class Asked:
     def __init__(self, context: Context, leaving: Leaving) -> None:
         self._context = context
         self._leaving = leaving
-        self._at: dict[str, list[PutPolicy]] = {}  # by prefix: those in force that are triggered
+        self._at: dict[bytes, list[PutPolicy]] = {}  # by key: those in force at a prefix that are triggered
         self._licensed: dict[str, set[str]] = {}  # by policy: what there is a licence about
 
-    def check(self, items: Iterable[Item]) -> None:
-        """Returns only if every policy about them is satisfied. Refused(LICENCE_MISSING)."""
-        for item in items:
-            for prefix in identifiers.grant_prefixes(item.name):
-                for policy in self._policies_at(prefix):
-                    if not item.subjects & self._licensed_by(policy, item.name):
+    def check(self, name: Identifier, lot: str = "") -> None:
+        """Returns only if every policy about a lot, or about a part, which may be of a lot, is satisfied.
+
+        Raises Refused(LICENCE_MISSING).
+        """
+        if not _is_classed(name):
+            return
+        for key, value in self._context.overlay.among(_policy_keys(identifiers.grant_prefixes(name))):
+            for policy in self._policies_at(key, value):
+                for item in items_of(name, lot):
+                    if not item.subjects & self._licensed_by(policy, name):
                         raise _missing(self._context, policy, item, self._leaving)
 
-    def _policies_at(self, prefix: str) -> list[PutPolicy]:
-        found = self._at.get(prefix)
+    def _policies_at(self, key: bytes, value: bytes) -> list[PutPolicy]:
+        found = self._at.get(key)
         if found is None:
-            all_there = _in_force(self._context.overlay, prefix)
-            found = self._at[prefix] = [one for one in all_there if is_triggered(one, self._leaving)]
+            overlay, at = self._context.overlay, state.looked_at(key, value, PoliciesRecord)
+            records = [state.look(overlay, state.policy_key(policy), PolicyRecord) for policy in at.in_force]
+            all_there = [record.policy for record in records if record is not None]
+            found = self._at[key] = [one for one in all_there if is_triggered(one, self._leaving)]
         return found
 
     def _licensed_by(self, policy: PutPolicy, name: Identifier) -> set[str]:
@@ -154,12 +166,9 @@ class Asked:
         return found
 
 
-def _in_force(reader: Reader, prefix: str) -> list[PutPolicy]:
-    at = state.look(reader, state.policies_key(prefix), PoliciesRecord)
-    if at is None:
-        return []  # at most prefixes
-    records = [state.look(reader, state.policy_key(policy), PolicyRecord) for policy in at.in_force]
-    return [record.policy for record in records if record is not None]
+@lru_cache(maxsize=16_384)
+def _policy_keys(prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(state.policies_key, prefixes))
 
 
 def is_triggered(policy: PutPolicy, leaving: Leaving) -> bool:

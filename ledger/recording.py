@@ -19,9 +19,10 @@ from typing import Final
 from ledger import state
 from ledger.context import Context
 from ledger.errors import Refused
-from ledger.event import EventView, given_digest, view_fields
+from ledger.event import EventView, given_digest
 from ledger.event_fields import read_fields
 from ledger.limits import TIME_PRECISION_MS
+from ledger.plain_event import view_event
 from ledger.state import Kind
 from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionRecord,
@@ -208,7 +209,7 @@ def read_recording(context: Context, data: bytes) -> Recording:
     Refused: EVENT_INVALID, IDENTIFIER_INVALID, QUANTITY_INVALID, EVENT_TIME_OUT_OF_BOUNDS for a time in the future.
     """
     given = read_fields(data)
-    view = view_fields(given.fields)
+    view = view_event(given.fields)
     if view.event_time_ms > context.time_ms + TIME_PRECISION_MS:
         raise Refused(
             f"eventTime is {view.event_time_ms - context.time_ms} ms ahead of the chain's clock; "

@@ -8,6 +8,7 @@ A key is one byte of kind, then each component with its length, so that no two l
 Text is UTF-8; an integer is its 8 bytes big-endian, so that keys sort by it.
 """
 
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -286,13 +287,28 @@ def look(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     another record. For what most transactions read and few write: keys, grants, parameters.
     """
     value = reader.get(key)
-    if value is None:
-        return None
-    if len(value) > _LOOKED_AT_BYTES_MAX:
-        return load(reader, key, kind)
+    return None if value is None else looked_at(key, value, kind)
+
+
+def look_among(reader: Reader, keys: Iterable[bytes], kind: type[M]) -> Iterator[M]:
+    """The records under those of these keys that have one, each to be looked at only, as by `look`."""
+    there = reader.among(keys) if isinstance(reader, Overlay) else _among(reader, keys)
+    for key, value in there:
+        yield looked_at(key, value, kind)
+
+
+def _among(reader: Reader, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for key in keys:
+        value = reader.get(key)
+        if value is not None:
+            yield key, value
+
+
+def looked_at(key: bytes, value: bytes, kind: type[M]) -> M:
+    """The record that a value under a key is, to be looked at only. Raises StoreError as `load`."""
     try:
         of: Any = kind  # a class, which the checker does not take for hashable
-        found: M = _decoded(of, value)
+        found: M = _decoded(of, value) if len(value) <= _LOOKED_AT_BYTES_MAX else kind.FromString(value)
         return found
     except DecodeError as error:
         raise _no_record(key, kind) from error

@@ -94,7 +94,9 @@ class Store:
 
     def look(self, key: bytes) -> bytes | None:
         """As `get`, only for the thread that writes."""
-        return self._row(rows.STATE + key, own=True)
+        row = rows.STATE + key
+        stored = self._kv.look(row)
+        return None if stored is None else rows.unseal(row, stored)
 
     def side(self, key: bytes) -> bytes | None:
         """A row of a node-side table (Context.side_put)."""
