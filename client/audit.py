@@ -29,7 +29,7 @@ from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
 from client.audit_entries import EntryReader, Reading
 from client.audit_inside import Containers, with_containers
-from client.audit_kinds import came_over, carried, shown_by
+from client.audit_packets import came_over, shown_by
 from client.audit_profile import NO_PROFILE, Profile, judge
 from client.audit_recoveries import tell_recoveries
 from client.audit_report import CODES, FINDINGS_MAX, OF_GAPS, Finding, Report, Subject, Verdict
@@ -226,11 +226,15 @@ class Audit:
         fetched = self._fetched.setdefault(chain.trust.chain_id, set())
         missing = [name for name in names if name not in fetched]
         fetched.update(missing)
-        keys = [key(name) for name in missing for key in (state.part_key, state.lot_key)]
+        keys = [state.part_key(name) for name in missing]
         keys += [foreign_attestations_key(other, name) for name in missing for other in self._chains]
         chain.values(keys)
-        parts = chain.records([state.part_key(name) for name in missing], PartRecord)
-        lots = chain.records([state.lot_key(name) for name in missing], LotRecord)
+        found = {name: chain.record(state.part_key(name), PartRecord) for name in missing}
+        parts = [part for part in found.values() if part is not None]
+        # What is a part is no lot.
+        maybe_lots = [state.lot_key(name) for name, part in found.items() if part is None]
+        chain.values(maybe_lots)
+        lots = chain.records(maybe_lots, LotRecord)
         fetch_histories(chain, parts, lots)
         heads = [(part.id, state.part_key(part.id), part.history) for part in parts]
         heads += [(lot.id, state.lot_key(lot.id), lot.history) for lot in lots]
@@ -359,9 +363,10 @@ class Audit:
                 self._wrong(
                     chain, record.id, first, "CONTRADICTION", "its record names another chain as origin"
                 )
-            superseded = any(reading.entry.finding == Reason.SUPERSEDES_ADOPTION for reading in readings)
-            if first.entry.kind == EntryKind.ADOPTED_EVENT and not record.adopted and not superseded:
-                self._wrong(chain, record.id, first, "UNKNOWN_ORIGIN", "it was adopted here")
+            if first.entry.kind == EntryKind.ADOPTED_EVENT and not record.adopted:
+                superseded = (reading.entry.finding == Reason.SUPERSEDES_ADOPTION for reading in readings)
+                if not any(superseded):
+                    self._wrong(chain, record.id, first, "UNKNOWN_ORIGIN", "it was adopted here")
         for arrival in readings:
             if arrival.entry.kind == EntryKind.MATERIALISED:
                 found = check_materialised(chain, self._chains, arrival.name, arrival, self._find)
@@ -370,7 +375,7 @@ class Audit:
             if arrival.entry.kind != EntryKind.ARRIVED:
                 continue
             source = check_crossing(chain, self._chains, arrival.name, arrival, self._find)
-            packet = carried(arrival.operation)
+            packet = arrival.carried
             if source is not None and packet is not None:
                 self._clients.append((source, packet.packet.source_client))
                 self._came(chain, subject, (source, packet.packet.destination_client), arrival.name)

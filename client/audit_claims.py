@@ -9,7 +9,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from client.audit_kinds import Told, told
+from client.audit_packets import Told, told
 from client.histories import ProvenEntry
 from client.verified import NotVerifiable, Overtaken, VerifiedChain
 from ledger import state

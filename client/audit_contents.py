@@ -47,16 +47,13 @@ class Contents:
                 # What was in it went with it; what it brings back has no name until somebody shows one.
                 left |= dict.fromkeys(inside)
                 inside.clear()
-            if reading.view is None:
+            view = reading.view
+            if view is None:
                 continue  # no event: it put nothing in, and nothing was made by it
-            for relation, names in (
-                ("made from", reading.made(subject.id)),
-                ("perhaps made from", reading.perhaps_made(subject.id)),
-            ):
-                for name in names:
-                    if name != subject.id:
-                        self._inputs.append((chain, subject.id, name, reading))
-                        subject.related.append((relation, self._refer(chain, name)))
+            if view.type == "TransformationEvent":
+                self._made(chain, subject, reading)
+            if view.parent is None:
+                continue  # nothing goes in or out
             relation, added, removed = reading.contents(subject.id)
             if removed is None:
                 inside.clear()
@@ -77,8 +74,19 @@ class Contents:
             subject.related.append((relation, self._refer(chain, name)))
         for name in as_recorded(chain, dict.fromkeys(left, "")):
             subject.related.append(("held when it left", self._refer(chain, name)))
-        if record is not None and standing(chain, record).status not in _AWAY:
+        # With nothing inside, by its history and by its record, there is nothing to compare.
+        if record is not None and (inside or record.open) and standing(chain, record).status not in _AWAY:
             self._check_inside(chain, record, [name for name in inside if not canonical(name).is_class])
+
+    def _made(self, chain: VerifiedChain, subject: Subject, reading: Reading) -> None:
+        for relation, names in (
+            ("made from", reading.made(subject.id)),
+            ("perhaps made from", reading.perhaps_made(subject.id)),
+        ):
+            for name in names:
+                if name != subject.id:
+                    self._inputs.append((chain, subject.id, name, reading))
+                    subject.related.append((relation, self._refer(chain, name)))
 
     def _check_inside(self, chain: VerifiedChain, record: PartRecord, children: Sequence[str]) -> None:
         """What its history puts into it says that it is there, and nothing else does."""

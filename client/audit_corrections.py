@@ -15,6 +15,8 @@ _DECLARED = (EntryKind.CORRECTED, EntryKind.UNDONE, EntryKind.PACKED, EntryKind.
 
 def doubts(readings: Sequence[Reading]) -> Iterator[tuple[Reading, str, str]]:
     """What is doubtful in the corrections that a history claims, as (the declaration, code, why)."""
+    if all(reading.view is None or reading.view.error_declaration is None for reading in readings):
+        return  # as in most histories
     recorded = {
         reading.view.event_id
         for reading in readings

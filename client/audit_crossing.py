@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from client.audit_entries import Find, Reading
-from client.audit_kinds import Carried, carried
+from client.audit_packets import Carried, carried, sent
 from client.histories import ProvenEntry
 from client.serials import histories
 from client.verified import NotVerifiable, Overtaken, VerifiedChain
@@ -11,7 +11,7 @@ from ledger import codec, merkle, state
 from ledger.containers import export_of
 from ledger.history import entry_leaf
 from ledger.limits import TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Materialise, SendPart
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, CustodyTransfer, Materialise
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
     Entry,
@@ -40,7 +40,7 @@ def check_crossing(
     """
     where = f"arrival of {part} on chain {chain.trust.name} at height {arrival.entry.height}"
     # (1)
-    packet = carried(arrival.operation)
+    packet = arrival.carried
     if packet is None or arrival.entry.digest != packet.commitment or packet.transfer.part != part:
         raise NotVerifiable(f"{where}: its packet is not the one that was received", Reason.PACKET_MISMATCH)
     # (2)
@@ -48,14 +48,19 @@ def check_crossing(
     if source is None:
         return None
     # (3) to (5)
-    _check_source(chain, source, part, arrival, packet, find)
+    _check_source(chain, source, part, where, arrival, packet, find)
     return source
 
 
 def _check_source(
-    chain: VerifiedChain, source: VerifiedChain, part: str, arrival: Reading, packet: Carried, find: Find
+    chain: VerifiedChain,
+    source: VerifiedChain,
+    part: str,
+    where: str,
+    arrival: Reading,
+    packet: Carried,
+    find: Find,
 ) -> None:
-    where = f"arrival of {part} on chain {chain.trust.name} at height {arrival.entry.height}"
     record = source.record(state.part_key(part), PartRecord)
     entries = source.history(state.part_key(part), record.history) if record is not None else []
     place = next(
@@ -169,7 +174,7 @@ def check_lot(
     travelled along. Raises NotVerifiable.
     """
     where = f"arrival of {lot.id} on chain {chain.trust.name} at height {arrival.entry.height}"
-    packet = carried(arrival.operation)
+    packet = arrival.carried
     if packet is None:
         shown = codec.decode(Materialise, arrival.operation.materialise, TRANSACTION_BYTES_MAX)
         client = shown.client
@@ -240,12 +245,12 @@ def _source_over(
 
 def _client_of(entries: Sequence[ProvenEntry], place: int) -> str | None:
     """The client that a send went over: named by a send_part; for a return the one of the arrival before it."""
-    sent = entries[place]
-    if sent.entry.operation >= len(sent.transaction.body.operations):
+    sending = entries[place]
+    if sending.entry.operation >= len(sending.transaction.body.operations):
         return None
-    operation = sent.transaction.body.operations[sent.entry.operation]
+    operation = sending.transaction.body.operations[sending.entry.operation]
     if operation.WhichOneof("kind") == "send_part":
-        return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).client
+        return sent(operation).client
     for proven in reversed(entries[:place]):
         operations = proven.transaction.body.operations
         if proven.entry.kind == EntryKind.ARRIVED and proven.entry.operation < len(operations):

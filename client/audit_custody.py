@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from client.audit_entries import Reading
-from client.audit_kinds import carried, is_among, is_whole
+from client.audit_kinds import is_among, is_whole
 from client.records import name_of
 from ledger.event import EventView
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -290,7 +290,7 @@ class Custody:
         self.status, self._sent = PartStatus.IN_TRANSIT, reading.entry.digest
 
     def _arrive(self, reading: Reading) -> None:
-        packet = carried(reading.operation)
+        packet = reading.carried
         if packet is None:
             return
         if self.status not in (NOBODY, PartStatus.DEPARTED):
@@ -319,7 +319,7 @@ class Custody:
 
     def _end(self, reading: Reading) -> None:
         """DEPARTED_FOR_GOOD and RETURNED: of a packet, or of an offer on this chain."""
-        if carried(reading.operation) is None:
+        if reading.carried is None:
             if self.status != PartStatus.OFFERED or self._arrived:
                 self._impossible(reading)
             self.status, self.offered_to = PartStatus.LIVE, ""

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from client.audit_claims import Claims
 from client.audit_keys import Vouching
-from client.audit_kinds import ROLES, brought, is_among, is_filling, mismatch, told, undoes_filling
+from client.audit_kinds import ROLES, Said, is_among, is_filling, mismatch, undoes_filling
+from client.audit_packets import Carried, Told, brought, sent
 from client.audit_policies import Licences
 from client.audit_rehoming import Rehomed
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
-from client.audit_steps import Facts, category_of, detail, facts_of, names_for, what
+from client.audit_steps import NO_FACTS, Facts, category_of, detail, facts_of, names_for, what
 from client.histories import ProvenEntry
 from client.records import name_of
 from client.serials import covers
@@ -20,17 +21,15 @@ from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
 from ledger.event import EventView, given_digest, view_fields
 from ledger.event_fields import read_fields
-from ledger.limits import TRANSACTION_BYTES_MAX, TRANSACTION_VALIDITY_MS_MAX
+from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
 from ledger.members import member_for
 from ledger.policies import Leaving
-from proto.chiptrace.v1.bridge_pb2 import SendPart
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     CorrectionRecord,
     CorrectionState,
     Entry,
     EntryKind,
-    Event,
     KeyRecord,
     Operation,
     Reason,
@@ -48,15 +47,21 @@ _HAPPENED = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)  # not merely declared wr
 
 
 class Reading(NamedTuple):
-    """One entry with the operation behind it; `view` where that is an EPCIS event."""
+    """One entry with the operation behind it; `view` where that is an EPCIS event, `packet` where it brings one."""
 
     n: int
     entry: Entry
     operation: Operation
     view: EventView | None
+    packet: Carried | Told | None
     step: Step
     name: str  # whose entry it is: the subject, or an interval that it was carved out of
     taken_by: str = ""  # of REHOMED: who has it since
+
+    @property
+    def carried(self) -> Carried | None:
+        """The packet of custody that it brings."""
+        return self.packet if isinstance(self.packet, Carried) else None
 
     def step_inside(self, container: str) -> Step:
         """The step as one of a subject that was in this container."""
@@ -124,8 +129,7 @@ class EntryReader:
         self._keys: dict[bytes, KeyRecord | None] = {}
         self._times: dict[int, int] = {}
         # By transaction and place: an event stands in the history of everything that it names.
-        self._operations: dict[tuple[bytes, int], tuple[EventView | None, bytes]] = {}
-        self._facts: dict[tuple[bytes, int], Facts] = {}
+        self._said: dict[tuple[bytes, int], tuple[Said, Facts]] = {}
 
     def prepare(self, entries: Sequence[ProvenEntry]) -> None:
         """What reading these entries will ask for, of whatever subjects they are, in few questions."""
@@ -136,69 +140,68 @@ class EntryReader:
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
-        missing = [proven for proven in entries if (name, proven.n) not in self._read]
-        self.prepare(missing)
+        known = self._read
+        missing = [proven for proven in entries if (name, proven.n) not in known]
+        if any(proven.entry.height not in self._times for proven in missing):
+            self.prepare(missing)
         for proven in missing:
-            reading = self._reading(name, proven, self._times[proven.entry.height])
-            self._read[name, proven.n] = reading
-        return [self._read[name, proven.n] for proven in entries]
+            known[name, proven.n] = self._reading(name, proven, self._times[proven.entry.height])
+        return [known[name, proven.n] for proven in entries]
 
     def _reading(self, name: str, proven: ProvenEntry, time_ms: int) -> Reading:
         entry, body = proven.entry, proven.transaction.body
-        if entry.operation >= len(body.operations):
+        kind, place, operations = entry.kind, entry.operation, body.operations
+        if place >= len(operations):
             raise self._broken(name, proven, "its transaction has no such operation")
         if not time_ms <= body.valid_until_ms <= time_ms + TRANSACTION_VALIDITY_MS_MAX:
             raise self._broken(name, proven, "its transaction was not valid at that time")
-        operation = body.operations[entry.operation]
-        view = self._checked_operation(name, proven, operation)
-        facts = self._facts.get((proven.transaction.id, entry.operation), Facts())
-        member = self._signer(name, proven, operation, time_ms)
+        said, facts = self._checked_operation(name, proven, operations[place])
+        view = said.view
+        member = self._signer(name, proven, said.operation, time_ms)
         if entry.finding:
             code = name_of(Reason, entry.finding)
             if code not in CODES:
                 raise self._broken(name, proven, f"{code} is no finding that an entry can have")
             self._finding(name, proven, code, f"recorded by {member}")
-        if entry.kind == EntryKind.ATTESTED:
-            self._attestation(name, proven, operation, member)
-        elif entry.kind == EntryKind.COPIED and (came := told(operation)) is not None:
-            self.claims.enter(name, came)
-        elif (
-            view is not None and view.error_declaration is not None and entry.kind != EntryKind.ADOPTED_EVENT
-        ):
-            self._correction(name, proven, operation, view, member)
+        if kind == EntryKind.ATTESTED:
+            self._attestation(name, proven, said.operation, member)
+        elif kind == EntryKind.COPIED and isinstance(said.packet, Told):
+            self.claims.enter(name, said.packet)
+        elif view is not None and view.error_declaration is not None and kind != EntryKind.ADOPTED_EVENT:
+            self._correction(name, proven, said.operation, view, member)
+        happened = view is not None and kind not in _SAID
         step = Step(
             chain=self._chain.trust.name,
             height=entry.height,
             time_ms=time_ms,
             member=member,
-            what=what(entry, operation, view, name_of(EntryKind, entry.kind)),
-            detail=detail(entry, operation, view),
+            what=what(entry, said),
+            detail=detail(entry, said),
             transaction=entry.transaction,
-            leaving=self._leaving(operation, view, member),
+            leaving=self._leaving(said, member),
             category=category_of(entry, view),
-            biz_step="" if view is None or entry.kind in _SAID else view.biz_step,
+            biz_step=view.biz_step if view is not None and happened else "",
             place=facts.place,
-            event_time_ms=0 if view is None or entry.kind in _SAID else view.event_time_ms,
-            names=names_for(name, view, facts),
+            event_time_ms=view.event_time_ms if view is not None and happened else 0,
+            names=names_for(name, view, facts) if facts.names else (),
         )
-        rehomed = entry.kind == EntryKind.REHOMED
-        taken_by = self._rehomed.holder(name, proven, operation) if rehomed else ""
-        return Reading(proven.n, entry, operation, view, step, name, taken_by)
+        taken_by = self._rehomed.holder(name, proven, said.operation) if kind == EntryKind.REHOMED else ""
+        return Reading(proven.n, entry, said.operation, view, said.packet, step, name, taken_by)
 
-    def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> EventView | None:
+    def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> tuple[Said, Facts]:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
         entry = proven.entry
         try:
-            view, digest = self._meaning(proven.transaction.id, entry.operation, operation)
-            why_not = mismatch(name, entry, operation, view)
+            said, facts = self._meaning(proven.transaction.id, entry.operation, operation)
+            why_not = mismatch(name, entry, said)
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
         if why_not:
             raise self._broken(name, proven, why_not)
         # The packet that a send makes is not in its operation; the arrival must show the same commitment (step 4).
-        if entry.kind != EntryKind.SENT and entry.digest != digest:
+        if entry.digest != said.digest and entry.kind != EntryKind.SENT:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
-        return view
+        return said, facts
 
     def event(self, name: str, proven: ProvenEntry) -> EventView | None:
         """The event behind an entry of a history of no part and no lot (a run's); None for what is no event."""
@@ -206,29 +209,30 @@ class EntryReader:
         if entry.operation >= len(operations):
             raise self._broken(name, proven, "its transaction has no such operation")
         try:
-            view, digest = self._meaning(proven.transaction.id, entry.operation, operations[entry.operation])
+            said, _ = self._meaning(proven.transaction.id, entry.operation, operations[entry.operation])
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
-        if view is not None and digest != entry.digest:
+        if said.view is not None and said.digest != entry.digest:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
-        return view
+        return said.view
 
-    def _meaning(
-        self, transaction: bytes, place: int, operation: Operation
-    ) -> tuple[EventView | None, bytes]:
-        """What an operation says, where it is an event, and the digest that stands for it."""
-        if (transaction, place) not in self._operations:
-            chain_id, view = self._chain.trust.chain_id, None
-            if operation.WhichOneof("kind") == "capture":
+    def _meaning(self, transaction: bytes, place: int, operation: Operation) -> tuple[Said, Facts]:
+        """What an operation says, with the digest that stands for it; and the facts of an event."""
+        known = self._said.get((transaction, place))
+        if known is None:
+            chain_id, kind, facts = self._chain.trust.chain_id, operation.WhichOneof("kind") or "", NO_FACTS
+            if kind == "capture":
                 given = read_fields(operation.capture.event)
                 view, digest = view_fields(given.fields), given_digest(chain_id, given)
-                self._facts[transaction, place] = facts_of(Event.FromString(operation.capture.event))
+                facts = facts_of(given.fields)
+                said = Said(operation, kind, view, None, digest)
             elif (packet := brought(operation)) is not None:
-                digest = packet.commitment
+                said = Said(operation, kind, None, packet, packet.commitment)
             else:
                 digest = hashes.tagged_hash(hashes.Purpose.OPERATION, chain_id, codec.encode(operation))
-            self._operations[transaction, place] = view, digest
-        return self._operations[transaction, place]
+                said = Said(operation, kind, None, None, digest)
+            known = self._said[transaction, place] = said, facts
+        return known
 
     def _signer(self, name: str, proven: ProvenEntry, operation: Operation, time_ms: int) -> str:
         """Step 3, second half: the key's member, if it might sign this then."""
@@ -264,19 +268,20 @@ class EntryReader:
             )
         return record.member
 
-    def _leaving(self, operation: Operation, view: EventView | None, member: str) -> Leaving | None:
+    def _leaving(self, said: Said, member: str) -> Leaving | None:
         """Where a shipping to others goes, as policies see it (ledger/policies.py)."""
-        if operation.WhichOneof("kind") == "send_part":
-            sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
-            return Leaving(f"{sent.client}/{sent.receiver}", "", True, tuple(sent.licences))
+        view = said.view
+        if said.kind == "send_part":
+            order = sent(said.operation)
+            return Leaving(f"{order.client}/{order.receiver}", "", True, tuple(order.licences))
         if view is None or (view.type, view.action, view.biz_step) != ("ObjectEvent", "OBSERVE", "shipping"):
             return None
         to = view.destination("possessing_party")
         receiver = None if to is None else member_for(self._chain, to.text)
         if receiver == member or view.error_declaration is not None:
             return None
-        said = receiver or ("" if to is None else to.text)
-        return Leaving(said, receiver or "", False, tuple(text for _, text in view.biz_transactions))
+        named = receiver or ("" if to is None else to.text)
+        return Leaving(named, receiver or "", False, tuple(text for _, text in view.biz_transactions))
 
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id

@@ -31,6 +31,9 @@ class Containers:
         self._chain = chain
         self._reader = reader
         self._steps = 0
+        # What was found out of a filling, and the steps of containers: each for everything that was in it.
+        self._fillings: dict[tuple[str, int], tuple[PartRecord, GenerationRecord, list[ProvenEntry]]] = {}
+        self._inside: dict[tuple[str, int], Step] = {}
 
     def closing(self, container: str, generation: int) -> Closing:
         """How a filling ended, by itself or with what the container was in when that left this chain.
@@ -89,13 +92,28 @@ class Containers:
             )
         steps: list[Step] = []
         for place, reading in enumerate(readings):
-            steps.append(reading.step_inside(name))
+            steps.append(self._step_inside(name, reading))
             if reading.entry.kind in _PUT_IN:
                 out = unpacking_of(reading.entry, [later.entry for later in readings[place + 1 :]])
                 steps += self.steps(reading.entry, out, depth + 1)
         return steps
 
+    def _step_inside(self, container: str, reading: Reading) -> Step:
+        """The step as one of what was in this container, whose own entry it is."""
+        place = container, reading.n
+        if place not in self._inside:
+            self._inside[place] = reading.step_inside(container)
+        return self._inside[place]
+
     def _filling(
+        self, container: str, generation: int
+    ) -> tuple[PartRecord, GenerationRecord, list[ProvenEntry]]:
+        place = container, generation
+        if place not in self._fillings:
+            self._fillings[place] = self._checked_filling(container, generation)
+        return self._fillings[place]
+
+    def _checked_filling(
         self, container: str, generation: int
     ) -> tuple[PartRecord, GenerationRecord, list[ProvenEntry]]:
         record = self._chain.record(state.part_key(container), PartRecord)

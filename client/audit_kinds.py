@@ -6,37 +6,19 @@ So each entry is compared with what the operation itself says.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from google.protobuf.message import Message
-
-from bridge import attest_port
-from bridge.packet import packet_commitment
+from client.audit_packets import Carried, Told, sent
 from client.records import name_of
 from ledger import codec, decimals
 from ledger.event import EventView, Quantity
 from ledger.identifiers import Identifier, canonical
-from ledger.limits import PACKET_VALUE_BYTES_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import (
-    AcknowledgePacket,
-    CustodyTransfer,
-    FollowPart,
-    Materialise,
-    Packet,
-    ReceivePacket,
-    RehomePart,
-    ReturnPart,
-    SendPart,
-    TimeoutPacket,
-)
+from ledger.limits import STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
+from proto.chiptrace.v1.bridge_pb2 import FollowPart, Materialise, RehomePart, ReturnPart
 from proto.chiptrace.v1.ledger_pb2 import (
-    AttestationCopy,
     Entry,
     EntryKind,
-    Membership,
     Operation,
     PartRecord,
     Reason,
@@ -91,116 +73,41 @@ ROLES: Final[Mapping[str, frozenset[int]]] = {
     "timeout_packet": _CARRYING,
 }
 
-# Operations that bring a packet.
-_PACKETS: Final[Mapping[str, type[Message]]] = {
-    "receive_packet": ReceivePacket,
-    "acknowledge_packet": AcknowledgePacket,
-    "timeout_packet": TimeoutPacket,
-}
+
+class Said(NamedTuple):
+    """What an operation says: read once, for all the entries that it made."""
+
+    operation: Operation
+    kind: str  # of the operation
+    view: EventView | None  # where it is an event
+    packet: Carried | Told | None  # where it brings one
+    digest: bytes  # that stands for it in histories
 
 
-@dataclass(frozen=True)
-class Carried:
-    """A packet that an operation brought, with the transfer in it."""
-
-    packet: Packet
-    commitment: bytes
-    transfer: CustodyTransfer
-    acknowledgement: bytes
-
-
-@dataclass(frozen=True)
-class Told:
-    """A packet that an operation brought, with the claim of another chain in it."""
-
-    packet: Packet
-    commitment: bytes
-    copy: AttestationCopy
-
-
-def told(operation: Operation) -> Told | None:
-    """The claim that a packet brought; None for any other operation or packet. Raises Malformed."""
-    found = brought(operation)
-    return found if isinstance(found, Told) else None
-
-
-def carried(operation: Operation) -> Carried | None:
-    """The packet of custody in a receive, acknowledge or timeout; None for any other operation. Raises Malformed."""
-    found = brought(operation)
-    return found if isinstance(found, Carried) else None
-
-
-def brought(operation: Operation) -> Carried | Told | None:
-    """Either of them; None for what brings no packet. Raises Malformed."""
-    kind = operation.WhichOneof("kind") or ""
-    if kind not in _PACKETS:
-        return None
-    data = getattr(operation, kind)
-    return _packet_kept(kind, data) if len(data) <= _KEPT_BYTES_MAX else _packet(kind, data)
-
-
-def _packet(kind: str, data: bytes) -> Carried | Told | None:
-    message: Any = codec.decode(_PACKETS[kind], data, TRANSACTION_BYTES_MAX)
-    packet: Packet = message.packet
-    if packet.source_port != attest_port.PORT:
-        transfer = codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
-        acknowledgement = message.acknowledgement if kind == "acknowledge_packet" else b""
-        return Carried(packet, packet_commitment(packet), transfer, acknowledgement)
-    if kind != "receive_packet":
-        return None
-    copy = codec.decode(AttestationCopy, packet.value, PACKET_VALUE_BYTES_MAX)
-    return Told(packet, packet_commitment(packet), copy)
-
-
-# Ten steps of an audit ask what one and the same operation brought. A function of bytes; large ones are read again.
-_KEPT_BYTES_MAX: Final = 16_384
-_packet_kept = lru_cache(maxsize=2_048)(_packet)
-
-
-def came_over(operation: Operation) -> str | None:
-    """The client over which something came by this operation; None for any other operation. Raises Malformed."""
-    if operation.WhichOneof("kind") == "materialise":
-        return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).client
-    packet = carried(operation)
-    return None if packet is None else packet.packet.destination_client
-
-
-def shown_by(operation: Operation) -> list[Membership]:
-    """What an operation shows of the lists behind the roots of lots. Raises Malformed."""
-    if operation.WhichOneof("kind") == "materialise":
-        made = codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX)
-        return [made.membership] if made.HasField("membership") else []
-    packet = carried(operation)
-    if packet is not None:
-        return [packet.transfer.membership] if packet.transfer.HasField("membership") else []
-    return list(operation.capture.memberships)
-
-
-def mismatch(name: str, entry: Entry, operation: Operation, view: EventView | None) -> str:
+def mismatch(name: str, entry: Entry, said: Said) -> str:
     """Why this entry cannot stand in the history of `name`; empty where it can. Raises Malformed."""
-    made_by = operation.WhichOneof("kind") or ""
-    kind = name_of(EntryKind, entry.kind)
-    if entry.kind not in KINDS.get(made_by, ()):
-        return f"an operation {made_by} makes no entry {kind}"
+    view, made_by, kind = said.view, said.kind, entry.kind
+    if kind not in KINDS.get(made_by, ()):
+        return f"an operation {made_by} makes no entry {name_of(EntryKind, kind)}"
     if view is not None and entry.finding == Reason.SERIAL_CLAIMED_TWICE:
-        fits = entry.kind == EntryKind.FLAG and _is_claimed(name, operation)
+        fits = kind == EntryKind.FLAG and _is_claimed(name, said.operation)
         return "" if fits else f"its event shows no list that claims {name}"
     if view is not None:
-        fits = _EVENT_RULES[entry.kind](name, entry, view)
-        return "" if fits else f"its event does not say {kind} of {name}"
-    if made_by == "receive_packet" and (entry.kind == EntryKind.COPIED) != (told(operation) is not None):
-        return f"its packet makes no entry {kind}"
-    subject = _subject(operation)
+        fits = _EVENT_RULES[kind](name, entry, view)
+        return "" if fits else f"its event does not say {name_of(EntryKind, kind)} of {name}"
+    packet = said.packet
+    if made_by == "receive_packet" and (kind == EntryKind.COPIED) != isinstance(packet, Told):
+        return f"its packet makes no entry {name_of(EntryKind, kind)}"
+    subject = _subject(said)
     # A claim about an interval stands with what it was carved into; audit_entries.py knows what that is.
     of_interval = made_by == "attest" and subject is not None and canonical(subject).interval is not None
-    if subject is not None and subject != name and not of_interval and not _carries(name, entry, operation):
+    if subject is not None and subject != name and not of_interval and not _carries(name, entry, said):
         return f"its operation {made_by} is about {subject}"
     if made_by == "acknowledge_packet":
         # One byte 01 is a success (bridge/packet.py); everything else brings the part back.
-        packet = carried(operation)
-        success = packet is not None and packet.acknowledgement == b"\x01"
-        if success != (entry.kind == EntryKind.DEPARTED_FOR_GOOD):
-            return f"its acknowledgement makes no entry {kind}"
+        success = isinstance(packet, Carried) and packet.acknowledgement == b"\x01"
+        if success != (kind == EntryKind.DEPARTED_FOR_GOOD):
+            return f"its acknowledgement makes no entry {name_of(EntryKind, kind)}"
     return ""
 
 
@@ -213,35 +120,39 @@ def _is_claimed(name: str, operation: Operation) -> bool:
     )
 
 
-def _carries(name: str, entry: Entry, operation: Operation) -> bool:
+def _carries(name: str, entry: Entry, said: Said) -> bool:
     """Whether an operation about a part is one about this lot too, some of which went with it."""
-    match operation.WhichOneof("kind"):
+    operation = said.operation
+    match said.kind:
         case "send_part":
-            sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
             # What lies in a container that is sent, the packet tells and not the sending.
-            return canonical(name).is_class and not sent.HasField("amount")
+            return canonical(name).is_class and not sent(operation).HasField("amount")
         case "return_part":
-            return canonical(name).is_class and not canonical(_subject(operation) or name).is_class
+            return canonical(name).is_class and not canonical(_subject(said) or name).is_class
         case "materialise":
             shown = codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX)
             of = codec.decode(PartRecord, shown.record.value, STATE_VALUE_BYTES_MAX).lot
             return entry.kind == EntryKind.ARRIVED and name == of
-    packet = carried(operation)
-    if packet is None:
+    if not isinstance(said.packet, Carried):
         return False
-    transfer = packet.transfer
+    transfer = said.packet.transfer
     return name == transfer.lot or any(row.place and row.lot == name for row in transfer.contents.manifest)
 
 
-def _subject(operation: Operation) -> str | None:
+def _subject(said: Said) -> str | None:
     """The part or lot an operation is about; None where only a record tells (a revocation)."""
-    match operation.WhichOneof("kind"):
+    operation, packet = said.operation, said.packet
+    if isinstance(packet, Carried):
+        return packet.transfer.part
+    if isinstance(packet, Told):
+        return packet.copy.record.subject
+    match said.kind:
         case "attest":
             return operation.attest.subject
         case "return_offer":
             return operation.return_offer.part
         case "send_part":
-            return codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX).part
+            return sent(operation).part
         case "return_part":
             return codec.decode(ReturnPart, operation.return_part, TRANSACTION_BYTES_MAX).part
         case "rehome_part":
@@ -250,10 +161,7 @@ def _subject(operation: Operation) -> str | None:
             return codec.decode(Materialise, operation.materialise, TRANSACTION_BYTES_MAX).part
         case "follow_part":
             return codec.decode(FollowPart, operation.follow_part, TRANSACTION_BYTES_MAX).part
-    packet = brought(operation)
-    if isinstance(packet, Told):
-        return packet.copy.record.subject
-    return None if packet is None else packet.transfer.part
+    return None
 
 
 # ---- events -----------------------------------------------------------------------------------------------

@@ -48,10 +48,10 @@ class Licences:
 
     def shown(self, name: str, lot: str, steps: list[Step]) -> list[Step]:
         """The steps of a part or a lot, each shipping with the licences it rested on; what lacks one is found."""
-        items = items_of(canonical(name), lot)
-        if not items or not any(step.leaving for step in steps):
+        if not any(step.leaving for step in steps):
             return steps
-        return [self._judged(name, items[0], step) for step in steps]
+        items = items_of(canonical(name), lot)
+        return [self._judged(name, items[0], step) for step in steps] if items else steps
 
     def _judged(self, name: str, item: Item, step: Step) -> Step:
         leaving = step.leaving

@@ -86,14 +86,13 @@ class Rights:
         self._vouching = vouching
         self._signer = signer
         self._terms: dict[str, list[Term]] = {}
+        self._over: dict[tuple[str, ...], list[Term]] = {}  # by prefixes
         self._uses: dict[tuple[str, str], dict[tuple[bytes, int], list[Problem]] | None] = {}
 
     def check(self, name: str, member: str, entry: Entry) -> None:
         """What this entry made, or adopted, was the member's to make: as holder of the grant, here, or as delegate."""
         prefixes = grant_prefixes(canonical(name))
-        self._chain.values(map(state.grant_key, prefixes))
-        terms = [term for prefix in prefixes for term in self.terms(prefix)]
-        held = [term for term in terms if term.holder == member]
+        held = [term for term in self._terms_over(prefixes) if term.holder == member]
         then = [term for term in held if term.covers(entry.height)]
         here = [term for term in then if not term.home_chain]
         transactions = (entry.transaction,)
@@ -117,6 +116,13 @@ class Rights:
             found("NOT_GRANTED", text)
 
     # ---- grants -------------------------------------------------------------------------------------------
+
+    def _terms_over(self, prefixes: tuple[str, ...]) -> list[Term]:
+        """The terms of all these prefixes, in their order: thousands of serials have the same."""
+        if prefixes not in self._over:
+            self._chain.values(map(state.grant_key, prefixes))
+            self._over[prefixes] = [term for prefix in prefixes for term in self.terms(prefix)]
+        return self._over[prefixes]
 
     def terms(self, prefix: str) -> list[Term]:
         """Each time that the grant of a prefix was in force, in order. Raises NotVerifiable."""

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from client.audit_kinds import is_among, told
-from ledger import codec
+from client.audit_kinds import Said, is_among
+from client.audit_packets import Told, sent
+from client.records import name_of
 from ledger.errors import Refused
 from ledger.event import EventView
+from ledger.event_fields import ReadField
 from ledger.event_values import OURS, context_items
 from ledger.identifiers import canonical
-from ledger.limits import TRANSACTION_BYTES_MAX
-from proto.chiptrace.v1.bridge_pb2 import SendPart
-from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Event, Operation, Value
+from proto.chiptrace.v1.ledger_pb2 import Entry, EntryKind, Value
 
 _WORDS: Final = {
     "Make": "commissioning creating_class_instance encoding inspecting sampling sensor_reporting repairing",
@@ -40,7 +40,6 @@ _BY_KIND: Final[Mapping[int, str]] = {
 ATTESTED: Final = "attested "  # before the kind of a claim
 # Names that only one thing has; the others (a marking, a customer's part number) many may share.
 _OWN_NAMES: Final = ("alsoCalled", "ecid")
-_OF_FACTS: Final = frozenset(("readPoint", "bizLocation", "@context", "ilmd"))
 _SHARED_NAMES: Final = ("marking", "customerPart")
 
 
@@ -66,12 +65,18 @@ class Facts:
     names: tuple[Name, ...] = ()
 
 
-def facts_of(event: Event) -> Facts:
-    """The facts of an event of the right shape."""
-    values = {field.name: field.value for field in event.fields if field.name in _OF_FACTS}
-    places = [_members(values.get(name)).get("id") for name in ("readPoint", "bizLocation")]
-    place = next((value.text for value in places if value is not None and value.text), "")
-    return Facts(place, tuple(_names(values)))
+NO_FACTS: Final = Facts()
+
+
+def facts_of(fields: Mapping[str, ReadField]) -> Facts:
+    """The facts of an event of the right shape, by its fields."""
+    place = ""
+    for name in ("readPoint", "bizLocation"):
+        if not place and name in fields:
+            told = _members(fields[name].value).get("id")
+            place = "" if told is None else told.text
+    names = tuple(_names(fields)) if "ilmd" in fields else ()
+    return Facts(place, names) if place or names else NO_FACTS
 
 
 def names_for(name: str, view: EventView | None, facts: Facts) -> tuple[Name, ...]:
@@ -93,13 +98,11 @@ def _is_of(other: Name, name: str) -> bool:
         return False
 
 
-def _names(fields: Mapping[str, Value]) -> Iterable[Name]:
-    if "ilmd" not in fields:
-        return
+def _names(fields: Mapping[str, ReadField]) -> Iterable[Name]:
     prefixes = [OURS]
-    for item in context_items(fields.get("@context")):
+    for item in context_items(fields["@context"].value if "@context" in fields else None):
         prefixes += [f"{name}:" for name, value in _members(item).items() if value.text == OURS]
-    for name, value in _members(fields.get("ilmd")).items():
+    for name, value in _members(fields["ilmd"].value).items():
         kind = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), "")
         if kind not in (*_OWN_NAMES, *_SHARED_NAMES):
             continue
@@ -108,8 +111,8 @@ def _names(fields: Mapping[str, Value]) -> Iterable[Name]:
             yield from (Name(kind, text, of) for text in _texts(inner))
 
 
-def _members(value: Value | None) -> dict[str, Value]:
-    return {} if value is None else {field.name: field.value for field in value.object.fields}
+def _members(value: Value) -> dict[str, Value]:
+    return {field.name: field.value for field in value.object.fields}
 
 
 def _texts(value: Value) -> list[str]:
@@ -133,26 +136,32 @@ def category_of(entry: Entry, view: EventView | None) -> str:
     return "Make" if begins else "Store"
 
 
-def what(entry: Entry, operation: Operation, view: EventView | None, kind: str) -> str:
-    """A step in a few words. kind: the name of the entry's kind."""
+_PREFIXES: Final[Mapping[int, str]] = {
+    EntryKind.ADOPTED_EVENT: "adopted by ",
+    EntryKind.FLAG: "flagged: ",
+    EntryKind.CORRECTED: "error: ",
+    EntryKind.UNDONE: "undone: ",
+}
+
+
+def what(entry: Entry, said: Said) -> str:
+    """A step in a few words."""
+    view, kind = said.view, entry.kind
     if view is not None:
-        words = [view.type.removesuffix("Event").lower(), view.action, view.biz_step]
-        prefix = {
-            EntryKind.ADOPTED_EVENT: "adopted by ",
-            EntryKind.FLAG: "flagged: ",
-            EntryKind.CORRECTED: "error: ",
-            EntryKind.UNDONE: "undone: ",
-        }
-        if view.error_declaration is not None and entry.kind in (EntryKind.PACKED, EntryKind.UNPACKED):
-            return "undone: " + " ".join(word for word in words if word)
-        return prefix.get(entry.kind, "") + " ".join(word for word in words if word)
-    if operation.WhichOneof("kind") == "attest":
-        return f"{ATTESTED}{operation.attest.kind}"
-    return kind.lower().replace("_", " ")
+        words = " ".join(
+            [word for word in (view.type.removesuffix("Event").lower(), view.action, view.biz_step) if word]
+        )
+        if view.error_declaration is not None and kind in (EntryKind.PACKED, EntryKind.UNPACKED):
+            return f"undone: {words}"
+        return _PREFIXES.get(kind, "") + words
+    if said.kind == "attest":
+        return f"{ATTESTED}{said.operation.attest.kind}"
+    return name_of(EntryKind, kind).lower().replace("_", " ")
 
 
-def detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
+def detail(entry: Entry, said: Said) -> str:
     """What else a reader wants to know of a step."""
+    operation, view = said.operation, said.view
     if view is not None:
         parts = []
         if entry.container:
@@ -166,14 +175,12 @@ def detail(entry: Entry, operation: Operation, view: EventView | None) -> str:
             parts.append(", ".join(view.dispositions_set))
         parts += [f"{kind or 'document'} {document}" for kind, document in view.biz_transactions]
         return "; ".join(parts)
-    kind = operation.WhichOneof("kind") or ""
-    if kind == "attest":
+    if said.kind == "attest":
         return f"{operation.attest.id} {operation.attest.document_name}".strip()
-    if kind == "send_part":
-        sent = codec.decode(SendPart, operation.send_part, TRANSACTION_BYTES_MAX)
-        return f"over client {sent.client} to {sent.receiver}"
-    came = told(operation) if entry.kind == EntryKind.COPIED else None
-    if came is not None:
-        claim = came.copy.record
-        return f"{claim.kind} {claim.id} by {claim.issuer} of chain {came.copy.issuer_chain.hex()[:16]}"
+    if said.kind == "send_part":
+        return f"over client {sent(operation).client} to {sent(operation).receiver}"
+    if entry.kind == EntryKind.COPIED and isinstance(said.packet, Told):
+        copy = said.packet.copy
+        claim = copy.record
+        return f"{claim.kind} {claim.id} by {claim.issuer} of chain {copy.issuer_chain.hex()[:16]}"
     return ""

@@ -140,9 +140,8 @@ class Histories:
             verify_history(self._chain_id, history, entries)
             decoded = self._decoded(subject, entries)
             # Behind a history that is complete at a height stands only what came after it.
-            if any(
-                entry.height <= height for entry in self._decoded(subject, [item.entry for item in later])
-            ):
+            behind = self._decoded(subject, [item.entry for item in later]) if later else ()
+            if any(entry.height <= height for entry in behind):
                 raise Invalid("an entry more than there were at that height", Reason.BAD_PROOF)
         for item, entry in zip(own, decoded, strict=True):
             if item.transaction:

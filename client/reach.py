@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from bridge.contents import arrival_key
 from client.audit_chains import present_status
 from client.audit_entries import EntryReader
-from client.audit_kinds import came_over
+from client.audit_packets import came_over
 from client.connection import NoAnswer, NodeRefused
 from client.fetching import fetch_around, fetch_histories, fetch_pieces
 from client.question import attempt, checked, give_budget

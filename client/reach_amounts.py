@@ -12,7 +12,7 @@ from bridge.amounts import abroad_key
 from bridge.contents import arrival_key
 from client.audit_chains import present_status
 from client.audit_entries import Reading
-from client.audit_kinds import carried
+from client.audit_packets import carried
 from client.reach_report import Amount
 from client.records import name_of
 from client.verified import VerifiedChain

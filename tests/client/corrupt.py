@@ -6,7 +6,7 @@ lie.part(part, [lie.entry(part, signed, EVENT)], status=LIVE, holder="bob")
 audited(world, part, "b", stubs={"b": lie})
 """
 
-from client.audit_kinds import carried
+from client.audit_packets import carried
 from ledger import codec, hashes, state
 from ledger.block import decode_transaction
 from ledger.event import event_digest
