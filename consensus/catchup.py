@@ -15,7 +15,7 @@ have failed.
 Memory is bounded: FETCHED_BYTES_MAX holds for what is at hand together with what the runs under way may bring.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,6 +76,11 @@ class Catchup:
         self._target = 0
         self._raised_ms = 0  # when the target last rose
         self._asked_to = 0  # the highest height ever asked for
+
+    @property
+    def fetched(self) -> Mapping[int, Fetched]:
+        """What is at hand, by height: whoever can find out more about it beforehand may begin."""
+        return self._fetched
 
     def shown(self, peer: bytes, height: int) -> None:
         """A peer has shown a finalization: it may have that block, whether or not it is a validator."""

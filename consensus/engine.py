@@ -44,9 +44,10 @@ blocks are not checked backwards from one certificate: each comes with its own f
 verifies, so that every height keeps one and a change of the set on the way needs no care.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from consensus.answers import Answers, tip_of
+from consensus.catchup import Fetched
 from consensus.early import EarlyMessages
 from consensus.effects import (
     BlockBuilt,
@@ -142,6 +143,11 @@ class Engine:
     def behind(self) -> int:
         """How many heights are proven to be decided elsewhere beyond what is decided here."""
         return max(0, self._sync.target - self._decided_height())
+
+    @property
+    def fetched(self) -> Mapping[int, Fetched]:
+        """What is at hand for heights above the open one, by height. Nothing of it is verified, and what is may change."""
+        return self._sync.fetched
 
     def start(self, now_ms: int) -> tuple[Effect, ...]:
         """What a validator does first: goes on where its journal ends and tells where it is."""

@@ -4,9 +4,11 @@ Three questions, each with its own file: how far the chain is proven to go (boun
 there (catchup.py), and the one body that the open height waits for (body_fetch.py).
 """
 
+from collections.abc import Mapping
+
 from consensus.body_fetch import BodyFetch
 from consensus.boundaries import Horizon
-from consensus.catchup import Catchup, Need
+from consensus.catchup import Catchup, Fetched, Need
 from consensus.height import OpenHeight
 from consensus.outbox import Outbox
 from consensus.patience import Patience
@@ -30,6 +32,11 @@ class Sync:
     def target(self) -> int:
         """The highest height that is proven to be decided elsewhere."""
         return self._horizon.target
+
+    @property
+    def fetched(self) -> Mapping[int, Fetched]:
+        """Blocks at hand that wait for their heights."""
+        return self._catchup.fetched
 
     def told(self, peer: bytes, finalization: Certificate, open_height: int) -> None:
         """A peer has shown a finalization of the open height or above."""

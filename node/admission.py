@@ -126,7 +126,7 @@ class Admission:
         pool: Pool,
         pass_on: Callable[[Sequence[bytes]], None],
         wake: Callable[[], None],
-        verifier: Verifier | None = None,
+        verifier: Verifier,
     ) -> None:
         self._host = host
         self._verifier = verifier
@@ -239,7 +239,7 @@ class Admission:
         """Check what comes in, for ever. Raises StoreError when the disk fails."""
         ahead: deque[_Chunk] = deque()
         while True:
-            ahead_max = AHEAD_CHUNKS if self._verifier is not None and self._verifier.ready else 1
+            ahead_max = AHEAD_CHUNKS if self._verifier.ready else 1
             while len(ahead) < ahead_max and (self._from_clients.count or self._from_validators.count):
                 ahead.append(self._next_chunk())
             if ahead:
@@ -254,16 +254,15 @@ class Admission:
         passed_on = self._next_is_passed_on()
         places = (self._from_validators if passed_on else self._from_clients).take(CHUNK)
         data = [frame.transactions[index] for frame, index in places]
-        asked = self._verifier is not None and self._verifier.worth_asking(data)
-        vouching = asyncio.create_task(self._verifier.ask(data)) if self._verifier and asked else None
+        asked = self._verifier.worth_asking(data)
+        vouching = asyncio.create_task(self._verifier.ask(data)) if asked else None
         return _Chunk(passed_on, places, data, vouching)
 
     async def _check(self, chunk: _Chunk) -> None:
         vouched = NOBODY if chunk.vouching is None else await chunk.vouching
         full = self._pool.full_lanes(passed_on=chunk.passed_on)
         found = await self._host.check(chunk.data, now_ms(), full, vouched)
-        if self._verifier is not None:
-            self._verifier.used(vouched)
+        self._verifier.used(vouched)
         # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
         if chunk.passed_on:
             self._enter_passed_on(chunk.data, found)

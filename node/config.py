@@ -129,6 +129,11 @@ class NodeConfig:
     ]
     log_file: Annotated[str, "File for the JSON log, one object per line; empty: standard error."] = ""
     log_level: Annotated[str, "debug, info, warning or error."] = "info"
+    verifiers: Annotated[
+        int | None,
+        "Processes beside this one that verify signatures: 0 or 1. Without this line 1 where this process may use two cores "
+        "or more, and 0 where it may not, or where other nodes need them.",
+    ] = None
     disk_free_bytes_min: Annotated[
         int,
         "Free bytes on the disk of data_dir or key_dir below which no transactions are taken; the node goes on voting.",
@@ -143,6 +148,8 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise Malformed("log_level must be debug, info, warning or error")
+        if self.verifiers is not None and self.verifiers > 1:
+            raise Malformed("verifiers must be 0 or 1: one verifies more than a node can execute")
         if self.snapshots.checkpoint_height:
             _digest(self.snapshots.checkpoint_hash, "checkpoint_hash of [snapshots]")
         for peer in self.peers:
@@ -273,6 +280,8 @@ def _value(hint: Any, value: object, place: str, name: str, home: Path) -> objec
         if not isinstance(value, list):
             raise Malformed(f"{place} must be a list")
         return tuple(_value(get_args(hint)[0], item, place, name, home) for item in value)
+    if isinstance(hint, types.UnionType):  # a value, or no line at all
+        hint = get_args(hint)[0]
     wanted = str if hint is Path else hint
     if isinstance(hint, types.GenericAlias) or type(value) is not wanted:
         raise Malformed(f"{place} must be {_TYPE_NAMES[wanted]}")
@@ -281,7 +290,7 @@ def _value(hint: Any, value: object, place: str, name: str, home: Path) -> objec
     return home / value if hint is Path and isinstance(value, str) else value
 
 
-_MAY_BE_ZERO: Final = ("every_heights", "checkpoint_height")
+_MAY_BE_ZERO: Final = ("every_heights", "checkpoint_height", "verifiers")
 _TYPE_NAMES: Final[Mapping[Any, str]] = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -290,7 +299,9 @@ def _lines(config: object, prefix: str, home: Path, lines: list[str]) -> None:
     abouts = _abouts(type(config))
     plain = [item for item in items if not _is_section(getattr(config, item.name))]
     for item in plain:
-        lines += [f"# {abouts[item.name]}", f"{item.name} = {_text(getattr(config, item.name), home)}"]
+        value = getattr(config, item.name)
+        line = f"# {item.name} = ..." if value is None else f"{item.name} = {_text(value, home)}"
+        lines += [f"# {abouts[item.name]}", line]
     for item in items:
         value = getattr(config, item.name)
         if not _is_section(value):

@@ -38,6 +38,7 @@ from ledger import hashes
 from ledger.errors import InvariantBroken
 from node.admission import Admission
 from node.block_size import BlockSize
+from node.blocks_ahead import BlocksAhead
 from node.chain_host import ChainHost, Committed
 from node.fault_reports import FaultReports
 from node.inbox import Inbox
@@ -47,6 +48,7 @@ from node.peers import Peers
 from node.pool import Pool
 from node.signer import Signer
 from node.stored_answers import asks_store, stored_answer
+from node.verifier import Verifier
 from proto.chiptrace.v1.consensus_pb2 import (
     JournalRecord,
     PeerMessage,
@@ -80,6 +82,7 @@ class Driver:
         signer: Signer,
         settings: EngineSettings,
         clock: SteadyClock,
+        verifier: Verifier,
     ) -> None:
         self._host = host
         self._pool = pool
@@ -92,6 +95,8 @@ class Driver:
         self._admission: Admission | None = None
         self._inbox = Inbox()
         self._faults = FaultReports(host, signer)
+        self._verifier = verifier
+        self._ahead = BlocksAhead(verifier, pool)
         self._block_size = BlockSize()
         self._worked_ms = 0.0  # on the blocks of the open height
         self._answering: Counter[bytes] = Counter()
@@ -207,6 +212,7 @@ class Driver:
                     await self._start_engine()
                 else:
                     effects += self.engine.step(event, self._clock.now_ms())
+            self._ahead.look(self.engine.fetched, self.engine.height)
             await self._perform(effects)
             await asyncio.sleep(0)  # others have their turn between batches
 
@@ -293,13 +299,17 @@ class Driver:
         )
 
     async def _judge(self, asked: JudgeBlock) -> None:
-        valid = await self._worked(self._host.judge(asked.block, now_ms()))
+        vouched = await self._ahead.of_proposal(asked.block)
+        valid = await self._worked(self._host.judge(asked.block, now_ms(), vouched))
+        self._verifier.used(vouched)
         self._inbox.put(BlockJudged(asked.height, asked.block_hash, valid))
 
     async def _execute(self, decided: Decide) -> None:
         # With the height the store keeps how long our record is: one that is shorter later is an old copy.
-        executing = self._host.execute(decided.block, decided.certificate, self._signer.note())
+        vouched = await self._ahead.of_decided(decided.height, decided.block)
+        executing = self._host.execute(decided.block, decided.certificate, self._signer.note(), vouched)
         committed = await self._worked(executing)
+        self._verifier.used(vouched)
         self._block_size.took(len(committed.results), self._worked_ms)
         self._worked_ms = 0.0
         await self._rotate(committed.info.height + 1)

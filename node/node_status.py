@@ -10,6 +10,7 @@ from node.driver import Driver, Seen
 from node.peers import Peers
 from node.pool import Pool
 from node.signer import Signer
+from node.verifier import Verifier
 from proto.chiptrace.v1.ledger_pb2 import JoinProof
 from proto.chiptrace.v1.node_pb2 import PeerStatus, StatusReply
 
@@ -39,6 +40,7 @@ class NodeStatus:
         self._genesis = genesis
         self.not_admitting = ""  # why no transactions are taken though the node is in step
         self._join_proof = join_proof
+        self.verifier = Verifier(b"", 0)
         self.recovery_lacked: Callable[[], bytes] = lambda: b""
 
     @property
@@ -98,6 +100,9 @@ class NodeStatus:
             not_admitting=self.not_admitting,
             recovery_lacked=self.recovery_lacked(),
             base=self._host.base,
+            verifying_beside=self.verifier.ready,
+            verifier_failures=self.verifier.failures,
+            verified_beside=self.verifier.vouched,
         )
         offset_ms = self.clock_offset_ms
         if offset_ms is not None:

@@ -47,6 +47,7 @@ from node.snapshot_files import SnapshotFiles
 from node.snapshots import SnapshotService, SnapshotTaker
 from node.stages import Stages, begun
 from node.state_sync import StateSync
+from node.verifier import Verifier, processes_here
 from proto.chiptrace.v1 import node_pb2_grpc
 
 _LOG: Final = logging.getLogger("chiptrace.server")
@@ -83,7 +84,9 @@ class Node:
         config.data_dir.mkdir(parents=True, exist_ok=True)
         info = await self._open_chain()
         settings = EngineSettings(**dataclasses.asdict(config.consensus))
-        self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock())
+        processes = processes_here() if config.verifiers is None else config.verifiers
+        verifier = Verifier(info.chain_id, processes)
+        self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock(), verifier)
         watch = RecoveryWatch(self._host, self._driver.receive)
         self._peers = Peers(
             config.peers,
@@ -94,7 +97,9 @@ class Node:
             self._driver.reached,
         )
         self._give_snapshots(info.chain_id)
-        self._admission = Admission(self._host, self._pool, self._peers.pass_on, self._driver.work_pending)
+        self._admission = Admission(
+            self._host, self._pool, self._peers.pass_on, self._driver.work_pending, verifier
+        )
         self._driver.connect(self._peers, self._admission)
         status = NodeStatus(
             self._host,
@@ -106,7 +111,9 @@ class Node:
             lambda info: join_proof.made(info, self._signer, now_ms()),
         )
         status.recovery_lacked = watch.lacked
+        status.verifier = verifier
         await self._peers.start()
+        self._run("verifier", verifier.run())
         self._run("agreement", self._driver.run())
         self._run("admission", self._admission.run())
         await self._open_client_port(status)
@@ -325,6 +332,7 @@ def describe(path: Path) -> list[tuple[str, str]]:
         ("pin", certificates.pin(config.tls.certificate.read_bytes())),
         ("clients", config.clients.listen),
         ("validators", config.consensus_port.listen),
+        ("verifiers", f"{processes_here() if config.verifiers is None else config.verifiers}"),
         ("peers", ", ".join(peer.member for peer in config.peers) or "-"),
         ("missing", ", ".join(missing) or "-"),
     ]

@@ -36,6 +36,7 @@ from node.config import (
     TlsConfig,
 )
 from node.testnet_plan import TWO_CHAINS, ChainPlan, NetworkPlan
+from node.verifier import processes_here
 from proto.chiptrace.v1.ledger_pb2 import Genesis, Parameters, PutGrant, PutKey, PutMember, Role, Validator
 
 MARKER: Final = "testnet.json"
@@ -229,7 +230,7 @@ def _create_chain(
             for other in nodes
             if other != node
         )
-        _write_node(directory, node, peers)
+        _write_node(directory, node, peers, processes_here(plan.nodes))
     return ChainPlace(chain.name, genesis.chain_id(data), tuple(nodes))
 
 
@@ -279,7 +280,7 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def _write_node(directory: Path, node: NodePlace, peers: tuple[PeerConfig, ...]) -> None:
+def _write_node(directory: Path, node: NodePlace, peers: tuple[PeerConfig, ...], verifiers: int) -> None:
     place = directory / "nodes" / node.name
     config.write(
         place / "node.toml",
@@ -288,6 +289,7 @@ def _write_node(directory: Path, node: NodePlace, peers: tuple[PeerConfig, ...])
             genesis=directory / "chains" / node.chain / "genesis",
             data_dir=place / "data",
             key_dir=place / "keys",
+            verifiers=verifiers,
             tls=TlsConfig(
                 ca=directory / "chains" / node.chain / "ca.pem",
                 certificate=place / "node.pem",

@@ -63,9 +63,14 @@ class NetworkPlan:
     heartbeat_ms: int = HEARTBEAT_MS
 
     @property
+    def nodes(self) -> int:
+        """How many nodes it has, all on one machine."""
+        return sum(len(chain.members) for chain in self.chains)
+
+    @property
     def ports(self) -> int:
         """How many ports it takes: those of its nodes, and the relayer's."""
-        return PORTS_PER_NODE * sum(len(chain.members) for chain in self.chains) + bool(self.pairs)
+        return PORTS_PER_NODE * self.nodes + bool(self.pairs)
 
 
 _NAMED: Final = {

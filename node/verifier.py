@@ -50,13 +50,18 @@ class Failed(Exception):
 class _Frame:
     """Transactions that are asked about together."""
 
-    __slots__ = ("answer", "data", "digest", "transactions")
+    __slots__ = ("answer", "digest", "transactions")
 
     def __init__(self, transactions: Sequence[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self.transactions = transactions
-        self.data = TransactionFrame(transactions=transactions).SerializeToString()
-        self.digest = sha256(self.data)
+        self.digest = b""  # of what was sent
         self.answer: asyncio.Future[list[bytes]] = loop.create_future()  # an id for each, or ZERO; or nothing
+
+    def sent(self) -> bytes:
+        """What goes over the pipe, made just before: a block's frames together would hold up the loop."""
+        data = TransactionFrame(transactions=self.transactions).SerializeToString()
+        self.digest = sha256(data)
+        return len(data).to_bytes(LENGTH_BYTES, "big") + data
 
     def settle(self, ids: list[bytes]) -> None:
         if not self.answer.done():
@@ -87,8 +92,9 @@ class Verifier:
         """Whether asking about these costs less than verifying them here."""
         return self.ready and len(transactions) >= WORTH_ASKING
 
-    async def ask(self, transactions: Sequence[bytes]) -> Vouched:
-        """For which of these it vouches: for none when it fails, or is not there. Never raises, never waits for long."""
+    async def ask(self, transactions: Sequence[bytes], seconds: float | None = None) -> Vouched:
+        """For which of these it vouches, as far as it says so within so many seconds (None: until it has answered or
+        failed, which it does soon). For none when it is not there. Never raises."""
         if not self.worth_asking(transactions):
             return NOBODY
         loop = asyncio.get_running_loop()
@@ -96,11 +102,14 @@ class Verifier:
         self._waiting.extend(frames)
         self._send()
         ids: dict[bytes, bytes] = {}
-        for frame in frames:
-            told = await frame.answer
-            ids.update(
-                (data, id_) for data, id_ in zip(frame.transactions, told, strict=False) if id_ != ZERO
-            )
+        try:
+            async with asyncio.timeout(seconds):
+                for frame in frames:
+                    told = zip(frame.transactions, await frame.answer, strict=False)
+                    ids.update((data, id_) for data, id_ in told if id_ != ZERO)
+        except TimeoutError:
+            for frame in frames:
+                frame.answer.cancel()
         self.vouched += len(ids)
         return Vouched(ids)
 
@@ -194,8 +203,9 @@ class Verifier:
             self._moved = asyncio.get_running_loop().time()
         while self._waiting and len(self._asked) < UNDER_WAY_MAX:
             frame = self._waiting.popleft()
-            self._asked.append(frame)
-            self._process.stdin.write(len(frame.data).to_bytes(LENGTH_BYTES, "big") + frame.data)
+            if not frame.answer.cancelled():
+                self._asked.append(frame)
+                self._process.stdin.write(frame.sent())
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Ends it when it does not answer: its output ends then, and the node hears of it as of any other end."""

@@ -10,6 +10,7 @@ from ledger.rows import Place
 from node.admission import CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import LANE_MIN, RETRY_MS, TURN, Pool
+from node.verifier import Verifier
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
 
@@ -62,7 +63,9 @@ class Setup:
     def __init__(self):
         self.host, self.pool = Host(), Pool(transactions_max=8)
         self.passed_on, self.woken = [], []
-        self.admission = Admission(self.host, self.pool, self.passed_on.extend, lambda: self.woken.append(1))
+        self.admission = Admission(
+            self.host, self.pool, self.passed_on.extend, lambda: self.woken.append(1), Verifier(b"", 0)
+        )
         self.in_step = True
         self.admission.open(lambda: self.in_step)
 

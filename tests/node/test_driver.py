@@ -14,6 +14,7 @@ from ledger.errors import InvariantBroken, Malformed, StoreError
 from node import block_size, signer
 from node.driver import GATHER_SECONDS, Driver
 from node.signer import Signer
+from node.verifier import Verifier
 from proto.chiptrace.v1.consensus_pb2 import (
     NOTARIZE,
     BlockReply,
@@ -48,7 +49,7 @@ class Wire:
 
 
 def driver_of(own, told, *, voting=True):
-    driver = Driver(SimpleNamespace(), [], own, EngineSettings(), Clock())
+    driver = Driver(SimpleNamespace(), [], own, EngineSettings(), Clock(), Verifier(b"", 0))
     driver.connect(Wire(told), SimpleNamespace(submit_one=None))
     driver._voting = voting
     return driver
@@ -240,14 +241,14 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
 
     async def scenario():
         own = SimpleNamespace(note=lambda: b"")
-        driver = Driver(Host(), Pool(), own, EngineSettings(), Clock())
+        driver = Driver(Host(), Pool(), own, EngineSettings(), Clock(), Verifier(b"", 0))
         driver.connect(Wire([]), SimpleNamespace(committed=lambda _: None, drop=nothing, catch_up=gathered))
         for step in ("execute", "judge", "build", "execute", "execute", "execute"):
             slow.clear()
             slow.add(step)
             await driver._build(SimpleNamespace(height=2, view=1))
             await driver._judge(SimpleNamespace(height=2, block_hash=b"", block=b""))
-            await driver._execute(SimpleNamespace(block=b"", certificate=SimpleNamespace(view=1)))
+            await driver._execute(SimpleNamespace(height=2, block=b"", certificate=SimpleNamespace(view=1)))
 
     asyncio.run(scenario())
     assert asked == [500, 250, 125, 62, 31, block_size.TRANSACTIONS_MIN]

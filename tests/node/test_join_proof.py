@@ -13,6 +13,7 @@ from node.config import ClientPortConfig, ConsensusPortConfig, NodeConfig, TlsCo
 from node.driver import Driver
 from node.node_status import NodeStatus
 from node.signer import Signer
+from node.verifier import Verifier
 from proto.chiptrace.v1.ledger_pb2 import JoinProof, Validator, ValidatorSet
 from proto.chiptrace.v1.node_pb2 import StatusReply
 from tests.ledger.chain_fixture import HEARTBEAT_MS, make_genesis, make_parameters
@@ -88,7 +89,7 @@ def test_only_a_node_in_step_gives_its_word(own, run, behind, reached, given):
         peers = SimpleNamespace(
             connected=lambda: frozenset(validator.key for validator in OTHERS.validators[:reached])
         )
-        driver = Driver(host, [], own, EngineSettings(), SimpleNamespace())
+        driver = Driver(host, [], own, EngineSettings(), SimpleNamespace(), Verifier(b"", 0))
         driver._engine = SimpleNamespace(view=3, behind=behind)
         status = NodeStatus(
             host, [], driver, peers, own, b"genesis", lambda now: join_proof.made(now, own, NOW_MS)

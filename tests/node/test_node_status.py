@@ -11,6 +11,7 @@ from node.driver import Driver
 from node.node_status import NodeStatus
 from node.peer_clocks import PeerClocks
 from node.signer import Signer
+from node.verifier import Verifier
 from proto.chiptrace.v1.consensus_pb2 import ClockReply, JournalRecord
 from proto.chiptrace.v1.ledger_pb2 import Validator, ValidatorSet
 
@@ -22,7 +23,7 @@ def status_of(own, keys=tuple(KEYS), height=0):
     info = SimpleNamespace(chain_id=bytes(32), name="n", height=height, time_ms=1, validators=validators)
     host = SimpleNamespace(info=info, served=None, base=1)
     peers = SimpleNamespace(connected=lambda: frozenset(keys))
-    driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace())
+    driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace(), Verifier(b"", 0))
     return NodeStatus(host, [], driver, peers, own, b"genesis", lambda _: None), driver
 
 

@@ -380,6 +380,9 @@ class StatusReply(_message.Message):
     JOIN_PROOF_FIELD_NUMBER: _builtins.int
     RECOVERY_LACKED_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    VERIFYING_BESIDE_FIELD_NUMBER: _builtins.int
+    VERIFIER_FAILURES_FIELD_NUMBER: _builtins.int
+    VERIFIED_BESIDE_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     name: _builtins.str
     height: _builtins.int
@@ -408,6 +411,12 @@ class StatusReply(_message.Message):
     """A recovery that others went through at this node's height and this node lacks: hash of its document; else empty."""
     base: _builtins.int
     """the lowest height whose block and certificate are here; below it this node answers PRUNED"""
+    verifying_beside: _builtins.bool
+    """a process beside the node verifies signatures now"""
+    verifier_failures: _builtins.int
+    """how often that process failed since the node started"""
+    verified_beside: _builtins.int
+    """transactions that it found good since then"""
     @_builtins.property
     def head(self) -> _consensus_pb2.SignedHeader: ...
     @_builtins.property
@@ -441,10 +450,13 @@ class StatusReply(_message.Message):
         join_proof: _ledger_pb2.JoinProof | None = ...,
         recovery_lacked: _builtins.bytes = ...,
         base: _builtins.int = ...,
+        verifying_beside: _builtins.bool = ...,
+        verifier_failures: _builtins.int = ...,
+        verified_beside: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "join_proof", b"join_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chain_id", b"chain_id", "clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "join_proof", b"join_proof", "name", b"name", "not_admitting", b"not_admitting", "not_voting", b"not_voting", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "recovery_lacked", b"recovery_lacked", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "version", b"version", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chain_id", b"chain_id", "clock_known", b"clock_known", "clock_offset_ms", b"clock_offset_ms", "genesis", b"genesis", "head", b"head", "height", b"height", "index", b"index", "join_proof", b"join_proof", "name", b"name", "not_admitting", b"not_admitting", "not_voting", b"not_voting", "peers", b"peers", "pool_transactions", b"pool_transactions", "proof_height_max", b"proof_height_max", "proof_height_min", b"proof_height_min", "recovery_lacked", b"recovery_lacked", "synced", b"synced", "time_ms", b"time_ms", "validators", b"validators", "verified_beside", b"verified_beside", "verifier_failures", b"verifier_failures", "verifying_beside", b"verifying_beside", "version", b"version", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
