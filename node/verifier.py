@@ -10,9 +10,10 @@ ended, counted, and begun anew after a pause, which is longer each time it does 
 """
 
 import asyncio
-import contextlib
 import logging
 import os
+import socket
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,8 @@ class Verifier:
         self._chain_id = chain_id
         self._wanted = processes > 0
         self._command = command or (sys.executable, "-P", "-m", "node.verifying_process", chain_id.hex())
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None  # once it can be asked
+        self._questions: asyncio.StreamWriter | None = None
         self._waiting: deque[_Frame] = deque()
         self._asked: deque[_Frame] = deque()  # those sent, oldest first
         self._moved = 0.0  # when the first of them was sent, or the last answer came; on the loop's clock
@@ -140,39 +142,43 @@ class Verifier:
 
     async def _serve(self) -> None:
         """From its start to its end; raises Failed. Leaves no process and no frame behind."""
-        paths = (_ROOT, os.environ.get("PYTHONPATH", ""))
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        )
-        watching = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            answers, questions = await asyncio.open_connection(sock=ours)
+            process = self._begin(theirs, questions)
+        watching = asyncio.create_task(self._watch())
         try:
-            if process.stdout is None:
-                raise Failed("it has no output")
             async with asyncio.timeout(START_SECONDS):
-                if await process.stdout.readexactly(HASH_BYTES) != sha256(self._chain_id):
+                if await answers.readexactly(HASH_BYTES) != sha256(self._chain_id):
                     raise Failed("it is for another chain")
-            self._process = process
+            self._process, self._questions = process, questions
             _LOG.info("verifier process begun", extra={"process": process.pid})
-            watching = asyncio.create_task(self._watch(process))
-            await self._read(process.stdout)
+            await self._read(answers)
         except TimeoutError:
             raise Failed(f"it had not begun after {START_SECONDS:.0f} s") from None
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ConnectionError):
             raise Failed("it has ended, or was made to") from None
         finally:
-            self._process = None
-            if watching is not None:
-                watching.cancel()
+            self._process = self._questions = None
+            watching.cancel()
             for frame in (*self._asked, *self._waiting):
                 frame.settle([])
             self._asked.clear()
             self._waiting.clear()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()  # a stopped one too
-            await process.wait()
+            questions.transport.abort()
+            process.kill()  # a stopped one too
+            process.wait()
+
+    def _begin(self, theirs: socket.socket, questions: asyncio.StreamWriter) -> subprocess.Popen[bytes]:
+        """A new interpreter, so that nothing of this process's threads and locks is in it."""
+        paths = (_ROOT, os.environ.get("PYTHONPATH", ""))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        end = theirs.fileno()
+        try:
+            return subprocess.Popen(self._command, stdin=end, stdout=end, env=environment)
+        except OSError:
+            questions.transport.abort()
+            raise
 
     async def _read(self, answers: asyncio.StreamReader) -> None:
         """Answers, in the order of the questions."""
@@ -197,7 +203,7 @@ class Verifier:
 
     def _send(self) -> None:
         """As many frames as may be under way."""
-        if self._process is None or self._process.stdin is None:
+        if self._questions is None:
             return
         if not self._asked:
             self._moved = asyncio.get_running_loop().time()
@@ -205,22 +211,21 @@ class Verifier:
             frame = self._waiting.popleft()
             if not frame.answer.cancelled():
                 self._asked.append(frame)
-                self._process.stdin.write(frame.sent())
+                self._questions.write(frame.sent())
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Ends it when it does not answer: its output ends then, and the node hears of it as of any other end."""
+    async def _watch(self) -> None:
+        """Ends it when it does not answer."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._asked and loop.time() - self._moved > ANSWER_SECONDS:
-                self._kill(f"it did not answer for {ANSWER_SECONDS} s", process)
+                self._kill(f"it did not answer for {ANSWER_SECONDS} s")
 
-    def _kill(self, why: str, process: asyncio.subprocess.Process | None = None) -> None:
-        process = process or self._process
-        if process is not None:
-            _LOG.warning("verifier process is ended", extra={"cause": why})
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+    def _kill(self, why: str) -> None:
+        """Its output ends then, and the node hears of it as of any other end."""
+        if self._process is not None:
+            _LOG.warning("the verifier process is ended", extra={"cause": why})
+            self._process.kill()
 
 
 def _framed(transactions: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

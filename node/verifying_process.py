@@ -8,6 +8,7 @@ says is a function of the bytes (ledger/vouched.py). It ends when its input does
     out    be32 number of transactions, SHA-256 of the frame, and 32 bytes for each: its id, or zeros
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -50,19 +51,17 @@ def serve(chain_id: bytes, questions: BinaryIO, answers: BinaryIO) -> None:
 
 
 def main() -> int:
-    """`python -m node.verifying_process CHAIN_ID`, its node at both ends of the pipes."""
+    """`python -m node.verifying_process CHAIN_ID`, its node at the other end of its input and output."""
     # Signals of a terminal are for the node: it stops first, and this with it.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     chain_id = bytes.fromhex(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else is printed is no answer
-    try:
+    with contextlib.suppress(ConnectionError):  # nobody is there any more
         answers.write(sha256(chain_id))  # it has begun
         answers.flush()
         serve(chain_id, sys.stdin.buffer, answers)
-    except BrokenPipeError:
-        pass  # nobody is there any more
     return 0
 
 
