@@ -76,7 +76,7 @@ class Worker:
         self._jobs.put((priority, self._count, job, future))
 
     def _work(self) -> None:
-        # For the system's tools; LevelDB's own thread, which is begun by the one that writes, bears its name too.
+        # For the system's tools.
         with contextlib.suppress(OSError):
             Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(self._thread.name)
         while True:

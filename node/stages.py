@@ -188,9 +188,7 @@ class Stages:
         python = {thread.native_id: thread.name for thread in threading.enumerate()}
         threads: dict[str, dict[str, Any]] = {}
         for number, name, seconds in _tasks():
-            shown = self._names.get(number) or python.get(number)
-            # LevelDB's own thread is begun by the one that writes, and bears its name.
-            shown = shown or ("LevelDB" if name == "writer" else name)
+            shown = self._names.get(number) or python.get(number) or name
             one = threads.setdefault(shown, {"cpu_s": 0.0, "stages": {}})
             one["cpu_s"] = round(one["cpu_s"] + seconds, 4)
             ledger = self._ledgers.get(number)

@@ -164,21 +164,15 @@ def _disk(folder: Path) -> str:
 
 
 def _threads(process: int) -> Counter[str]:
-    """CPU seconds by thread. A thread that bears the writer's name without being it is LevelDB's, begun by it."""
+    """CPU seconds by name of thread; the first one is the event loop's."""
     found: Counter[str] = Counter()
-    named: dict[str, list[tuple[int, float]]] = {}
     for task in Path(f"/proc/{process}/task").glob("[0-9]*"):
         try:
             spent = int((task / "schedstat").read_text().split()[0]) / 1e9
             name = (task / "comm").read_text().strip()
         except OSError:
             continue  # it has ended
-        named.setdefault("event loop" if int(task.name) == process else name, []).append(
-            (int(task.name), spent)
-        )
-    for name, tasks in named.items():
-        for place, (_, spent) in enumerate(sorted(tasks)):
-            found["LevelDB" if name == "writer" and place else name] += spent
+        found["event loop" if int(task.name) == process else name] += spent
     return found
 
 

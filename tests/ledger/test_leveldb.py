@@ -1,10 +1,13 @@
 """LevelDB tells the truth or stops: corruption is seen, and nothing works after a failure."""
 
 import gc
+import os
 import resource
+from pathlib import Path
 
 import pytest
 
+from ledger import leveldb
 from ledger.errors import StoreError
 from ledger.leveldb import LevelKV
 
@@ -159,3 +162,35 @@ def test_an_iterator_left_half_way_releases_what_it_holds(tmp_path):
     for _ in range(50):
         next(kv.iterate(b"", None))
     kv.close()
+
+
+def background_threads():
+    """Number and CPU seconds of the threads that bear LevelDB's name."""
+    tasks = Path("/proc/self/task").iterdir()
+    named = [task for task in tasks if (task / "comm").read_text() == "LevelDB\n"]
+    return {int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9 for task in named}
+
+
+def test_what_leveldb_does_beside_the_writer_gives_way_to_it(tmp_path):
+    kv = LevelKV(tmp_path / "db")
+    ((thread, before),) = background_threads().items()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, thread) == min(19, own + 10)
+    for number in range(40):  # more than a write buffer, so that a table is written in the background
+        kv.write([(b"%d" % number, os.urandom(1024 * 1024))])
+    assert kv.look(b"0") == kv.get(b"0") is not None
+    kv.close()
+    assert any(table.stat().st_size > 2**24 for table in (tmp_path / "db").glob("*.ldb"))
+    ((same, after),) = background_threads().items()
+    assert same == thread
+    assert after > before
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+
+
+def test_a_system_that_knows_no_priority_of_a_thread_stops_no_store(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(leveldb.os, "setpriority", denied)
+    leveldb._lower_background.__wrapped__()
+    filled(tmp_path / "db").close()
