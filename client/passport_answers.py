@@ -16,7 +16,7 @@ from client.verified import NotVerifiable, VerifiedChain
 from ledger.block import decode_header, transaction_id
 from ledger.codec import decode
 from ledger.errors import ChiptraceError, Malformed
-from ledger.hashes import HASH_BYTES
+from ledger.hashes import HASH_BYTES, ZERO
 from ledger.limits import HEADERS_PER_REPLY_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
 from ledger.state import parse_state_key
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -133,18 +133,21 @@ class Answers:
         items = []
         for data in entries:
             name = decode(Entry, data, STATE_VALUE_BYTES_MAX).transaction
-            first = with_them and name not in told
+            carries = (
+                with_them and name != ZERO and name not in told
+            )  # ZERO: the genesis, or a recovery, put it
             told.add(name)
-            items.append(
-                HistoryItem(entry=data, transaction=self._transactions.get(name, b"") if first else b"")
-            )
+            items.append(HistoryItem(entry=data, transaction=self._transaction(name) if carries else b""))
         return items
+
+    def _transaction(self, name: bytes) -> bytes:
+        if name not in self._transactions:
+            missing(f"transaction {name.hex()}")
+        return self._transactions[name]
 
     def GetTransaction(self, request: TransactionRequest) -> TransactionReply:  # noqa: N802
         """One transaction by its id."""
-        if request.id not in self._transactions:
-            missing(f"transaction {request.id.hex()}")
-        return TransactionReply(transaction=self._transactions[request.id])
+        return TransactionReply(transaction=self._transaction(request.id))
 
     def GetLogLeaves(self, request: LogLeavesRequest) -> LogLeavesReply:  # noqa: N802
         """Leaves of old heights."""
@@ -197,7 +200,7 @@ class PassportLine:
     ) -> Reply:
         """The answer out of the passport. Raises NotVerifiable where it has none, NoAnswer where the chain is not in it."""
         if self._answers is None:
-            raise NoAnswer(f"the passport holds nothing of chain {self._trust.name}")
+            raise NoAnswer(f"the passport holds nothing of chain {self._trust.name}", Reason.NOT_IN_PASSPORT)
         return method(cast("ChainStub", self._answers))(request)
 
 

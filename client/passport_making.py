@@ -29,6 +29,7 @@ from proto.chiptrace.v1.node_pb2 import (
     LogLeavesRequest,
     ProvenKey,
     ProveReply,
+    ProveRequest,
     StatusReply,
     TransactionReply,
     TransactionRequest,
@@ -85,10 +86,15 @@ def make(
         asked=asked, shown=sorted(shown, key=lambda membership: membership.serial), profile=profile
     )
     for chain_id, line in sorted(lines.items()):
-        pins = [reply for _, reply in line.answers if isinstance(reply, ProveReply)]
+        pins = [reply for request, reply in line.answers if _pins(request) and isinstance(reply, ProveReply)]
         if pins:
             passport.chains.append(_Chain(line, pins[-1]).told(chain_id))
     return passport
+
+
+def _pins(request: Message) -> bool:
+    """Whether it asks for the newest height, which all questions after it are of."""
+    return isinstance(request, ProveRequest) and not request.height
 
 
 class _Chain:
@@ -98,7 +104,7 @@ class _Chain:
         self._line = line
         self._pin = pin
         self._genesis = b""
-        self._headers = {pin.height + 1: pin.head}
+        self._headers: dict[int, SignedHeader] = {}
         self._values: dict[bytes, ProvenKey] = {}
         self._entries: dict[bytes, dict[int, bytes]] = {}  # by subject, then by n
         self._transactions: dict[bytes, bytes] = {}
@@ -112,8 +118,8 @@ class _Chain:
             case _, StatusReply():
                 self._genesis = reply.genesis
             case _, HeadersReply():
-                self._take_headers(reply.headers)
-            case _, ProveReply() if (reply.height, reply.opening) == (self._pin.height, self._pin.opening):
+                self._headers.update((_height(signed), signed) for signed in reply.headers)
+            case ProveRequest(), ProveReply() if reply is self._pin or request.height == self._pin.height:
                 self._values.update((proven.key, proven) for proven in reply.keys)
             case HistoryRequest(), HistoryReply():
                 self._take_items(request.subject, request.from_n, reply.items)
@@ -125,12 +131,14 @@ class _Chain:
             case LogLeavesRequest(), LogLeavesReply():
                 self._leaves.update(zip(request.heights, reply.leaves, strict=True))
 
-    def _take_headers(self, headers: Iterable[SignedHeader]) -> None:
-        """Those that somebody needs who follows the chain to the pinned head."""
-        for signed in headers:
-            height = decode_header(signed.header).height
-            if (signed.next_validators or signed.recovery) and height <= self._pin.height:
-                self._headers[height] = signed
+    def _way(self) -> list[SignedHeader]:
+        """The headers that somebody needs who follows the chain to the pinned head: those that change the set, those that
+        a recovery goes on from, and what it goes on with."""
+        recovered = {height for height, signed in self._headers.items() if signed.recovery}
+        needed = {height for height, signed in self._headers.items() if signed.next_validators}
+        needed |= recovered | {height - 1 for height in recovered}
+        below = sorted(height for height in needed & self._headers.keys() if height <= self._pin.height)
+        return [*(self._headers[height] for height in below), self._pin.head]
 
     def _take_items(self, subject: bytes, start: int, items: Iterable[HistoryItem]) -> None:
         known = self._entries.setdefault(subject, {})
@@ -150,7 +158,7 @@ class _Chain:
     def told(self, chain_id: bytes) -> PassportChain:
         """All of it, in its order."""
         made = PassportChain(chain_id=chain_id, genesis=self._genesis, opening=self._pin.opening)
-        made.headers.extend(signed for _, signed in sorted(self._headers.items()))
+        made.headers.extend(self._way())
         hashes: dict[bytes, int] = {}
         for key, proven in sorted(self._values.items()):
             proof = proven.proof
@@ -184,6 +192,10 @@ class _Chain:
         while len(entries) in known and _entry(known[len(entries)]).height <= self._pin.height:
             entries.append(known[len(entries)])
         return entries
+
+
+def _height(signed: SignedHeader) -> int:
+    return decode_header(signed.header).height
 
 
 def _entry(data: bytes) -> Entry:

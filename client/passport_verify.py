@@ -18,7 +18,7 @@ from client.locate import locate
 from client.passport_answers import ChainInPassport
 from client.trust import Trust
 from client.verified import NotVerifiable
-from ledger.errors import InvariantBroken
+from ledger.errors import ChiptraceError, InvariantBroken
 from ledger.identifiers import canonical
 from proto.chiptrace.v1.ledger_pb2 import Membership, Reason
 from proto.chiptrace.v1.passport_pb2 import Passport
@@ -37,11 +37,27 @@ def verify(
     profile: Profile = NO_PROFILE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """The report of the audit of what the passport is about; each head with its age.
+    """The report of the audit of what the passport is about; each head with its age. Never raises for what a passport says,
+    but reports it."""
+    try:
+        report = _audited(passport, trust, now_ms, part, max_age_ms, profile, progress)
+    except ChiptraceError as error:
+        report = Report(passport.asked, Verdict.NOT_VERIFIABLE, problem=str(error), problem_code=error.code)
+    for head in report.heads:
+        head["age_ms"] = now_ms() - head["time_ms"]
+    return report
 
-    Raises Malformed for what no passport says, NotVerifiable for one about something else, of chains that the trust file
-    does not name, or in which it cannot be found where the part is; NoAnswer where a chain that is missing may be the one.
-    """
+
+def _audited(
+    passport: Passport,
+    trust: Trust,
+    now_ms: Callable[[], int],
+    part: str,
+    max_age_ms: int | None,
+    profile: Profile,
+    progress: Callable[[str], None],
+) -> Report:
+    # 1. It is about the part that was asked for, and of chains that are trusted.
     asked = canonical(passport.asked).text
     if part and canonical(part).text != asked:
         raise NotVerifiable(
@@ -58,12 +74,11 @@ def verify(
         raise NotVerifiable(
             f"the passport is of no chain that the trust file names; it has {has}", Reason.WRONG_CHAIN
         )
+    # 2. The chain on which it is present: proven, as everything is.
     shown = serials_shown(passport)
     begin = locate(chains, asked, shown)
-    report = Audit(chains, progress, shown, profile).run(asked, begin, now_ms)
-    for head in report.heads:
-        head["age_ms"] = now_ms() - head["time_ms"]
-    return report
+    # 3. The audit.
+    return Audit(chains, progress, shown, profile).run(asked, begin, now_ms)
 
 
 def serials_shown(passport: Passport) -> dict[str, Membership]:
@@ -74,8 +89,8 @@ def serials_shown(passport: Passport) -> dict[str, Membership]:
 def check_made(
     passport: Passport, trust: Trust, now_ms: Callable[[], int], told: Report, profile: Profile
 ) -> None:
-    """A passport that was made of the answers to an audit gives its verdict: nobody gets one that does not. Raises InvariantBroken,
-    and as `verify`."""
+    """A passport that was made of the answers to an audit gives its verdict: nobody gets one that does not. Raises
+    InvariantBroken."""
     report = verify(passport, trust, now_ms, profile=profile)
     if Verdict.NOT_VERIFIABLE in (report.verdict, told.verdict) or _content(report) != _content(told):
         raise InvariantBroken(

@@ -80,7 +80,7 @@ class PassportChain(_message.Message):
     """32 bytes each; proofs name theirs by place, and share them"""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_consensus_pb2.SignedHeader]:
-        """where the set changed or a recovery was decided, then the newest; ascending"""
+        """that lead from the genesis to the newest, which is the last; ascending"""
 
     @_builtins.property
     def opening(self) -> _ledger_pb2.AppHashOpening:
