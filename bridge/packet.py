@@ -13,6 +13,7 @@ The source client and the sequence are not in the commitment: they are its key i
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from ledger.errors import Refused
@@ -34,6 +35,7 @@ RECEIPT: Final = b"\x02"
 _VERSION_BYTE: Final = b"\x02"
 _CLIENT_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 _PORT: Final = re.compile(r"[a-zA-Z0-9./+_-]{1,64}")
+_WORD_CHARACTERS_MAX: Final = 64  # of a client or a port
 
 
 def is_client_id(text: str) -> bool:
@@ -79,18 +81,28 @@ def check_timeout(timeout_ms: int, now_ms: int) -> None:
 def packet_commitment(packet: Packet) -> bytes:
     """The 32 bytes that stand for a packet under its commitment key on the source chain."""
     payload = sha256(
-        sha256(packet.source_port.encode())
-        + sha256(packet.destination_port.encode())
-        + sha256(packet.version.encode())
-        + sha256(packet.encoding.encode())
+        _word(packet.source_port)
+        + _word(packet.destination_port)
+        + _word(packet.version)
+        + _word(packet.encoding)
         + sha256(packet.value)
     )
     return sha256(
         _VERSION_BYTE
-        + sha256(packet.destination_client.encode())
+        + _word(packet.destination_client)
         + sha256(packet.timeout_ms.to_bytes(8, "big"))
         + sha256(payload)
     )
+
+
+@lru_cache(maxsize=256)
+def _kept_word(text: str) -> bytes:
+    return sha256(text.encode())
+
+
+def _word(text: str) -> bytes:
+    """The hash of a field that most packets have in common: of words that can be one, kept."""
+    return _kept_word(text) if len(text) <= _WORD_CHARACTERS_MAX else sha256(text.encode())
 
 
 def acknowledgement_commitment(acknowledgement: bytes) -> bytes:

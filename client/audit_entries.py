@@ -140,13 +140,16 @@ class EntryReader:
 
     def read_all(self, name: str, entries: Sequence[ProvenEntry]) -> list[Reading]:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
-        known = self._read
-        missing = [proven for proven in entries if (name, proven.n) not in known]
-        if any(proven.entry.height not in self._times for proven in missing):
-            self.prepare(missing)
-        for proven in missing:
-            known[name, proven.n] = self._reading(name, proven, self._times[proven.entry.height])
-        return [known[name, proven.n] for proven in entries]
+        readings: list[Reading] = []
+        for proven in entries:
+            reading = self._read.get((name, proven.n))
+            if reading is None:
+                height = proven.entry.height
+                if height not in self._times:
+                    self.prepare(entries)
+                reading = self._read[name, proven.n] = self._reading(name, proven, self._times[height])
+            readings.append(reading)
+        return readings
 
     def _reading(self, name: str, proven: ProvenEntry, time_ms: int) -> Reading:
         entry, body = proven.entry, proven.transaction.body

@@ -36,18 +36,18 @@ def decode(kind: type[M], data: bytes, bytes_max: int) -> M:
     Raises Malformed, and nothing else: with OVERSIZE when longer than `bytes_max` (before anything is parsed),
     with MALFORMED when it is no encoding of `kind` or not the canonical one.
     """
-    name = kind.DESCRIPTOR.name
     if len(data) > bytes_max:
+        name = kind.DESCRIPTOR.name
         raise Malformed(f"{name} has {len(data)} bytes; at most {bytes_max} are allowed", Reason.OVERSIZE)
-    message = kind()
     try:
-        message.MergeFromString(data)
+        message = kind.FromString(data)
         # What is unknown to us would survive serialisation, and so hide in bytes that compare equal.
         message.DiscardUnknownFields()
         canonical = message.SerializeToString(deterministic=True)
     except ProtobufError as error:
-        raise Malformed(f"{name} cannot be parsed: {error}") from error
+        raise Malformed(f"{kind.DESCRIPTOR.name} cannot be parsed: {error}") from error
     if canonical != data:
+        name = kind.DESCRIPTOR.name
         raise Malformed(
             f"{name} is not in its canonical encoding ({len(data)} bytes, {len(canonical)} expected)"
         )
