@@ -98,7 +98,8 @@ def _pins(request: Message) -> bool:
 
 
 class _Chain:
-    """What belongs to one chain at the height that was pinned last."""
+    """What belongs to one chain at the height that was pinned last. Of a header and a transaction the first copy counts:
+    one that comes again is not looked at by who has it."""
 
     def __init__(self, line: Keeping, pin: ProveReply) -> None:
         self._line = line
@@ -118,7 +119,8 @@ class _Chain:
             case _, StatusReply():
                 self._genesis = reply.genesis
             case _, HeadersReply():
-                self._headers.update((_height(signed), signed) for signed in reply.headers)
+                for signed in reply.headers:
+                    self._headers.setdefault(_height(signed), signed)
             case ProveRequest(), ProveReply() if reply is self._pin or request.height == self._pin.height:
                 self._values.update((proven.key, proven) for proven in reply.keys)
             case HistoryRequest(), HistoryReply():
@@ -127,7 +129,7 @@ class _Chain:
                 for subject, history in zip(request.subjects, reply.histories, strict=True):
                     self._take_items(subject, 0, history.items)
             case TransactionRequest(), TransactionReply():
-                self._transactions[request.id] = reply.transaction
+                self._transactions.setdefault(request.id, reply.transaction)
             case LogLeavesRequest(), LogLeavesReply():
                 self._leaves.update(zip(request.heights, reply.leaves, strict=True))
 
@@ -138,14 +140,17 @@ class _Chain:
         needed = {height for height, signed in self._headers.items() if signed.next_validators}
         needed |= recovered | {height - 1 for height in recovered}
         below = sorted(height for height in needed & self._headers.keys() if height <= self._pin.height)
-        return [*(self._headers[height] for height in below), self._pin.head]
+        head = self._headers.get(self._pin.height + 1)
+        if head is None or head.header != self._pin.head.header:
+            head = self._pin.head
+        return [*(self._headers[height] for height in below), head]
 
     def _take_items(self, subject: bytes, start: int, items: Iterable[HistoryItem]) -> None:
         known = self._entries.setdefault(subject, {})
         for n, item in enumerate(items, start):
             known[n] = item.entry
             if item.transaction:
-                self._transactions[_entry(item.entry).transaction] = item.transaction
+                self._transactions.setdefault(_entry(item.entry).transaction, item.transaction)
 
     def _prove_leaves_again(self) -> None:
         """Leaves that were proven under an earlier root, before the audit went on to a newer height."""

@@ -18,7 +18,7 @@ from client.locate import locate
 from client.passport_answers import ChainInPassport
 from client.trust import Trust
 from client.verified import NotVerifiable
-from ledger.errors import ChiptraceError, InvariantBroken
+from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical
 from proto.chiptrace.v1.ledger_pb2 import Membership, Reason
 from proto.chiptrace.v1.passport_pb2 import Passport
@@ -90,12 +90,13 @@ def check_made(
     passport: Passport, trust: Trust, now_ms: Callable[[], int], told: Report, profile: Profile
 ) -> None:
     """A passport that was made of the answers to an audit gives its verdict: nobody gets one that does not. Raises
-    InvariantBroken."""
+    NotVerifiable."""
     report = verify(passport, trust, now_ms, profile=profile)
     if Verdict.NOT_VERIFIABLE in (report.verdict, told.verdict) or _content(report) != _content(told):
-        raise InvariantBroken(
-            f"the passport does not give the verdict of the audit that it was made of ({report.verdict}, not {told.verdict}: "
-            f"{report.problem}); nothing was written. Please report this"
+        raise NotVerifiable(
+            "the answers of the nodes make no passport that gives the verdict of the audit "
+            f"({report.verdict}, not {told.verdict}: {report.problem}); nothing was written. Ask other nodes (--node)",
+            Reason.BAD_PROOF,
         )
 
 

@@ -15,8 +15,9 @@ from client.audit_profile import NO_PROFILE
 from client.audit_report import Verdict
 from client.passport import from_bytes, to_bytes
 from client.passport_verify import check_made
+from client.verified import NotVerifiable
 from ledger import codec
-from ledger.errors import InvariantBroken, Malformed
+from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
 from proto.chiptrace.v1.passport_pb2 import Passport
 from tests.bridge.two_chains import World, object_event, serial
@@ -332,7 +333,7 @@ def test_the_answers_of_a_lying_node_make_no_passport(lie):
     world, part = lived()
     report, passport = told(world, part, stubs={"b": lie(world["b"])}, begin="b")
     assert report.verdict is Verdict.NOT_VERIFIABLE
-    with pytest.raises(InvariantBroken):
+    with pytest.raises(NotVerifiable):
         check_made(passport, trusting(world), lambda: world.clock.now_ms, report, NO_PROFILE)
     assert never_better(passport, world=world).verdict is Verdict.NOT_VERIFIABLE
 
@@ -367,5 +368,5 @@ def test_who_makes_one_finds_out_if_it_does_not_hold():
 
     check(PASSPORT, HONEST)
     for passport, report in ((without((0, "values"), 0), HONEST), (PASSPORT, RECALLED)):
-        with pytest.raises(InvariantBroken):
+        with pytest.raises(NotVerifiable):
             check(passport, report)
