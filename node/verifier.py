@@ -152,7 +152,7 @@ class Verifier:
                 if await answers.readexactly(HASH_BYTES) != sha256(self._chain_id):
                     raise Failed("it is for another chain")
             self._process, self._questions = process, questions
-            _LOG.info("verifier process begun", extra={"process": process.pid})
+            _LOG.info("verifier process begun", extra={"verifier": process.pid})
             await self._read(answers)
         except TimeoutError:
             raise Failed(f"it had not begun after {START_SECONDS:.0f} s") from None

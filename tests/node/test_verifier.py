@@ -1,6 +1,7 @@
 """The verifier process: what it says is what would be found here, and whatever becomes of it costs a moment and no more."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -26,7 +27,8 @@ GOOD = [CHAIN.transaction("ada", toy.put(str(number))) for number in range(150)]
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch):
+def quickly(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)  # as a node logs
     monkeypatch.setattr(verifier, "PAUSE_SECONDS", 0.05)
 
 
