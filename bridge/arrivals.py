@@ -104,9 +104,7 @@ def materialise(ctx: Context, message: Materialise) -> None:
         state.part_key(part.id),
         part.history,
         MATERIALISED,
-        container=part.container,
-        generation=part.generation,
-        container_n=n,
+        inside=(part.container, part.generation, n),
     )
     custody.save_part(ctx.overlay, part)
 

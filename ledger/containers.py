@@ -16,8 +16,7 @@ however much is inside. One generation is made either by packing or by installin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger import state
 from ledger.errors import InvariantBroken, Refused
@@ -44,8 +43,7 @@ _STATUS_AFTER: Final[Mapping[int, "PartStatus.ValueType"]] = {
 # ---- where a part is ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is true of a part now, through everything it is inside of.
 
     outermost: id of the free-standing part it is in, or its own; empty once destroyed or exported inside.

@@ -95,16 +95,14 @@ class Context:
         history: History,
         kind: "EntryKind.ValueType",
         digest: bytes | None = None,
-        *,
-        container: str = "",
-        generation: int = 0,
-        container_n: int = 0,
+        inside: tuple[str, int, int] | None = None,
         finding: "Reason.ValueType" = Reason.REASON_UNSPECIFIED,
     ) -> int:
         """Appends an entry to a subject's history (in place) and returns the new number of entries.
 
         The caller saves the record that holds the history afterwards. `digest` is the event's; without it the
-        entry carries the digest of the operation. A finding is entered here only; see `finding` for outcomes.
+        entry carries the digest of the operation. inside: container, its generation, and how many entries it has. A
+        finding is entered here only; see `finding` for outcomes.
         """
         # Field by field: twice as fast as the library's constructor.
         entry = Entry()
@@ -113,8 +111,8 @@ class Context:
         entry.height, entry.operation = self.height, self.operation_index
         entry.digest = self.operation_digest if digest is None else digest
         entry.kind, entry.finding = kind, finding
-        if container:
-            entry.container, entry.generation, entry.container_n = container, generation, container_n
+        if inside is not None:
+            entry.container, entry.generation, entry.container_n = inside
         n_before, data = append_entry(self.chain_id, history, entry)
         self.entries.append((subject_key, n_before, data))
         return n_before + 1

@@ -21,8 +21,13 @@ _FROZEN = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 
 def load_part(reader: Reader, part: str) -> PartRecord | None:
     """The record of a part by canonical id, up to date with the closing of its container, or None."""
-    record = state.load(reader, state.part_key(part), PartRecord)
-    return None if record is None else normalise(reader, record)
+    return _load_at(reader, state.part_key(part))
+
+
+def _load_at(reader: Reader, key: bytes) -> PartRecord | None:
+    record = state.load(reader, key, PartRecord)
+    # Most parts lie in nothing.
+    return record if record is None or not record.container else normalise(reader, record)
 
 
 def save_part(overlay: Overlay, record: PartRecord) -> None:
@@ -136,13 +141,14 @@ def find_part(recording: Recording, identifier: Identifier) -> PartRecord | None
             Reason.IDENTIFIER_INVALID,
         )
     overlay = recording.context.overlay
-    record = load_part(overlay, identifier.text)
+    key = state.part_key(identifier.text)
+    record = _load_at(overlay, key)
     if record is None or record.status == PartStatus.SPLIT:
         piece = find_piece(recording, identifier)
         record = None if piece is None else normalise(overlay, piece)
     if record is not None:
         recording.check_new(record)
-        recording.named.add(state.part_key(record.id))
+        recording.named.add(key)
     return record
 
 

@@ -15,8 +15,7 @@ from ledger.limits import CANDIDATES_MAX, IDENTIFIER_BYTES_MAX, RUN_UNITS_MAX
 from proto.chiptrace.v1.ledger_pb2 import Decimal, Reason, Value
 
 _TIME: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?"
-    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))\Z"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,18}))?(Z|[+-][0-9]{2}:[0-9]{2})\Z"
 )
 _HASH: Final = re.compile(r"[0-9a-f]{64}\Z")
 _DAYS_BEFORE_MONTH: Final = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
@@ -53,10 +52,27 @@ def word(text: str, vocabulary: tuple[str, str], cbv: str = CBV) -> str:
     return text
 
 
-@lru_cache(maxsize=1_024)  # days repeat
-def _days_before(year_text: str, month_text: str, day_text: str) -> int | None:
+@lru_cache(maxsize=1_024)  # the minutes of an hour repeat
+def _minutes_before(text: str) -> int | None:
+    """Minutes from 1970 to a minute YYYY-MM-DDThh:mm, below zero before it; None for one that there is not."""
+    days = _days_before(int(text[:4]), int(text[5:7]), int(text[8:10]))
+    hour, minute = int(text[11:13]), int(text[14:16])
+    return None if days is None or hour > 23 or minute > 59 else (days * 24 + hour) * 60 + minute
+
+
+@lru_cache(maxsize=64)
+def _zone_minutes(text: str) -> int | None:
+    """How many minutes a zone is ahead: Z, or +hh:mm or -hh:mm; None beyond 14 hours."""
+    if text == "Z":
+        return 0
+    hours, minutes = int(text[1:3]), int(text[4:6])
+    if hours > 14 or minutes > 59 or (hours == 14 and minutes):
+        return None
+    return (hours * 60 + minutes) * (1 if text[0] == "+" else -1)
+
+
+def _days_before(year: int, month: int, day: int) -> int | None:
     """Days from 1970 to a day of the calendar, below zero before it; None for a day that there is not."""
-    year, month, day = int(year_text), int(month_text), int(day_text)
     if not 1 <= month <= 12:
         return None
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
@@ -77,17 +93,14 @@ def parse_time(text: str, name: str) -> int:
     match = _TIME.match(text)
     if match is None:
         raise invalid(name, f"{text!r} is no time such as 2025-01-15T14:25:00.000+01:00")
-    hour, minute, second = int(match[4]), int(match[5]), int(match[6])
-    days = _days_before(match[1], match[2], match[3])
-    if days is None or hour > 23 or minute > 59 or second > 60:
+    minute, second_text, fraction, zone = match.groups()
+    minutes, second, ahead = _minutes_before(minute), int(second_text), _zone_minutes(zone)
+    if minutes is None or second > 60:
         raise invalid(name, f"{text!r} is no time of any day")
-    offset = 0
-    if match[8]:
-        if int(match[9]) > 14 or int(match[10]) > 59 or (int(match[9]) == 14 and int(match[10])):
-            raise invalid(name, f"{text!r} has a zone beyond 14 hours")
-        offset = (int(match[9]) * 60 + int(match[10])) * (1 if match[8] == "+" else -1)
-    milliseconds = int((match[7] or "0").ljust(3, "0")[:3])
-    result = (((days * 24 + hour) * 60 + minute - offset) * 60 + second) * 1000 + milliseconds
+    if ahead is None:
+        raise invalid(name, f"{text!r} has a zone beyond 14 hours")
+    milliseconds = int(fraction.ljust(3, "0")[:3]) if fraction else 0
+    result = ((minutes - ahead) * 60 + second) * 1000 + milliseconds
     if result < 0:
         raise invalid(name, f"{text!r} is before 1970")
     return result

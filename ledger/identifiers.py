@@ -16,9 +16,8 @@ of an authority and whole segments. Substrings and text prefixes inside a segmen
 """
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ledger import gs1_keys, gs1_urns
@@ -54,8 +53,7 @@ _EPC_CLASSES: Final = ("urn:epc:idpat:", "urn:epc:class:")
 _SEGMENT_ENDS: Final = "/:."
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(NamedTuple):
     """A name in canonical form. Two identifiers are equal exactly when they name the same thing.
 
     text: the canonical URI. scheme: sgtin, gtin, lgtin, sscc, sgln, pgln, grai, giai, gdti, gsrn, gsrnp, cpi,
@@ -73,8 +71,17 @@ class Identifier:
     gs1_key_digits: str = ""
     class_text: str = ""
     lot: str = ""
-    company_prefix: str = field(default="", compare=False)
     interval: tuple[int, int] | None = None
+    company_prefix: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identifier) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     @property
     def lot_text(self) -> str:

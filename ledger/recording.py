@@ -124,25 +124,19 @@ class Recording:
 
         What the event adopted begins with an ADOPTED_EVENT entry, which stands for a plain one.
         """
-        key = state.part_key(record.id)
+        context, key, digest = self.context, state.part_key(record.id), self.digest
         self._carve(key)
-        finding = finding or self._finding
+        if self.late and not finding:
+            finding = Reason.LATE_RECORD
         first = key in self.adopted and key not in self.entered
         if first:
-            n = self._enter(key, record, EntryKind.ADOPTED_EVENT, finding=finding)
+            n = context.enter(key, record.history, EntryKind.ADOPTED_EVENT, digest, finding=finding)
         if not first or kind != EntryKind.EVENT:
-            n = self._enter(
-                key,
-                record,
-                kind,
-                container=container,
-                generation=generation,
-                container_n=container_n,
-                finding=finding,
-            )
-        record.last_event = self.digest
+            inside = (container, generation, container_n) if container else None
+            n = context.enter(key, record.history, kind, digest, inside, finding)
+        record.last_event = digest
         self.entered.add(key)
-        state.save(self.context.overlay, key, record)
+        state.save(context.overlay, key, record)
         return n
 
     def enter_lot(
@@ -159,47 +153,16 @@ class Recording:
         key = state.lot_key(record.id)
         if key in self.entered:
             return
-        finding = finding or self._finding
+        if self.late and not finding:
+            finding = Reason.LATE_RECORD
+        context, digest = self.context, self.digest
         if key in self.adopted:
-            self._enter(key, record, EntryKind.ADOPTED_EVENT, finding=finding)
+            context.enter(key, record.history, EntryKind.ADOPTED_EVENT, digest, finding=finding)
         if key not in self.adopted or kind != EntryKind.EVENT:
-            self._enter(
-                key,
-                record,
-                kind,
-                container=container,
-                generation=generation,
-                container_n=container_n,
-                finding=finding,
-            )
+            inside = (container, generation, container_n) if container else None
+            context.enter(key, record.history, kind, digest, inside, finding)
         self.entered.add(key)
         state.save(self.context.overlay, key, record)
-
-    @property
-    def _finding(self) -> "Reason.ValueType":
-        return Reason.LATE_RECORD if self.late else _NO_FINDING
-
-    def _enter(
-        self,
-        key: bytes,
-        record: PartRecord | LotRecord,
-        kind: "EntryKind.ValueType",
-        *,
-        container: str = "",
-        generation: int = 0,
-        container_n: int = 0,
-        finding: "Reason.ValueType",
-    ) -> int:
-        return self.context.enter(
-            key,
-            record.history,
-            kind,
-            self.digest,
-            container=container,
-            generation=generation,
-            container_n=container_n,
-            finding=finding,
-        )
 
 
 def read_recording(context: Context, data: bytes) -> Recording:

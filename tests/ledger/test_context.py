@@ -43,9 +43,7 @@ def test_an_entry_says_all_the_context_knows():
         SUBJECT,
         head,
         EntryKind.PACKED,
-        container="box",
-        generation=4,
-        container_n=9,
+        inside=("box", 4, 9),
         finding=Reason.LATE_RECORD,
     )
     assert n == 2 == head.n
