@@ -1,7 +1,8 @@
 """Transactions per second that a node catches up with, against the rate of the living chain; and the engine alone.
 
 A node of a chain is killed, the others are loaded to the full, which gives the live rate; then the load ends and the node is started. It
-is timed from its first answer until it has the chain's height. The engine alone fetches heights over virtual links, with
+is timed from its first answer until it has the chain's height. The others idle meanwhile, so it has their cores for itself, as on a
+machine of its own: with a verifier process, unless told otherwise. The engine alone fetches heights over virtual links, with
 real signatures and one of three peers silent.
 """
 
@@ -13,10 +14,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from node import config
+from node.config import NodeConfig
 from node.testnet import Testnet
+from node.testnet_layout import read
 from scripts.benchmarks.budgets import TIMES_LIVE
 from scripts.benchmarks.limits import verifications, verifications_by_processes
 from scripts.benchmarks.networks import Loaded, network
@@ -35,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", type=int, default=0, help="that are there before; these are observed")
     parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--verifiers", type=int, default=1, help="processes beside the node that catches up")
     parser.add_argument("--heights", type=int, default=3_000, help="of the engine alone")
 
 
@@ -43,6 +49,8 @@ def caught_up(chain: Loaded, testnet: Testnet, chosen: argparse.Namespace) -> di
     name, other = list(chain.nodes)[:2]
     missed_from = chain.status(name)
     testnet.kill(name)
+    place = read(chain.home).config_file(name)
+    config.write(place, replace(config.read(place, NodeConfig), verifiers=chosen.verifiers))
     with chain.without(name):
         waiting = chain.transactions(int(chosen.seconds * RATE))
         found = asyncio.run(closed(chain.session, waiting, chosen.seconds, OUTSTANDING, FRAME))
@@ -100,6 +108,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         times_live=median(times),
         budget_times_live=TIMES_LIVE,
         parts=chosen.parts,
+        verifiers=chosen.verifiers,
         runs=runs,
         engine=engine_alone(chosen.heights),
     )
