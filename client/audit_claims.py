@@ -68,8 +68,10 @@ class Claims:
     def _listed(self, name: str, chain_id: bytes) -> list[ForeignAttestation]:
         """Every page of what a chain told here about a subject."""
         page = self._chain.record(foreign_attestations_key(chain_id, name), ForeignAttestationsRecord)
-        found = [] if page is None else list(page.attestations)
-        for number in range(1, 1 + (0 if page is None else page.pages)):
+        if page is None:
+            return []
+        found = list(page.attestations)
+        for number in range(1, 1 + page.pages):
             key = foreign_attestations_key(chain_id, name, number)
             further = self._chain.record(key, ForeignAttestationsRecord)
             if further is None:

@@ -19,10 +19,11 @@ from client.verified import NotVerifiable, VerifiedChain
 from ledger import codec, hashes, state
 from ledger.corrections import original_of
 from ledger.errors import ChiptraceError
-from ledger.event import EventView, given_digest, view_fields
+from ledger.event import EventView, given_digest
 from ledger.event_fields import read_fields
 from ledger.limits import TRANSACTION_VALIDITY_MS_MAX
 from ledger.members import member_for
+from ledger.plain_event import view_event
 from ledger.policies import Leaving
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
@@ -113,6 +114,18 @@ class Reading(NamedTuple):
         return relation, [], []
 
 
+class _SigningKey(NamedTuple):
+    """What a key's record says, taken out once: most entries are signed with a few keys."""
+
+    member: str
+    role: int
+    is_vouched: bool
+    valid_from_ms: int
+    valid_until_ms: int
+    revoked_at_ms: int
+    compromised_since_ms: int
+
+
 class EntryReader:
     """Reads entries of one chain; what it finds goes to `find`."""
 
@@ -126,7 +139,7 @@ class EntryReader:
         self.claims = Claims(chain, find, self.evidence)
         self.licences = Licences(chain, find, self._vouching, self._signer)
         self._read: dict[tuple[str, int], Reading] = {}
-        self._keys: dict[bytes, KeyRecord | None] = {}
+        self._keys: dict[bytes, _SigningKey | None] = {}
         self._times: dict[int, int] = {}
         # By transaction and place: an event stands in the history of everything that it names.
         self._said: dict[tuple[bytes, int], tuple[Said, Facts]] = {}
@@ -226,7 +239,7 @@ class EntryReader:
             chain_id, kind, facts = self._chain.trust.chain_id, operation.WhichOneof("kind") or "", NO_FACTS
             if kind == "capture":
                 given = read_fields(operation.capture.event)
-                view, digest = view_fields(given.fields), given_digest(chain_id, given)
+                view, digest = view_event(given.fields), given_digest(chain_id, given)
                 facts = facts_of(given.fields)
                 said = Said(operation, kind, view, None, digest)
             elif (packet := brought(operation)) is not None:
@@ -241,13 +254,13 @@ class EntryReader:
         """Step 3, second half: the key's member, if it might sign this then."""
         key = proven.transaction.body.signer
         if key not in self._keys:
-            self._keys[key] = self._chain.record(state.signer_key(key), KeyRecord)
+            self._keys[key] = self._signing_key(key)
         record = self._keys[key]
         if record is None:
             raise self._broken(
                 name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"
             )
-        if not self._vouching.is_vouched(record):
+        if not record.is_vouched:
             text = f"neither the genesis nor enough admin keys vouch that the key is {record.member}'s"
             self._finding(name, proven, "KEY_NOT_APPROVED", text)
         made_by = operation.WhichOneof("kind") or ""
@@ -270,6 +283,13 @@ class EntryReader:
                 f"key {key.hex()} of {record.member}, which signed it, was compromised by then",
             )
         return record.member
+
+    def _signing_key(self, key: bytes) -> _SigningKey | None:
+        record = self._chain.record(state.signer_key(key), KeyRecord)
+        if record is None:
+            return None
+        times = record.valid_from_ms, record.valid_until_ms, record.revoked_at_ms, record.compromised_since_ms
+        return _SigningKey(record.member, record.role, self._vouching.is_vouched(record), *times)
 
     def _leaving(self, said: Said, member: str) -> Leaving | None:
         """Where a shipping to others goes, as policies see it (ledger/policies.py)."""

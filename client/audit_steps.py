@@ -6,6 +6,7 @@ reading. What is said and moves nothing (a certificate, a recall) is of none.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from client.audit_kinds import Said, is_among
@@ -148,14 +149,22 @@ def what(entry: Entry, said: Said) -> str:
     """A step in a few words."""
     view, kind = said.view, entry.kind
     if view is not None:
-        words = " ".join(
-            [word for word in (view.type.removesuffix("Event").lower(), view.action, view.biz_step) if word]
-        )
+        words = _words(view.type, view.action, view.biz_step)
         if view.error_declaration is not None and kind in (EntryKind.PACKED, EntryKind.UNPACKED):
             return f"undone: {words}"
         return _PREFIXES.get(kind, "") + words
     if said.kind == "attest":
         return f"{ATTESTED}{said.operation.attest.kind}"
+    return _kind_in_words(kind)
+
+
+@lru_cache(maxsize=1_024)
+def _words(kind: str, action: str, biz_step: str) -> str:
+    return " ".join(word for word in (kind.removesuffix("Event").lower(), action, biz_step) if word)
+
+
+@lru_cache(maxsize=64)
+def _kind_in_words(kind: int) -> str:
     return name_of(EntryKind, kind).lower().replace("_", " ")
 
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from ledger.block import CheckedTransaction, decode_transaction
 from ledger.codec import decode
-from ledger.errors import Invalid
+from ledger.errors import Invalid, InvariantBroken
 from ledger.hashes import ZERO
 from ledger.history import verify_history
 from ledger.limits import HISTORIES_PER_REPLY_MAX, HISTORY_ITEMS_MAX, STATE_VALUE_BYTES_MAX
@@ -133,7 +133,7 @@ class Histories:
         carried: dict[bytes, bytes],
     ) -> list[Entry]:
         """The whole history of which a reply has the beginning. Transactions that came with it go to `carried`."""
-        own, later = list(items[: history.n]), items[history.n :]
+        own, later = list(items[: history.n]), list(items[history.n :])
         own += self._items(subject, len(own), history.n)
         entries = [item.entry for item in own]
         with self._checking("a history"):
@@ -144,8 +144,9 @@ class Histories:
             if any(entry.height <= height for entry in behind):
                 raise Invalid("an entry more than there were at that height", Reason.BAD_PROOF)
         for item, entry in zip(own, decoded, strict=True):
-            if item.transaction:
-                carried.setdefault(entry.transaction, item.transaction)
+            came_with = item.transaction
+            if came_with:
+                carried.setdefault(entry.transaction, came_with)
         return decoded
 
     def _items(self, subject: bytes, start: int, end: int) -> Iterator[HistoryItem]:
@@ -191,6 +192,13 @@ class Histories:
         put = entry.height == 0 or entry.height - 1 in self._recoveries
         return entry.transaction == ZERO and put
 
+    def _behind(self, entry: Entry) -> CheckedTransaction:
+        # No body hashes to zeros, so what was made by none is not among them.
+        found = self._transactions.get(entry.transaction)
+        if found is None and not self._is_made(entry):
+            raise InvariantBroken("an entry was kept whose transaction was not checked")
+        return found or _OF_GENESIS
+
     def _check(self, entry: Entry, data: bytes) -> None:
         if self._is_made(entry) or entry.transaction in self._transactions:
             return
@@ -201,12 +209,7 @@ class Histories:
         self._transactions[checked.id] = checked
 
     def _keep(self, subject: bytes, history: History, decoded: Sequence[Entry]) -> list[ProvenEntry]:
-        proven = [
-            ProvenEntry(
-                n, entry, _OF_GENESIS if self._is_made(entry) else self._transactions[entry.transaction]
-            )
-            for n, entry in enumerate(decoded)
-        ]
+        proven = [ProvenEntry(n, entry, self._behind(entry)) for n, entry in enumerate(decoded)]
         self._tally.history_entries += len(proven)
         # One that is as long as the head says; the proof above leaves no other.
         kept = History()

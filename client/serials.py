@@ -58,6 +58,8 @@ def histories(chain: VerifiedChain, record: PartRecord) -> Histories:
     """The complete history of what a record stands for, oldest first: of each interval it was carved from, the
     entries up to the carving, and then its own. Raises NotVerifiable."""
     found = _own(chain, record)
+    if not record.carved_from:
+        return found
     # What has no record of its own lies in an interval that is still there.
     carved = chain.record(state.part_key(record.id), PartRecord) is not None
     for _ in range(CARVINGS_MAX):

@@ -294,10 +294,10 @@ class VerifiedChain:
                 raise Invalid(f"asked for height {pinned.height}, got {reply.height}", Reason.BAD_PROOF)
             if [proven.key for proven in reply.keys] != keys:
                 raise Invalid("other keys than were asked for", Reason.BAD_PROOF)
-            for proven in reply.keys:
+            for key, proven in zip(keys, reply.keys, strict=True):
                 value = proven.value if proven.present else None
-                pinned.tree.verify(proven.key, value, proven.proof)
-                pinned.values[proven.key] = value
+                pinned.tree.verify(key, value, proven.proof)
+                pinned.values[key] = value
                 self.tally.state_proofs += 1
         return pinned
 
