@@ -249,6 +249,7 @@ class _Transactions:
         self._blocks: dict[int, Sequence[bytes]] = {}
         self._read = 0
         self.told: set[bytes] = set()  # ids
+        self.spent = False  # one more block was too much for this reply
 
     def of(self, entry: Entry) -> bytes | None:
         """Empty for what no transaction made; None where one more block is too much for this reply."""
@@ -259,6 +260,7 @@ class _Transactions:
             return b""
         if place.height not in self._blocks:
             if self._read > BLOCKS_READ_BYTES_MAX:
+                self.spent = True
                 return None
             block = self._store.block(place.height)
             self._read += len(block)
@@ -275,10 +277,12 @@ def _history(
     transactions = transactions or _Transactions(store)
     reply = HistoryReply()
     size = 0
+    told: set[bytes] = set()  # here
     for data in entries[:limit]:
         item = HistoryItem(entry=data)
         entry = Entry.FromString(data) if request.with_transactions else Entry()
-        if request.with_transactions and not (once and entry.transaction in transactions.told):
+        again = once and (entry.transaction in told or entry.transaction in transactions.told)
+        if request.with_transactions and not again:
             found = transactions.of(entry)
             if found is None:
                 break
@@ -288,21 +292,30 @@ def _history(
             break
         reply.items.append(item)
         if item.transaction:
-            transactions.told.add(entry.transaction)
+            told.add(entry.transaction)
     reply.more = len(reply.items) < len(entries)
+    transactions.told |= told  # not before: what is refused on the way was told to nobody
     return reply
 
 
 def _histories(store: Store, request: HistoriesRequest) -> HistoriesReply:
     _check_count("subjects", len(request.subjects), limits.HISTORIES_PER_REPLY_MAX)
     reply, transactions = HistoriesReply(), _Transactions(store)
-    size = 0
+    size, full = 0, False
     for subject in request.subjects:
-        if size > REPLY_BYTES_MAX // 2:  # and the last one has its own bound
+        if full or size > REPLY_BYTES_MAX // 2:  # and the last one has its own bound
             reply.histories.add(more=True)
             continue
         asked = HistoryRequest(subject=subject, with_transactions=request.with_transactions)
-        found = _history(store, asked, transactions, once=True)
+        try:
+            found = _history(store, asked, transactions, once=True)
+        except Invalid as error:
+            if error.reason != Reason.PRUNED:
+                raise
+            # The others are not refused for its sake; asked for alone, it is, with the reason.
+            reply.histories.add(more=True)
+            continue
+        full = transactions.spent and not found.items
         size += found.ByteSize()
         reply.histories.append(found)
     return reply

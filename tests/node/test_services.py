@@ -6,7 +6,7 @@ from ledger.errors import Invalid
 from ledger.limits import BLOCK_BYTES_MAX, HISTORIES_PER_REPLY_MAX, RPC_MESSAGE_BYTES_MAX
 from ledger.rows import Place
 from node.services import BLOCKS_READ_BYTES_MAX, _histories, _history
-from proto.chiptrace.v1.ledger_pb2 import Block, Entry
+from proto.chiptrace.v1.ledger_pb2 import Block, Entry, Reason
 from proto.chiptrace.v1.node_pb2 import HistoriesRequest, HistoryRequest
 
 
@@ -101,6 +101,68 @@ def test_many_histories_read_no_more_blocks_than_one():
     # What was told needs no block to be read; the rest is asked for again.
     assert len(second.items) == len(first.items)
     assert second.more
+
+
+class Spread(Books):
+    """Each subject's entries are of transactions of its own."""
+
+    def __init__(self, *given, pruned=(), **named):
+        super().__init__(*given, **named)
+        self.base, self.asked, self.pruned = 2, [], pruned
+
+    def entries(self, subject, from_n, limit):
+        self.asked.append(subject)
+        first = int(subject) * self.count
+        return [
+            Entry(subject=subject, height=1, transaction=n.to_bytes(32, "big")).SerializeToString()
+            for n in range(first, first + self.count)
+        ]
+
+    def place(self, transaction):
+        return None if int.from_bytes(transaction, "big") in self.pruned else super().place(transaction)
+
+    def block(self, height):
+        if self.pruned and height == 1:
+            raise Invalid("before the base", Reason.PRUNED)
+        return super().block(height)
+
+
+def test_with_no_block_more_to_read_no_more_rows_are_read():
+    books = Spread(3, per_block=1, block_bytes=BLOCK_BYTES_MAX - 100)
+    subjects = [b"%d" % number for number in range(20)]
+    reply = _histories(books, HistoriesRequest(subjects=subjects, with_transactions=True))
+    served = [history for history in reply.histories if history.items]
+    assert served == list(reply.histories[: len(served)])
+    assert len(books.asked) <= len(served) + 1
+    assert all(history.more for history in reply.histories[len(served) :])
+    assert len(reply.histories) == len(subjects)
+
+
+def test_what_is_pruned_of_one_history_costs_the_others_nothing():
+    books = Spread(3, per_block=1, pruned=(5,))  # the last one of the second; blocks before the base are gone
+    subjects = [b"3", b"1", b"4", b"1"]
+    reply = _histories(books, HistoriesRequest(subjects=subjects, with_transactions=True))
+    assert [len(history.items) for history in reply.histories] == [3, 0, 3, 0]
+    assert [history.more for history in reply.histories] == [False, True, False, True]
+    with pytest.raises(Invalid) as refused:
+        _history(Spread(3, per_block=1, pruned=(5,)), HistoryRequest(subject=b"1", with_transactions=True))
+    assert refused.value.reason == Reason.PRUNED
+
+
+def test_a_history_that_could_not_be_told_has_told_nothing():
+    class Shared(Spread):
+        """The second and third history begin with the same transaction."""
+
+        def entries(self, subject, from_n, limit):
+            numbers = {b"1": (3, 5), b"2": (3, 4)}[subject]
+            return [
+                Entry(subject=subject, height=1, transaction=n.to_bytes(32, "big")).SerializeToString()
+                for n in numbers
+            ]
+
+    books = Shared(3, per_block=1, pruned=(5,))
+    reply = _histories(books, HistoriesRequest(subjects=[b"1", b"2"], with_transactions=True))
+    assert [item.transaction for item in reply.histories[1].items] == [b"transaction 3", b"transaction 4"]
 
 
 def test_too_many_histories():
