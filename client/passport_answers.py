@@ -168,8 +168,16 @@ def named(key: bytes) -> str:
         kind, components = parse_state_key(key)
     except Malformed:
         return key.hex()
-    words = (part.decode() if part.isascii() else part.hex() for part in components)
+    words = (_word(part) for part in components)
     return " ".join((kind.name.lower(), *words))
+
+
+def _word(component: bytes) -> str:
+    try:
+        text = component.decode()
+    except UnicodeDecodeError:
+        return component.hex()
+    return text if text.isprintable() else component.hex()
 
 
 def missing(what: str) -> NoReturn:

@@ -24,6 +24,14 @@ def time_text(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def age_text(age_ms: int) -> str:
+    """An age in whole days, hours, minutes or seconds, the largest of which there are two."""
+    for unit, unit_ms in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
+        if age_ms >= 2 * unit_ms:
+            return f"{age_ms // unit_ms} {unit}"
+    return f"{max(0, age_ms) // 1000} seconds"
+
+
 def short(identifier: str) -> str:
     """An identifier without the words that all of them share."""
     return identifier.removeprefix("https://id.gs1.org").removeprefix("urn:epc:")
@@ -59,6 +67,7 @@ def _summary(report: Report) -> Panel:
     colour = _COLOURS[report.verdict]
     heads = [
         f"as of chain {plain(head['chain'])} height {head['height']}, {time_text(head['time_ms'])} UTC"
+        + (f", {age_text(head['age_ms'])} old" if "age_ms" in head else "")
         + (" [yellow](stale)[/]" if head["stale"] else "")
         for head in report.heads
     ]
