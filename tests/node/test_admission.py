@@ -7,7 +7,8 @@ from ledger.admission import Repeated
 from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
-from node.admission import CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
+from ledger.vouched import Vouched
+from node.admission import AHEAD_CHUNKS, CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
 from node.chain_host import Admissible, Committed
 from node.pool import LANE_MIN, RETRY_MS, TURN, Pool
 from node.verifier import Verifier
@@ -23,12 +24,14 @@ class Host:
         self.stored = {}
         self.checked = []
         self.full = []
+        self.vouched = []
         self.gate = None
         self.reads = 0
 
     async def check(self, transactions, now_ms, full, vouched):
         self.checked.append(list(transactions))
         self.full.append(full)
+        self.vouched.append(vouched)
         if self.gate is not None:
             await self.gate.wait()
         return [self.answers.get(data) or self.admissible(data) for data in transactions]
@@ -450,3 +453,75 @@ async def test_how_much_may_wait_follows_from_what_is_decided(s):
     before = s.pool.lane_max
     s.admission.committed(s.host.decide(b"a"))
     assert s.pool.lane_max > before  # it was decided without delay
+
+
+class Beside:
+    """Stands for the verifier process: says what it vouches for once it may, of each chunk for itself."""
+
+    def __init__(self):
+        self.ready = True
+        self.asked, self.was_used = [], []
+        self.answers = []
+
+    def worth_asking(self, transactions):
+        return self.ready and len(transactions) >= 10
+
+    async def ask(self, transactions):
+        self.asked.append(list(transactions))
+        answer = asyncio.Event()
+        self.answers.append(answer)
+        await answer.wait()
+        return Vouched({data: b"id" + data for data in transactions})
+
+    def used(self, vouched):
+        self.was_used.append(len(vouched))
+
+
+@scenario
+async def test_the_verifier_process_looks_at_what_comes_next_while_one_chunk_is_checked(s):
+    beside = s.admission._verifier = Beside()
+    s.admission._pool = s.pool = Pool()
+    many = [b"%03d" % number for number in range((AHEAD_CHUNKS + 2) * CHUNK)]
+    s.admission.offer(many)
+    await asyncio.sleep(0.01)
+    assert [data for chunk in beside.asked for data in chunk] == many[: AHEAD_CHUNKS * CHUNK]
+    assert s.host.checked == []
+    waiting = asyncio.create_task(s.admission.catch_up(5))
+    for answer in reversed(beside.answers):  # in whatever order it answers
+        answer.set()
+    await asyncio.sleep(0.01)
+    assert not waiting.done()  # what it looks at is not checked yet
+    while len(s.pool) < len(many):
+        for answer in beside.answers:
+            answer.set()
+        await asyncio.sleep(0.01)
+    await waiting
+    assert [data for chunk in s.host.checked for data in chunk] == many  # in the order in which they came
+    assert beside.was_used == [CHUNK] * (AHEAD_CHUNKS + 2)
+    assert all(
+        set(chunk) == set(vouched._ids) for chunk, vouched in zip(s.host.checked, s.host.vouched, strict=True)
+    )
+
+
+@scenario
+async def test_a_few_are_checked_at_once_without_it(s):
+    beside = s.admission._verifier = Beside()
+    assert (await submitted(s, b"alone")).admitted
+    assert beside.asked == []
+
+
+@scenario
+async def test_at_a_full_door_what_waits_already_is_told_so(s):
+    s.pool = s.admission._pool = Pool(transactions_max=60)  # 30 of one member
+    many = [b"%d" % number for number in range(60)]
+    await s.admission.submit(many, None)
+    frame = [b"new %d" % number for number in range(TURN)] + [many[0], b"newest", many[1]]
+    outcomes = await s.admission.submit(frame, None)
+    assert [(one.admitted, one.transaction) for one in outcomes[TURN:]] == [
+        (True, b"id" + many[0]),
+        (False, b""),
+        (True, b"id" + many[1]),
+    ]
+    assert outcomes[TURN + 1].reason == Reason.POOL_FULL
+    (*_, last) = await s.admission.submit(frame, 5.0)
+    assert (last.admitted, last.final, "send the same bytes again" in last.detail) == (True, False, True)

@@ -1,5 +1,8 @@
 """Configuration: every key explained, nothing unknown, nothing of the wrong kind."""
 
+import dataclasses
+import os
+
 import pytest
 
 from ledger.errors import Malformed
@@ -9,7 +12,9 @@ from node.config import NodeConfig, RelayConfig
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return testnet_layout.create(tmp_path_factory.mktemp("layout") / "net", None, ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0, 1})  # eight nodes on two cores
+        return testnet_layout.create(tmp_path_factory.mktemp("layout") / "net", None, ())
 
 
 @pytest.fixture
@@ -59,6 +64,9 @@ def test_paths_stand_relative_to_the_file_so_that_the_directory_may_move(network
         ("grace_ms = 200", "grace_ms = 60001", "grace_ms of [consensus]"),
         ('log_level = "info"', 'log_level = "loud"', "log_level must be"),
         ("genesis = ", "# genesis = ", "'genesis' is missing"),
+        ("verifiers = 0", "verifiers = 2", "verifiers must be 0 or 1"),
+        ("verifiers = 0", "verifiers = true", "'verifiers' must be a whole number"),
+        ("verifiers = 0", "verifiers = -1", "'verifiers' must not be below zero"),
         ('listen = "127.0.0.1:', 'listen = "127.0.0.1', "is not host:port"),
         ('pin = "', 'pin = "zz', "pin of peer"),
         ("[tls]", "[[tls]]", "must be a section"),
@@ -73,6 +81,17 @@ def test_what_is_wrong_is_named_with_file_and_key(file, old, new, complaint):
         config.read(file, NodeConfig)
     assert complaint in str(error.value)
     assert str(file) in str(error.value)
+
+
+def test_what_may_be_left_out_is_explained_all_the_same(file):
+    file.write_text(file.read_text().replace("verifiers = 0", "verifiers = 1"))
+    told = config.read(file, NodeConfig)
+    assert told.verifiers == 1
+    config.write(file, dataclasses.replace(told, verifiers=None))
+    assert config.read(file, NodeConfig).verifiers is None
+    explained, line = file.read_text().split("# verifiers", 1)
+    assert "verify signatures" in explained.splitlines()[-1]
+    assert "\nverifiers" not in explained + line
 
 
 def test_a_missing_file_is_named(tmp_path):

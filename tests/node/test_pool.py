@@ -69,6 +69,12 @@ class PoolAgainstAList(RuleBasedStateMachine):
             assert mine == arrived[: len(mine)]
 
     @invariant()
+    def what_waits_is_found_by_its_bytes_and_nothing_else_is(self):
+        for item in self.model.values():
+            assert self.pool.waiting(item.data) is item
+        assert len(self.pool._by_data) == len(self.model)
+
+    @invariant()
     def holds_what_the_model_holds(self):
         assert len(self.pool) == len(self.model)
         assert {item.id for item in self.pool.take(100, 10_000)} == set(self.model)
