@@ -46,6 +46,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "tree": ("tree --sizes 10000,1000000", "--sizes 1000,20000 --blocks 3"),
     "consensus": ("consensus --heights 400", "--heights 60 --runs 1"),
     "audit": ("audit --parts 1000", "--parts 30 --runs 1"),
+    "passport": ("passport --parts 1000", "--parts 30 --runs 1"),
     "relay": ("relay --samples 60 --packets 1000", "--samples 6 --packets 60"),
     "restart": ("restart --runs 5 --parts 1000000 --folder {chains}", "--runs 1 --seconds 2 --parts 20000"),
     "catch-up": (

@@ -30,7 +30,7 @@ SHAPE_OF_PROCESSES_ONLY = {
     "restart": "--validators 1 --seconds 0.5 --runs 1",
     "testnet-start": "--validators 1 --runs 1",
 }
-RATIOS = {"audit", "consensus", "execution", "latency", "relay", "stages", "throughput", "tree"}
+RATIOS = {"audit", "consensus", "execution", "latency", "passport", "relay", "stages", "throughput", "tree"}
 NEEDS_MORE = {"profile"}  # py-spy, which no test may need
 
 
@@ -99,6 +99,16 @@ def test_an_audit_of_three_times_as_many_parts_takes_three_times_as_long():
     assert min(many["samples"]) <= 5 * min(few["samples"])
     assert min(many["samples"]) / many["limit"] <= 25
     assert many["signatures"] >= 3 * 45
+
+
+def test_a_passport_takes_about_as_long_as_the_audit_it_was_made_of_and_is_smaller_than_its_answers():
+    few, many = (run("passport", f"--parts {parts} --runs 2") for parts in (15, 45))
+    assert min(many["samples"]) <= 5 * min(few["samples"])
+    assert min(many["samples"]) / many["limit"] <= 25
+    assert many["file_bytes"] <= 3.5 * few["file_bytes"]
+    assert many["file_bytes"] < many["unpacked_bytes"] < many["answers_bytes"]
+    assert many["reading_s"] <= 0.5 * min(many["samples"])
+    assert many["things"]["transactions"] >= 3 * 45
 
 
 @pytest.mark.processes
