@@ -15,6 +15,18 @@ _OWN: Final = {
     "testnet": "node.cli_testnet",
     "recover": "node.cli_recover",
 }
+# Words whose commands are all in one module of the client's: who asks often waits for no other.
+_ALONE: Final = {
+    "audit": "client.cli_audit",
+    "part": "client.cli_audit",
+    "passport": "client.cli_passport",
+    "recall": "client.cli_recall",
+    "event": "client.cli_events",
+    "lot": "client.cli_lots",
+    "chain": "client.cli_chain",
+    "bridge": "client.cli_bridge",
+    "epcis": "client.cli_epcis",
+}
 _OF_CLIENT: Final = (
     "client.cli_parts",
     "client.cli_crossing",
@@ -35,8 +47,8 @@ _OF_CLIENT: Final = (
 
 def application(first_word: str) -> typer.Typer:
     """The command line as far as this first word needs it; all of it for any other word."""
-    if first_word in _OWN:
-        return _made_of(_OWN[first_word])
+    if module := _OWN.get(first_word) or _ALONE.get(first_word):
+        return _made_of(module)
     of_client = _made_of(*_OF_CLIENT)
     commands = {info.name for info in of_client.registered_commands}
     if first_word in commands | {info.name for info in of_client.registered_groups}:

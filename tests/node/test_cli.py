@@ -9,9 +9,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from node import signer, testnet_layout
+from node import cli, signer, testnet_layout
 from node.cli import application
 from node.signer import Signer
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, NOTARIZE, JournalRecord, Vote
@@ -195,7 +196,12 @@ def test_a_key_that_a_node_holds_is_not_replaced(keeper, tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "loaded", "spared"),
-    [("chain", "client.cli_chain", "node.server"), ("node", "node.cli_node", "client.cli_chain")],
+    [
+        ("chain", "client.cli_chain", "node.server"),
+        ("node", "node.cli_node", "client.cli_chain"),
+        ("audit", "client.cli_audit", "client.cli_chain"),
+        ("attest", "client.cli_parts", "node.server"),
+    ],
 )
 def test_a_command_loads_no_more_than_it_needs(word, loaded, spared):
     program = f"import sys; from node.cli import application; application({word!r}); print(*sys.modules)"
@@ -204,3 +210,16 @@ def test_a_command_loads_no_more_than_it_needs(word, loaded, spared):
     )
     modules = ended.stdout.split()
     assert (loaded in modules, spared in modules) == (True, False)
+
+
+def test_a_word_that_is_loaded_alone_has_all_its_commands():
+    whole = get_command(application("")).commands
+    for word in cli._ALONE:
+        alone = get_command(application(word)).commands[word]
+        assert shape(alone) == shape(whole[word]), word
+
+
+def shape(command):
+    """A command's options, and the commands under it."""
+    options = sorted(name for parameter in command.params for name in (*parameter.opts, parameter.name))
+    return options, {name: shape(below) for name, below in getattr(command, "commands", {}).items()}
