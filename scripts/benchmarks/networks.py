@@ -17,7 +17,8 @@ from client.clock import now_ms
 from client.connection import Connection, NoAnswer
 from client.session import ChainSession, open_chain
 from ledger.block import sign_transaction
-from node import testnet_layout, testnet_plan
+from node import config, testnet_layout, testnet_plan
+from node.config import NodeConfig
 from node.stages import VARIABLE
 from node.state_sync import STORE
 from proto.chiptrace.v1.ledger_pb2 import Operation
@@ -102,9 +103,11 @@ def network(
     folder: Path | None = None,
     following: int = 0,
     traced: bool = False,
+    verifiers: int | None = None,
 ) -> Iterator[Loaded]:
     """A chain with so many parts to begin with, fresh each time. `folder`: where chains that were filled once are kept and
-    copied from; they fit the code that filled them. `following`: nodes that are no validators."""
+    copied from; they fit the code that filled them. `following`: nodes that are no validators. `verifiers`: processes
+    beside each node, unless this machine is to decide."""
     environment = {**os.environ, VARIABLE: "1" if traced else ""}
     with tempfile.TemporaryDirectory(prefix="chiptrace-bench-", dir=folder) as temporary:
         home = Path(temporary) / "net"
@@ -113,6 +116,9 @@ def network(
             prefill.copied(_kept(folder / f"n{validators}+{following}-{parts}", plan, parts), home)
         else:
             _made(home, plan, parts)
+        if verifiers is not None:
+            for place in home.glob("nodes/*/node.toml"):
+                config.write(place, replace(config.read(place, NodeConfig), verifiers=verifiers))
         try:
             subprocess.run(
                 [*TESTNET, "up", "--dir", str(home)], cwd=ROOT, check=True, stdout=sys.stderr, env=environment

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", default="0", help="that are there before, and are observed; one number, or several"
     )
+    parser.add_argument(
+        "--verifiers", type=int, help="processes beside each node; without it the machine decides"
+    )
     parser.add_argument("--repeats", type=int, default=1, help="on a fresh chain each")
     parser.add_argument("--folder", type=Path, help="keep filled chains here, and use what is there")
 
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(validators: int, parts: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """One run on a fresh chain, and the limit before and after it."""
     limits = [verifications_by_processes(validators)]
-    with network(validators, parts, folder=chosen.folder) as chain:
+    with network(validators, parts, folder=chosen.folder, verifiers=chosen.verifiers) as chain:
         found, used = saturated(
             chain,
             chosen.seconds,
@@ -85,6 +88,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         parts=sizes[0],
         validators=counts[0],
         events_per_transaction=chosen.events,
+        verifiers=chosen.verifiers,
         rows=rows,
         runs=[one for some in runs.values() for one in some],
     )
