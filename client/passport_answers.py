@@ -5,7 +5,7 @@ chain that the passport does not have at all is a chain that gave no answer. Wha
 (client/verified.py), as a node's answers are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -99,16 +99,21 @@ class Answers:
         proof = StateProof(
             depth=value.depth,
             bitmap=value.bitmap,
-            siblings=[self._hash(place) for place in value.siblings],
+            siblings=self._named(value.siblings),
             other_key_hash=value.other_key_hash,
             other_value_hash=value.other_value_hash,
         )
         return ProvenKey(key=key, present=not value.absent, value=value.value, proof=proof)
 
-    def _hash(self, place: int) -> bytes:
-        if place >= len(self._hashes):
-            raise Malformed(f"a proof in the passport names hash {place} of {len(self._hashes)}")
-        return self._hashes[place]
+    def _named(self, places: Iterable[int]) -> list[bytes]:
+        """The hashes that a proof names."""
+        hashes = self._hashes
+        try:
+            return [hashes[place] for place in places]
+        except IndexError:
+            raise Malformed(
+                f"a proof in the passport names a hash that is not among its {len(hashes)}"
+            ) from None
 
     def GetHistory(self, request: HistoryRequest) -> HistoryReply:  # noqa: N802
         """Entries from one on."""
@@ -157,8 +162,7 @@ class Answers:
         leaf = self._leaves.get(height)
         if leaf is None:
             missing(f"what height {height} left in the log")
-        path = [self._hash(place) for place in leaf.path]
-        size = self._chain.opening.log_size
+        size, path = self._chain.opening.log_size, self._named(leaf.path)
         return LogLeafProof(leaf=leaf.leaf, inclusion=InclusionProof(index=height - 1, size=size, path=path))
 
 

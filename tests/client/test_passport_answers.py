@@ -135,7 +135,7 @@ def test_a_proof_names_hashes_that_are_there():
     chain.hashes = chain.hashes[:32]
     with pytest.raises(Malformed) as caught:
         Answers(chain).Prove(ProveRequest(keys=[value.key for value in chain.values]))
-    assert "of 1" in str(caught.value)
+    assert "among its 1" in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["headers", "transactions"])
