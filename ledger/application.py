@@ -309,7 +309,7 @@ class Application:
         """Makes a decided and executed block durable, with the node's own note, and moves the tip to it."""
         decided = self._decided(data)
         self.store.commit(decided, outcome, certificate, note)
-        self._state.forget(outcome.changes)
+        self._state.keep(outcome.changes)
         self._judged = None
         self._verified.drop(decided.transactions)
         self._used.add(

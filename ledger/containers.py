@@ -18,7 +18,7 @@ however much is inside. One generation is made either by packing or by installin
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ledger import state
+from ledger import codec, state
 from ledger.errors import InvariantBroken, Refused
 from ledger.identifiers import canonical
 from ledger.limits import CONTAINER_DEPTH_MAX, MANIFEST_ROWS_MAX, U64_MAX
@@ -158,8 +158,9 @@ def export_of(reader: Reader, record: PartRecord) -> GenerationRecord | None:
 class Filling:
     """The open generation of a container, worked on in memory until `save`."""
 
-    def __init__(self, container: PartRecord, record: GenerationRecord) -> None:
+    def __init__(self, container: PartRecord, record: GenerationRecord, *, first: bool = False) -> None:
         self.record = record
+        self._first = first  # it was never saved
         self._container = container
         self._manifest = Manifest(record)
 
@@ -177,7 +178,7 @@ class Filling:
         record = GenerationRecord(
             container=container.id, generation=container.generations, installed=installed
         )
-        return cls(container, record)
+        return cls(container, record, first=True)
 
     @property
     def is_empty(self) -> bool:
@@ -213,20 +214,22 @@ class Filling:
                     Reason.NOT_OWNER,
                 )
             self.record.foreign += 1
-        while len(self.record.levels) <= levels:
-            self.record.levels.append(0)
-        self.record.levels[levels] += 1
-        self.record.count += 1
+        record, manifest = self.record, self._manifest
+        counted = record.levels
+        while len(counted) <= levels:
+            counted.append(0)
+        counted[levels] += 1
+        record.count += 1
         rows = _rows_of(child, inner)
-        self._manifest.prepare(len(rows))
+        manifest.prepare(len(rows))
         for row, count in rows:
-            total = (self._manifest.count(row) or 0) + count
+            total = (manifest.count(row) or 0) + count
             if total > U64_MAX:
                 # Only where another chain said so: what it tells of the inside of containers is not counted here.
                 raise Refused(
                     f"{self.record.container} would hold more than can be counted", Reason.MANIFEST_FULL
                 )
-            self._manifest.put(row, total)
+            manifest.put(row, total)
         self._check_rows()
 
     def remove_child(self, child: PartRecord, inner: GenerationRecord | None) -> None:
@@ -300,7 +303,8 @@ class Filling:
         record = self.record
         record.depth = _depth(record)
         self._manifest.write_back()
-        state.save(overlay, state.generation_key(record.container, record.generation), record)
+        put = overlay.put_first if self._first else overlay.put
+        put(state.generation_key(record.container, record.generation), codec.encode(record))
 
     def _is_foreign(self, child: PartRecord, inner: GenerationRecord | None) -> bool:
         return not _owned_alike(child, self._container) or (inner is not None and inner.foreign > 0)

@@ -23,7 +23,7 @@ from ledger.errors import Refused
 from ledger.event_fields import SEED_BYTES as SEED_BYTES
 from ledger.event_fields import GivenEvent, ReadField, read_field
 from ledger.event_fields import check_event as check_event
-from ledger.hashes import Purpose, leaf_hash, tag, tagged_hash
+from ledger.hashes import Purpose, leaf_hash, leaf_tag, tag, tagged_hash
 from ledger.identifiers import Identifier
 from ledger.limits import IDENTIFIER_BYTES_MAX, IDENTIFIERS_PER_EVENT_MAX
 from proto.chiptrace.v1.ledger_pb2 import Decimal, Event, InclusionProof, Reason, Value
@@ -139,10 +139,10 @@ def given_digest(chain_id: bytes, given: GivenEvent) -> bytes:
     """As `event_digest`, of an event whose fields are at hand."""
     # With the tags made once: this is done for every event of every block.
     salt_tag = tag(Purpose.FIELD_SALT, chain_id) + given.seed
-    leaf_tag = b"\x00" + tag(Purpose.EVENT_FIELD, chain_id)
+    before = leaf_tag(Purpose.EVENT_FIELD, chain_id)
     return merkle.root(
         [
-            sha256(leaf_tag + sha256(salt_tag + field.name_bytes).digest()[:SALT_BYTES] + field.data).digest()
+            sha256(before + sha256(salt_tag + field.name_bytes).digest()[:SALT_BYTES] + field.data).digest()
             for field in given.fields.values()
         ]
     )

@@ -136,11 +136,11 @@ def _execute(
         if parameters is None:
             raise InvariantBroken("the state has no parameters; the genesis state was never stored")
         context = Context(
-            overlay=overlay,
-            chain_id=chain_id,
-            height=header.height,
-            time_ms=header.time_ms,
-            transaction_id=transaction.id,
+            overlay,
+            chain_id,
+            header.height,
+            header.time_ms,
+            transaction.id,
             operation_index=0,
             operation=hashes.ZERO,
             signer=signer,

@@ -68,6 +68,12 @@ def tag(purpose: Purpose, chain_id: bytes) -> bytes:
     return _PREFIXES[purpose] + chain_id
 
 
+@lru_cache(maxsize=256)
+def leaf_tag(purpose: Purpose, chain_id: bytes) -> bytes:
+    """What a leaf's data is hashed behind: 0x00, then the domain tag."""
+    return b"\x00" + tag(purpose, chain_id)
+
+
 def sha256(data: bytes) -> bytes:
     """Plain SHA-256; for content whose place already says what it is."""
     return hashlib.sha256(data).digest()
@@ -80,7 +86,7 @@ def tagged_hash(purpose: Purpose, chain_id: bytes, data: bytes) -> bytes:
 
 def leaf_hash(purpose: Purpose, chain_id: bytes, data: bytes) -> bytes:
     """RFC 9162 leaf: SHA-256(0x00 || tag || data)."""
-    return hashlib.sha256(b"\x00" + tag(purpose, chain_id) + data).digest()
+    return hashlib.sha256(leaf_tag(purpose, chain_id) + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

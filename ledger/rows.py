@@ -151,7 +151,7 @@ def unseal(key: bytes, stored: bytes) -> bytes:
 
 def sealed(key: bytes, value: bytes | None) -> Change:
     """A row to write; None deletes."""
-    return key, None if value is None else seal(key, value)
+    return key, None if value is None else value + sha256(key + value).digest()[:_SEAL_BYTES]
 
 
 def frame(items: Iterable[bytes]) -> bytes:
@@ -312,12 +312,14 @@ def transaction_rows(
     """Where the transactions of a height stand, and the idempotency keys that they use up, each for its identity."""
     batch: list[Change] = []
     used: list[bytes] = []
+    at, time = be64(height), be64(time_ms)
     for index, (transaction, owner) in enumerate(zip(transactions, identities, strict=True)):
-        place = Place(transaction.id, height, index)
-        batch.append(sealed(transaction_row(transaction.id), encode_place(place)))
+        # As `encode_place` and `encode_repetition`, of one height.
+        place = at + index.to_bytes(4, "big")
+        batch.append(sealed(b"X" + transaction.id, place))
         key = idempotency_row(owner, transaction.body.idempotency_key)
-        batch.append(sealed(key, encode_repetition(place, time_ms)))
+        batch.append(sealed(key, transaction.id + place + time))
         used.append(key)
     if used:
-        batch.append(sealed(expiry_row(height), be64(time_ms) + frame(used)))
+        batch.append(sealed(expiry_row(height), time + frame(used)))
     return batch

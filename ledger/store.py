@@ -273,23 +273,23 @@ class Store:
         ]
         batch.extend(rows.sealed(rows.log_node_row(level, index), node) for level, index, node in nodes)
         # Expiry first: a key that is used again in this very block must outlive its old entry.
-        self._add_expiry(batch, header.time_ms)
-        batch.extend(
-            rows.transaction_rows(header.height, header.time_ms, decided.transactions, decided.identities)
-        )
+        used: _Rows = []
+        self._add_expiry(used, header.time_ms)
+        used.extend(rows.transaction_rows(height, header.time_ms, decided.transactions, decided.identities))
+        batch.extend(used)
         self._add_boundary(batch, decided, outcome, certificate)
         self._add_state(batch, outcome.changes, outcome.entries, outcome.side)
         if note:
             batch.append(rows.sealed(rows.NOTE, note))
         tip = Tip(before.chain_id, height, header.time_ms, decided.block_hash, step.root, self._log.root())
         self._write(batch, tip, step)
+        self._looked_for.forget(key for key, _ in used)
         return tip
 
     def _write(self, batch: _Rows, tip: Tip, step: TreeStep) -> None:
         batch.extend(step.rows)
         batch.append((rows.TIP, rows.encode_tip(tip)))
         self._kv.write(batch)
-        self._looked_for.forget(dict(batch))
         # Here, and not before, the height is durable: the batch is on the disk whole, the tip's row last.
         self._tip = tip
         self._tree.written(step)

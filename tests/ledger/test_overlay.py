@@ -29,7 +29,10 @@ def test_what_is_kept_is_never_old(steps, values_max):
             assert kept.get(step) == values.get(step)
         else:
             values.update(step)
-            kept.forget(step)
+            if len(step) % 2:
+                kept.keep(step)
+            else:
+                kept.forget(step)
     assert [kept.get(key) for key in values] == list(values.values())
 
 
@@ -52,3 +55,15 @@ def test_large_values_are_not_kept():
     kept = KeptReader(below.get)
     assert kept.get(b"a") == kept.get(b"a")
     assert below.asked == 2
+
+
+def test_what_was_written_is_not_read():
+    below = Counted({b"a": b"1"})
+    kept = KeptReader(below.get, 2)
+    kept.keep({b"a": b"2", b"b": None, b"c": b"x" * (KEPT_VALUE_BYTES_MAX + 1)})
+    assert (kept.get(b"a"), kept.get(b"b"), below.asked) == (b"2", None, 0)
+    kept.keep({b"d": b"4"})  # pushes out a, the longest unused
+    kept.get(b"b")
+    assert below.asked == 0
+    kept.get(b"a")
+    assert below.asked == 1

@@ -68,6 +68,8 @@ STEPS = st.lists(
         st.tuples(st.just("put"), SMALL_KEYS, VALUES),
         st.tuples(st.just("delete"), SMALL_KEYS),
         st.tuples(st.just("get"), SMALL_KEYS),
+        st.tuples(st.just("among"), st.lists(SMALL_KEYS, max_size=4)),
+        st.tuples(st.just("first"), VALUES),
         st.tuples(st.just("child")),
         st.tuples(st.just("merge")),
         st.tuples(st.just("drop")),
@@ -81,6 +83,7 @@ STEPS = st.lists(
 def test_an_overlay_is_a_dictionary_with_undo(below, steps):
     overlays = [Overlay(MappingReader(below))]
     models = [dict(below)]
+    made = 0
     for step in steps:
         overlay, model = overlays[-1], models[-1]
         match step:
@@ -92,6 +95,12 @@ def test_an_overlay_is_a_dictionary_with_undo(below, steps):
                 model.pop(key, None)
             case ("get", key):
                 assert overlay.get(key) == model.get(key)
+            case ("among", keys):
+                assert list(overlay.among(keys)) == [(key, model[key]) for key in keys if key in model]
+            case ("first", value):
+                made += 1
+                overlay.put_first(b"first %d" % made, value)
+                model[b"first %d" % made] = value
             case ("child",):
                 overlays.append(overlay.child())
                 models.append(dict(model))
@@ -138,6 +147,59 @@ def test_touched_keys_are_counted_once_and_stay_counted_below():
     assert other.get(b"a") == b"1"
     assert below.keys_touched == 3
     assert below.changes == {}
+
+
+class Asked(MappingReader):
+    """Knows for which keys it was asked."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.keys = []
+
+    def get(self, key):
+        self.keys.append(key)
+        return super().get(key)
+
+
+def test_a_key_that_never_had_a_value_is_not_looked_for_and_counts():
+    reader = Asked({b"a": b"1"})
+    below = Overlay(reader, keys_max=3)
+    child = below.child(keys_max=2)
+    child.put_first(b"n", b"1")
+    assert (child.get(b"n"), child.keys_touched, below.keys_touched, reader.keys) == (b"1", 1, 1, [])
+    child.get(b"a")
+    with pytest.raises(Refused) as refusal:
+        child.put_first(b"m", b"")
+    assert refusal.value.reason == Reason.TOO_MANY_KEYS
+    child.merge()
+    assert below.changes == {b"n": b"1"}
+    # Where it was put before by another, that is what stands below.
+    again = below.child()
+    again.put_first(b"n", b"1")
+    assert again.changes == {}
+    again.put_first(b"m", b"2")
+    with pytest.raises(Refused):
+        again.put_first(b"o", b"")
+    assert below.keys_touched == 3
+
+
+def test_keys_are_touched_as_they_are_come_to():
+    reader = Asked({b"b": b"1", b"d": b"2"})
+    overlay = Overlay(reader, keys_max=3)
+    found = overlay.among((b"a", b"b", b"c", b"d"))
+    assert (next(found), reader.keys) == ((b"b", b"1"), [b"a", b"b"])
+    with pytest.raises(Refused):
+        next(found)
+    assert reader.keys == [b"a", b"b", b"c"]
+
+
+def test_records_are_looked_at_among_keys_whoever_reads():
+    keys = [state.member_key(name) for name in ("ada", "bob", "cyd")]
+    values = {keys[0]: b"\x0a\x03ada", keys[2]: b"\x0a\x03cyd"}
+    for reader in (MappingReader(values), Overlay(MappingReader(values))):
+        assert [record.id for record in state.look_among(reader, keys, MemberRecord)] == ["ada", "cyd"]
+    with pytest.raises(StoreError):
+        list(state.look_among(MappingReader({keys[0]: b"\x0a"}), keys, MemberRecord))
 
 
 def test_a_value_has_a_greatest_size():
