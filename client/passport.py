@@ -8,7 +8,7 @@ questions, finds it. Nothing in it is believed, not even its table of contents: 
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +16,19 @@ from ledger import codec
 from ledger.errors import Malformed
 from ledger.hashes import HASH_BYTES
 from proto.chiptrace.v1.ledger_pb2 import Reason
-from proto.chiptrace.v1.passport_pb2 import Passport
+from proto.chiptrace.v1.passport_pb2 import Passport, PassportChain
 
 FORMAT: Final = 1
-FILE_BYTES_MAX: Final = 67_108_864
-PASSPORT_BYTES_MAX: Final = 134_217_728  # once it is unpacked
-ITEMS_MAX: Final = 1_000_000  # of all chains: headers, values, histories, transactions, leaves
+FILE_BYTES_MAX: Final = 33_554_432
+PASSPORT_BYTES_MAX: Final = (
+    67_108_864  # once it is unpacked: of the 10,000 subjects that an audit follows, about 45 MB
+)
+ITEMS_MAX: Final = 1_000_000  # of all chains: headers, values, histories, their entries, transactions, leaves
 _FIRST_LINE: Final = b"chiptrace passport "
 _FIRST_LINE_BYTES_MAX: Final = 32
 _GZIP: Final = 31  # window bits that say: the form of gzip, which other tools read too
 _CHAINS: Final = Passport.DESCRIPTOR.fields_by_name["chains"].number
+_HISTORIES: Final = PassportChain.DESCRIPTOR.fields_by_name["histories"].number
 _VARINT_BYTES_MAX: Final = 10
 _CUT_OR_CHANGED: Final = "it was cut or changed on its way; ask for it again"
 
@@ -112,17 +115,19 @@ def _too_large(what: str) -> Malformed:
 
 
 def _count(data: bytes) -> int:
-    """The things in all chains, counted no further than to one too many. An empty one takes 2 bytes here, and 60 in
+    """The things in all chains, counted no further than to one too many. An empty one takes 2 bytes here, and up to 60 in
     memory."""
-    found = 0
+    return sum(1 for _ in islice(_things(data), ITEMS_MAX + 1))
+
+
+def _things(data: bytes) -> Iterator[int]:
+    """One for each field of the passport, of its chains, and of their histories."""
     for number, start, end in _fields(data, 0, len(data)):
-        inside = _fields(data, start, end) if number == _CHAINS else ()
-        for _ in inside:
-            found += 1
-            if found > ITEMS_MAX:
-                return found
-        found += 1
-    return found
+        yield start
+        for inner, begin, stop in _fields(data, start, end) if number == _CHAINS else ():
+            yield begin
+            for _, place, _ in _fields(data, begin, stop) if inner == _HISTORIES else ():
+                yield place
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:

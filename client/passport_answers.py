@@ -5,7 +5,7 @@ chain that the passport does not have at all is a chain that gave no answer. Wha
 (client/verified.py), as a node's answers are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -17,7 +17,7 @@ from ledger.block import decode_header, transaction_id
 from ledger.codec import decode
 from ledger.errors import ChiptraceError, Malformed
 from ledger.hashes import HASH_BYTES, ZERO
-from ledger.limits import HEADERS_PER_REPLY_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX
+from ledger.limits import HEADERS_PER_REPLY_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX, TREE_DEPTH_MAX
 from ledger.state import parse_state_key
 from proto.chiptrace.v1.ledger_pb2 import (
     Entry,
@@ -105,9 +105,11 @@ class Answers:
         )
         return ProvenKey(key=key, present=not value.absent, value=value.value, proof=proof)
 
-    def _named(self, places: Iterable[int]) -> list[bytes]:
-        """The hashes that a proof names."""
+    def _named(self, places: Sequence[int]) -> list[bytes]:
+        """The hashes that a proof names; no more than the longest proof has, for they would take memory first."""
         hashes = self._hashes
+        if len(places) > TREE_DEPTH_MAX:
+            raise Malformed(f"a proof of {len(places)} hashes in the passport", Reason.OVERSIZE)
         try:
             return [hashes[place] for place in places]
         except IndexError:

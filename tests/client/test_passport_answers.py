@@ -5,7 +5,7 @@ import pytest
 from client.connection import NoAnswer
 from client.passport_answers import Answers, PassportLine, named
 from client.verified import NotVerifiable
-from ledger import state
+from ledger import limits, state
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Change, Reason, SetValidators
 from proto.chiptrace.v1.node_pb2 import (
@@ -136,6 +136,22 @@ def test_a_proof_names_hashes_that_are_there():
     with pytest.raises(Malformed) as caught:
         Answers(chain).Prove(ProveRequest(keys=[value.key for value in chain.values]))
     assert "among its 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_no_proof_is_longer_than_the_longest(longer):
+    """Each place takes a byte in the file, and many in an answer."""
+    chain = PassportChain()
+    chain.CopyFrom(held())
+    del chain.values[0].siblings[:]
+    chain.values[0].siblings.extend([0] * (limits.TREE_DEPTH_MAX + longer))
+    request = ProveRequest(keys=[chain.values[0].key])
+    if not longer:
+        assert len(Answers(chain).Prove(request).keys[0].proof.siblings) == limits.TREE_DEPTH_MAX
+        return
+    with pytest.raises(Malformed) as caught:
+        Answers(chain).Prove(request)
+    assert caught.value.reason == Reason.OVERSIZE
 
 
 @pytest.mark.parametrize("field", ["headers", "transactions"])
