@@ -106,6 +106,11 @@ def commission_output(recording: Recording, identifier: Identifier, owner: str =
             f"{identifier.text} was commissioned by member {record.commissioner} already",
             Reason.ALREADY_COMMISSIONED,
         )
+    return begin_output(recording, identifier, owner)
+
+
+def begin_output(recording: Recording, identifier: Identifier, owner: str = "") -> PartRecord:
+    """As `commission_output`, of what is known to have no record."""
     draw_serials(recording, identifier)
     return new_part(recording, identifier, adopted=False, owner=owner)
 

@@ -5,7 +5,7 @@ destroying it) needs it free-standing; naming it in an observation does not.
 """
 
 from ledger import state
-from ledger.containers import Standing, normalise, standing
+from ledger.containers import normalise, standing
 from ledger.context import Context
 from ledger.errors import Refused
 from ledger.grants import holds_grant, require_grant
@@ -60,11 +60,13 @@ def is_frozen(reader: Reader, record: PartRecord) -> bool:
 # ---- possession ---------------------------------------------------------------------------------------------
 
 
-def check_possession(context: Context, record: PartRecord) -> Standing:
-    """Where the part is, if it is live and the signer's member has it, inside whatever it is.
+def check_possession(context: Context, record: PartRecord) -> None:
+    """Returns only for a part that is live and that the signer's member has, inside whatever it is.
 
     Raises Refused: NOT_LIVE, NOT_IN_CUSTODY.
     """
+    if _is_free_with(context.member, record):
+        return
     where = standing(context.overlay, record)
     if where.status != PartStatus.LIVE:
         place = f" with {where.outermost}" if where.outermost not in ("", record.id) else ""
@@ -78,7 +80,11 @@ def check_possession(context: Context, record: PartRecord) -> Standing:
             "custody moves by shipping and receiving",
             Reason.NOT_IN_CUSTODY,
         )
-    return where
+
+
+def _is_free_with(member: str, record: PartRecord) -> bool:
+    """Whether a part is live in a member's hands and inside nothing, as most are: its own record says all of it."""
+    return not record.container and record.status == PartStatus.LIVE and record.holder == member
 
 
 def check_free(
@@ -88,6 +94,8 @@ def check_free(
 
     Raises Refused: NOT_LIVE, NOT_IN_CUSTODY, `inside`.
     """
+    if _is_free_with(context.member, record):
+        return
     check_possession(context, record)
     if record.container:
         raise Refused(

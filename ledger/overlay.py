@@ -95,7 +95,8 @@ class Overlay:
         below, parent = self.below, self._parent
         if key in below:
             return
-        self._check_room()
+        if self._keys_max is not None and len(below) >= self._keys_max:
+            raise self._full()
         if parent is not None:
             parent._note_absent(key)  # noqa: SLF001
             below[key] = parent.changes[key] if key in parent.changes else parent.below[key]
@@ -129,7 +130,8 @@ class Overlay:
     def touch(self, key: bytes) -> bytes | None:
         """What the reader says of a key that was not touched yet."""
         below = self.below
-        self._check_room()
+        if self._keys_max is not None and len(below) >= self._keys_max:
+            raise self._full()
         parent = self._parent
         if parent is None:
             value = self._read(key)
@@ -141,11 +143,10 @@ class Overlay:
         below[key] = value
         return value
 
-    def _check_room(self) -> None:
-        if self._keys_max is not None and len(self.below) >= self._keys_max:
-            raise Refused(
-                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
-            )
+    def _full(self) -> Refused:
+        return Refused(
+            f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
+        )
 
 
 class MappingReader:

@@ -8,7 +8,7 @@ names the container's number of entries after its own: between the two the conta
 """
 
 from ledger import lots, state
-from ledger.commissioning import commission_output
+from ledger.commissioning import begin_output
 from ledger.containers import Filling, free, open_generation
 from ledger.custody import check_free, check_possession, find_or_adopt, find_part
 from ledger.delegations import may_commission
@@ -119,7 +119,10 @@ def _stays_where_it_is(recording: Recording, child: PartRecord) -> bool:
         return False
     if is_seen_after_its_end(recording, child):
         return True
-    return bool(child.container) and bool(check_possession(recording.context, child))
+    if not child.container:
+        return False
+    check_possession(recording.context, child)
+    return True
 
 
 def _find_container(recording: Recording, parent: Identifier, installed: bool) -> PartRecord:
@@ -134,7 +137,7 @@ def _find_container(recording: Recording, parent: Identifier, installed: bool) -
                 "delegation under which packing would commission it",
                 Reason.UNKNOWN_PART,
             )
-        return commission_output(recording, parent)
+        return begin_output(recording, parent)
     check_free(recording.context, record, Reason.NOT_FREE_STANDING)
     return record
 

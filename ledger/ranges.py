@@ -13,6 +13,7 @@ So a run may be refused that would do no harm, never the other way; and commissi
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from ledger import starts, state
@@ -29,6 +30,7 @@ WIDTH_MAX: Final = 19
 LISTED_MAX: Final = IDENTIFIERS_PER_EVENT_MAX
 MARKS: Final = 256
 _MARKS_BYTES: Final = MARKS // 8
+_NO_CLASS: Final = SerialClassRecord()
 
 
 def read_range(lot: Identifier, first: str, last: str) -> Serials:
@@ -99,8 +101,8 @@ def find_range(reader: Reader, identifier: Identifier) -> tuple[str, int] | None
     """The lot in whose range or list a serial is, and its place there; None where it is in none."""
     if identifier.scheme != "sgtin":
         return None
-    prefix, digits = _split(bare_serial(identifier))
-    record = _load_class(reader, identifier.class_text, len(digits))
+    prefix, digits = _split_name(identifier.class_text, identifier.text)
+    record = _look_at_class(reader, identifier.class_text, len(digits))
     return _find_run(reader, record, identifier.class_text, prefix, digits)
 
 
@@ -199,22 +201,32 @@ def note_single(overlay: Overlay, identifier: Identifier) -> None:
     """Notes a serial that gets a record of its own outside of runs. Raises Refused(SERIALS_OVERLAP) for one of a run."""
     if identifier.scheme != "sgtin":
         return
-    prefix, digits = _split(bare_serial(identifier))
+    prefix, digits = _split_name(identifier.class_text, identifier.text)
     width = len(digits)
-    record = _load_class(overlay, identifier.class_text, width)
+    record = _look_at_class(overlay, identifier.class_text, width)
     found = _find_run(overlay, record, identifier.class_text, prefix, digits)
     if found is not None:
         raise Refused(f"{identifier.text} is a serial of {found[0]}", Reason.SERIALS_OVERLAP)
     marks = int.from_bytes(record.singles, "big")
     marked = marks | 1 << _mark(width, _number(digits))
     if marked != marks:
+        record = _load_class(overlay, identifier.class_text, width)
         record.singles = marked.to_bytes(_MARKS_BYTES, "big")
         state.save(overlay, state.serial_class_key(identifier.class_text, width), record)
 
 
 def bare_serial(identifier: Identifier) -> str:
     """The serial of a part, without its class and its escapes."""
-    return unescape(identifier.text.removeprefix(f"{identifier.class_text}/21/"), identifier.text)
+    return _bare(identifier.class_text, identifier.text)
+
+
+def _bare(item_class: str, text: str) -> str:
+    return unescape(text.removeprefix(f"{item_class}/21/"), text)
+
+
+@lru_cache(maxsize=4_096)  # of a new part it is asked twice
+def _split_name(item_class: str, text: str) -> tuple[str, str]:
+    return _split(_bare(item_class, text))
 
 
 def _mark(width: int, number: int) -> int:
@@ -241,6 +253,11 @@ def _split(serial: str) -> tuple[str, str]:
 def _load_class(reader: Reader, item_class: str, width: int) -> SerialClassRecord:
     key = state.serial_class_key(item_class, width)
     return state.load(reader, key, SerialClassRecord) or SerialClassRecord()
+
+
+def _look_at_class(reader: Reader, item_class: str, width: int) -> SerialClassRecord:
+    """As `_load_class`, to be looked at only."""
+    return state.look(reader, state.serial_class_key(item_class, width), SerialClassRecord) or _NO_CLASS
 
 
 def _row(item_class: str, prefix: str, width: int) -> str:
