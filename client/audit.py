@@ -226,24 +226,26 @@ class Audit:
         fetched = self._fetched.setdefault(chain.trust.chain_id, set())
         missing = [name for name in names if name not in fetched]
         fetched.update(missing)
-        keys = [state.part_key(name) for name in missing]
-        keys += [foreign_attestations_key(other, name) for name in missing for other in self._chains]
-        chain.values(keys)
-        found = {name: chain.record(state.part_key(name), PartRecord) for name in missing}
+        own = {name: state.part_key(name) for name in missing}
+        told = [foreign_attestations_key(other, name) for name in missing for other in self._chains]
+        chain.values([*own.values(), *told])
+        found = {name: chain.record(key, PartRecord) for name, key in own.items()}
         parts = [part for part in found.values() if part is not None]
         # What is a part is no lot.
         maybe_lots = [state.lot_key(name) for name, part in found.items() if part is None]
         chain.values(maybe_lots)
         lots = chain.records(maybe_lots, LotRecord)
         fetch_histories(chain, parts, lots)
-        heads = [(part.id, state.part_key(part.id), part.history) for part in parts]
+        heads = [(name, own[name], part.history) for name, part in found.items() if part is not None]
         heads += [(lot.id, state.lot_key(lot.id), lot.history) for lot in lots]
         entries = [(name, proven) for name, key, history in heads for proven in chain.history(key, history)]
         self._reader(chain).prepare([proven for _, proven in entries])
         came: dict[bytes, list[str]] = {}
         for name, proven in entries:
+            if proven.entry.kind not in _CAME_OVER:
+                continue
             operations = proven.transaction.body.operations
-            if proven.entry.kind not in _CAME_OVER or proven.entry.operation >= len(operations):
+            if proven.entry.operation >= len(operations):
                 continue
             try:
                 client_id = came_over(operations[proven.entry.operation])

@@ -1,6 +1,7 @@
 """What happened to a part while it was inside others: its containers' entries between packing and unpacking."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from client.audit_custody import Closing
 from client.audit_entries import EntryReader, Reading
@@ -20,6 +21,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 STEPS_MAX = 200_000  # in one audit
+_HEIGHT = attrgetter("height")
 _PUT_IN = (EntryKind.PACKED, EntryKind.MATERIALISED)
 _CAME = (EntryKind.ARRIVED, EntryKind.MATERIALISED, EntryKind.FOLLOWED, EntryKind.REHOMED)
 
@@ -198,4 +200,4 @@ def with_containers(
         if reading.entry.kind in _PUT_IN:
             later = [r.entry for r in readings[place + 1 :]]
             found.extend(steps(reading.entry, unpacking_of(reading.entry, later)))
-    return sorted(found, key=lambda step: step.height)
+    return sorted(found, key=_HEIGHT)

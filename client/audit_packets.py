@@ -1,9 +1,8 @@
 """Packets of the bridge that operations bring, and what operations send: read once, however many steps of an audit ask."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -30,8 +29,7 @@ _PACKETS: Final[Mapping[str, type[Message]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(NamedTuple):
     """A packet that an operation brought, with the transfer in it."""
 
     packet: Packet
@@ -40,8 +38,7 @@ class Carried:
     acknowledgement: bytes
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """A packet that an operation brought, with the claim of another chain in it."""
 
     packet: Packet

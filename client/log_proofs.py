@@ -35,7 +35,7 @@ class LogProofs:
         """Leaf hash `leaf` stands at `index` of the tree. Raises Invalid(BAD_PROOF)."""
         # 1. Shape: 32-byte hashes, an index inside the tree.
         siblings = list(path)
-        if not _OF_HASHES.issuperset(map(len, (leaf, self.root, *siblings))):
+        if not len(leaf) == len(self.root) == HASH_BYTES or not _OF_HASHES.issuperset(map(len, siblings)):
             _refuse("a hash has not 32 bytes")
         if not 0 <= index < self.size:
             _refuse(f"index {index} in a tree of {self.size} leaves")
