@@ -19,17 +19,18 @@ import plyvel
 from ledger.errors import StoreError
 from ledger.kv import Change
 
-_WRITE_BUFFER_BYTES: Final = 32 * 1024 * 1024
+# At each opening another size between these: all validators write the same, and with the same size would compact at the
+# same moment. One that is slow for a while holds nobody up; all of them hold up the chain.
+_WRITE_BUFFER_BYTES: Final = (24 * 1024 * 1024, 40 * 1024 * 1024)
 _BLOCK_CACHE_BYTES: Final = 64 * 1024 * 1024
 _BLOCK_BYTES: Final = 4_096
 # A file that is not open costs its index and filter to read, 40 µs: 4,096 files of 8 MiB are all of 10^8 keys.
 _OPEN_FILES_MAX: Final = 4_096
 _FILE_BYTES: Final = 8 * 1024 * 1024
 _BLOOM_BITS_PER_KEY: Final = 10
-# How much nicer than the others LevelDB's thread is. It compacts hundreds of MB in a row, 2.5 s of a core, and validators that share a load do so
-# at about the same moment: without a core to spare their writers got a third of what they need. At 19 the
-# other thing happens: beside processes that take all cores a table is not done when the next is due, and the
-# writer waits 10 s for it. At 10 it has a twentieth of a core beside two of them, which is enough.
+# How much nicer than the others LevelDB's thread is. It compacts hundreds of MB in a row, one to two seconds of a core: where
+# there is none to spare the writer had a third of its time left meanwhile, and now has two thirds. Not 19: beside
+# processes that take all cores a table was then not written when the next was due, and the writer waited 10 s for it.
 _NICENESS: Final = 10
 
 _WHAT_TO_DO: Final = (
@@ -148,6 +149,7 @@ class LevelKV:
         _lower_background()
         self._health = _Health(path)
         self._cursor: plyvel.RawIterator | None = None  # of the thread that writes
+        least, most = _WRITE_BUFFER_BYTES
         self._database: plyvel.DB = self._health.run(
             "opening",
             lambda: plyvel.DB(
@@ -156,7 +158,7 @@ class LevelKV:
                 paranoid_checks=True,
                 # Hashes do not compress, and a checksum of plain blocks is checked faster.
                 compression=None,
-                write_buffer_size=_WRITE_BUFFER_BYTES,
+                write_buffer_size=least + int.from_bytes(os.urandom(4), "big") % (most - least),
                 lru_cache_size=_BLOCK_CACHE_BYTES,
                 block_size=_BLOCK_BYTES,
                 max_open_files=_OPEN_FILES_MAX,

@@ -176,7 +176,7 @@ def test_what_leveldb_does_beside_the_writer_gives_way_to_it(tmp_path):
     ((thread, before),) = background_threads().items()
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, thread) == min(19, own + 10)
-    for number in range(40):  # more than a write buffer, so that a table is written in the background
+    for number in range(50):  # more than a write buffer, so that a table is written in the background
         kv.write([(b"%d" % number, os.urandom(1024 * 1024))])
     assert kv.look(b"0") == kv.get(b"0") is not None
     kv.close()
@@ -194,3 +194,18 @@ def test_a_system_that_knows_no_priority_of_a_thread_stops_no_store(tmp_path, mo
     monkeypatch.setattr(leveldb.os, "setpriority", denied)
     leveldb._lower_background.__wrapped__()
     filled(tmp_path / "db").close()
+
+
+def test_stores_that_write_the_same_do_not_compact_at_the_same_moment(tmp_path, monkeypatch):
+    sizes, opened = [], leveldb.plyvel.DB
+
+    def noted(*arguments, **options):
+        sizes.append(options["write_buffer_size"])
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(leveldb.plyvel, "DB", noted)
+    for _ in range(8):
+        LevelKV(tmp_path / "db").close()
+    assert all(24 << 20 <= size < 40 << 20 for size in sizes)
+    assert len(set(sizes)) == 8
+    assert max(sizes) - min(sizes) > 1 << 20  # by chance not so in 3 runs of 10^8
