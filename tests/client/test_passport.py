@@ -1,5 +1,6 @@
 """The file of a passport: one encoding, packed, bounded; whatever else somebody sends is refused in words."""
 
+import tracemalloc
 import zlib
 from random import Random
 
@@ -185,7 +186,12 @@ def test_a_passport_has_so_many_bytes_once_it_is_unpacked(monkeypatch):
 
 def test_little_that_unpacks_to_much_takes_no_more_than_the_limit(monkeypatch):
     monkeypatch.setattr(form, "PASSPORT_BYTES_MAX", 10_000)
-    refused(packed(bytes(50_000_000)), Reason.OVERSIZE)
+    file = packed(bytes(50_000_000))
+    tracemalloc.start()
+    refused(file, Reason.OVERSIZE)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
 
 
 def test_a_passport_has_so_many_things(monkeypatch):

@@ -9,6 +9,7 @@ from client.verified import Overtaken
 from ledger import hashes
 from ledger.block import decode_header, decode_transaction
 from proto.chiptrace.v1.ledger_pb2 import Change, Entry, Membership, Reason, SetValidators
+from proto.chiptrace.v1.node_pb2 import HeadersReply, HistoriesReply
 from tests.bridge.two_chains import World
 from tests.client.direct import DirectConnection, DirectStub, verified
 from tests.client.passports import checked, content, told
@@ -97,12 +98,14 @@ def test_an_audit_that_began_anew_has_only_its_last_height():
 
 
 class Repeating(DirectStub):
-    """Says a header that was said before again, with signatures that nobody looks at any more."""
+    """Says again what it said before, with changes at which nobody looks any more."""
 
     def Prove(self, request):
         reply = super().Prove(request)
         for at, signature in enumerate(reply.head.certificate.signatures):
             reply.head.certificate.signatures[at] = bytes(len(signature))
+        if request.height:
+            reply.opening.log_root = bytes(32)
         return reply
 
 
@@ -110,6 +113,25 @@ def test_the_copy_that_was_checked_is_the_one_in_it():
     report, passport = told(WORLD, PART, stubs={"a": Repeating(WORLD["a"])})
     assert report.verdict is Verdict.VERIFIED
     assert to_bytes(passport) == to_bytes(PASSPORT)
+
+
+def test_the_first_copy_of_a_header_and_of_a_transaction_is_the_one_in_it():
+    views = {chain.chain_id: verified(chain) for chain in WORLD.chains.values()}
+    lines = keep_answers(views)
+    Audit(views).run(PART, WORLD["b"].chain_id, lambda: 0)
+    whole = to_bytes(make(PART, lines))
+    for line in lines.values():
+        for request, reply in list(line.answers):
+            again = type(reply)()
+            again.CopyFrom(reply)
+            for signed in getattr(again, "headers", ()):
+                signed.certificate.signatures[0] = bytes(64)
+            for history in getattr(again, "histories", ()):
+                for item in history.items:
+                    item.transaction = item.transaction and b"another"
+            if isinstance(reply, HeadersReply | HistoriesReply):
+                line.answers.append((request, again))
+    assert to_bytes(make(PART, lines)) == whole
 
 
 class Silent(DirectConnection):
