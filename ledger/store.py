@@ -64,7 +64,8 @@ class Store:
         self._tip = None if stored is None else rows.decode_tip(stored)
         began = self._row(rows.BASE)
         self._blocks_from, self._base = (1, 1) if began is None else rows.decode_base(began)
-        self._log = MerkleLog(self._log_node, self._tip.height if self._tip else 0)
+        height = self._tip.height if self._tip else 0
+        self._log = MerkleLog(lambda level, index: self._row(rows.log_node_row(level, index)), height)
         if self._tip is not None:
             self._check_tip(self._tip)
 
@@ -94,9 +95,7 @@ class Store:
 
     def look(self, key: bytes) -> bytes | None:
         """As `get`, only for the thread that writes."""
-        row = rows.STATE + key
-        stored = self._kv.look(row)
-        return None if stored is None else rows.unseal(row, stored)
+        return self._row(rows.STATE + key, own=True)
 
     def side(self, key: bytes) -> bytes | None:
         """A row of a node-side table (Context.side_put)."""
@@ -258,10 +257,9 @@ class Store:
 
         Raises StoreError when the disk fails: the store then refuses everything and the node must stop.
         """
-        header, before = decided.header, self.tip
-        if header.height != before.height + 1 or header.parent_hash != before.block_hash:
-            raise InvariantBroken(f"height {header.height} was committed on top of height {before.height}")
-        height = header.height
+        header, height, before = decided.header, decided.header.height, self.tip
+        if height != before.height + 1 or header.parent_hash != before.block_hash:
+            raise InvariantBroken(f"height {height} was committed on top of height {before.height}")
         step = self._tree.update(before.chain_id, before.state_root, height, outcome.changes)
         leaf = block.log_leaf(height, header.time_ms, decided.block_hash, outcome.results_root, step.root)
         nodes = self._log.append(block.log_leaf_hash(before.chain_id, leaf))
@@ -273,10 +271,9 @@ class Store:
         ]
         batch.extend(rows.sealed(rows.log_node_row(level, index), node) for level, index, node in nodes)
         # Expiry first: a key that is used again in this very block must outlive its old entry.
-        used: _Rows = []
-        self._add_expiry(used, header.time_ms)
-        used.extend(rows.transaction_rows(height, header.time_ms, decided.transactions, decided.identities))
-        batch.extend(used)
+        used = self._expired(header.time_ms)
+        used += rows.transaction_rows(height, header.time_ms, decided.transactions, decided.identities)
+        batch += used
         self._add_boundary(batch, decided, outcome, certificate)
         self._add_state(batch, outcome.changes, outcome.entries, outcome.side)
         if note:
@@ -305,8 +302,9 @@ class Store:
         batch.extend(rows.sealed(rows.entry_row(subject, n), entry) for subject, n, entry in entries)
         batch.extend(rows.sealed(rows.SIDE + key, value) for key, value in side)
 
-    def _add_expiry(self, batch: _Rows, time_ms: int) -> None:
-        """Deletes the idempotency rows of heights that lie more than their lifetime back."""
+    def _expired(self, time_ms: int) -> _Rows:
+        """Deletions of the idempotency rows of heights that lie more than their lifetime back."""
+        batch: _Rows = []
         start, stop = rows.expiry_row(self._expired_to + 1), rows.expiry_row(self.tip.height + 1)
         for count, (key, stored) in enumerate(self._kv.iterate(start, stop)):
             data = rows.unseal(key, stored)
@@ -314,12 +312,15 @@ class Store:
             if count == EXPIRED_HEIGHTS_PER_BATCH or time_ms <= used_ms + TRANSACTION_VALIDITY_MS_MAX:
                 break
             self._expired_to = int.from_bytes(key[1:], "big")
+            # Up to the tip these keys could not be used again, unless they had expired by then and were left over.
+            left_over = self.tip.time_ms > used_ms + TRANSACTION_VALIDITY_MS_MAX
             for row in rows.unframe(key, data[8:]):
-                # The key may have been used again since by a younger height; that entry lives on.
-                current = self._row(row, own=True)
-                if current is not None and rows.decode_repetition(current)[1] == used_ms:
+                # What was left over may have been used again by a younger height; that entry lives on.
+                current = self._row(row, own=True) if left_over else None
+                if current is None or rows.decode_repetition(current)[1] == used_ms:
                     batch.append((row, None))
             batch.append((key, None))
+        return batch
 
     def _add_boundary(
         self, batch: _Rows, decided: DecidedBlock, outcome: BlockOutcome, certificate: bytes
@@ -387,9 +388,6 @@ class Store:
                 "ask another node of the chain",
                 Reason.PRUNED,
             )
-
-    def _log_node(self, level: int, index: int) -> bytes | None:
-        return self._row(rows.log_node_row(level, index))
 
     def _row(self, key: bytes, *, own: bool = False) -> bytes | None:
         stored = self._kv.look(key) if own else self._kv.get(key)

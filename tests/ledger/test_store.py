@@ -411,6 +411,18 @@ def test_expired_rows_are_deleted_a_few_heights_at_a_time():
     assert left() == [0, 0]
 
 
+def test_rows_that_expired_since_the_tip_are_deleted_without_a_look(monkeypatch):
+    chain = toy_chain()
+    for number in range(3):
+        chain.produce([chain.transaction("ada", toy.put("a"), idempotency_key=bytes([number]) * 16)])
+    looked: list[bytes] = []
+    plain = chain.kv.look
+    monkeypatch.setattr(chain.kv, "look", lambda key: (looked.append(key), plain(key))[1])
+    chain.produce(now_ms=chain.info.time_ms + TRANSACTION_VALIDITY_MS_MAX + 1)
+    assert not list(chain.kv.iterate(b"I", b"J"))
+    assert not [key for key in looked if key[:1] == b"I"]
+
+
 def test_a_key_used_again_outlives_its_old_entry():
     chain = toy_chain()
     key = b"k" * 16
