@@ -151,6 +151,13 @@ def test_a_part_is_shipped_received_and_sent_over_as_the_readme_says(home, own_p
     assert (ended.code, ended.json["verdict"]) == (0, "verified"), ended
     assert {head["chain"] for head in ended.json["as_of"]} == {"chipmaker", "assembler"}
     assert {subject["chain"] for subject in ended.json["subjects"]} == {"chipmaker", "assembler"}
+    # As a passport: the same verdict from the file alone, by somebody who could ask nobody.
+    (bundle,) = [words for words in readme_commands() if "--bundle" in words]
+    written = home.done(*with_id(bundle, own_part))
+    assert written["bundle"] == (home.home / "part.passport").stat().st_size
+    offline = home.done(*command_of("passport", "verify"), "--part", own_part)
+    assert (offline["verdict"], offline["subjects"]) == ("verified", written["subjects"])
+    assert all(head["age_ms"] < 600_000 for head in offline["as_of"])
     reached = home.done(*with_id(command_of("recall", "reach"), own_part))
     assert (reached["problem"], reached["complete"]) == ("", True)
     assert {thing["chain"] for thing in reached["reached"]} == {"chipmaker", "assembler"}
