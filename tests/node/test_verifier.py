@@ -158,7 +158,7 @@ def test_whoever_can_wait_no_longer_is_told_what_is_known_by_then():
     async def test(beside):
         os.kill(beside._process.pid, signal.SIGSTOP)
         begun_at = time.monotonic()
-        assert len(await beside.ask(GOOD, 0.1)) == 0
+        assert len(await beside.ask(GOOD * 4, 0.1)) == 0
         assert time.monotonic() - begun_at < 0.5
         os.kill(beside._process.pid, signal.SIGCONT)
         assert await vouches_for_all(beside)  # what nobody waits for any more disturbs nobody
