@@ -26,9 +26,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
 def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     """The one grant in force that covers an identifier, or None."""
     keys = _grant_keys(identifiers.grant_prefixes(identifier))
-    return next(
-        (record for record in state.look_among(reader, keys, GrantRecord) if not record.revoked), None
-    )
+    for key, value in state.among(reader, keys):
+        record = state.looked_at(key, value, GrantRecord)
+        if not record.revoked:
+            return record
+    return None
 
 
 @lru_cache(maxsize=16_384)

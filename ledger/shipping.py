@@ -90,8 +90,10 @@ def observe(
     Raises Refused: UNKNOWN_PART, NOT_LIVE, NOT_IN_CUSTODY, UNKNOWN_LOT, QUANTITY_EXCEEDED, EVENT_REPEATED.
     """
     view = recording.view
-    named = (view.parent, *view.epcs) if with_parent and view.parent is not None else view.epcs
-    for identifier in dict.fromkeys(named):
+    named = view.epcs
+    if with_parent and view.parent is not None:
+        named = tuple(dict.fromkeys((view.parent, *named)))
+    for identifier in named:
         record = find_or_adopt(recording, identifier)
         if is_seen_after_its_end(recording, record):
             recording.enter_part(record, EntryKind.FLAG, finding=Reason.SEEN_AFTER_END)

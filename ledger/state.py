@@ -290,11 +290,9 @@ def look(reader: Reader, key: bytes, kind: type[M]) -> M | None:
     return None if value is None else looked_at(key, value, kind)
 
 
-def look_among(reader: Reader, keys: Iterable[bytes], kind: type[M]) -> Iterator[M]:
-    """The records under those of these keys that have one, each to be looked at only, as by `look`."""
-    there = reader.among(keys) if isinstance(reader, Overlay) else _among(reader, keys)
-    for key, value in there:
-        yield looked_at(key, value, kind)
+def among(reader: Reader, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Those of these keys that have a value, with it, one after the other; for `looked_at`."""
+    return reader.among(keys) if isinstance(reader, Overlay) else _among(reader, keys)
 
 
 def _among(reader: Reader, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -197,9 +197,10 @@ def test_records_are_looked_at_among_keys_whoever_reads():
     keys = [state.member_key(name) for name in ("ada", "bob", "cyd")]
     values = {keys[0]: b"\x0a\x03ada", keys[2]: b"\x0a\x03cyd"}
     for reader in (MappingReader(values), Overlay(MappingReader(values))):
-        assert [record.id for record in state.look_among(reader, keys, MemberRecord)] == ["ada", "cyd"]
+        found = [state.looked_at(*pair, MemberRecord).id for pair in state.among(reader, keys)]
+        assert found == ["ada", "cyd"]
     with pytest.raises(StoreError):
-        list(state.look_among(MappingReader({keys[0]: b"\x0a"}), keys, MemberRecord))
+        state.looked_at(keys[0], b"\x0a", MemberRecord)
 
 
 def test_a_value_has_a_greatest_size():
