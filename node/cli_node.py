@@ -26,6 +26,8 @@ in_words = partial(without_traceback, problem=server.EXIT_FAILED)
 def run(config: Annotated[Path, typer.Option("--config", help="The node's configuration (TOML).")]) -> None:
     """Run a node until SIGTERM; logs are JSON, one object per line. Exit 1: it could not start or go on.
 
+    Where it may use two cores it verifies signatures in a process beside it, unless `verifiers` in its configuration is 0.
+
     Example: chiptrace node run --config .chiptrace/nodes/chipmaker-siliconfab/node.toml
     """
     try:

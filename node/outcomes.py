@@ -15,6 +15,7 @@ def admitted_outcome(transaction: bytes, seconds: float | None) -> Outcome:
 
 
 def expired_outcome(transaction: bytes) -> Outcome:
+    """The outcome of a transaction that waited until its validity ended."""
     return Outcome(
         transaction=transaction,
         reason=Reason.EXPIRED,
