@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consensus.engine import Engine
-from ledger import block
+from ledger import block, vouched
 from ledger.admission import Gate
 from ledger.application import Application
 from ledger.durable_tree import DurableTree
@@ -43,6 +43,7 @@ _CALIBRATIONS: Final = 5_000
 CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
     (block, "parse_transaction", "decode"),
     (block, "verify_transaction", "verify"),
+    (vouched, "read_again", "decode"),
     (Gate, "check", "admit"),
     (Admission, "submit", "admit"),
     (Admission, "offer", "admit"),
@@ -76,6 +77,10 @@ CALLBACKS: Final = {
     "Driver._judge": "agreement",
     "Driver._build": "propose",
     "Admission.run": "admit",
+    "Verifier.run": "verifier",
+    "Verifier.ask": "verifier",
+    "BlocksAhead._ask": "verifier",
+    "_SelectorSocketTransport._read_ready": "verifier",  # all other sockets are gRPC's own
     "Line._write": "gossip",
     "Peers._flush": "gossip",
     "_settle": HAND_OVER,
