@@ -164,8 +164,10 @@ def _disk(folder: Path) -> str:
 
 
 def _threads(process: int) -> Counter[str]:
-    """CPU seconds by name of thread; the first one is the event loop's."""
+    """CPU seconds by name of thread; the first one is the event loop's. A node's verifier process counts as one more."""
     found: Counter[str] = Counter()
+    for beside in _verifiers(process):
+        found["verifier process"] += sum(_threads(beside).values())
     for task in Path(f"/proc/{process}/task").glob("[0-9]*"):
         try:
             spent = int((task / "schedstat").read_text().split()[0]) / 1e9
@@ -173,6 +175,19 @@ def _threads(process: int) -> Counter[str]:
         except OSError:
             continue  # it has ended
         found["event loop" if int(task.name) == process else name] += spent
+    return found
+
+
+def _verifiers(process: int) -> list[int]:
+    """The processes that a node has verify beside it."""
+    found = []
+    for children in Path(f"/proc/{process}/task").glob("[0-9]*/children"):
+        try:
+            of_thread = children.read_text().split()
+            told = [(child, Path(f"/proc/{child}/cmdline").read_bytes()) for child in of_thread]
+        except OSError:
+            continue  # it has ended
+        found += [int(child) for child, words in told if b"node.verifying_process" in words]
     return found
 
 
