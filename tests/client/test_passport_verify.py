@@ -6,6 +6,7 @@ verifies it finds what the audit found, or says that it is not verifiable, or ha
 
 import json
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,9 @@ from tests.client.direct import DirectStub
 from tests.client.passports import checked, content, told, trusting
 from tests.client.test_audit import Changing, Denying, Forging, Hiding, Uncertified, codes
 from tests.client.test_audit_mutated import change, lived
+from tests.client.test_serial_lists import LOT, die
+from tests.client.test_serial_lists import told as lists  # noqa: F401
+from tests.client.test_serials import lists_of_any_chain  # noqa: F401
 
 ORDER = [Verdict.VERIFIED, Verdict.FINDINGS, Verdict.NOT_VERIFIABLE]
 WORLD, PART = lived()
@@ -290,6 +294,23 @@ def test_the_chains_of_two_times(names):
         assert report.verdict is not Verdict.VERIFIED
 
 
+def test_a_chain_that_is_far_behind_what_the_other_has_seen_of_it_is_stale():
+    world, part = lived()
+    _, old = told(world, part)
+    world.clock.now_ms += 100_000
+    another = world.commission("a", "ada")
+    assert world.send("a", another, "bob").ok
+    world.relay()
+    _, new = told(world, part)
+    home = world["a"].chain_id
+    mixed = Passport(asked=part)
+    mixed.chains.extend(chain for chain in old.chains if chain.chain_id == home)
+    mixed.chains.extend(chain for chain in new.chains if chain.chain_id != home)
+    mixed.chains.sort(key=lambda chain: chain.chain_id)
+    assert checked(world, new).verdict is Verdict.VERIFIED
+    assert codes(checked(world, mixed)) == {"STALE_HEAD"}
+
+
 @pytest.mark.parametrize(
     "field", ["headers", "opening", "values", "histories", "transactions", "leaves", "hashes"]
 )
@@ -360,6 +381,26 @@ def lived_of_three():
     assert world.accept("b", part, "bob").ok
     world.relay()
     return world, part
+
+
+def test_a_serial_that_nobody_touched_is_shown_by_the_passport_itself(lists):  # noqa: F811
+    world = SimpleNamespace(chains={lists.chain.name: lists.chain}, settle=lambda: None)
+    name = die(12)
+    honest, passport = told(world, name, shown={name: lists.kept.membership(name)})
+    assert codes(honest) == {"EXCLUSIVITY_NOT_PROVEN"}
+    assert content(checked(world, passport)) == content(honest)
+    for change_one in (
+        lambda shown: shown.ClearField("path"),
+        lambda shown: setattr(shown, "place", 13),
+        lambda shown: setattr(shown, "serial", die(13)),
+        lambda shown: setattr(shown, "lot", LOT.replace("R1", "L1")),
+    ):
+        other = Passport()
+        other.CopyFrom(passport)
+        change_one(other.shown[0])
+        assert checked(world, other).verdict is Verdict.NOT_VERIFIABLE
+    del passport.shown[:]
+    assert checked(world, passport).verdict is not Verdict.VERIFIED
 
 
 def test_who_makes_one_finds_out_if_it_does_not_hold():
