@@ -8,6 +8,7 @@ a node expects to find. The parts have random serials, so their keys lie anywher
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -85,14 +86,24 @@ def alone(folder: Path, parts: int) -> Application:
 
 
 def copied(source: Path, target: Path) -> Path:
-    """A copy of a folder with closed stores in it. Tables are linked: LevelDB never changes one, it only makes new ones
-    and unlinks."""
+    """A copy of a folder with closed stores in it. Tables that LevelDB has are linked, for it never changes one. What it
+    was writing when it was closed it does not have: the next opening writes files of the same numbers, through a link into
+    the tables of all other copies."""
+
+    unfinished = {table for log in source.rglob("LOG") for table in _unfinished(log)}
 
     def link(path: str, place: str) -> None:
-        (os.link if path.endswith(".ldb") else shutil.copy)(path, place)
+        (os.link if path.endswith(".ldb") and Path(path) not in unfinished else shutil.copy)(path, place)
 
     shutil.rmtree(target, ignore_errors=True)
     return Path(shutil.copytree(source, target, copy_function=link))
+
+
+def _unfinished(log: Path) -> set[Path]:
+    """The tables of a store that LevelDB's own log names after the last compaction that was finished."""
+    text = log.read_text(errors="replace")
+    numbers = re.findall(r"#(\d+)", text[text.rfind(" Compacted ") + 1 :])
+    return {log.with_name(f"{int(number):06}.ldb") for number in numbers}
 
 
 def _changes(chain_id: bytes, member: str, parts: int) -> Iterator[dict[bytes, bytes | None]]:

@@ -77,6 +77,30 @@ def test_a_filled_chain_is_kept_and_copied(tmp_path):
     app.close()
 
 
+def test_copies_of_a_store_that_was_closed_while_it_compacted_share_only_what_never_changes(tmp_path):
+    store = tmp_path / "store"
+    kv = LevelKV(store)
+    kv.write([(b"key", bytes(1_000))])
+    kv.close()
+    LevelKV(store).close()  # moves the key into a table
+    again = LevelKV(store)
+    again.write([(b"later", bytes(1_000))])
+    again.close()
+    (finished,) = store.glob("*.ldb")
+    left = [store / f"{number:06}.ldb" for number in range(int(finished.stem) + 1, 40)]
+    with (store / "LOG").open("a") as log:
+        log.write("Compacted 1@0 + 0@1 files => 1 bytes\n")
+        for table in left:
+            table.write_bytes(b"left")
+            log.write(f"Generated table #{int(table.stem)}@1: 1 keys, 4 bytes\n")
+    for name in ("one", "two"):
+        copy = LevelKV(prefill.copied(store, tmp_path / name))  # writes a table of a number that is there
+        assert copy.get(b"key") == copy.get(b"later") == bytes(1_000)
+        assert (tmp_path / name / finished.name).samefile(finished)
+        assert {table.read_bytes() for table in left} == {b"left"}
+        copy.close()
+
+
 def test_serials_are_the_same_each_time_and_lie_anywhere():
     found = [prefill.serial(number) for number in range(1_000)]
     assert found == [prefill.serial(number) for number in range(1_000)]
