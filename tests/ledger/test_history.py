@@ -29,6 +29,15 @@ def test_a_history_is_the_rfc_9162_tree_of_its_entries(count):
     assert history.history_root(head) == merkle.root([history.entry_leaf(CHAIN, entry) for entry in entries])
 
 
+@pytest.mark.parametrize("n, frontier", [(1, []), (0, [b"h" * 32]), (3, [b"h" * 32, b"h" * 31])])
+def test_nothing_is_appended_to_what_is_no_history(n, frontier):
+    head = History(n=n, frontier=frontier)
+    with pytest.raises(Invalid) as refusal:
+        history.append_entry(CHAIN, head, Entry(subject=b"s", kind=EntryKind.EVENT))
+    assert refusal.value.reason == Reason.BAD_PROOF
+    assert head == History(n=n, frontier=frontier)
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_any_other_list_of_entries_is_refused(data):
