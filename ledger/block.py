@@ -148,7 +148,8 @@ class ParsedTransaction(NamedTuple):
 
 
 class CheckedTransaction(NamedTuple):
-    """A transaction whose signatures were verified. Made by `verify_transaction` only."""
+    """A transaction whose signatures were verified. Made by `verify_transaction`, and by `vouched.read_again` of the very
+    bytes that this node's verifier process did that for; by nothing else."""
 
     id: bytes
     body: TransactionBody

@@ -295,3 +295,16 @@ def test_peers_remembered_are_bounded():
     for peer in range(10 * PEERS_MAX):
         catchup.shown(b"%d" % peer, 9)
     assert len(catchup.showing(1)) <= PEERS_MAX
+
+
+def test_what_is_at_hand_is_told_until_it_is_taken():
+    catchup = made()
+    catchup.shown(KEYS[1], 9)
+    [(peer, _)] = catchup.requests(need(3, 9), 0)
+    assert catchup.fetched == {}
+    catchup.answered(peer, reply(3, 4), need(3, 9), 1)
+    assert list(catchup.fetched) == [3, 4, 5, 6]
+    assert {fetched.block for fetched in catchup.fetched.values()} == {b"block"}
+    taken = catchup.take(3)
+    catchup.refuted(taken, 2)
+    assert catchup.fetched == {}
