@@ -1,13 +1,14 @@
 """Pages of the state tree: four levels of it each, as rows of bytes in memory, as they are stored, and those kept.
 
-A page covers the subtree below a path of nibbles: sixteen slots, each empty, a leaf, or the root of the page below.
-Pages exist where two or more keys share the path (and at the root). A page is named by its path and, in memory, by
-the hash of its subtree: a page read from the disk is checked against the hash its parent holds, and a page in the
-cache can never be stale, whichever version of the state asks for it.
+A page covers the subtree below a path of nibbles: sixteen slots, each empty, a run, or the root of the page below. A run
+is the leaves below a slot where there are few, in order. So pages exist where more than RUN_MAX keys share the path (and
+at the root): two or three leaves in a page of their own would cost as much to read, check and write as fifteen in one.
+A page is named by its path and, in memory, by the hash of its subtree: a page read from the disk is checked against
+the hash its parent holds, and a page in the cache can never be stale, whichever version of the state asks for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -16,22 +17,32 @@ from ledger.hashes import HASH_BYTES, ZERO
 
 # Slot s of a page is node 16 + s; node i has the children 2i and 2i + 1; node 1 is the page's subtree.
 SLOTS: Final = 16
+SLOT_BITS: Final = 4
+KEY_BITS: Final = 8 * HASH_BYTES
 MASKS_BYTES: Final = 4
 LEAF_BYTES: Final = 2 * HASH_BYTES
-# A page in memory, a row of hashes: first the masks and nothing else, then the nodes 1 to 31 (ZERO: an empty subtree),
-# then, if it has a leaf, by slot the key and the value hash of leaves. One row and not 64 objects, because to copy
-# it is one step, and the children of a node stand side by side as they are hashed. Nobody changes a page in a cache.
+RUN_MAX: Final = 4  # leaves in a slot; a page that holds longer ones is read all the same
+# A page in memory, a row of hashes: in place of the first the masks, and from its middle one byte for each slot with the
+# number of its leaves; then the nodes 1 to 31 (ZERO: an empty subtree); then slot by slot the key and the value hash of
+# leaves. One row and not 64 objects, because to copy it is one step, and the children of a node stand side by side
+# as they are hashed. Nobody changes a page in a cache.
+COUNTS_AT: Final = HASH_BYTES // 2
+COUNTS_END: Final = COUNTS_AT + SLOTS
 LEAVES_AT: Final = 2 * SLOTS * HASH_BYTES
-NO_LEAVES: Final = bytes(SLOTS * LEAF_BYTES)
 NO_PAGE: Final = bytes(LEAVES_AT)
+_MASKS_KEPT_BYTES: Final = 6
 _INNER: Final = b"\x01"
 _SLOTS_AT: Final = SLOTS * HASH_BYTES
+NODES: Final = tuple(slice(node * HASH_BYTES, (node + 1) * HASH_BYTES) for node in range(2 * SLOTS))
 
-# Pages in memory, 1.1 or 2.1 kB each. The upper ones, of the first five levels of pages, are on the way to every key, so
-# that from a million keys on the many below must not push them out; one version of a tree has no more of them.
+# Pages in memory, 1 kB each and 64 bytes for each leaf. The upper ones, of the first five levels of pages, are on the way to
+# every key, so that from a million keys on the many below must not push them out; one version of a tree has no more of them.
 PAGES_CACHED_DEFAULT: Final = 32_768
 UPPER_DEPTHS: Final = 5
 UPPER_PAGES_MAX: Final = sum(16**depth for depth in range(UPPER_DEPTHS))
+
+# (key hash, leaf as it is in a page, leaf hash); deleted: nothing and ZERO for the other two.
+Item = tuple[bytes, bytes, bytes]
 
 
 def page_path(hashed_key: bytes, depth: int) -> bytes:
@@ -50,79 +61,150 @@ def _span(node: int) -> int:
 SPANS: Final = (0, *map(_span, range(1, 32)))  # the slots below each node, as bits
 
 
-def _inner(touched: int) -> tuple[tuple[int, int, int, int], ...]:
-    """The inner nodes above these slots, from below: where each is in a row, and its left child; the slots below it,
-    and those below its left child."""
-    return tuple(
-        (node * HASH_BYTES, 2 * node * HASH_BYTES, SPANS[node], SPANS[2 * node])
-        for node in range(SLOTS - 1, 0, -1)
-        if touched & SPANS[node]
-    )
+def _children(node: int) -> slice:
+    return slice(2 * node * HASH_BYTES, (2 * node + 2) * HASH_BYTES)
 
 
-_ABOVE_ALL: Final = _inner(0xFFFF)
-_ABOVE_ONE: Final = {1 << slot: _inner(1 << slot) for slot in range(SLOTS)}
+# The inner nodes from below: where each is in a row, and its children; the slots below it, and below its left child; the child.
+_ABOVE_ALL: Final = tuple(
+    (NODES[node], _children(node), SPANS[node], SPANS[2 * node], 2 * node) for node in range(SLOTS - 1, 0, -1)
+)
+
+
+def _climb(slot: int) -> tuple[tuple[slice, slice, slice, slice], ...]:
+    """The nodes above a slot, from below: where each is in a row, and its children; the child towards the slot, the other."""
+    nodes = [(SLOTS + slot) >> level for level in range(SLOT_BITS)]
+    return tuple((NODES[n >> 1], _children(n >> 1), NODES[n], NODES[n ^ 1]) for n in nodes)
+
+
+_CLIMBS: Final = tuple(_climb(slot) for slot in range(SLOTS))
+_SLOTS_OF: Final = tuple(tuple(slot for slot in range(8) if mask >> slot & 1) for mask in range(256))
+_SLOTS_OF_UPPER: Final = tuple(tuple(8 + slot for slot in slots) for slots in _SLOTS_OF)
 _SLOT_BITS: Final = tuple((1 << slot, SLOTS + slot) for slot in range(SLOTS))  # with its node
 
 
 def subtree_of(page: bytes) -> bytes:
     """The hash by which a page is known."""
-    return page[HASH_BYTES : 2 * HASH_BYTES]
+    return page[NODES[1]]
 
 
-def masks_of(page: bytes | bytearray) -> tuple[int, int]:
-    """The slots that hold a leaf, and those that hold anything, as bits."""
-    masks = int.from_bytes(page[:MASKS_BYTES], "big")
-    return masks >> 16, masks & 0xFFFF
+def masks_of(page: bytes | bytearray) -> tuple[int, int, int]:
+    """The slots that hold one leaf, those that hold several, and those that hold anything, as bits."""
+    masks = int.from_bytes(page[:_MASKS_KEPT_BYTES], "big")
+    return masks >> 32, masks >> 16 & 0xFFFF, masks & 0xFFFF
 
 
-def set_masks(page: bytearray, leaves: int, taken: int) -> None:
-    """Writes what `masks_of` reads."""
-    page[:MASKS_BYTES] = (leaves << 16 | taken).to_bytes(MASKS_BYTES, "big")
+def run_at(page: bytes | bytearray, slot: int) -> tuple[int, int]:
+    """Where the leaves of a slot begin and end."""
+    start = LEAVES_AT + LEAF_BYTES * sum(page[COUNTS_AT : COUNTS_AT + slot])
+    return start, start + LEAF_BYTES * page[COUNTS_AT + slot]
 
 
-def rehash(page: bytearray, touched: int, leaves: int, taken: int) -> None:
-    """Makes the inner nodes above these slots true again."""
-    for at, child, span, left in _ABOVE_ONE.get(touched, _ABOVE_ALL):  # one slot, as in most pages
+def set_slot(page: bytearray, slot: int, after: bytes, run: bytes) -> None:
+    """Puts a subtree into a slot: one leaf or a few (`run`), or that of the page below, or none (ZERO). The nodes above
+    are for `climb` or `rehash`."""
+    node, count, held = NODES[SLOTS + slot], page[COUNTS_AT + slot], len(run) // LEAF_BYTES
+    before = page[node]
+    page[node] = after
+    if held or count:
+        start, end = run_at(page, slot)
+        page[start:end] = run
+    if held == count and after != ZERO != before:
+        return  # as most often: what the slot holds is what it held
+    page[COUNTS_AT + slot] = held
+    bit = 1 << slot
+    lone, many, taken = (mask & ~bit for mask in masks_of(page))
+    if held == 1:
+        lone |= bit
+    elif held:
+        many |= bit
+    if after != ZERO:
+        taken |= bit
+    page[:_MASKS_KEPT_BYTES] = (lone << 32 | many << 16 | taken).to_bytes(_MASKS_KEPT_BYTES, "big")
+
+
+def climb(page: bytearray, slot: int, alone: bool) -> bytes:
+    """Makes the nodes above a slot true again that holds something, where nothing else has changed; the page's subtree.
+    As `rehash`, without a look at the other slots. alone: the slot holds one leaf."""
+    for at, children, child, other in _CLIMBS[slot]:
+        if alone:
+            alone = page[other] == ZERO
+            if alone:
+                page[at] = page[child]
+                continue
+        page[at] = sha256(_INNER + page[children]).digest()
+    return bytes(page[NODES[1]])
+
+
+def rehash(page: bytearray, touched: int) -> bytes:
+    """Makes the inner nodes above these slots true again; the page's subtree."""
+    lone, _, taken = masks_of(page)
+    for at, children, span, left, child in _ABOVE_ALL:
         if not touched & span:
             continue
         below = taken & span
-        if below & (below - 1) or below & ~leaves:
-            page[at : at + HASH_BYTES] = sha256(_INNER + page[child : child + 2 * HASH_BYTES]).digest()
+        if below & (below - 1) or below & ~lone:
+            page[at] = sha256(_INNER + page[children]).digest()
         else:
             # Nothing is below, or a single leaf, which one of the children is then.
-            child += 0 if below & left else HASH_BYTES
-            page[at : at + HASH_BYTES] = page[child : child + HASH_BYTES]
+            page[at] = page[NODES[child if below & left else child + 1]]
+    return bytes(page[NODES[1]])
+
+
+def items_of_run(run: bytes, leaf_tag: bytes) -> list[Item]:
+    """The leaves of a run."""
+    leaves = [run[at : at + LEAF_BYTES] for at in range(0, len(run), LEAF_BYTES)]
+    return [(leaf[:HASH_BYTES], leaf, sha256(leaf_tag + leaf).digest()) for leaf in leaves]
+
+
+def subtree_of_run(items: Sequence[Item], bit: int) -> bytes:
+    """The hash of the subtree of one leaf or more, in order, all the bits of whose keys before this one are the same."""
+    if len(items) == 1:
+        return items[0][2]
+    first = int.from_bytes(items[0][0], "big")
+    # 1. The node where they part, for the keys are in order, (2) and its two sides.
+    shared = KEY_BITS - (first ^ int.from_bytes(items[-1][0], "big")).bit_length()
+    byte, mask, at = shared >> 3, 128 >> (shared & 7), 1
+    while not items[at][0][byte] & mask:
+        at += 1
+    left, right = subtree_of_run(items[:at], shared + 1), subtree_of_run(items[at:], shared + 1)
+    found = sha256(_INNER + left + right).digest()
+    # 3. Above it all of them are on one side.
+    for above in range(shared - 1, bit - 1, -1):
+        found = sha256(
+            _INNER + (ZERO + found if first >> (KEY_BITS - 1 - above) & 1 else found + ZERO)
+        ).digest()
+    return found
 
 
 def with_slot(page: bytes, slot: int, other: bytes) -> bytes:
     """A page with one slot as another page has it."""
-    made = bytearray(page.ljust(LEAVES_AT + len(NO_LEAVES), b"\0"))
-    leaves, taken = masks_of(page)
-    other_leaves, other_taken = masks_of(other)
-    bit = 1 << slot
-    leaves, taken = leaves & ~bit | other_leaves & bit, taken & ~bit | other_taken & bit
-    for start, size in ((_SLOTS_AT, HASH_BYTES), (LEAVES_AT, LEAF_BYTES)):
-        at = start + slot * size
-        made[at : at + size] = other[at : at + size].ljust(size, b"\0")
-    rehash(made, bit, leaves, taken)
-    set_masks(made, leaves, taken)
-    return bytes(made) if leaves else bytes(made[:LEAVES_AT])
+    made = bytearray(page)
+    start, end = run_at(other, slot)
+    set_slot(made, slot, other[NODES[SLOTS + slot]], other[start:end])
+    rehash(made, 1 << slot)
+    return bytes(made)
 
 
 def encode_page(page: bytes) -> bytes:
-    """be16 mask of leaves, be16 mask of inner slots (bit s: slot s), then slot by slot the two hashes or the one."""
-    leaves, taken = masks_of(page)
-    masks = (leaves << 16 | taken ^ leaves).to_bytes(MASKS_BYTES, "big")
-    if taken == 0xFFFF and not leaves:
-        return masks + page[_SLOTS_AT:LEAVES_AT]
-    parts = [masks]
+    """be16 mask of the slots with leaves, be16 mask of those with a page below or several leaves (bit s: slot s); for
+    each that is in both masks the number of its leaves, u8; then slot by slot the leaves or the hash of the subtree."""
+    lone, many, taken = masks_of(page)
+    head = ((lone | many) << 16 | taken & ~lone).to_bytes(MASKS_BYTES, "big")
+    if many:
+        head += bytes(count for count in page[COUNTS_AT:COUNTS_END] if count > 1)
+    if taken == lone | many:
+        return head + page[LEAVES_AT:]
+    if taken == 0xFFFF and not lone | many:
+        return head + page[_SLOTS_AT:LEAVES_AT]
+    parts = [head]
+    at = LEAVES_AT
     for bit, node in _SLOT_BITS:
-        if leaves & bit:
-            at = node * LEAF_BYTES  # the leaves begin where a seventeenth pair of slots would
-            parts.append(page[at : at + LEAF_BYTES])
+        if count := page[COUNTS_AT - SLOTS + node]:
+            parts.append(page[at : at + LEAF_BYTES * count])
+            at += LEAF_BYTES * count
         elif taken & bit:
-            parts.append(page[node * HASH_BYTES : (node + 1) * HASH_BYTES])
+            parts.append(page[NODES[node]])
     return b"".join(parts)
 
 
@@ -136,75 +218,113 @@ def damaged_page(path: bytes, why: str) -> StoreError:
 
 def decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
     """A page from its stored bytes, all its hashes computed. Raises StoreError for bytes that no page has."""
+    # 1. As many bytes as the masks and counts say.
     masks = int.from_bytes(data[:MASKS_BYTES], "big")
-    leaves, inner = masks >> 16, masks & 0xFFFF
-    size = MASKS_BYTES + LEAF_BYTES * leaves.bit_count() + HASH_BYTES * inner.bit_count()
-    if len(data) != size or leaves & inner or not masks:
+    leaves, below = masks >> 16, masks & 0xFFFF
+    many = leaves & below
+    lone, inner, taken = leaves ^ many, below ^ many, leaves | below
+    at = MASKS_BYTES + many.bit_count()
+    several = data[MASKS_BYTES:at]
+    size = at + LEAF_BYTES * (lone.bit_count() + sum(several)) + HASH_BYTES * inner.bit_count()
+    if len(data) != size or not masks or (many and min(several) < 2):
         raise damaged_page(path, "has impossible bytes")
-    # As lists, for every cold read comes through here; the same rules as `rehash`.
-    nodes, entries = [ZERO] * (2 * SLOTS), [NO_LEAVES[:LEAF_BYTES]] * SLOTS
-    taken, at = leaves | inner, MASKS_BYTES
-    for bit, node in _SLOT_BITS:
-        if leaves & bit:
-            entry = entries[node - SLOTS] = data[at : at + LEAF_BYTES]
-            nodes[node] = sha256(leaf_tag + entry).digest()
+    # 2. Each slot. As lists, and only the slots that hold anything, for every cold read comes through here.
+    depth, more = path[0], iter(several)
+    nodes, counts = [ZERO] * (2 * SLOTS), bytearray(SLOTS)
+    entries: list[bytes] = []
+    places: list[int] = []  # of the leaves
+    for slot in _SLOTS_OF[taken & 0xFF] + _SLOTS_OF_UPPER[taken >> 8]:
+        if lone >> slot & 1:
+            entry = data[at : at + LEAF_BYTES]
+            nodes[SLOTS + slot] = sha256(leaf_tag + entry).digest()
+            entries.append(entry)
+            places.append(slot)
+            counts[slot] = 1
             at += LEAF_BYTES
-        elif inner & bit:
-            nodes[node] = data[at : at + HASH_BYTES]
+        elif inner >> slot & 1:
+            nodes[SLOTS + slot] = data[at : at + HASH_BYTES]
             at += HASH_BYTES
+        else:
+            end = at + LEAF_BYTES * next(more)
+            items = items_of_run(data[at:end], leaf_tag)
+            keys = [item[0] for item in items]
+            if len(set(keys)) < len(keys) or sorted(keys) != keys:
+                raise damaged_page(path, "has leaves out of order")
+            nodes[SLOTS + slot] = subtree_of_run(items, SLOT_BITS * (depth + 1))
+            entries += [item[1] for item in items]
+            places += [slot] * len(items)
+            counts[slot] = len(items)
+            at = end
+    # 3. Each leaf stands where its key says, which the hash of a leaf that is alone in half a page would not show.
+    if entries:
+        low, half = depth & 1, depth >> 1
+        there = [entry[half] & 15 for entry in entries] if low else [entry[half] >> 4 for entry in entries]
+        # In order as they are, the first and the last share what all share.
+        astray = entries != sorted(entries) or not path == page_path(entries[0], depth) == page_path(
+            entries[-1], depth
+        )
+        if there != places or astray:
+            raise damaged_page(path, "has a leaf in the place of another")
+    # 4. The inner nodes, by the same rules as `rehash`.
     for node in range(SLOTS - 1, 0, -1):
-        below = taken & SPANS[node]
-        if below & (below - 1) or below & inner:
+        under = taken & SPANS[node]
+        if under & (under - 1) or under & ~lone:
             nodes[node] = sha256(_INNER + nodes[2 * node] + nodes[2 * node + 1]).digest()
-        elif below:
-            nodes[node] = nodes[2 * node] if below & SPANS[2 * node] else nodes[2 * node + 1]
-    nodes[0] = (leaves << 16 | taken).to_bytes(MASKS_BYTES, "big").ljust(HASH_BYTES, b"\0")
-    return b"".join(nodes + entries) if leaves else b"".join(nodes)
+        elif under:
+            nodes[node] = nodes[2 * node] if under & SPANS[2 * node] else nodes[2 * node + 1]
+    kept = (lone << 32 | many << 16 | taken).to_bytes(_MASKS_KEPT_BYTES, "big")
+    nodes[0] = kept.ljust(COUNTS_AT, b"\0") + counts
+    return b"".join(nodes + entries)
 
 
 class PageCache:
-    """Decoded pages by the hash of their subtree; of those below the upper ones the longest unused are dropped first.
-    May be shared by all trees and versions of one chain that are used by one thread."""
+    """Decoded pages: the upper ones by their paths, each as it was used last; of the others, by the hash of their subtree, the
+    longest unused are dropped first. May be shared by all trees and versions of one chain that are used by one thread."""
 
     def __init__(self, pages_max: int = PAGES_CACHED_DEFAULT, upper_max: int = 0) -> None:
         """upper_max: how many upper pages are kept beside the others; 0: they are among them."""
         self._pages_max = pages_max
         self._upper_max = upper_max
+        self._upper_depths = UPPER_DEPTHS if upper_max else 0
         self._pages: OrderedDict[bytes, bytes] = OrderedDict()
+        # By path, so that what takes a page's place pushes it out: one step for each page that changes.
         self._upper: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._pages) + len(self._upper)
 
-    def get(self, subtree: bytes) -> bytes | None:
+    def get(self, path: bytes, subtree: bytes) -> bytes | None:
         """The page of a subtree, if it is kept."""
-        page = self._upper.get(subtree)
-        if page is not None:
-            return page
+        if path[0] < self._upper_depths:
+            page = self._upper.get(path)
+            return page if page is not None and page[NODES[1]] == subtree else None
         page = self._pages.get(subtree)
         if page is not None:
             self._pages.move_to_end(subtree)
         return page
 
-    def put(self, page: bytes, depth: int) -> None:
+    def put(self, path: bytes, page: bytes) -> None:
         """Keeps a page."""
-        subtree = subtree_of(page)
-        if depth < UPPER_DEPTHS and self._upper_max:
-            self._upper[subtree] = page
+        if path[0] < self._upper_depths:
+            self._upper[path] = page
             if len(self._upper) > self._upper_max:
                 del self._upper[next(iter(self._upper))]
             return
-        self._pages[subtree] = page
+        self._pages[subtree_of(page)] = page
         if len(self._pages) > self._pages_max:
             self._pages.popitem(last=False)
 
-    def renew(self, replaced: Iterable[bytes], changed: Mapping[bytes, bytes | None]) -> None:
-        """These subtrees were replaced, and are read again should an older version still want them; these pages (None:
-        none any more) are new."""
-        upper, pages = self._upper, self._pages
-        for subtree in replaced:
-            if upper.pop(subtree, None) is None:
-                pages.pop(subtree, None)
+    def renew(self, replaced: Mapping[bytes, bytes], changed: Mapping[bytes, bytes | None]) -> None:
+        """By path: these subtrees were replaced, and are read again should an older version still want them; these pages
+        (None: none any more) are new."""
+        for path, subtree in replaced.items():
+            if path[0] >= self._upper_depths:
+                self._pages.pop(subtree, None)
+        upper, depths = self._upper, self._upper_depths
         for path, page in changed.items():
-            if page is not None:
-                self.put(page, path[0])
+            if path in upper and page is not None:
+                upper[path] = page  # as most often
+            elif page is not None:
+                self.put(path, page)
+            elif path[0] < depths:
+                upper.pop(path, None)

@@ -46,8 +46,9 @@ ENTRY: Final = b"E"
 BASE: Final = b"A"
 
 _SEAL_BYTES: Final = 8
-_TIP_MAGIC: Final = b"chiptrace store 2"
-_TIP_MAGIC_BEFORE: Final = b"chiptrace store 1"  # without deltas, which is read as one that has none yet
+_TIP_MAGIC: Final = b"chiptrace store 3"
+# 1: without deltas, which is read as one that has none yet; 2: pages in which a slot has one leaf at the most.
+_TIP_MAGICS_BEFORE: Final = (b"chiptrace store 1", b"chiptrace store 2")
 
 
 def be64(number: int) -> bytes:
@@ -210,7 +211,7 @@ def encode_tip(tip: Tip) -> bytes:
 def decode_tip(data: bytes) -> Tip:
     """The tip from its row. Raises StoreError for bytes that `encode_tip` did not make."""
     body, position = data[:-HASH_BYTES], len(_TIP_MAGIC)
-    if not data.startswith((_TIP_MAGIC, _TIP_MAGIC_BEFORE)):
+    if not data.startswith((_TIP_MAGIC, *_TIP_MAGICS_BEFORE)):
         if data.startswith(_TIP_MAGIC[:-1]):
             raise StoreError(
                 f"the store was written by another version of the program ({data[: len(_TIP_MAGIC)].decode('ascii', 'replace')}). "

@@ -9,29 +9,35 @@ from hashlib import sha256
 
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
 from ledger.pages import (
+    COUNTS_AT,
     LEAF_BYTES,
     LEAVES_AT,
-    NO_LEAVES,
     NO_PAGE,
+    NODES,
+    RUN_MAX,
+    SLOT_BITS,
     SLOTS,
     SPANS,
+    Item,
     PageCache,
+    climb,
     damaged_page,
     decode_page,
     encode_page,
+    items_of_run,
     masks_of,
     page_path,
     rehash,
-    set_masks,
+    run_at,
+    set_slot,
     subtree_of,
+    subtree_of_run,
 )
 from proto.chiptrace.v1.ledger_pb2 import StateProof
 
 ReadPage = Callable[[bytes], bytes | None]
 # Pages as they are in memory by their paths; None: there is no such page any more.
 Layer = Mapping[bytes, bytes | None]
-# (key hash, value hash, leaf hash); deleted: ZERO for the other two.
-_Item = tuple[bytes, bytes, bytes]
 
 
 def _nibble(hashed_key: bytes, depth: int) -> int:
@@ -39,28 +45,22 @@ def _nibble(hashed_key: bytes, depth: int) -> int:
     return byte & 15 if depth & 1 else byte >> 4
 
 
-def _node(page: bytes | bytearray, node: int) -> bytes:
-    """The hash of a subtree in a page; ZERO where it is empty."""
-    return bytes(page[node * HASH_BYTES : (node + 1) * HASH_BYTES])
+def _run(page: bytes | bytearray, slot: int) -> bytes:
+    """The leaves of a slot."""
+    start, end = run_at(page, slot)
+    return bytes(page[start:end])
 
 
-def _leaf_at(page: bytes | bytearray, slot: int) -> _Item:
-    """The leaf of a slot that holds one."""
-    at = LEAVES_AT + slot * LEAF_BYTES
-    middle = at + HASH_BYTES
-    return bytes(page[at:middle]), bytes(page[middle : at + LEAF_BYTES]), _node(page, SLOTS + slot)
+def _is_lone(taken: int, lone: int) -> bool:
+    """Whether of these slots one is taken, and by one leaf: such a subtree is that leaf, however deep it is."""
+    return taken != 0 and taken & (taken - 1) == 0 and taken & lone != 0
 
 
-def _is_lone(taken: int, leaves: int) -> bool:
-    """Whether of these slots one is taken, and by a leaf: such a subtree is that leaf, however deep it is."""
-    return taken != 0 and taken & (taken - 1) == 0 and taken & leaves != 0
-
-
-def _by_slot(items: list[_Item], depth: int) -> Iterable[tuple[int, list[_Item]]]:
+def _by_slot(items: list[Item], depth: int) -> Iterable[tuple[int, list[Item]]]:
     """The items of a page slot by slot."""
     if len(items) == 1:  # as in most pages
         return ((_nibble(items[0][0], depth), items),)
-    groups: dict[int, list[_Item]] = {}
+    groups: dict[int, list[Item]] = {}
     for item in items:
         groups.setdefault(_nibble(item[0], depth), []).append(item)
     return groups.items()
@@ -89,7 +89,20 @@ class _Work:
     """What an update under way has changed."""
 
     changed: dict[bytes, bytes | None] = field(default_factory=dict)
-    replaced: list[bytes] = field(default_factory=list)
+    replaced: dict[bytes, bytes] = field(default_factory=dict)
+
+
+def _keep(work: _Work, path: bytes, page: bytearray, subtree: bytes) -> bytes:
+    """Keeps a page, made of the one with this subtree. One that has come down to a run, or to nothing, is none: returns
+    the run."""
+    if len(page) <= LEAVES_AT + RUN_MAX * LEAF_BYTES:
+        lone, many, taken = masks_of(page)
+        if taken == lone | many and (path[0] or not taken):
+            if subtree != ZERO:
+                work.changed[path] = None
+            return bytes(page[LEAVES_AT:])
+    work.changed[path] = bytes(page)
+    return b""
 
 
 class StateTree:
@@ -138,7 +151,9 @@ class StateTree:
             return TreeUpdate(self._root, {})
         leaf_tag = self._leaf_tag
         items = [
-            (key, value, ZERO if value == ZERO else sha256(leaf_tag + key + value).digest())
+            (key, leaf := key + value, sha256(leaf_tag + leaf).digest())
+            if value != ZERO
+            else (key, b"", ZERO)
             for key, value in sorted(hashed.items())
         ]
         work = _Work()
@@ -146,71 +161,86 @@ class StateTree:
         self._cache.renew(work.replaced, work.changed)
         return TreeUpdate(root, work.changed)
 
-    def _apply(
-        self, work: _Work, items: list[_Item], depth: int, subtree: bytes
-    ) -> tuple[bytes, _Item | None]:
+    def _apply(self, work: _Work, items: list[Item], depth: int, subtree: bytes) -> tuple[bytes, bytes]:
         """Applies items to the page above them all, `depth` nibbles down, whose subtree has this hash (ZERO: no page).
 
-        Returns the hash of the subtree, and its one leaf where it has come down to one (then without a page,
-        unless it is the root's).
+        Returns the hash of the subtree, and its leaves where they have become so few that they are a run (then without
+        a page, unless it is the root's).
         """
+        if len(items) == 1 and items[0][1] and subtree != ZERO:
+            return self._apply_one(work, items, depth, subtree)
         path = page_path(items[0][0], depth)
         old = NO_PAGE if subtree == ZERO else self._load(path, subtree)
         page = bytearray(old)
-        leaves, taken = masks_of(old)
         touched = 0
         for slot, group in _by_slot(items, depth):
-            bit, at = 1 << slot, (SLOTS + slot) * HASH_BYTES
-            before = old[at : at + HASH_BYTES]
-            if taken & bit & ~leaves:
-                after, lone = self._apply(work, group, depth + 1, before)
+            before = old[NODES[SLOTS + slot]]
+            if before == ZERO or old[COUNTS_AT + slot]:
+                after, run = self._apply_run(work, group, depth, before, _run(page, slot))
             else:
-                own = _leaf_at(old, slot) if leaves & bit else None
-                after, lone = self._apply_slot(work, group, depth, own)
-            if after == before:
-                continue
-            touched |= bit
-            page[at : at + HASH_BYTES] = after
-            if lone is not None:
-                if len(page) == LEAVES_AT:
-                    page += NO_LEAVES
-                leaves, taken, at = leaves | bit, taken | bit, LEAVES_AT + slot * LEAF_BYTES
-                page[at : at + LEAF_BYTES] = lone[0] + lone[1]
-            else:
-                leaves, taken = leaves & ~bit, taken & ~bit if after == ZERO else taken | bit
+                after, run = self._apply(work, group, depth + 1, before)
+            if after != before:
+                touched |= 1 << slot
+                set_slot(page, slot, after, run)
         if not touched:
-            return subtree, None
-        rehash(page, touched, leaves, taken)
+            return subtree, b""
+        after = rehash(page, touched)
         if subtree != ZERO:
-            work.replaced.append(subtree)
-        # A page that has come down to one leaf, or to nothing, is none.
-        lone = None
-        if taken & (taken - 1) == 0:
-            lone = _leaf_at(page, leaves.bit_length() - 1) if leaves else None
-            if not taken or (lone is not None and depth):
-                if subtree != ZERO:
-                    work.changed[path] = None
-                return _node(page, 1), lone
-        set_masks(page, leaves, taken)
-        work.changed[path] = bytes(page) if leaves else bytes(page[:LEAVES_AT])
-        return _node(page, 1), lone
+            work.replaced[path] = subtree
+        return after, _keep(work, path, page, subtree)
 
-    def _apply_slot(
-        self, work: _Work, group: list[_Item], depth: int, own: _Item | None
-    ) -> tuple[bytes, _Item | None]:
-        """What a slot that is empty, or holds this leaf, comes to by these items: as `_apply`."""
-        if len(group) == 1 and group[0][1] != ZERO and (own is None or own[0] == group[0][0]):
-            return group[0][2], group[0]  # as almost always
-        if own is not None and all(item[0] != own[0] for item in group):
-            group = sorted((*group, own))
-        there = [item for item in group if item[1] != ZERO]
-        if len(there) > 1:
+    def _apply_one(self, work: _Work, items: list[Item], depth: int, subtree: bytes) -> tuple[bytes, bytes]:
+        """`_apply` of one key that is set: a straight way down, and up again past one sibling at each node."""
+        key, first = items[0][0], subtree
+        way: list[tuple[bytes, bytes, int, bytes]] = []
+        while True:
+            path = page_path(key, depth)
+            old = self._load(path, subtree)
+            slot = _nibble(key, depth)
+            way.append((path, old, slot, subtree))
+            after = old[NODES[SLOTS + slot]]
+            if after == ZERO or old[COUNTS_AT + slot]:
+                break
+            subtree = after
+            depth += 1
+        found, run = self._apply_run(work, items, depth, after, _run(old, slot))
+        if found == after:
+            return first, b""
+        for path, old, slot, subtree in reversed(way):
+            page = bytearray(old)
+            set_slot(page, slot, found, run)
+            found = climb(page, slot, len(run) == LEAF_BYTES)
+            work.replaced[path] = subtree
+            run = _keep(work, path, page, subtree)
+        return found, run
+
+    def _apply_run(
+        self, work: _Work, group: list[Item], depth: int, before: bytes, run: bytes
+    ) -> tuple[bytes, bytes]:
+        """What a slot that holds this run, or is empty, comes to by these items: as `_apply`."""
+        if len(group) == 1:
+            key, leaf, after = group[0]
+            if leaf and (not run or (len(run) == LEAF_BYTES and run.startswith(key))):
+                return after, leaf  # as most often
+        changed = {item[0] for item in group}
+        there = [item for item in group if item[1]]
+        for at in range(0, len(run), LEAF_BYTES):
+            if (key := run[at : at + HASH_BYTES]) not in changed:
+                leaf = run[at : at + LEAF_BYTES]
+                there.append((key, leaf, sha256(self._leaf_tag + leaf).digest()))
+        if not there:
+            return ZERO, b""
+        there.sort()
+        made = b"".join([item[1] for item in there])
+        if made == run:
+            return before, run
+        if len(there) > RUN_MAX:
             return self._apply(work, there, depth + 1, ZERO)
-        return (there[0][2], there[0]) if there else (ZERO, None)
+        return subtree_of_run(there, SLOT_BITS * (depth + 1)), made
 
     def _load(self, path: bytes, subtree: bytes) -> bytes:
         """The page at a path whose subtree has this hash, which its parent holds."""
-        page = self._cache.get(subtree)
+        page = self._cache.get(path, subtree)
         if page is not None:
             return page
         for layer in self._layers(path):
@@ -224,7 +254,7 @@ class StateTree:
             raise damaged_page(path, "is missing")
         if subtree_of(page) != subtree:
             raise damaged_page(path, "does not hash to what stands above it")
-        self._cache.put(page, path[0])
+        self._cache.put(path, page)
         return page
 
     def prove(self, key: bytes) -> StateProof:
@@ -232,31 +262,48 @@ class StateTree:
 
         In an empty tree the proof is empty, and verifies under nothing. Raises StoreError as `update` does.
         """
-        hashed_key = sha256(self._key_tag + key).digest()
-        bits = 0
-        depth = 0
-        siblings: list[bytes] = []
-        leaf: _Item | None = None
+        return self.prove_hashed(sha256(self._key_tag + key).digest())
+
+    def prove_hashed(self, hashed_key: bytes) -> StateProof:
+        """As `prove`, of the key with this hash."""
+        path: list[bytes] = []  # siblings from the root, ZERO where empty
+        leaf = b""
         for page, page_depth in self._descend(hashed_key):
-            leaves, taken = masks_of(page)
+            lone, many, taken = masks_of(page)
             node = 1
-            remaining = _nibble(hashed_key, page_depth)
-            while node < SLOTS and taken & SPANS[node] and not _is_lone(taken & SPANS[node], leaves):
+            slot = remaining = _nibble(hashed_key, page_depth)
+            while node < SLOTS and taken & SPANS[node] and not _is_lone(taken & SPANS[node], lone):
                 node = node << 1 | remaining >> 3 & 1
                 remaining = remaining << 1 & 15
-                sibling = _node(page, node ^ 1)
-                depth += 1
-                bits = bits << 1 | (1 if sibling != ZERO else 0)
-                if sibling != ZERO:
-                    siblings.append(sibling)
-            if _is_lone(taken & SPANS[node], leaves):
-                leaf = _leaf_at(page, (taken & SPANS[node]).bit_length() - 1)
+                path.append(page[NODES[node ^ 1]])
+            below = taken & SPANS[node]
+            if _is_lone(below, lone):
+                leaf = _run(page, below.bit_length() - 1)
+            elif below & many and node >= SLOTS:
+                leaf = self._prove_run(hashed_key, SLOT_BITS * (page_depth + 1), _run(page, slot), path)
+        depth, bits = len(path), 0
+        for sibling in path:
+            bits = bits << 1 | (sibling != ZERO)
         proof = StateProof(
-            depth=depth, bitmap=(bits << -depth % 8).to_bytes((depth + 7) // 8, "big"), siblings=siblings
+            depth=depth,
+            bitmap=(bits << -depth % 8).to_bytes((depth + 7) // 8, "big"),
+            siblings=[sibling for sibling in path if sibling != ZERO],
         )
-        if leaf is not None and leaf[0] != hashed_key:
-            proof.other_key_hash, proof.other_value_hash = leaf[:2]
+        if leaf and not leaf.startswith(hashed_key):
+            proof.other_key_hash, proof.other_value_hash = leaf[:HASH_BYTES], leaf[HASH_BYTES:]
         return proof
+
+    def _prove_run(self, hashed_key: bytes, bit: int, run: bytes, path: list[bytes]) -> bytes:
+        """Goes on with the path of a proof below a slot that holds several leaves; returns the one where it ends."""
+        there = items_of_run(run, self._leaf_tag)
+        while len(there) > 1:
+            byte, mask = bit >> 3, 128 >> (bit & 7)
+            side = hashed_key[byte] & mask
+            beside = [item for item in there if item[0][byte] & mask != side]
+            there = [item for item in there if item[0][byte] & mask == side]
+            bit += 1
+            path.append(subtree_of_run(beside, bit) if beside else ZERO)
+        return there[0][1] if there else b""
 
     def _descend(self, hashed_key: bytes) -> Iterator[tuple[bytes, int]]:
         """The pages on the way to a key with their depths in nibbles, down to where no page is."""
@@ -266,5 +313,5 @@ class StateTree:
             page = self._load(page_path(hashed_key, depth), subtree)
             yield page, depth
             slot = _nibble(hashed_key, depth)
-            subtree = ZERO if masks_of(page)[0] >> slot & 1 else _node(page, SLOTS + slot)
+            subtree = ZERO if page[COUNTS_AT + slot] else page[NODES[SLOTS + slot]]
             depth += 1

@@ -46,3 +46,33 @@ def prove(
         items = [item for item in items if bit(item[0], depth) == side]
         depth += 1
     return siblings, items[0][:2] if items else None
+
+
+def nibble(key_hash: bytes, depth: int) -> int:
+    return int(key_hash.hex()[depth], 16)
+
+
+def path(key_hash: bytes, depth: int) -> bytes:
+    digits = key_hash.hex()[:depth]
+    return bytes([depth]) + bytes.fromhex(digits + "0" * (depth % 2))
+
+
+def pages(items: list[tuple[bytes, bytes, bytes]], run_max: int, depth: int = 0) -> dict[bytes, bytes]:
+    """The pages as they are stored where a slot holds up to `run_max` leaves; 1: as it was until `chiptrace store 2`."""
+    if not items:
+        return {}
+    found, leaves, below, counts, content = {}, 0, 0, b"", b""
+    for slot in range(16):
+        there = sorted(item for item in items if nibble(item[0], depth) == slot)
+        if len(there) > run_max:
+            below |= 1 << slot
+            content += root(there, 4 * depth + 4)
+            found |= pages(there, run_max, depth + 1)
+        elif there:
+            leaves |= 1 << slot
+            content += b"".join(item[0] + item[1] for item in there)
+        if 1 < len(there) <= run_max:
+            below |= 1 << slot
+            counts += bytes([len(there)])
+    head = leaves.to_bytes(2, "big") + below.to_bytes(2, "big")
+    return found | {path(items[0][0], depth): head + counts + content}

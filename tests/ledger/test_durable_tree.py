@@ -12,6 +12,7 @@ from ledger.durable_tree import Delta, DurableTree, decode_delta, encode_delta, 
 from ledger.errors import StoreError
 from ledger.hashes import ZERO
 from ledger.kv import MemoryKV
+from ledger.pages import RUN_MAX
 from ledger.tree import StateTree
 from tests.ledger import naive_tree
 from tests.ledger.faulty_kv import Disk, FaultyKV
@@ -119,10 +120,10 @@ def test_layers_say_what_a_dict_would_and_are_few(layers):
 # ---- deltas that are not what was written -----------------------------------------------------------------------
 
 
-def behind(bound=1000, heights=6):
+def behind(bound=1000, heights=6, keys=300):
     """A store with all pages on the disk, and deltas since."""
     keeper = Keeper(FaultyKV(Disk()), 1)
-    keeper.height_with({b"%d" % number: b"old" for number in range(300)})
+    keeper.height_with({b"%d" % number: b"old" for number in range(keys)})
     assert keeper.table(rows.DELTA) == {}
     assert {key[1:]: page for key, page in keeper.table(rows.PAGE).items()} == built_from_scratch(
         keeper.state
@@ -211,6 +212,27 @@ def test_a_store_without_deltas_is_one_as_it_was_written_before():
     proves(keeper.tree.tree(CHAIN, keeper.root), keeper.state, [b"1", b"2", b"none"])
 
 
+@pytest.mark.parametrize("bound", [1, 30, 1000])
+def test_a_store_whose_pages_have_no_runs_goes_on(bound):
+    """As every store was before its tip said `chiptrace store 3`."""
+    keeper = Keeper(FaultyKV(Disk()), bound)
+    keeper.state = {b"%d" % number: b"old" for number in range(300)}
+    items = naive_tree.leaves(CHAIN, keeper.state)
+    before = naive_tree.pages(items, 1)
+    assert len(before) > 100 > len(naive_tree.pages(items, RUN_MAX))
+    keeper.kv.write([(rows.PAGE + path, page) for path, page in before.items()])
+    keeper.root = naive_tree.root(items)
+    keeper.open_again()
+    for height in range(12):
+        keeper.height_with(
+            {b"%d" % (height * 25 + k): None if k % 7 == height % 7 else b"%d" % height for k in range(50)}
+        )
+        if height % 3 == 0:
+            keeper.open_again()
+        proves(keeper.tree.tree(CHAIN, keeper.root), keeper.state, [b"%d" % (height * 19), b"1", b"299"])
+    assert keeper.pages() == naive_tree.pages(naive_tree.leaves(CHAIN, keeper.state), RUN_MAX)
+
+
 def test_a_damaged_delta_does_not_open():
     for row in behind().table(rows.DELTA):
         keeper = behind()
@@ -278,18 +300,18 @@ def test_a_delta_of_another_chain_or_content_does_not_open_even_under_a_true_sea
 
 
 def test_pages_of_another_time_do_not_open():
-    wanted = behind()
+    wanted = behind(keys=600)
     there = wanted.table(rows.PAGE)
     newer = built_from_scratch(wanted.state).stored
     different = [path for path, page in newer.items() if there[rows.PAGE + path] != page]
     assert len(different) > 15
     for path in different[::2]:
-        keeper = behind()
+        keeper = behind(keys=600)
         keeper.kv.write([(rows.PAGE + path, newer[path])])
         with pytest.raises(StoreError):
             keeper.open_again()
             proves(
-                keeper.tree.tree(CHAIN, keeper.root), keeper.state, [b"%d" % number for number in range(300)]
+                keeper.tree.tree(CHAIN, keeper.root), keeper.state, [b"%d" % number for number in range(600)]
             )
 
 

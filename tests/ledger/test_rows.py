@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,13 +50,20 @@ def test_the_tip_checks_itself(tip, data):
 
 def test_a_store_of_another_version_is_no_damage():
     tip = rows.encode_tip(Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32)))
-    later = tip.replace(b"chiptrace store 2", b"chiptrace store 9")
+    later = tip.replace(b"chiptrace store 3", b"chiptrace store 9")
     with pytest.raises(
         StoreError, match=r"another version of the program .chiptrace store 9.*start the program"
     ):
         rows.decode_tip(later)
     with pytest.raises(StoreError, match="is no tip"):
         rows.decode_tip(b"\0" + tip[1:])
+
+
+def test_a_store_of_an_earlier_version_is_read():
+    tip = Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32))
+    for version in (b"1", b"2"):
+        body = rows.encode_tip(tip)[:-32].replace(b"chiptrace store 3", b"chiptrace store " + version)
+        assert rows.decode_tip(body + hashlib.sha256(body).digest()) == tip
 
 
 @given(HASHES, U64, st.integers(0, 2**32 - 1), U64)
