@@ -19,20 +19,12 @@ from ledger.errors import ChiptraceError, Malformed
 from ledger.hashes import HASH_BYTES, ZERO
 from ledger.limits import HEADERS_PER_REPLY_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_BYTES_MAX, TREE_DEPTH_MAX
 from ledger.state import parse_state_key
-from proto.chiptrace.v1.ledger_pb2 import (
-    Entry,
-    InclusionProof,
-    LogLeafProof,
-    Reason,
-    StateProof,
-    Transaction,
-)
+from proto.chiptrace.v1.ledger_pb2 import Entry, Reason, Transaction
 from proto.chiptrace.v1.node_pb2 import (
     HeadersReply,
     HeadersRequest,
     HistoriesReply,
     HistoriesRequest,
-    HistoryItem,
     HistoryReply,
     HistoryRequest,
     LogLeavesReply,
@@ -58,9 +50,8 @@ class Answers:
         """Raises Malformed for what is no header, and no transaction."""
         self._chain = chain
         self._headers = [(decode_header(signed.header).height, signed) for signed in chain.headers]
-        self._hashes = [
-            chain.hashes[start : start + HASH_BYTES] for start in range(0, len(chain.hashes), HASH_BYTES)
-        ]
+        pool = chain.hashes  # once: each look at it is a copy
+        self._hashes = [pool[start : start + HASH_BYTES] for start in range(0, len(pool), HASH_BYTES)]
         self._values = {value.key: value for value in chain.values}
         self._histories = {history.subject: list(history.entries) for history in chain.histories}
         self._leaves = {leaf.height: leaf for leaf in chain.leaves}
@@ -89,21 +80,20 @@ class Answers:
         height = self._headers[-1][0] - 1
         if request.height not in (0, height):
             missing(f"the state after height {request.height}, but that after {height}")
-        keys = [self._proven(key) for key in request.keys]
-        return ProveReply(height=height, head=self._headers[-1][1], opening=self._chain.opening, keys=keys)
+        reply = ProveReply(height=height, head=self._headers[-1][1], opening=self._chain.opening)
+        for key in request.keys:
+            self._prove(key, reply.keys.add())
+        return reply
 
-    def _proven(self, key: bytes) -> ProvenKey:
+    def _prove(self, key: bytes, proven: ProvenKey) -> None:
         value = self._values.get(key)
         if value is None:
             missing(f"what stands under {named(key)}")
-        proof = StateProof(
-            depth=value.depth,
-            bitmap=value.bitmap,
-            siblings=self._named(value.siblings),
-            other_key_hash=value.other_key_hash,
-            other_value_hash=value.other_value_hash,
-        )
-        return ProvenKey(key=key, present=not value.absent, value=value.value, proof=proof)
+        proven.key, proven.present, proven.value = key, not value.absent, value.value
+        proof = proven.proof
+        proof.depth, proof.bitmap = value.depth, value.bitmap
+        proof.siblings.extend(self._named(value.siblings))
+        proof.other_key_hash, proof.other_value_hash = value.other_key_hash, value.other_value_hash
 
     def _named(self, places: Sequence[int]) -> list[bytes]:
         """The hashes that a proof names; no more than the longest proof has, for they would take memory first."""
@@ -120,15 +110,19 @@ class Answers:
     def GetHistory(self, request: HistoryRequest) -> HistoryReply:  # noqa: N802
         """Entries from one on."""
         entries = self._from(request.subject, request.from_n)
-        items = self._items(entries[: request.limit or None], set(), with_them=request.with_transactions)
-        return HistoryReply(items=items, more=len(items) < len(entries))
+        chosen = entries[: request.limit or None]
+        reply = HistoryReply(more=len(chosen) < len(entries))
+        self._fill(reply, chosen, set(), with_them=request.with_transactions)
+        return reply
 
     def GetHistories(self, request: HistoriesRequest) -> HistoriesReply:  # noqa: N802
         """Whole histories, each transaction once."""
         told: set[bytes] = set()
-        whole = [self._from(subject, 0) for subject in request.subjects]
-        items = [self._items(entries, told, with_them=request.with_transactions) for entries in whole]
-        return HistoriesReply(histories=[HistoryReply(items=one) for one in items])
+        reply = HistoriesReply()
+        for subject in request.subjects:
+            entries = self._from(subject, 0)
+            self._fill(reply.histories.add(), entries, told, with_them=request.with_transactions)
+        return reply
 
     def _from(self, subject: bytes, start: int) -> list[bytes]:
         entries = self._histories.get(subject, [])
@@ -136,16 +130,13 @@ class Answers:
             missing(f"the history of {named(subject)} from entry {start} on")
         return entries[start:]
 
-    def _items(self, entries: list[bytes], told: set[bytes], *, with_them: bool) -> list[HistoryItem]:
-        items = []
+    def _fill(self, reply: HistoryReply, entries: list[bytes], told: set[bytes], *, with_them: bool) -> None:
         for data in entries:
-            name = decode(Entry, data, STATE_VALUE_BYTES_MAX).transaction
-            carries = (
-                with_them and name != ZERO and name not in told
-            )  # ZERO: the genesis, or a recovery, put it
-            told.add(name)
-            items.append(HistoryItem(entry=data, transaction=self._transaction(name) if carries else b""))
-        return items
+            item = reply.items.add(entry=data)
+            name = decode(Entry, data, STATE_VALUE_BYTES_MAX).transaction if with_them else ZERO
+            if name != ZERO and name not in told:  # ZERO: the genesis, or a recovery, put it
+                told.add(name)
+                item.transaction = self._transaction(name)
 
     def _transaction(self, name: bytes) -> bytes:
         if name not in self._transactions:
@@ -158,14 +149,15 @@ class Answers:
 
     def GetLogLeaves(self, request: LogLeavesRequest) -> LogLeavesReply:  # noqa: N802
         """Leaves of old heights."""
-        return LogLeavesReply(leaves=[self._leaf(height) for height in request.heights])
-
-    def _leaf(self, height: int) -> LogLeafProof:
-        leaf = self._leaves.get(height)
-        if leaf is None:
-            missing(f"what height {height} left in the log")
-        size, path = self._chain.opening.log_size, self._named(leaf.path)
-        return LogLeafProof(leaf=leaf.leaf, inclusion=InclusionProof(index=height - 1, size=size, path=path))
+        reply, size = LogLeavesReply(), self._chain.opening.log_size
+        for height in request.heights:
+            leaf = self._leaves.get(height)
+            if leaf is None:
+                missing(f"what height {height} left in the log")
+            proof = reply.leaves.add(leaf=leaf.leaf)
+            proof.inclusion.index, proof.inclusion.size = height - 1, size
+            proof.inclusion.path.extend(self._named(leaf.path))
+        return reply
 
 
 def named(key: bytes) -> str:
