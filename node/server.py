@@ -82,10 +82,12 @@ class Node:
         """Up to open ports. Raises ChiptraceError or OSError saying what is wrong with what."""
         config = self._config
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        # It takes a moment to begin; the store is opened meanwhile.
+        processes = processes_here() if config.verifiers is None else config.verifiers
+        verifier = Verifier(genesis.chain_id(self._genesis), processes)
+        self._run("verifier", verifier.run())
         info = await self._open_chain()
         settings = EngineSettings(**dataclasses.asdict(config.consensus))
-        processes = processes_here() if config.verifiers is None else config.verifiers
-        verifier = Verifier(info.chain_id, processes)
         self._driver = Driver(self._host, self._pool, self._signer, settings, SteadyClock(), verifier)
         watch = RecoveryWatch(self._host, self._driver.receive)
         self._peers = Peers(
@@ -113,7 +115,6 @@ class Node:
         status.recovery_lacked = watch.lacked
         status.verifier = verifier
         await self._peers.start()
-        self._run("verifier", verifier.run())
         self._run("agreement", self._driver.run())
         self._run("admission", self._admission.run())
         await self._open_client_port(status)
