@@ -4,6 +4,7 @@ import pytest
 
 from client.audit import Audit
 from client.audit_report import Verdict
+from ledger import state
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation, Reason
 from scripts.lying_node import forge_history, hide_event
 from tests.bridge.two_chains import World, object_event, serial
@@ -198,3 +199,18 @@ def test_an_older_head_than_one_seen_is_refused(world):
     view.connection.stub = Old(chain)
     with pytest.raises(Exception, match="above"):
         view.snapshot()
+
+
+def test_what_is_proven_to_be_a_part_is_not_asked_whether_it_is_a_lot(world):
+    part, unknown = world.commission("a", "ada"), serial(999)
+    asked = []
+
+    class Asked(DirectStub):
+        def Prove(self, request):
+            asked.extend(request.keys)
+            return super().Prove(request)
+
+    assert audited(world, part, "a", {"a": Asked(world["a"])}).verdict is Verdict.VERIFIED
+    assert codes(audited(world, unknown, "a", {"a": Asked(world["a"])})) == {"UNKNOWN_PART"}
+    assert {state.part_key(part), state.part_key(unknown), state.lot_key(unknown)} <= set(asked)
+    assert state.lot_key(part) not in asked
