@@ -33,8 +33,8 @@ from ledger.pages import (
 )
 from ledger.tree import Layer, StateTree, stored_form
 
-# Deltas hold up to 17 times as many keys, and opening takes about 50 µs for each; the batch that writes a part writes
-# some two pages for each.
+# Deltas hold up to 17 times as many keys, and opening takes up to 90 µs for each, for its pages are read cold; the batch
+# that writes a part writes one or two pages for each.
 KEYS_PER_PART: Final = 512
 PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
 _PARTS: Final = SLOTS

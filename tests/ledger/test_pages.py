@@ -139,6 +139,26 @@ def test_pages_with_shorter_and_longer_runs_are_read_and_become_as_they_are_now(
     assert kept.stored == naive_tree.pages(leaves(kept.state), RUN_MAX)
 
 
+def test_nothing_is_written_when_nothing_changes_whatever_the_runs():
+    state = dict.fromkeys(HASHED, VALUES[0])
+    for run_max in (1, RUN_MAX, 255):
+        kept = Kept(state, run_max)
+        for hashed in (state, *({key: VALUES[0]} for key in HASHED), {key_sharing(6, 1): ZERO}):
+            found = kept.tree().update_hashed(hashed)
+            assert (found.root, found.pages) == (kept.root, {})
+
+
+def test_a_cache_of_upper_pages_serves_each_version_its_own():
+    kept, versions = Kept(), []
+    for number, key in enumerate([*HASHED, *HASHED]):
+        kept.update({key: VALUES[number % 2]})
+        versions.append((kept.root, dict(kept.stored), leaves(kept.state)))
+    for root, stored, items in versions[::-5] + versions[::7]:
+        proof = StateTree(CHAIN, stored.get, root, kept.cache).prove_hashed(BASE)
+        siblings, _ = naive_tree.prove(items, BASE)
+        assert list(proof.siblings) == [sibling for sibling in siblings if sibling != ZERO]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(HASHED), st.sampled_from(VALUES), min_size=1), st.sampled_from([1, 4]))
 def test_pages_come_back(state, run_max):
