@@ -13,7 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from consensus.catchup import Fetched
-from ledger.limits import BLOCK_BYTES_MAX
+from ledger.limits import BLOCK_BYTES_MAX, TRANSACTIONS_PER_BLOCK_MAX
 from ledger.vouched import NOBODY, Vouched
 from node.pool import Pool
 from node.verifier import Verifier
@@ -46,7 +46,7 @@ class BlocksAhead:
         """These wait for their heights now: ask about the next ones, and forget those that are gone."""
         for height in [height for height in self._asked if height != open_height]:
             if height not in fetched or fetched[height].block is not self._asked[height].block:
-                self._forget(height)
+                self._drop(self._forget(height))
         if not self._verifier.ready:
             return
         for height in sorted(fetched.keys() - self._asked.keys()):
@@ -59,7 +59,10 @@ class BlocksAhead:
     async def of_decided(self, height: int, block: bytes) -> Vouched:
         """Of the transactions of a block that is to be executed now."""
         asked = self._forget(height)
-        return await asked.answer if asked is not None and asked.block == block else NOBODY
+        if asked is not None and asked.block == block:
+            return await asked.answer
+        self._drop(asked)
+        return NOBODY
 
     async def of_proposal(self, block: bytes) -> Vouched:
         """Of the transactions of a block that is to be judged now, and that do not wait here."""
@@ -77,10 +80,18 @@ class BlocksAhead:
             self._bytes -= len(asked.block)
         return asked
 
+    @staticmethod
+    def _drop(asked: _Asked | None) -> None:
+        """Nobody wants to know any more: what was not sent yet is not, or wrong blocks would hold up those in their
+        place."""
+        if asked is not None:
+            asked.answer.cancel()
+
 
 def _transactions(block: bytes) -> Sequence[bytes]:
-    """Of a block of which nothing is known."""
+    """Of a block of which nothing is known. None of one that holds too many: two million empty ones fit in."""
     try:
-        return Block.FromString(block).transactions
+        found = Block.FromString(block).transactions
     except DecodeError:
         return ()
+    return found if len(found) <= TRANSACTIONS_PER_BLOCK_MAX else ()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.hashes import HASH_BYTES, ZERO, sha256
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.vouched import NOBODY, Vouched
 from node.verifying_process import LENGTH_BYTES
 from proto.chiptrace.v1.consensus_pb2 import TransactionFrame
@@ -96,7 +97,9 @@ class Verifier:
 
     async def ask(self, transactions: Sequence[bytes], seconds: float | None = None) -> Vouched:
         """For which of these it vouches, as far as it says so within so many seconds (None: until it has answered or
-        failed, which it does soon). For none when it is not there. Never raises."""
+        failed, which it does soon). For none when it is not there. Never raises. Who waits no more has nothing sent."""
+        # One that is too large is good for nothing, and would make a frame that it does not take.
+        transactions = [data for data in transactions if len(data) <= TRANSACTION_BYTES_MAX]
         if not self.worth_asking(transactions):
             return NOBODY
         loop = asyncio.get_running_loop()
@@ -110,6 +113,8 @@ class Verifier:
                     told = zip(frame.transactions, await frame.answer, strict=False)
                     ids.update((data, id_) for data, id_ in told if id_ != ZERO)
         except TimeoutError:
+            pass  # what is known by then
+        finally:
             for frame in frames:
                 frame.answer.cancel()
         self.vouched += len(ids)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from consensus.catchup import Fetched
+from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
 from ledger.vouched import NOBODY, Vouched
 from node import blocks_ahead
 from node.blocks_ahead import BlocksAhead
@@ -146,6 +147,32 @@ async def test_what_is_no_block_is_nothing_to_ask_about(s):
     s.ahead.look({5: fetched(5, b"\xff" * 9)}, 5)
     assert len(await s.ahead.of_decided(5, b"\xff" * 9)) == 0
     assert len(await s.ahead.of_proposal(b"\xff" * 9)) == 0
+
+
+@scenario
+async def test_a_block_of_too_many_transactions_is_nothing_to_ask_about(s):
+    """Two million empty ones fit into a block: a frame for each few would hold up the loop."""
+    s.beside.may_answer.set()
+    full = block_of(*[b""] * TRANSACTIONS_PER_BLOCK_MAX)
+    await s.ahead.of_proposal(full)
+    assert len(s.beside.asked.pop()) == TRANSACTIONS_PER_BLOCK_MAX
+    more = block_of(*[b""] * (TRANSACTIONS_PER_BLOCK_MAX + 1))
+    await s.ahead.of_proposal(more)
+    s.ahead.look({5: fetched(5, more)}, 5)
+    await s.ahead.of_decided(5, more)
+    assert s.beside.asked == [[], []]
+
+
+@scenario
+async def test_of_what_was_refuted_nobody_is_asked_any_more(s):
+    """Else the verifier process would be busy with wrong blocks, while those in their place wait."""
+    s.ahead.look(run_of(5, 9), 5)
+    asked = {height: one.answer for height, one in s.ahead._asked.items()}
+    await asyncio.sleep(0)
+    s.ahead.look({}, 5)
+    assert await s.ahead.of_decided(5, block_of(b"another")) is NOBODY
+    await asyncio.wait(asked.values())
+    assert all(answer.cancelled() for answer in asked.values())
 
 
 @scenario

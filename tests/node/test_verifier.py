@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import Invalid
+from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.vouched import judged
 from node import verifier, verifying_process
 from node.chain_host import ChainHost
@@ -164,6 +165,40 @@ def test_whoever_can_wait_no_longer_is_told_what_is_known_by_then():
         os.kill(beside._process.pid, signal.SIGCONT)
         assert await vouches_for_all(beside)  # what nobody waits for any more disturbs nobody
         assert beside.failures == 0
+
+    with_verifier(test)
+
+
+def test_what_is_too_large_for_any_transaction_is_not_sent_and_ends_nothing():
+    async def test(beside):
+        mixed = [*GOOD, bytes(verifying_process.FRAME_BYTES_MAX), *GOOD, bytes(8_000_000)]
+        vouched = await beside.ask(mixed)
+        assert len(vouched) == len(GOOD)
+        assert len(await beside.ask([bytes(TRANSACTION_BYTES_MAX)] * WORTH_ASKING)) == 0
+        assert len(await beside.ask([bytes(TRANSACTION_BYTES_MAX + 1)] * WORTH_ASKING)) == 0
+        assert await vouches_for_all(beside)
+        assert beside.failures == 0
+
+    with_verifier(test)
+
+
+def test_what_is_given_up_is_not_sent():
+    async def test(beside):
+        process = beside._process.pid
+        os.kill(process, signal.SIGSTOP)
+        given_up = [asyncio.create_task(beside.ask(GOOD)) for _ in range(20)]
+        await asyncio.sleep(0)
+        for asking in given_up:
+            asking.cancel()
+        await asyncio.wait(given_up)
+        asking = asyncio.create_task(beside.ask(GOOD))
+        await asyncio.sleep(0)
+        sent = []
+        real = beside._questions.write
+        beside._questions.write = lambda data: (sent.append(data), real(data))
+        os.kill(process, signal.SIGCONT)
+        assert len(await asking) == len(GOOD)
+        assert len(sent) == len(list(_framed(GOOD)))  # its own, and none of what nobody waits for
 
     with_verifier(test)
 
