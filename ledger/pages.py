@@ -314,6 +314,11 @@ class PageCache:
         if len(self._pages) > self._pages_max:
             self._pages.popitem(last=False)
 
+    def clear(self) -> None:
+        """Keeps nothing any more."""
+        self._pages.clear()
+        self._upper.clear()
+
     def renew(self, replaced: Mapping[bytes, bytes], changed: Mapping[bytes, bytes | None]) -> None:
         """By path: these subtrees were replaced, and are read again should an older version still want them; these pages
         (None: none any more) are new."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ledger.errors import StoreError
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
 from ledger.pages import (
     COUNTS_AT,
@@ -266,6 +267,15 @@ class StateTree:
 
     def prove_hashed(self, hashed_key: bytes) -> StateProof:
         """As `prove`, of the key with this hash."""
+        try:
+            return self._prove(hashed_key)
+        except StoreError:
+            # In a store from before there were runs, a version may have as a run what another, whose page is in the
+            # cache under the same hash, has as a page below. Read anew, the pages tell whether it is no more than that.
+            self._cache.clear()
+            return self._prove(hashed_key)
+
+    def _prove(self, hashed_key: bytes) -> StateProof:
         path: list[bytes] = []  # siblings from the root, ZERO where empty
         leaf = b""
         for page, page_depth in self._descend(hashed_key):
