@@ -46,12 +46,13 @@ def verify_command(
     file: File,
     trust: TrustOption = DEFAULT_TRUST,
     part: Annotated[
-        str,
+        str | None,
         typer.Option("--part", help="Identifier on the body in your hand: the passport must be about it."),
-    ] = "",
+    ] = None,
     max_age: Annotated[
-        str, typer.Option("--max-age", help="A finding if it is older than so long: 90s, 15m, 36h, 30d.")
-    ] = "",
+        str | None,
+        typer.Option("--max-age", help="A finding if it is older than so long: 90s, 15m, 36h, 30d."),
+    ] = None,
     profile: Annotated[
         Path | None, typer.Option("--profile", help="JSON: places, a speed, and the steps that are expected.")
     ] = None,
@@ -96,12 +97,12 @@ def _profile(file: Path, held: Passport, own: Path | None, *, its_profile: bool)
     return NO_PROFILE if own is None else read_profile(own)
 
 
-def _age_ms(text: str) -> int | None:
-    if not text:
+def _age_ms(text: str | None) -> int | None:
+    if text is None:
         return None
     found = _AGE.fullmatch(text)
     if found is None:
-        raise Malformed(f"--max-age {text}: write it as a whole number of s, m, h or d, as 36h")
+        raise Malformed(f"--max-age '{text}': write it as a whole number of s, m, h or d, as 36h")
     return int(found[1]) * _UNITS_MS[found[2]]
 
 

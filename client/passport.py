@@ -7,14 +7,17 @@ questions, finds it. Nothing in it is believed, not even its table of contents: 
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from google.protobuf.message import Message
+
 from ledger import codec
 from ledger.errors import Malformed
 from ledger.hashes import HASH_BYTES
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.passport_pb2 import Passport, PassportChain
 
@@ -23,12 +26,27 @@ FILE_BYTES_MAX: Final = 33_554_432
 PASSPORT_BYTES_MAX: Final = (
     67_108_864  # once it is unpacked: of the 10,000 subjects that an audit follows, about 45 MB
 )
-ITEMS_MAX: Final = 1_000_000  # of all chains: headers, values, histories, their entries, transactions, leaves
+# Headers, their signatures, values, histories, their entries, transactions, leaves; and hashes that show serials.
+ITEMS_MAX: Final = 1_000_000
 _FIRST_LINE: Final = b"chiptrace passport "
 _FIRST_LINE_BYTES_MAX: Final = 32
 _GZIP: Final = 31  # window bits that say: the form of gzip, which other tools read too
-_CHAINS: Final = Passport.DESCRIPTOR.fields_by_name["chains"].number
-_HISTORIES: Final = PassportChain.DESCRIPTOR.fields_by_name["histories"].number
+_NUMBER: Final = 0  # how a field is encoded, as protobuf says it
+_WITH_LENGTH: Final = 2
+
+
+def _field(kind: type[Message], name: str) -> int:
+    return kind.DESCRIPTOR.fields_by_name[name].number
+
+
+# Messages whose fields are counted, by the number of the field that they stand in.
+_COUNTED: Final[Mapping[int, Any]] = {
+    _field(Passport, "chains"): {
+        _field(PassportChain, "headers"): {_field(SignedHeader, "certificate"): {}},
+        _field(PassportChain, "histories"): {},
+    },
+    _field(Passport, "shown"): {},
+}
 _VARINT_BYTES_MAX: Final = 10
 _CUT_OR_CHANGED: Final = "it was cut or changed on its way; ask for it again"
 
@@ -64,11 +82,18 @@ def from_bytes(file: bytes) -> Passport:
 
 
 def write_passport(path: Path, file: bytes) -> None:
-    """Writes what `to_bytes` made to a new file, durably. Raises OSError."""
-    with path.open("xb") as target:
-        target.write(file)
-        target.flush()
-        os.fsync(target.fileno())  # from here on it survives a crash of this machine
+    """Writes what `to_bytes` made to a new file, durably; where that fails, none is left. Raises OSError."""
+    target = path.open("xb")
+    try:
+        with target:
+            target.write(file)
+            target.flush()
+            os.fsync(target.fileno())  # from here on it survives a crash of this machine
+    except BaseException as error:
+        path.unlink()  # half of one is no passport, and in the way of the next
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 def read_passport(path: Path) -> Passport:
@@ -117,25 +142,25 @@ def _too_large(what: str) -> Malformed:
 def _count(data: bytes) -> int:
     """The things in all chains, counted no further than to one too many. An empty one takes 2 bytes here, and up to 60 in
     memory."""
-    return sum(1 for _ in islice(_things(data), ITEMS_MAX + 1))
+    return sum(1 for _ in islice(_things(data, 0, len(data), _COUNTED), ITEMS_MAX + 1))
 
 
-def _things(data: bytes) -> Iterator[int]:
-    """One for each field of the passport, of its chains, and of their histories."""
-    for number, start, end in _fields(data, 0, len(data)):
-        yield start
-        for inner, begin, stop in _fields(data, start, end) if number == _CHAINS else ():
-            yield begin
-            for _, place, _ in _fields(data, begin, stop) if inner == _HISTORIES else ():
-                yield place
+def _things(data: bytes, start: int, end: int, inside: Mapping[int, Any]) -> Iterator[int]:
+    """One for each field of a message, and of those messages in it that hold as many things as somebody likes."""
+    for number, begin, stop in _fields(data, start, end):
+        yield begin
+        if number in inside:
+            yield from _things(data, begin, stop, inside[number])
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields with a length: number, begin and end of the content. Raises Malformed for any other."""
+    """The fields: number, begin and end of the content, none of a number. Raises Malformed for other forms."""
     while start < end:
         tag, start = _varint(data, start, end)
         length, start = _varint(data, start, end)
-        if tag & 7 != 2 or length > end - start:
+        if tag & 7 == _NUMBER:
+            length = 0
+        elif tag & 7 != _WITH_LENGTH or length > end - start:
             raise Malformed(f"the passport cannot be read: {_CUT_OR_CHANGED}")
         yield tag >> 3, start, start + length
         start += length

@@ -32,7 +32,7 @@ def verify(
     trust: Trust,
     now_ms: Callable[[], int],
     *,
-    part: str = "",
+    part: str | None = None,
     max_age_ms: int | None = None,
     profile: Profile = NO_PROFILE,
     progress: Callable[[str], None] = lambda _: None,
@@ -52,14 +52,14 @@ def _audited(
     passport: Passport,
     trust: Trust,
     now_ms: Callable[[], int],
-    part: str,
+    part: str | None,
     max_age_ms: int | None,
     profile: Profile,
     progress: Callable[[str], None],
 ) -> Report:
     # 1. It is about the part that was asked for, and of chains that are trusted.
     asked = canonical(passport.asked).text
-    if part and canonical(part).text != asked:
+    if part is not None and canonical(part).text != asked:
         raise NotVerifiable(
             f"the passport is about {asked}, not about {canonical(part).text}; ask for the right one",
             Reason.NOT_IN_PASSPORT,

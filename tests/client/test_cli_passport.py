@@ -155,6 +155,13 @@ def test_which_part_it_must_be(place):
     assert (report["verdict"], report["problem_code"]) == ("not verifiable", "NOT_IN_PASSPORT")
 
 
+def test_an_empty_word_is_no_question_left_out(place):
+    """As a script gives it whose variable is not set: what was meant to be checked must not be passed over."""
+    told(*place.from_nodes)
+    assert told(*place.offline, "--part", "", code=2)["verdict"] == "not verifiable"
+    assert "whole number" in told(*place.offline, "--max-age", "", code=2)["error"]["message"]
+
+
 @pytest.mark.parametrize(("age", "code"), [("2h", 0), ("119m", 1), ("7199s", 1), ("1d", 0), ("100000s", 0)])
 def test_a_greatest_age(place, age, code):
     told(*place.from_nodes)

@@ -1,5 +1,6 @@
 """The file of a passport: one encoding, packed, bounded; whatever else somebody sends is refused in words."""
 
+import errno
 import tracemalloc
 import zlib
 from random import Random
@@ -12,6 +13,7 @@ from client import passport as form
 from client.passport import FORMAT, from_bytes, read_passport, to_bytes, write_passport
 from ledger import codec
 from ledger.errors import Malformed
+from proto.chiptrace.v1.consensus_pb2 import Certificate, SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Membership, Reason
 from proto.chiptrace.v1.passport_pb2 import Passport, PassportChain
 from tests.ledger import messages
@@ -55,6 +57,19 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     with pytest.raises(FileExistsError):
         write_passport(tmp_path / "p", file)
     assert (tmp_path / "p").read_bytes() == file
+
+
+def test_of_one_that_cannot_be_written_whole_nothing_stays(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(form.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_passport(tmp_path / "p", to_bytes(small()))
+    assert caught.value.filename == str(tmp_path / "p")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    write_passport(tmp_path / "p", to_bytes(small()))
 
 
 @settings(max_examples=200, deadline=None)
@@ -211,6 +226,48 @@ def test_things_are_counted_before_they_take_memory(inside, monkeypatch):
     monkeypatch.setattr(form, "ITEMS_MAX", 1_000)
     monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("it was parsed"))
     refused(packed(b"\x12" + _varint(len(inside)) + inside), Reason.OVERSIZE)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        [
+            (Passport, "chains"),
+            (PassportChain, "headers"),
+            (SignedHeader, "certificate"),
+            (Certificate, "signatures"),
+        ],
+        [(Passport, "chains"), (PassportChain, "headers"), (SignedHeader, "certificate")],
+        [(Passport, "shown"), (Membership, "path")],
+    ],
+)
+def test_signatures_and_hashes_of_serials_are_counted_too(way, monkeypatch):
+    """32 million empty ones fit, and took 1.3 GB."""
+    inside = _empty(way[-1]) * 5_000
+    for kind, name in reversed(way[:-1]):
+        inside = _tag(kind, name) + _varint(len(inside)) + inside
+    monkeypatch.setattr(form, "ITEMS_MAX", 1_000)
+    monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("it was parsed"))
+    refused(packed(inside), Reason.OVERSIZE)
+
+
+def test_numbers_in_what_is_counted_are_passed_over():
+    """And many of them are no way to make it count for long."""
+    passport = small()
+    certificate = Certificate(kind=3, height=2**63, view=300, signers=b"\xf0", signatures=[bytes(64)] * 3)
+    passport.chains[0].headers.add(header=b"h", certificate=certificate)
+    passport.shown.add(serial="s", lot="l", place=2**64 - 1, path=[bytes(32)])
+    assert from_bytes(to_bytes(passport)) == passport
+    refused(packed(b"\x78\x01" * 1_000_001), Reason.OVERSIZE)
+    refused(packed(b"\x78\x01"))
+
+
+def _tag(kind, name):
+    return _varint(kind.DESCRIPTOR.fields_by_name[name].number << 3 | 2)
+
+
+def _empty(place):
+    return _tag(*place) + b"\x00"
 
 
 @pytest.mark.parametrize("depth", [1, 99, 101, 100_000])
