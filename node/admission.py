@@ -136,6 +136,9 @@ class Admission:
         self._from_clients = _Queue()
         self._from_validators = _Queue()
         self._turn = 0  # of clients; above: of validators
+        # By whether validators passed it on: whether most of the last chunk was good. If not, the next is not asked about:
+        # here what is refused costs little, as signatures come last; the verifier process knows nothing else to look at.
+        self._worth_asking = {False: True, True: True}
         self._arrived = asyncio.Event()
         self._checked = asyncio.Event()  # nothing waits to be checked, nor is being checked
         self._checked.set()
@@ -254,8 +257,9 @@ class Admission:
         passed_on = self._next_is_passed_on()
         places = (self._from_validators if passed_on else self._from_clients).take(CHUNK)
         data = [frame.transactions[index] for frame, index in places]
-        asked = self._verifier.worth_asking(data)
-        vouching = asyncio.create_task(self._verifier.ask(data)) if asked else None
+        unseen = [item for item in data if self._pool.waiting(item) is None]
+        asked = self._worth_asking[passed_on] and self._verifier.worth_asking(unseen)
+        vouching = asyncio.create_task(self._verifier.ask(unseen)) if asked else None
         return _Chunk(passed_on, places, data, vouching)
 
     async def _check(self, chunk: _Chunk) -> None:
@@ -263,6 +267,8 @@ class Admission:
         full = self._pool.full_lanes(passed_on=chunk.passed_on)
         found = await self._host.check(chunk.data, now_ms(), full, vouched)
         self._verifier.used(vouched)
+        refused = sum(isinstance(one, Invalid) for one in found)
+        self._worth_asking[chunk.passed_on] = 2 * refused <= len(found)
         # Into the pool first, without a pause: what is decided meanwhile must find them there to remove.
         if chunk.passed_on:
             self._enter_passed_on(chunk.data, found)

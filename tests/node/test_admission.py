@@ -477,6 +477,13 @@ class Beside:
         self.was_used.append(len(vouched))
 
 
+class Answering(list):
+    """Every answer may be given at once."""
+
+    def append(self, answer):
+        answer.set()
+
+
 @scenario
 async def test_the_verifier_process_looks_at_what_comes_next_while_one_chunk_is_checked(s):
     beside = s.admission._verifier = Beside()
@@ -508,6 +515,31 @@ async def test_a_few_are_checked_at_once_without_it(s):
     beside = s.admission._verifier = Beside()
     assert (await submitted(s, b"alone")).admitted
     assert beside.asked == []
+
+
+@scenario
+async def test_a_flood_that_is_refused_is_not_asked_about_and_what_is_good_again_is(s):
+    """A stranger's eight good signatures cost the verifier process 25 times what it costs to refuse the stranger."""
+    beside = s.admission._verifier = Beside()
+    beside.answers = Answering()
+    s.admission._pool = s.pool = Pool()
+    good, bad = ([kind + b"%d" % number for number in range(CHUNK)] for kind in (b"good", b"bad"))
+    for data in bad[: CHUNK // 2 + 1]:
+        s.host.answers[data] = Invalid("a stranger", Reason.UNKNOWN_KEY)
+    await s.admission.submit(bad, None)
+    assert beside.asked == [bad]  # of whom nothing is known yet
+    for _ in range(3):
+        await s.admission.submit(bad, None)
+    assert beside.asked == [bad]
+    s.admission.offer(good)  # validators' are another matter
+    await s.admission.catch_up(5)
+    assert beside.asked == [bad, good]
+    await s.admission.submit([b"more " + data for data in good], None)
+    assert len(beside.asked) == 2
+    await s.admission.submit(newest := [b"newest " + data for data in good], None)
+    assert beside.asked[2:] == [newest]
+    await s.admission.submit(newest, None)  # they wait already: known to be good
+    assert len(beside.asked) == 3
 
 
 @scenario
