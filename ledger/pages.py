@@ -255,6 +255,8 @@ def decode_page(path: bytes, data: bytes, leaf_tag: bytes) -> bytes:
             places += [slot] * len(items)
             counts[slot] = len(items)
             at = end
+    if nodes.count(ZERO) + taken.bit_count() != len(nodes):
+        raise damaged_page(path, "has an empty subtree among those below")
     # 3. Each leaf stands where its key says, which the hash of a leaf that is alone in half a page would not show.
     if entries:
         low, half = depth & 1, depth >> 1

@@ -269,6 +269,17 @@ def test_a_run_of_less_than_two(count):
         decode_page(b"\0", wrong, LEAF_TAG)
 
 
+def test_a_slot_that_says_it_holds_a_page_and_is_empty():
+    """Beside another page it would hash to the same, until that one comes down to a single leaf."""
+    kept = Kept({key(start): VALUES[0] for start in ("01", "02", "03", "04", "05")})
+    good = kept.stored[b"\0"]
+    assert good[:4] == b"\0\0\0\1"
+    kept.stored[b"\0"] = b"\0\0\0\3" + good[4:] + ZERO
+    for tree_of in (kept.tree(), StateTree(CHAIN, kept.stored.get, kept.root)):
+        with pytest.raises(StoreError, match=r"an empty subtree.*sync anew"):
+            tree_of.update_hashed({key(start): ZERO for start in ("02", "03", "04", "05")})
+
+
 def test_no_changed_byte_of_a_run_is_ever_used():
     kept = Kept(dict.fromkeys(HASHED, VALUES[0]))
     for path, good in kept.stored.items():
