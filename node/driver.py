@@ -49,10 +49,7 @@ from node.pool import Pool
 from node.signer import Signer
 from node.stored_answers import asks_store, stored_answer
 from node.verifier import Verifier
-from proto.chiptrace.v1.consensus_pb2 import (
-    JournalRecord,
-    PeerMessage,
-)
+from proto.chiptrace.v1.consensus_pb2 import JournalRecord, PeerMessage
 
 _LOG: Final = logging.getLogger("chiptrace.driver")
 Work = TypeVar("Work")
@@ -99,6 +96,7 @@ class Driver:
         self._ahead = BlocksAhead(verifier, pool)
         self._block_size = BlockSize()
         self._worked_ms = 0.0  # on the blocks of the open height
+        self._decided = 0  # the last height that is decided, executed or being executed
         self._answering: Counter[bytes] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
@@ -299,12 +297,16 @@ class Driver:
         )
 
     async def _judge(self, asked: JudgeBlock) -> None:
+        decided = self._decided
         vouched = await self._ahead.of_proposal(asked.block)
+        if self._decided != decided:
+            return  # the others did not wait: no verdict is wanted, and it would be of a height that is past
         valid = await self._worked(self._host.judge(asked.block, now_ms(), vouched))
         self._verifier.used(vouched)
         self._inbox.put(BlockJudged(asked.height, asked.block_hash, valid))
 
     async def _execute(self, decided: Decide) -> None:
+        self._decided = decided.height
         # With the height the store keeps how long our record is: one that is shorter later is an old copy.
         vouched = await self._ahead.of_decided(decided.height, decided.block)
         executing = self._host.execute(decided.block, decided.certificate, self._signer.note(), vouched)

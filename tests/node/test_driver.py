@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
 from ledger.errors import InvariantBroken, Malformed, StoreError
+from ledger.vouched import NOBODY
 from node import block_size, signer
 from node.driver import GATHER_SECONDS, Driver
 from node.signer import Signer
@@ -253,3 +254,41 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
     asyncio.run(scenario())
     assert asked == [500, 250, 125, 62, 31, block_size.TRANSACTIONS_MIN]
     assert waits == [GATHER_SECONDS] * 6  # what has come in is checked first, as the pool holds too little
+
+
+def test_a_proposal_that_is_decided_while_the_verifier_process_looks_at_it_is_not_judged():
+    """It would be judged on top of itself, and refused with a warning."""
+    judged = []
+
+    class Host:
+        info = SimpleNamespace(height=1, next_due_ms=0)
+
+        async def judge(self, *asked):
+            judged.append(asked)
+            return True
+
+        async def execute(self, *_):
+            raise StoreError("as far as it is to come")
+
+    async def scenario():
+        looks = asyncio.Event()
+
+        async def of_proposal(_):
+            await looks.wait()
+            return NOBODY
+
+        own = SimpleNamespace(note=lambda: b"")
+        driver = Driver(Host(), [], own, EngineSettings(), Clock(), Verifier(b"", 0))
+        driver._ahead.of_proposal = of_proposal
+        asked = SimpleNamespace(height=2, block_hash=b"", block=b"")
+        judging = asyncio.create_task(driver._judge(asked))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreError):
+            await driver._execute(SimpleNamespace(height=2, block=b"", certificate=None))
+        looks.set()
+        await judging
+        assert judged == []
+        await driver._judge(asked)
+        assert len(judged) == 1
+
+    asyncio.run(scenario())
