@@ -58,6 +58,7 @@ SUBJECTS_MAX = 10_000
 Progress = Callable[[str], None]
 _CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
 _CAME_OVER = (EntryKind.ARRIVED, EntryKind.MATERIALISED)
+_LEFT = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 _LOT_BEGINS = (EntryKind.ADOPTED_EVENT, EntryKind.ARRIVED)
 
 
@@ -92,6 +93,7 @@ class Audit:
         self._present: dict[str, list[VerifiedChain]] = {}
         self._made: list[tuple[VerifiedChain, str]] = []
         self._clients: list[tuple[VerifiedChain, str]] = []
+        self._left: list[tuple[VerifiedChain, str]] = []
 
     @property
     def findings(self) -> list[Finding]:
@@ -148,7 +150,7 @@ class Audit:
         )
         for reader in self._readers.values():
             reader.claims.check(self._chains)
-        Others(self._chains, self._find).check(self._present, self._made, self._clients)
+        Others(self._chains, self._find).check(self._present, self._made, self._clients, self._left)
         for one in self._chains.values():
             if one.pinned is not None:
                 tell_recoveries(one, self._find)
@@ -281,6 +283,8 @@ class Audit:
         subject.holder, subject.owner = holder, owner
         if status in PRESENT:
             self._present.setdefault(subject.id, []).append(chain)
+        if record.client and record.status in _LEFT:
+            self._left.append((chain, record.client))
         if record.adopted:
             text = (
                 f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger"

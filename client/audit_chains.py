@@ -49,9 +49,11 @@ class Others:
         present: Mapping[str, Sequence[VerifiedChain]],
         made: Iterable[tuple[VerifiedChain, str]],
         clients: Iterable[tuple[VerifiedChain, str]],
+        left: Iterable[tuple[VerifiedChain, str]],
     ) -> None:
         """present: parts and the chains on which they were found to be; made: where things began; clients: of whom
-        (chain, client id) the headers are compared. Raises NotVerifiable, Overtaken."""
+        (chain, client id) the headers are compared; left: over which things went, so that what the chain behind shows
+        must not be from before. Raises NotVerifiable, Overtaken."""
         for chain in self._chains.values():
             try:
                 chain.snapshot()
@@ -67,8 +69,12 @@ class Others:
                 )
         self._one_place(present)
         self._one_home(made)
-        for chain, client in dict.fromkeys(clients):
+        compared = dict.fromkeys(clients)
+        for chain, client in compared:
             self._one_past(chain, client)
+        for chain, client in dict.fromkeys(left):
+            if (chain, client) not in compared:
+                self._not_older(chain, client)
 
     def _asked(self) -> list[VerifiedChain]:
         return [chain for chain in self._chains.values() if chain.trust.chain_id not in self._silent]
@@ -125,22 +131,40 @@ class Others:
             self._in_force[place] = [g for g in chain.records(keys, GrantRecord) if not g.revoked]
         return self._in_force[place]
 
-    def _one_past(self, chain: VerifiedChain, client: str) -> None:
-        """The newest header that `chain` holds of another chain is in the log which that one shows here."""
+    def _behind(self, chain: VerifiedChain, client: str) -> tuple[ClientRecord, VerifiedChain] | None:
+        """The record of a client and the chain that it follows; None where that is not asked."""
         record = chain.record(state.client_key(client), ClientRecord)
         source = None if record is None else self._chains.get(record.chain_id)
         if record is None or source is None or source.trust.chain_id in self._silent:
+            return None
+        return record, source
+
+    def _not_older(self, chain: VerifiedChain, client: str) -> None:
+        """What a chain shows here is not much older than what `chain` has seen of it."""
+        found = self._behind(chain, client)
+        if found is None:
             return
+        record, source = found
+        pinned = source.snapshot()
+        heartbeats_ms = STALE_HEARTBEATS * source.trust.heartbeat_ms
+        if record.latest_time_ms > pinned.time_ms + heartbeats_ms:
+            text = f"client {client} of chain {chain.trust.name} saw height {record.latest_height} of chain "
+            text += f"{source.trust.name}, whose node shows no more than {pinned.height}; ask another node"
+            self._find(source, "", "STALE_HEAD", text, ())
+
+    def _one_past(self, chain: VerifiedChain, client: str) -> None:
+        """The newest header that `chain` holds of another chain is in the log which that one shows here."""
+        found = self._behind(chain, client)
+        if found is None:
+            return
+        record, source = found
         who = f"client {client} of chain {chain.trust.name}"
         if record.frozen:
             text = f"{who} is frozen: chain {source.trust.name} was caught contradicting itself"
             self._find(source, "", "CLIENT_FROZEN", text, ())
-        pinned = source.snapshot()
-        heartbeats_ms = STALE_HEARTBEATS * source.trust.heartbeat_ms
-        if record.latest_time_ms > pinned.time_ms + heartbeats_ms:
-            text = f"{who} saw height {record.latest_height} of chain {source.trust.name}, whose node shows no more than "
-            self._find(source, "", "STALE_HEAD", f"{text}{pinned.height}; ask another node", ())
-        known = [height for height in record.stored_heights if 1 <= height <= pinned.height]
+        self._not_older(chain, client)
+        height_max = source.snapshot().height
+        known = [height for height in record.stored_heights if 1 <= height <= height_max]
         if not known:
             return
         height = max(known)

@@ -311,6 +311,28 @@ def test_a_chain_that_is_far_behind_what_the_other_has_seen_of_it_is_stale():
     assert codes(checked(world, mixed)) == {"STALE_HEAD"}
 
 
+def test_where_it_went_to_is_not_shown_as_of_before_it_went():
+    """Else it were on its way for ever, whatever became of it there: found where it left from, and nowhere else."""
+    world = World("a", "b")
+    part = world.commission("a", "ada")
+    world.relay()
+    _, before = told(world, part)
+    world.clock.now_ms += 100_000
+    assert world.send("a", part, "bob").ok
+    world.relay()
+    assert world.accept("b", part, "bob").ok
+    world.relay()
+    _, after = told(world, part)
+    gone_to = world["b"].chain_id
+    mixed = Passport(asked=part)
+    mixed.chains.extend(chain for chain in after.chains if chain.chain_id != gone_to)
+    mixed.chains.extend(chain for chain in before.chains if chain.chain_id == gone_to)
+    mixed.chains.sort(key=lambda chain: chain.chain_id)
+    assert checked(world, after).verdict is Verdict.VERIFIED
+    report = checked(world, mixed)
+    assert (codes(report), report.findings[0].chain) == ({"STALE_HEAD"}, "b"), report.subject
+
+
 @pytest.mark.parametrize(
     "field", ["headers", "opening", "values", "histories", "transactions", "leaves", "hashes"]
 )
