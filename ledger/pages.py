@@ -4,7 +4,8 @@ A page covers the subtree below a path of nibbles: sixteen slots, each empty, a 
 is the leaves below a slot where there are few, in order. So pages exist where more than RUN_MAX keys share the path (and
 at the root): two or three leaves in a page of their own would cost as much to read, check and write as fifteen in one.
 A page is named by its path and, in memory, by the hash of its subtree: a page read from the disk is checked against
-the hash its parent holds, and a page in the cache can never be stale, whichever version of the state asks for it.
+the hash its parent holds, and a page in the cache always holds what the version of the state holds that asks for it.
+(Not always in the same pages below, while some are from before there were runs: `StateTree.prove_hashed`.)
 """
 
 from collections import OrderedDict
