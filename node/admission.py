@@ -28,6 +28,9 @@ CHUNK: Final = 64  # transactions checked at a time
 # Chunks of validators' transactions for each of clients': they bring what their clients do, too.
 VALIDATORS_CHUNKS: Final = 3
 AHEAD_CHUNKS: Final = 4  # one that is checked, and those that the verifier process looks at meanwhile
+VOUCHING_SECONDS: Final = (
+    0.15  # for a chunk, which takes it 5 ms: what is not answered by then is verified here
+)
 WAITING_MAX: Final = 10_000  # transactions of each side that wait to be checked
 WAITING_BYTES_MAX: Final = 33_554_432  # of each side
 
@@ -259,7 +262,7 @@ class Admission:
         data = [frame.transactions[index] for frame, index in places]
         unseen = [item for item in data if self._pool.waiting(item) is None]
         asked = self._worth_asking[passed_on] and self._verifier.worth_asking(unseen)
-        vouching = asyncio.create_task(self._verifier.ask(unseen)) if asked else None
+        vouching = asyncio.create_task(self._verifier.ask(unseen, VOUCHING_SECONDS)) if asked else None
         return _Chunk(passed_on, places, data, vouching)
 
     async def _check(self, chunk: _Chunk) -> None:

@@ -22,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import Block
 AHEAD_BYTES_MAX: Final = (
     BLOCK_BYTES_MAX  # of blocks asked about and not executed: half a second of it, and one block more
 )
+AHEAD_SECONDS: Final = 5.0  # for a block: it is asked about when two seconds of others may stand before it
 PROPOSAL_SECONDS: Final = 0.15  # what is not answered by then the writer verifies
 
 
@@ -72,7 +73,7 @@ class BlocksAhead:
         return await self._verifier.ask(unseen, PROPOSAL_SECONDS)
 
     async def _ask(self, block: bytes) -> Vouched:
-        return await self._verifier.ask(_transactions(block))
+        return await self._verifier.ask(_transactions(block), AHEAD_SECONDS)
 
     def _forget(self, height: int) -> _Asked | None:
         asked = self._asked.pop(height, None)

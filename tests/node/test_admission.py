@@ -8,7 +8,15 @@ from ledger.errors import Invalid
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.rows import Place
 from ledger.vouched import Vouched
-from node.admission import AHEAD_CHUNKS, CHUNK, VALIDATORS_CHUNKS, WAITING_BYTES_MAX, WAITING_MAX, Admission
+from node.admission import (
+    AHEAD_CHUNKS,
+    CHUNK,
+    VALIDATORS_CHUNKS,
+    VOUCHING_SECONDS,
+    WAITING_BYTES_MAX,
+    WAITING_MAX,
+    Admission,
+)
 from node.chain_host import Admissible, Committed
 from node.pool import LANE_MIN, RETRY_MS, TURN, Pool
 from node.verifier import Verifier
@@ -466,7 +474,8 @@ class Beside:
     def worth_asking(self, transactions):
         return self.ready and len(transactions) >= 10
 
-    async def ask(self, transactions):
+    async def ask(self, transactions, seconds):
+        assert seconds == VOUCHING_SECONDS  # one that is slow sets no pace
         self.asked.append(list(transactions))
         answer = asyncio.Event()
         self.answers.append(answer)

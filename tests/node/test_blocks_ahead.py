@@ -68,6 +68,7 @@ async def test_each_block_is_asked_about_once_and_in_order(s):
     s.ahead.look(waiting, 5)
     await asyncio.sleep(0)
     assert s.beside.asked == [[b"0 of %d" % height] for height in range(5, 10)]
+    assert s.beside.seconds == [blocks_ahead.AHEAD_SECONDS] * 5
     s.beside.may_answer.set()
     vouched = await s.ahead.of_decided(5, waiting[5].block)
     assert vouched._ids == {b"0 of 5": b"id of 0 of 5"}

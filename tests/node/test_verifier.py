@@ -203,6 +203,19 @@ def test_what_is_given_up_is_not_sent():
     with_verifier(test)
 
 
+def test_one_that_is_slow_and_not_dead_holds_up_nobody_who_says_how_long():
+    """Every answer comes in time for the watch, and all these would take it a quarter of an hour."""
+
+    async def test(beside):
+        begun_at = time.monotonic()
+        told = await asyncio.gather(*(beside.ask(GOOD, 0.2) for _ in range(300)))
+        assert time.monotonic() - begun_at < 10
+        assert sum(map(len, told)) < len(GOOD)
+        assert beside.failures == 0
+
+    with_verifier(test, command=stand_in("__import__('time').sleep(0.9); return told"))
+
+
 def test_idle_its_end_is_noticed_at_once():
     async def test(beside):
         os.kill(beside._process.pid, signal.SIGKILL)
