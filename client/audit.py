@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from client.audit_chains import PRESENT, Others, present_status
+from client.audit_chains import LEFT, PRESENT, Others, left_over, present_status
 from client.audit_contents import Contents
 from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
@@ -58,7 +58,6 @@ SUBJECTS_MAX = 10_000
 Progress = Callable[[str], None]
 _CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
 _CAME_OVER = (EntryKind.ARRIVED, EntryKind.MATERIALISED)
-_LEFT = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 _LOT_BEGINS = (EntryKind.ADOPTED_EVENT, EntryKind.ARRIVED)
 
 
@@ -283,8 +282,8 @@ class Audit:
         subject.holder, subject.owner = holder, owner
         if status in PRESENT:
             self._present.setdefault(subject.id, []).append(chain)
-        if record.client and record.status in _LEFT:
-            self._left.append((chain, record.client))
+        if status in LEFT:
+            self._left.append((chain, left_over(chain, record)))
         if record.adopted:
             text = (
                 f"{record.id} was adopted on chain {chain.trust.name}: what came before is not on any ledger"

@@ -14,10 +14,12 @@ from ledger import state
 from ledger.containers import normalise, standing
 from ledger.errors import InvariantBroken, StoreError
 from ledger.identifiers import canonical, grant_prefixes
+from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import EntryKind, GrantRecord, PartRecord, PartStatus, Reason
 
 PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
+LEFT = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
 
 
 def present_status(chain: VerifiedChain, record: PartRecord) -> tuple["PartStatus.ValueType", str, str]:
@@ -27,6 +29,15 @@ def present_status(chain: VerifiedChain, record: PartRecord) -> tuple["PartStatu
     except (InvariantBroken, StoreError) as error:
         raise NotVerifiable(f"chain {chain.trust.name}: {error}", Reason.BAD_PROOF) from error
     return now.status, now.holder, now.owner
+
+
+def left_over(chain: VerifiedChain, record: PartRecord) -> str:
+    """The client over which a part that left did so, by itself or inside something; empty where no record names it."""
+    for _ in range(CONTAINER_DEPTH_MAX + 1):
+        if not record.container:
+            return record.client if record.status in LEFT else ""
+        record = chain.record(state.part_key(record.container), PartRecord) or PartRecord()
+    return ""
 
 
 def _copy(record: PartRecord) -> PartRecord:
@@ -73,7 +84,7 @@ class Others:
         for chain, client in compared:
             self._one_past(chain, client)
         for chain, client in dict.fromkeys(left):
-            if (chain, client) not in compared:
+            if client and (chain, client) not in compared:
                 self._not_older(chain, client)
 
     def _asked(self) -> list[VerifiedChain]:

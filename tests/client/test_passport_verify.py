@@ -21,7 +21,7 @@ from ledger import codec
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
 from proto.chiptrace.v1.passport_pb2 import Passport
-from tests.bridge.two_chains import World, object_event, serial
+from tests.bridge.two_chains import World, object_event, packing_event, serial
 from tests.client.direct import DirectStub
 from tests.client.passports import checked, content, told, trusting
 from tests.client.test_audit import Changing, Denying, Forging, Hiding, Uncertified, codes
@@ -311,16 +311,20 @@ def test_a_chain_that_is_far_behind_what_the_other_has_seen_of_it_is_stale():
     assert codes(checked(world, mixed)) == {"STALE_HEAD"}
 
 
-def test_where_it_went_to_is_not_shown_as_of_before_it_went():
+@pytest.mark.parametrize("packed", [False, True])
+def test_where_it_went_to_is_not_shown_as_of_before_it_went(packed):
     """Else it were on its way for ever, whatever became of it there: found where it left from, and nowhere else."""
     world = World("a", "b")
-    part = world.commission("a", "ada")
+    part, box = world.commission("a", "ada"), world.commission("a", "ada")
+    if packed:
+        assert world["a"].operate("ada", packing_event("ADD", box, part, number=90)).ok
+    sent = box if packed else part
     world.relay()
     _, before = told(world, part)
     world.clock.now_ms += 100_000
-    assert world.send("a", part, "bob").ok
+    assert world.send("a", sent, "bob").ok
     world.relay()
-    assert world.accept("b", part, "bob").ok
+    assert world.accept("b", sent, "bob").ok
     world.relay()
     _, after = told(world, part)
     gone_to = world["b"].chain_id
