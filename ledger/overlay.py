@@ -88,20 +88,9 @@ class Overlay:
 
     def put_first(self, key: bytes, value: bytes) -> None:
         """As `put`, of a key that never had a value, which is not looked for: a look takes up to 10 µs in a large store."""
-        self._note_absent(key)
+        if key not in self.below:
+            self.touch(key, look=False)
         self.put(key, value)
-
-    def _note_absent(self, key: bytes) -> None:
-        below, parent = self.below, self._parent
-        if key in below:
-            return
-        if self._keys_max is not None and len(below) >= self._keys_max:
-            raise self._full()
-        if parent is not None:
-            parent._note_absent(key)  # noqa: SLF001
-            below[key] = parent.changes[key] if key in parent.changes else parent.below[key]
-        else:
-            below[key] = None
 
     def child(self, keys_max: int | None = None) -> "Overlay":
         """An overlay on top of this one: `merge` it to keep its writes, or drop it to lose them."""
@@ -127,26 +116,24 @@ class Overlay:
         below = self.below
         return below[key] if key in below else self.touch(key)
 
-    def touch(self, key: bytes) -> bytes | None:
-        """What the reader says of a key that was not touched yet."""
+    def touch(self, key: bytes, *, look: bool = True) -> bytes | None:
+        """What the reader says of a key that was not touched yet. look: False for one that is known to have no value
+        where nobody wrote it here."""
         below = self.below
         if self._keys_max is not None and len(below) >= self._keys_max:
-            raise self._full()
+            raise Refused(
+                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
+            )
         parent = self._parent
         if parent is None:
-            value = self._read(key)
+            value = self._read(key) if look else None
         elif key not in parent.below:
-            value = parent.touch(key)
+            value = parent.touch(key, look=look)
         else:
             # Without a call: most of what one transaction reads another has read. Whatever changed was touched before.
             value = parent.changes[key] if key in parent.changes else parent.below[key]
         below[key] = value
         return value
-
-    def _full(self) -> Refused:
-        return Refused(
-            f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
-        )
 
 
 class MappingReader:
