@@ -152,7 +152,7 @@ def unseal(key: bytes, stored: bytes) -> bytes:
 
 def sealed(key: bytes, value: bytes | None) -> Change:
     """A row to write; None deletes."""
-    return key, None if value is None else value + sha256(key + value).digest()[:_SEAL_BYTES]
+    return key, None if value is None else seal(key, value)
 
 
 def frame(items: Iterable[bytes]) -> bytes:
@@ -243,9 +243,9 @@ class Place:
     index: int
 
 
-def encode_place(place: Place) -> bytes:
-    """Height and index; the id is the row's key."""
-    return be64(place.height) + place.index.to_bytes(4, "big")
+def encode_place(height: bytes, index: int) -> bytes:
+    """Height, which is encoded once for all of its transactions, and index; the id is the row's key."""
+    return height + index.to_bytes(4, "big")
 
 
 def decode_place(transaction: bytes, data: bytes) -> Place:
@@ -253,9 +253,9 @@ def decode_place(transaction: bytes, data: bytes) -> Place:
     return Place(transaction, int.from_bytes(data[:8], "big"), int.from_bytes(data[8:12], "big"))
 
 
-def encode_repetition(place: Place, time_ms: int) -> bytes:
-    """An idempotency row: what took the key, where and at which header time."""
-    return place.transaction + encode_place(place) + be64(time_ms)
+def encode_repetition(transaction: bytes, place: bytes, time: bytes) -> bytes:
+    """An idempotency row: what took the key, where (`encode_place`) and at which header time (be64)."""
+    return transaction + place + time
 
 
 def decode_repetition(data: bytes) -> tuple[Place, int]:
@@ -315,11 +315,10 @@ def transaction_rows(
     used: list[bytes] = []
     at, time = be64(height), be64(time_ms)
     for index, (transaction, owner) in enumerate(zip(transactions, identities, strict=True)):
-        # As `encode_place` and `encode_repetition`, of one height.
-        place = at + index.to_bytes(4, "big")
-        batch.append(sealed(b"X" + transaction.id, place))
+        place = encode_place(at, index)
+        batch.append(sealed(transaction_row(transaction.id), place))
         key = idempotency_row(owner, transaction.body.idempotency_key)
-        batch.append(sealed(key, transaction.id + place + time))
+        batch.append(sealed(key, encode_repetition(transaction.id, place, time)))
         used.append(key)
     if used:
         batch.append(sealed(expiry_row(height), time + frame(used)))

@@ -68,9 +68,10 @@ def test_a_store_of_an_earlier_version_is_read():
 
 @given(HASHES, U64, st.integers(0, 2**32 - 1), U64)
 def test_places_and_repetitions_come_back(transaction, height, index, time_ms):
-    place = Place(transaction, height, index)
-    assert rows.decode_place(transaction, rows.encode_place(place)) == place
-    assert rows.decode_repetition(rows.encode_repetition(place, time_ms)) == (place, time_ms)
+    place, data = Place(transaction, height, index), rows.encode_place(rows.be64(height), index)
+    assert rows.decode_place(transaction, data) == place
+    repetition = rows.encode_repetition(transaction, data, rows.be64(time_ms))
+    assert rows.decode_repetition(repetition) == (place, time_ms)
 
 
 def test_a_repetition_of_another_length_is_our_mistake():
