@@ -21,13 +21,7 @@ def append_entry(chain_id: bytes, history: History, entry: Entry) -> tuple[int, 
     """Appends an entry to a history in place; returns (number of entries before, the entry's bytes)."""
     data = codec.encode(entry)
     n_before, frontier = history.n, history.frontier
-    merkle.check_frontier(n_before, frontier)
-    # As `merkle.append`, in the record itself.
-    node, left = entry_leaf(chain_id, data), n_before
-    while left & 1:
-        node = hashes.node_hash(frontier.pop(), node)
-        left >>= 1
-    frontier.append(node)
+    merkle.append_to(n_before, frontier, entry_leaf(chain_id, data))
     history.n = n_before + 1
     return n_before, data
 

@@ -5,7 +5,7 @@ the exact length of the path, and raise nothing but Invalid(BAD_PROOF).
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from typing import Final, NoReturn
 
 from ledger.errors import Invalid, StoreError
@@ -211,14 +211,19 @@ def check_frontier(n: int, frontier: Sequence[bytes]) -> None:
 
 def append(n: int, frontier: Sequence[bytes], leaf: bytes) -> list[bytes]:
     """The frontier (roots of the complete subtrees, largest first) after one more leaf hash."""
-    check_frontier(n, frontier)
     after = list(frontier)
+    append_to(n, after, leaf)
+    return after
+
+
+def append_to(n: int, frontier: MutableSequence[bytes], leaf: bytes) -> None:
+    """As `append`, in the frontier itself."""
+    check_frontier(n, frontier)
     node = leaf
     while n & 1:
-        node = node_hash(after.pop(), node)
+        node = node_hash(frontier.pop(), node)
         n >>= 1
-    after.append(node)
-    return after
+    frontier.append(node)
 
 
 def frontier(leaves: Iterable[bytes]) -> list[bytes]:
