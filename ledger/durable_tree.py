@@ -18,7 +18,7 @@ from typing import Final
 
 from ledger import rows
 from ledger.errors import StoreError
-from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_tag
 from ledger.kv import Change, KeyValue, Snapshot
 from ledger.pages import (
     NO_PAGE,
@@ -178,8 +178,8 @@ class DurableTree:
         # (2) By their own word they end at the tip, (3) and by their content, from pages each of which hashes to what
         # stands above it; the root's page, to itself.
         data = self._kv.get(rows.PAGE + _ROOT_PATH)
-        leaf_tag = b"\x00" + tag(Purpose.STATE_LEAF, chain_id)
-        root_page = NO_PAGE if data is None else decode_page(_ROOT_PATH, data, leaf_tag)
+        before_leaf = leaf_tag(Purpose.STATE_LEAF, chain_id)
+        root_page = NO_PAGE if data is None else decode_page(_ROOT_PATH, data, before_leaf)
         update = self.tree(chain_id, subtree_of(root_page)).update_hashed(hashed)
         if last != root or update.root != root:
             raise StoreError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ledger.errors import StoreError
-from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_tag, tag
 from ledger.pages import (
     COUNTS_AT,
     LEAF_BYTES,
@@ -124,7 +124,7 @@ class StateTree:
         self._cache = PageCache() if cache is None else cache
         self._layers = layers
         self._key_tag = tag(Purpose.STATE_KEY, chain_id)
-        self._leaf_tag = b"\x00" + tag(Purpose.STATE_LEAF, chain_id)
+        self._leaf_tag = leaf_tag(Purpose.STATE_LEAF, chain_id)
 
     @property
     def root(self) -> bytes:
@@ -150,9 +150,9 @@ class StateTree:
         """As `update`, of what `hashed` made."""
         if not hashed:
             return TreeUpdate(self._root, {})
-        leaf_tag = self._leaf_tag
+        before_leaf = self._leaf_tag
         items = [
-            (key, leaf := key + value, sha256(leaf_tag + leaf).digest())
+            (key, leaf := key + value, sha256(before_leaf + leaf).digest())
             if value != ZERO
             else (key, b"", ZERO)
             for key, value in sorted(hashed.items())

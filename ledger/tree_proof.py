@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final, NoReturn
 
 from ledger.errors import Invalid
-from ledger.hashes import HASH_BYTES, ZERO, Purpose, tag
+from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_tag, tag
 from ledger.limits import TREE_DEPTH_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason, StateProof
 
@@ -34,7 +34,7 @@ def value_hash(value: bytes) -> bytes:
 
 def state_leaf(chain_id: bytes, hashed_key: bytes, hashed_value: bytes) -> bytes:
     """The leaf hash of a key with a value, both already hashed."""
-    return sha256(b"\x00" + tag(Purpose.STATE_LEAF, chain_id) + hashed_key + hashed_value).digest()
+    return sha256(leaf_tag(Purpose.STATE_LEAF, chain_id) + hashed_key + hashed_value).digest()
 
 
 def _refuse(why: str) -> NoReturn:
