@@ -86,9 +86,9 @@ class VerifiedTransactions:
         self.put(checked)
         return checked
 
-    def learn(self, chain_id: bytes, transactions: Iterable[bytes], vouched: Vouched) -> None:
-        """Remembers those of them that are vouched for."""
-        for data in transactions:
+    def learn(self, chain_id: bytes, vouched: Vouched) -> None:
+        """Remembers what is vouched for."""
+        for data in vouched:
             checked = None if data in self._by_data else vouched.checked(chain_id, data)
             if checked is not None:
                 self.put(checked)

@@ -145,10 +145,9 @@ class Application:
             info.chain_id, time_ms, self._verified, repetitions, self._state, self._operations, full, vouched
         )
 
-    def learn(self, data: bytes, vouched: Vouched) -> None:
-        """A block comes of which some transactions are vouched for: their signatures need not be verified again."""
-        if len(vouched):
-            self._verified.learn(self.info().chain_id, Block.FromString(data).transactions, vouched)
+    def learn(self, vouched: Vouched) -> None:
+        """A block comes of which these transactions are vouched for: their signatures need not be verified again."""
+        self._verified.learn(self.info().chain_id, vouched)
 
     def _repetitions(self, time_ms: int) -> Repetitions:
         return Repetitions(self.store, time_ms, self._state, self._used)

@@ -8,7 +8,7 @@ What is vouched for are exactly the bytes that were asked about, signatures incl
 answer is kept. The id is computed here too, and one that differs shows that the other process is not to be relied on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -49,6 +49,10 @@ class Vouched:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The transactions that are vouched for."""
+        return iter(self._ids)
 
     def checked(self, chain_id: bytes, data: bytes) -> CheckedTransaction | None:
         """The transaction with exactly these bytes, if it is vouched for."""

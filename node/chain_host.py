@@ -223,7 +223,7 @@ class ChainHost:
 
         def judging() -> bool:
             try:
-                self._app.learn(block, vouched)
+                self._app.learn(vouched)
                 self._app.process_proposal(block, now_ms)
             except Invalid as error:
                 _LOG.warning("block refused", extra={"cause": str(error), "reason": error.code})
@@ -246,7 +246,7 @@ class ChainHost:
         data = certificate.SerializeToString(deterministic=True)
 
         def executing() -> tuple[Committed, _Handover]:
-            self._app.learn(block, vouched)
+            self._app.learn(vouched)
             outcome = self._app.finalize_block(block)
             info = self._app.commit(block, outcome, data, note)
             results = {result.transaction: result for result in map(Result.FromString, outcome.results)}

@@ -28,6 +28,7 @@ class NodeStatus:
         driver: Driver,
         peers: Peers,
         signer: Signer,
+        verifier: Verifier,
         genesis: bytes,
         join_proof: Callable[[Info], JoinProof | None],
     ) -> None:
@@ -37,10 +38,10 @@ class NodeStatus:
         self._peers = peers
         self._signer = signer
         self._own_key = signer.key
+        self._verifier = verifier
         self._genesis = genesis
         self.not_admitting = ""  # why no transactions are taken though the node is in step
         self._join_proof = join_proof
-        self.verifier = Verifier(b"", 0)
         self.recovery_lacked: Callable[[], bytes] = lambda: b""
 
     @property
@@ -100,9 +101,9 @@ class NodeStatus:
             not_admitting=self.not_admitting,
             recovery_lacked=self.recovery_lacked(),
             base=self._host.base,
-            verifying_beside=self.verifier.ready,
-            verifier_failures=self.verifier.failures,
-            verified_beside=self.verifier.vouched,
+            verifying_beside=self._verifier.ready,
+            verifier_failures=self._verifier.failures,
+            verified_beside=self._verifier.vouched,
         )
         offset_ms = self.clock_offset_ms
         if offset_ms is not None:

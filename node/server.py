@@ -109,11 +109,11 @@ class Node:
             self._driver,
             self._peers,
             self._signer,
+            verifier,
             self._genesis,
             lambda info: join_proof.made(info, self._signer, now_ms()),
         )
         status.recovery_lacked = watch.lacked
-        status.verifier = verifier
         await self._peers.start()
         self._run("agreement", self._driver.run())
         self._run("admission", self._admission.run())

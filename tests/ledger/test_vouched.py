@@ -85,7 +85,7 @@ def test_what_is_vouched_for_is_verified_no_second_time(monkeypatch):
     counted = []
     real = block.verify_transaction
     monkeypatch.setattr(block, "verify_transaction", lambda *given: counted.append(given) or real(*given))
-    chain.app.learn(proposed, vouched)
+    chain.app.learn(vouched)
     chain.app.process_proposal(proposed, chain.now_ms)
     assert len(counted) == 2
 
@@ -93,7 +93,7 @@ def test_what_is_vouched_for_is_verified_no_second_time(monkeypatch):
 def test_learning_keeps_to_the_bounds_of_what_is_remembered():
     many = [transaction(str(number)) for number in range(6)]
     verified = VerifiedTransactions(transactions_max=4)
-    verified.learn(CHAIN.chain_id, many, Vouched({data: judged(CHAIN.chain_id, data) for data in many}))
+    verified.learn(CHAIN.chain_id, Vouched({data: judged(CHAIN.chain_id, data) for data in many}))
     assert [verified.get(data) is not None for data in many] == [False, False, True, True, True, True]
-    verified.learn(CHAIN.chain_id, [transaction("other")], NOBODY)
+    verified.learn(CHAIN.chain_id, NOBODY)
     assert verified.get(many[2]) is not None

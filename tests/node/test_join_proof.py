@@ -89,10 +89,18 @@ def test_only_a_node_in_step_gives_its_word(own, run, behind, reached, given):
         peers = SimpleNamespace(
             connected=lambda: frozenset(validator.key for validator in OTHERS.validators[:reached])
         )
-        driver = Driver(host, [], own, EngineSettings(), SimpleNamespace(), Verifier(b"", 0))
+        verifier = Verifier(b"", 0)
+        driver = Driver(host, [], own, EngineSettings(), SimpleNamespace(), verifier)
         driver._engine = SimpleNamespace(view=3, behind=behind)
         status = NodeStatus(
-            host, [], driver, peers, own, b"genesis", lambda now: join_proof.made(now, own, NOW_MS)
+            host,
+            [],
+            driver,
+            peers,
+            own,
+            verifier,
+            b"genesis",
+            lambda now: join_proof.made(now, own, NOW_MS),
         )
         reply = await status.reply()
         assert reply.synced == given

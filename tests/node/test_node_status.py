@@ -23,8 +23,9 @@ def status_of(own, keys=tuple(KEYS), height=0):
     info = SimpleNamespace(chain_id=bytes(32), name="n", height=height, time_ms=1, validators=validators)
     host = SimpleNamespace(info=info, served=None, base=1)
     peers = SimpleNamespace(connected=lambda: frozenset(keys))
-    driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace(), Verifier(b"", 0))
-    return NodeStatus(host, [], driver, peers, own, b"genesis", lambda _: None), driver
+    verifier = Verifier(b"", 0)
+    driver = Driver(host, [], SimpleNamespace(), EngineSettings(), SimpleNamespace(), verifier)
+    return NodeStatus(host, [], driver, peers, own, verifier, b"genesis", lambda _: None), driver
 
 
 def quiet(key):
