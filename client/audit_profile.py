@@ -64,14 +64,18 @@ class Profile:
 NO_PROFILE: Final = Profile(SPEED_KMH, {}, ())
 
 
-def read_profile(path: Path) -> Profile:
-    """The profile in a file. Raises Malformed naming what is wrong."""
+def profile_file(path: Path) -> bytes:
+    """The bytes of a profile's file, and no more than show that they are too many. Raises Malformed."""
     try:
         with path.open("rb") as file:
-            data = file.read(PROFILE_BYTES_MAX + 1)
+            return file.read(PROFILE_BYTES_MAX + 1)
     except OSError as error:
         raise Malformed(f"cannot read {path}: {error.strerror}; name an existing file") from None
-    return parse_profile(data, path)
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in a file. Raises Malformed naming what is wrong."""
+    return parse_profile(profile_file(path), path)
 
 
 def parse_profile(data: bytes, path: Path) -> Profile:

@@ -13,7 +13,7 @@ from client import trust as trust_file
 from client.audit import Audit
 from client.audit_chains import present_status
 from client.audit_entries import EntryReader
-from client.audit_profile import NO_PROFILE, read_profile
+from client.audit_profile import NO_PROFILE, parse_profile, profile_file
 from client.audit_report import Verdict
 from client.cli_epcis import CREATED
 from client.clock import now_ms
@@ -264,7 +264,8 @@ def audit(
     Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace audit ID --trust trust.json
     """
     known, proofs = trust_file.read(trust), read_proofs(shown or [])
-    against = NO_PROFILE if profile is None else read_profile(profile)
+    its_profile = b"" if profile is None else profile_file(profile)
+    against = NO_PROFILE if profile is None else parse_profile(its_profile, profile)
     if bundle is not None and (chain or bundle.exists()):
         raise _no_bundle(bundle, chain)
     with open_all(trust, _only(known, node or [])) as sessions:
@@ -282,7 +283,6 @@ def audit(
             ).run(identifier, asked, now_ms)
         written = None
         if bundle is not None and report.verdict is not Verdict.NOT_VERIFIABLE:
-            its_profile = profile.read_bytes() if profile else b""
             file = to_bytes(make(canonical(identifier).text, lines, proofs.values(), its_profile))
             check_made(from_bytes(file), known, now_ms, report, against)
             write_passport(bundle, file)
