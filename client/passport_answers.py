@@ -64,7 +64,7 @@ class Answers:
         """Any other call."""
         missing(f"what a node answers to {name}")
 
-    def GetStatus(self, request: StatusRequest) -> StatusReply:  # noqa: N802, ARG002
+    def GetStatus(self, _: StatusRequest) -> StatusReply:  # noqa: N802
         """The genesis."""
         return StatusReply(genesis=self._chain.genesis)
 
