@@ -235,12 +235,8 @@ class ChainInPassport(VerifiedChain):
         """How much older than the greatest age that the asker takes."""
         return 0 if self._max_age_ms is None else self.now_ms() - time_ms - self._max_age_ms
 
-    def stale(self, time_ms: int) -> str:
-        """As of a node's head."""
-        late_ms = self.stale_by_ms(time_ms)
-        if late_ms <= 0:
-            return ""
+    def _why_stale(self, late_s: int) -> str:
         return (
-            f"what the passport shows of chain {self.trust.name} is {late_ms // 1000} s older than the greatest age that was "
+            f"what the passport shows of chain {self.trust.name} is {late_s} s older than the greatest age that was "
             "asked for: it may hide what came after; ask for a new one"
         )

@@ -213,11 +213,12 @@ class VerifiedChain:
     def stale(self, time_ms: int) -> str:
         """Why a head of this time is too old to tell what is true now; empty: it is not."""
         late_ms = self.stale_by_ms(time_ms)
-        if late_ms <= 0:
-            return ""
+        return "" if late_ms <= 0 else self._why_stale(late_ms // 1000)
+
+    def _why_stale(self, late_s: int) -> str:
         return (
             f"the newest head that {self.connection.endpoint} shows of chain {self.trust.name} is "
-            f"{late_ms // 1000} s older than three heartbeats: it may hide what came after; ask another node"
+            f"{late_s} s older than three heartbeats: it may hide what came after; ask another node"
         )
 
     # ---- state (steps 3 and 4) ----------------------------------------------------------------------
