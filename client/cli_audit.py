@@ -20,9 +20,12 @@ from client.clock import now_ms
 from client.console import (
     DEFAULT_TRUST,
     ERR,
+    EXIT_PROBLEM,
     OUT,
     JsonOption,
     TrustOption,
+    code_and_message,
+    error_json,
     plain,
     print_json,
     without_traceback,
@@ -39,7 +42,7 @@ from client.session import open_all
 from client.tree_view import print_report, time_text
 from client.verified import VerifiedChain
 from ledger import codec, state
-from ledger.errors import ChiptraceError, Malformed, Refused
+from ledger.errors import Malformed, Refused
 from ledger.identifiers import canonical
 from ledger.limits import EVENT_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -226,10 +229,14 @@ def _only(known: trust_file.Trust, choices: list[str]) -> dict[str, str]:
     return only
 
 
-def _no_bundle(bundle: Path, chain: str) -> ChiptraceError | OSError:
+def _check_bundle(bundle: Path, chain: str) -> None:
+    """What can be known of a passport that cannot be written before anybody is asked. Raises Malformed, OSError."""
     if chain:
-        return Malformed("--bundle holds what is known of a part wherever it is; leave --chain out")
-    return FileExistsError(errno.EEXIST, "it exists", str(bundle))
+        raise Malformed("--bundle holds what is known of a part wherever it is; leave --chain out")
+    if bundle.exists():
+        raise FileExistsError(errno.EEXIST, "it exists", str(bundle))
+    if not bundle.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder", str(bundle.parent))
 
 
 def _told_of_bundle(bundle: Path, written: int | None) -> str:
@@ -266,8 +273,8 @@ def audit(
     known, proofs = trust_file.read(trust), read_proofs(shown or [])
     its_profile = b"" if profile is None else profile_file(profile)
     against = NO_PROFILE if profile is None else parse_profile(its_profile, profile)
-    if bundle is not None and (chain or bundle.exists()):
-        raise _no_bundle(bundle, chain)
+    if bundle is not None:
+        _check_bundle(bundle, chain)
     with open_all(trust, _only(known, node or [])) as sessions:
         chains = {chain_id: session.verified for chain_id, session in sessions.items()}
         lines = keep_answers(chains) if bundle is not None else {}
@@ -281,16 +288,23 @@ def audit(
                 profile=against,
                 shown=proofs,
             ).run(identifier, asked, now_ms)
-        written = None
+        written: int | None = None
+        failed: Exception | None = None
         if bundle is not None and report.verdict is not Verdict.NOT_VERIFIABLE:
-            file = to_bytes(make(canonical(identifier).text, lines, proofs.values(), its_profile))
-            check_made(from_bytes(file), known, now_ms, report, against)
-            write_passport(bundle, file)
-            written = len(file)
+            try:
+                file = to_bytes(make(canonical(identifier).text, lines, proofs.values(), its_profile))
+                check_made(from_bytes(file), known, now_ms, report, against)
+                write_passport(bundle, file)
+                written = len(file)
+            except Exception as error:  # what was found is told all the same
+                failed = error
     if as_json:
-        print_json({**report.as_json(), **({"bundle": written} if bundle else {})})
-    else:
-        print_report(OUT, report)
-        if bundle is not None:
-            OUT.print(_told_of_bundle(bundle, written))
+        told = {} if failed is None else error_json(*code_and_message(failed))
+        print_json({**report.as_json(), **({"bundle": written} if bundle else {}), **told})
+        raise typer.Exit(EXIT_PROBLEM if failed else report.verdict.exit_code)
+    print_report(OUT, report)
+    if failed is not None:
+        raise failed
+    if bundle is not None:
+        OUT.print(_told_of_bundle(bundle, written))
     raise typer.Exit(report.verdict.exit_code)

@@ -73,19 +73,13 @@ def print_json(value: Any) -> None:
 
 
 def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -> Callable[P, None]:
-    """A command whose errors are told in words (or JSON) with their code, exit `problem`; never as a traceback.
-
-    An error that is our own mistake says so and names the file that holds the details.
-    """
+    """A command whose errors are told in words (or JSON) with their code, exit `problem`; never as a traceback."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
-        except ChiptraceError as error:
-            _tell(error.code, str(error), as_json=as_json)
-            raise typer.Exit(problem) from None
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
@@ -96,34 +90,49 @@ def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -
             # Who read our output has gone; nothing more can be said there, also not at exit.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
             raise typer.Exit(problem) from None
-        except FileExistsError as error:
-            text = f"{error.filename} exists and is never overwritten; name another"
-            _tell("FILE", text, as_json=as_json)
-            raise typer.Exit(problem) from None
-        except OSError as error:
-            text = f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use"
-            _tell("FILE", text, as_json=as_json)
-            raise typer.Exit(problem) from None
         except Exception as error:
-            _tell("INTERNAL", _own_mistake(error), as_json=as_json)
+            _tell(*code_and_message(error), as_json=as_json)
             raise typer.Exit(problem) from None
 
     return run
+
+
+def code_and_message(error: Exception) -> tuple[str, str]:
+    """An error in words, under its code. One that is our own mistake says so and names the file that holds the details."""
+    match error:
+        case ChiptraceError():
+            return error.code, str(error)
+        case FileExistsError():
+            return "FILE", f"{error.filename} exists and is never overwritten; name another"
+        case OSError():
+            return (
+                "FILE",
+                f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use",
+            )
+        case _:
+            return "INTERNAL", _own_mistake(error)
 
 
 def _own_mistake(error: Exception) -> str:
     text = f"an error of chiptrace itself ({type(error).__name__}: {error})"
     details = Path("chiptrace-error.txt")
     try:
-        details.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        details.write_text(
+            "".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace"
+        )
     except OSError:
         return f"{text}; run it in a directory that you may write to, and the details are kept"
     return f"{text}; details are in {details}, please report them"
 
 
+def error_json(code: str, message: str) -> dict[str, dict[str, str]]:
+    """What an answer in JSON says of an error."""
+    return {"error": {"code": code, "message": message}}
+
+
 def _tell(code: str, message: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"error": {"code": code, "message": message}})
+        print_json(error_json(code, message))
     else:
         shown = "" if code == _NO_CODE else f"[bold]{plain(code)}[/] "
         ERR.print(f"[bold red]error[/] {shown}{plain(message)}")

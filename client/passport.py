@@ -5,6 +5,7 @@ height), not what was asked and answered: a later client that asks for the same 
 questions, finds it. Nothing in it is believed, not even its table of contents: who reads it audits it.
 """
 
+import errno
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -90,7 +91,7 @@ def write_passport(path: Path, file: bytes) -> None:
             target.flush()
             os.fsync(target.fileno())  # from here on it survives a crash of this machine
     except BaseException as error:
-        path.unlink()  # half of one is no passport, and in the way of the next
+        path.unlink(missing_ok=True)  # half of one is no passport, and in the way of the next
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
@@ -98,6 +99,8 @@ def write_passport(path: Path, file: bytes) -> None:
 
 def read_passport(path: Path) -> Passport:
     """The passport in a file. Raises Malformed, OSError."""
+    if path.exists() and not path.is_file():  # a pipe or a device may never end
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, and a passport is a file", str(path))
     with path.open("rb") as file:
         return from_bytes(file.read(FILE_BYTES_MAX + 1))
 

@@ -1,6 +1,8 @@
 """The commands: an audit writes a passport, and who has it verifies it with no node, no network and no word of belief."""
 
+import errno
 import json
+import os
 import re
 import socket
 import subprocess
@@ -14,10 +16,11 @@ import typer
 from typer.testing import CliRunner
 
 from client import cli_audit, cli_passport, trust
-from client.passport import from_bytes, to_bytes
+from client.passport import PASSPORT_BYTES_MAX, from_bytes, to_bytes
 from client.session import ChainSession
 from client.trust import ChainTrust, Trust
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
+from proto.chiptrace.v1.passport_pb2 import Passport
 from tests.bridge.two_chains import World, serial
 from tests.client.direct import DirectStub, verified
 from tests.client.test_audit import Forging
@@ -143,6 +146,47 @@ def test_a_passport_is_never_written_over_anything(place):
     assert place.file.read_text() == "mine"
 
 
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device", "part.passport")
+
+
+@pytest.mark.parametrize(
+    ("name", "fails", "code"),
+    [
+        ("write_passport", full_disk, "FILE"),
+        ("to_bytes", lambda _: to_bytes(Passport(profile=bytes(PASSPORT_BYTES_MAX))), "OVERSIZE"),
+        ("make", lambda *_: Passport(), "BAD_PROOF"),
+        ("make", lambda *_: {}["nothing"], "INTERNAL"),
+    ],
+)
+def test_what_was_found_is_told_where_no_passport_can_be_made(place, monkeypatch, name, fails, code):
+    """An audit of an hour is not asked for again because a disk is full."""
+    monkeypatch.setattr(cli_audit, name, fails)
+    online = told(*place.from_nodes, code=2)
+    assert (online["verdict"], online["bundle"], online["error"]["code"]) == ("verified", None, code)
+    shown = run(*place.from_nodes)
+    assert (shown.exit_code, "VERIFIED" in shown.stdout, code in shown.stderr) == (2, True, True)
+    assert "wrote" not in shown.stdout
+    assert not place.file.exists()
+
+
+def test_a_folder_that_is_gone_at_the_end(place, monkeypatch):
+    place.file = place.file.parent / "folder" / "part.passport"
+    place.file.parent.mkdir()
+    made = cli_audit.check_made
+    monkeypatch.setattr(cli_audit, "check_made", lambda *a: (made(*a), place.file.parent.rmdir()))
+    shown = run(*place.from_nodes)
+    assert (shown.exit_code, "VERIFIED" in shown.stdout, "folder" in shown.stderr) == (2, True, True)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anybody_is_asked(place):
+    place.file = place.file.parent / "folder" / "part.passport"
+    error = told(*place.from_nodes, code=2)
+    assert list(error) == ["error"]
+    assert error["error"]["code"] == "FILE"
+    assert "folder: there is no such folder" in error["error"]["message"]
+
+
 def test_a_passport_is_of_a_part_wherever_it_is(place):
     assert "leave --chain out" in told(*place.from_nodes, "--chain", "a", code=2)["error"]["message"]
     assert not place.file.exists()
@@ -246,6 +290,25 @@ def test_garbage_is_told_in_words(place, command, data):
 def test_a_file_that_is_not_there(place, tmp_path):
     for file in (tmp_path / "none", tmp_path):
         assert told("passport", "verify", file, "--trust", place.trust, code=2)["error"]["code"] == "FILE"
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_only_a_file_is_read(place, tmp_path, command):
+    """A pipe into which nobody writes would be waited for, without a word."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    trusted = ("--trust", place.trust) if command == "verify" else ()
+    for odd in (tmp_path / "pipe", tmp_path / "link", "/dev/zero", tmp_path):
+        error = told("passport", command, odd, *trusted, code=2)["error"]
+        assert error["code"] == "FILE"
+        assert f"{odd}: it is a folder, a pipe or a device" in error["message"]
+
+
+def test_a_link_to_a_file_is_read(place, tmp_path):
+    told(*place.from_nodes)
+    (tmp_path / "link").symlink_to(place.file)
+    place.file = tmp_path / "link"
+    assert told(*place.offline)["verdict"] == "verified"
 
 
 def test_a_whole_program_verifies_it_and_opens_no_socket(place):
