@@ -31,14 +31,17 @@ from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
     DelegationRecord,
+    ForeignAttestationRecord,
     GrantRecord,
     History,
     KeyRecord,
     LotRecord,
     MemberRecord,
+    NoteRecord,
     PartRecord,
     PolicyRecord,
     Reason,
+    RehomingRecord,
     SnapshotManifest,
     TransformationRecord,
 )
@@ -52,7 +55,7 @@ RESULTS: Final = b"R"
 RECORD_HEAD_BYTES: Final = 5
 _MANIFEST_BYTES_MAX: Final = (HASH_BYTES + 2) * SNAPSHOT_CHUNKS_MAX + 64
 
-# The records that hold a history; what else there is has none.
+# The records that hold a history; what else there is, also under the same kind of key, has none.
 _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.MEMBER: MemberRecord,
     Kind.KEY: KeyRecord,
@@ -64,6 +67,9 @@ _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.DELEGATION: DelegationRecord,
     Kind.POLICY: PolicyRecord,
     Kind.CLIENT: ClientRecord,
+    Kind.NOTE: NoteRecord,
+    Kind.FOREIGN_ATTESTATION: ForeignAttestationRecord,
+    Kind.REHOMING: RehomingRecord,
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.clients import rehoming_key
 from bridge.packet import (
     SUCCESS,
     acknowledgement_commitment,
@@ -11,10 +12,12 @@ from bridge.packet import (
     sent_row_key,
 )
 from ledger import codec, rows
+from ledger.attestations import foreign_attestation_key
 from ledger.errors import Invalid, Malformed, StoreError
 from ledger.kv import MemoryKV
 from ledger.snapshot import take
 from ledger.state import Kind, acknowledgement_key, member_key, state_key
+from tests.bridge import test_attest_port, test_rehoming
 from tests.bridge.offered import TABLES, begun, taken
 from tests.bridge.two_chains import World, row
 from tests.ledger.snapshot_fixture import records
@@ -73,6 +76,26 @@ def test_such_a_node_gives_the_same_snapshot(world):
         data = a.app.store.block(a.height)
         other.app.commit(data, other.app.finalize_block(data), b"another certificate")
     assert taken(other, a.height - 1) == taken(a, a.height - 1)
+
+
+def test_claims_of_other_chains_and_chains_given_up_bring_their_histories_along():
+    world = test_rehoming.World()
+    part = test_rehoming.moved(world)
+    assert test_attest_port.recall(world, "a", "amy", part).ok
+    world.relay()
+    b = world["b"]
+    b.settle()
+    claims = foreign_attestation_key(world["a"].chain_id, world["a"].chain_id, test_attest_port.ID)
+    assert len(b.entries(claims)) == 1
+    assert begun(b, b.height - 1).entries(claims) == b.entries(claims)
+
+    test_rehoming.bring_head(world)
+    assert test_rehoming.give_up(world).ok
+    a = world["a"]
+    a.settle()
+    given_up = rehoming_key(b.chain_id)
+    assert len(a.entries(given_up)) == 1
+    assert begun(a, a.height - 1).entries(given_up) == a.entries(given_up)
 
 
 def test_only_the_packet_committed_to_is_taken(world):

@@ -9,14 +9,28 @@ from hypothesis import strategies as st
 
 from ledger import block, codec, hashes, limits, rows, snapshot, state
 from ledger.errors import Invalid, Malformed, StoreError
+from ledger.identifiers import canonical
 from ledger.kv import MemoryKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES
 from ledger.snapshot_load import SnapshotLoader
 from ledger.store import Store
-from proto.chiptrace.v1.ledger_pb2 import Change, Genesis, PutKey, Reason, Role, SetValidators, Validator
+from proto.chiptrace.v1 import bridge_pb2, ledger_pb2
+from proto.chiptrace.v1.ledger_pb2 import (
+    Capture,
+    Change,
+    Event,
+    Genesis,
+    Operation,
+    PutKey,
+    Reason,
+    Role,
+    SetValidators,
+    Validator,
+)
 from tests.ledger import toy_tables as toy
 from tests.ledger.chain_fixture import Chain
 from tests.ledger.faulty_kv import Disk, Failure, FaultyKV
+from tests.ledger.rules_world import iso, object_event, to_fields
 from tests.ledger.snapshot_fixture import Taken, cut, joined, manifest_of, on, records, rewritten
 
 HOUR_MS = limits.TRANSACTION_VALIDITY_MS_MAX
@@ -195,6 +209,33 @@ def test_taking_an_old_height_is_not_touched_by_what_came_after():
     before = Taken(chain)
     grow(chain, random.Random(4), 3)
     assert Taken(chain, before.anchor.height).chunks == before.chunks
+
+
+# ---- histories ----------------------------------------------------------------------------------------------
+
+
+def test_every_record_with_a_history_brings_its_entries_along():
+    """One that were forgotten would stop every node at its next snapshot."""
+    with_history = {
+        message
+        for file in (ledger_pb2, bridge_pb2)
+        for message in file.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.message_type is not None and field.message_type.name == "History"
+    }
+    assert {kind.DESCRIPTOR for kind in snapshot._WITH_HISTORY.values()} == with_history
+
+
+def test_a_chain_with_notes_is_taken_and_loaded():
+    chain = Chain(grants={"gs1:4012345": "ada"})
+    place = "urn:epc:id:sgln:4012345.00001.0"
+    reading = {"eventTime": iso(chain.info.time_ms), "readPoint": {"id": place}}
+    event = Event(seed=bytes(16), fields=to_fields(object_event("OBSERVE") | reading))
+    assert chain.submit("ada", Operation(capture=Capture(event=codec.encode(event)))).ok
+    subject = state.note_key(canonical(place).text, "ada")
+    assert len(chain.entries(subject)) == 1
+    other = Taken(chain).follower()
+    assert other.entries(subject) == chain.entries(subject)
 
 
 # ---- where blocks end ---------------------------------------------------------------------------------------
