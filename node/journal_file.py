@@ -99,12 +99,14 @@ class JournalFile:
 
     @classmethod
     def open(cls, path: Path) -> "JournalFile":
-        """Open an existing record and cut a torn tail off. Raises StoreError when it is damaged."""
+        """Open an existing record and cut a torn tail off. Raises StoreError when it is damaged, OSError when the disk
+        does not take it."""
         content = read(path)
-        torn = None
-        if content.tail:
-            torn = _set_aside(path, content.tail)
-            _cut(path, content.good)
+        torn = _set_aside(path, content.tail) if content.tail else None
+        # The last frame may be whole and yet in no disk: the process was killed before its fsync ended, or that failed,
+        # after which reading shows it and another fsync of this file would write nothing. What is told here as recorded
+        # is sent again, so it is written anew first.
+        write_durably(path, path.read_bytes()[: content.good])
         return cls(content, torn)
 
     def records(self) -> Iterator[JournalRecord]:
@@ -245,22 +247,8 @@ def _set_aside(path: Path, tail: bytes) -> Path:
     number = 1
     while (torn := path.with_name(f"{path.name}.torn-{number}")).exists():
         number += 1
-    try:
-        write_durably(torn, tail)
-    except OSError as error:
-        raise StoreError(f"the torn end of signing record {path} cannot be kept aside: {error}") from error
+    write_durably(torn, tail)
     return torn
-
-
-def _cut(path: Path, size: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.ftruncate(handle, size)
-        os.fsync(handle)
-    except OSError as error:
-        raise StoreError(f"the torn end of signing record {path} cannot be cut: {error.strerror}") from error
-    finally:
-        os.close(handle)
 
 
 def write_durably(path: Path, data: bytes) -> None:

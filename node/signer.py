@@ -137,7 +137,8 @@ class Signer:
     def __init__(self, directory: Path) -> None:
         """Takes hold of the key and its record, for itself alone.
 
-        Raises Malformed when there is a key file that cannot be used, StoreError when another process holds it.
+        Raises Malformed when there is a key file that cannot be used, StoreError when another process holds it or the
+        disk does not take its record.
         """
         self.key: bytes | None = None  # public
         self.trouble = ""  # why the key must not vote; empty: it may, or there is none
@@ -252,6 +253,11 @@ class Signer:
         except StoreError as error:
             self._refuse(str(error))
             return
+        except OSError as error:
+            self.close()
+            raise StoreError(
+                f"signing record {path} cannot be made durable: {error}; make room on its disk, or mend it, and start again"
+            ) from error
         if journal.torn is not None:
             _LOG.warning("a torn end of the signing record was cut off", extra={"kept": str(journal.torn)})
         self._journal = journal

@@ -135,20 +135,72 @@ def test_a_torn_tail_is_durable_aside_before_it_is_cut(tmp_path, monkeypatch):
     JournalFile.create(path).close()
     path.write_bytes(path.read_bytes() + b"torn")
     steps = []
-    real_sync, real_cut = os.fsync, os.ftruncate
+    real = os.fsync
 
     def sync(handle):
         steps.append(os.readlink(f"/proc/self/fd/{handle}").rpartition("/")[2])
-        real_sync(handle)
-
-    def cut(handle, size):
-        steps.append("cut")
-        real_cut(handle, size)
+        real(handle)
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(os, "ftruncate", cut)
     JournalFile.open(path).close()
-    assert steps == ["journal.torn-1.new", tmp_path.name, "cut", "journal"]
+    assert steps == ["journal.torn-1.new", tmp_path.name, "journal.new", tmp_path.name]
+
+
+@pytest.mark.parametrize("trouble", ["killed", "the disk"])
+@pytest.mark.parametrize("lost", [0, 1, 30, 200])
+def test_what_an_opened_record_tells_is_on_disk_though_its_append_never_was(
+    tmp_path, monkeypatch, trouble, lost
+):
+    """The process ends between write and fsync, or that fails: what is read of the file then may be in memory alone, and
+    the votes in it are sent. Only bytes that were synced since, in a file of their own, count: a failed fsync leaves pages
+    that no later one of the same file writes."""
+    path = tmp_path / "journal"
+    journal = JournalFile.create(path)
+    journal.append([vote(1)])
+    before = path.stat().st_ino
+    with monkeypatch.context() as patch:
+
+        def end(_):
+            raise KeyboardInterrupt if trouble == "killed" else OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(os, "fsync", end)
+        with pytest.raises((KeyboardInterrupt, StoreError)):
+            journal.append([vote(2)])
+    size = path.stat().st_size
+    os.truncate(path, max(journal.bytes, size - lost))
+
+    synced = {}
+    real = os.fsync
+
+    def sync(handle):
+        real(handle)
+        synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    monkeypatch.setattr(os, "fsync", sync)
+    again = JournalFile.open(path)
+    assert path.stat().st_ino != before
+    assert synced[path.stat().st_ino] == path.stat().st_size == again.bytes
+    assert views(again) == ([1, 2] if lost == 0 else [1])
+    again.append([vote(3)])
+    again.close()
+    assert reopened(path)[0] == ([1, 2, 3] if lost == 0 else [1, 3])
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_disk_that_takes_nothing_is_no_damage_and_costs_the_record_nothing(tmp_path, monkeypatch, step):
+    path = tmp_path / "journal"
+    journal = JournalFile.create(path)
+    journal.append([vote(1)])
+    journal.close()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path) if step == "replace" else os, step, fail)
+        with pytest.raises(OSError, match="No space left"):
+            JournalFile.open(path)
+    assert reopened(path) == ([1], None)
 
 
 def test_each_torn_tail_gets_its_own_file_and_appending_goes_on(tmp_path):

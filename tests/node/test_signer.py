@@ -1,6 +1,7 @@
 """A key and its signing record: without the whole record the key must not vote."""
 
 import contextlib
+import errno
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from ledger import hashes
 from ledger.errors import InvariantBroken, Malformed, StoreError
-from node import signer
+from node import journal_file, signer
 from node.signer import KEY_FILE, RECORD_FILE, Signer
 from proto.chiptrace.v1.consensus_pb2 import FINALIZE, NOTARIZE, JournalRecord, Vote
 
@@ -307,3 +308,14 @@ def test_a_torn_tail_is_shown_before_and_after_it_is_cut(directory, request, cap
     found = signer.inspect(directory)
     assert (found.tail_bytes, [torn.read_bytes() for torn in found.torn]) == (0, [b"torn"])
     assert "a torn end of the signing record was cut off" in caplog.text
+
+
+def test_a_full_disk_stops_the_node_and_is_nothing_against_the_key(directory, request, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_file, "write_durably", full)
+        with pytest.raises(StoreError, match="make room"):
+            Signer(directory)
+    assert opened(directory, request).may_vote
