@@ -126,7 +126,7 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _host_label(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -50,6 +50,12 @@ def test_a_year_from_now(authority):
     assert 364 * 86_400_000 < left <= 365 * 86_400_000
 
 
+@pytest.mark.parametrize("name", ["Zoë", "名", "a b", "...", "ß" * 32])
+def test_whoever_only_connects_may_have_any_name(authority, name):
+    certificates.issue(authority, authority / "client.pem", name, (), now_ms())
+    assert certificates.names(authority / "client.pem")[0].isascii()
+
+
 def test_missing_and_broken_files_are_named(tmp_path):
     with pytest.raises(Malformed, match=r"ca-key\.pem"):
         certificates.issue(tmp_path, tmp_path / "node.pem", "node", (), now_ms())
