@@ -27,6 +27,7 @@ from client.console import (
     code_and_message,
     error_json,
     plain,
+    print_document,
     print_json,
     without_traceback,
 )
@@ -213,7 +214,7 @@ def export(
             {"events": len(events), "out": str(out) if out else None, "document": None if out else text}
         )
     elif out is None:
-        print(text, end="")
+        print_document(text)
     else:
         OUT.print(f"[green]wrote[/] {plain(out)} with {len(events)} events")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from client import epcis_hash_document, epcis_read, epcis_write
-from client.console import ERR, OUT, JsonOption, plain, print_json, without_traceback
+from client.console import ERR, OUT, JsonOption, plain, print_document, print_json, without_traceback
 from client.epcis_findings import Finding, errors
 from client.epcis_hash import Profile
 from ledger.errors import Malformed
@@ -143,6 +143,6 @@ def convert(
     if as_json:
         print_json({"ok": True, "events": len(imported.events), "out": str(out) if out else None})
     elif out is None:
-        print(text, end="")
+        print_document(text)
     else:
         OUT.print(f"[green]wrote[/] {plain(out)} with {len(imported.events)} events")

@@ -212,7 +212,8 @@ def pending(
         until = time_text(row["until_ms"])
         OUT.print(
             f"{row['what']} {row['digest'][:16]} {plain(row['event_id'])} of {plain(row['of'])}\n"
-            f"  declared wrong by {', '.join(row['declared_by'])}; waits for {', '.join(row['waits_for']) or 'others'} "
+            f"  declared wrong by {plain(', '.join(row['declared_by']))}; "
+            f"waits for {plain(', '.join(row['waits_for'])) or 'others'} "
             f"until {until}"
         )
     OUT.print(f"{len(rows)} events wait for others to declare them wrong")

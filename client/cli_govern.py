@@ -287,4 +287,6 @@ def _print_preview(found: governance.Preview) -> None:
         OUT.print(f"  [yellow]needs a join proof[/] of {key}")
     if found.refused:
         OUT.print(f"  [red]would be refused now[/] {plain(found.refused)}")
-    OUT.print(f"approved by {', '.join(found.approved) or 'nobody'}; {found.threshold} members are needed")
+    OUT.print(
+        f"approved by {plain(', '.join(found.approved)) or 'nobody'}; {found.threshold} members are needed"
+    )

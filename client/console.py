@@ -1,12 +1,15 @@
 """What a person or a script sees of a command: tables and texts, or one JSON object; errors without tracebacks."""
 
 import functools
+import io
 import json
 import os
+import re
 import sys
 import traceback
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -23,16 +26,23 @@ _NO_CODE = Reason.Name(Reason.REASON_UNSPECIFIED)  # says nothing to people; in 
 P = ParamSpec("P")
 
 PIPE_COLUMNS = 200  # of a line where no terminal says how wide it is
+_NOT_ASCII = re.compile(r"[^\n -~]")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Where nobody reads any more: rich's own way ends with exit code 1, which says findings."""
+        raise BrokenPipeError
 
 
 def console(*, errors: bool = False) -> Console:
     """A console for people; wide lines stay whole where no terminal limits them."""
     # Without emoji: `:x:` in an identifier is three letters.
-    made = Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False)
+    made = _Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False)
     return (
         made
         if made.is_terminal
-        else Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False, width=PIPE_COLUMNS)
+        else _Console(stderr=errors, highlight=False, soft_wrap=True, emoji=False, width=PIPE_COLUMNS)
     )
 
 
@@ -69,7 +79,16 @@ DEFAULT_TRUST = Path(".chiptrace/trust.json")
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output, in ASCII: no terminal and no encoding changes what is read."""
-    print(json.dumps(value))
+    print(json.dumps(value), flush=True)
+
+
+def print_document(text: str) -> None:
+    """A JSON document on standard output, each letter that is not ASCII as JSON escapes it, for the same reason."""
+    print(_NOT_ASCII.sub(lambda found: _escaped(found[0]), text), end="", flush=True)
+
+
+def _escaped(letter: str) -> str:
+    return "\\u007f" if letter == "\x7f" else json.dumps(letter)[1:-1]
 
 
 def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -> Callable[P, None]:
@@ -78,6 +97,9 @@ def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A letter that the terminal does not have is written out, as standard error does by itself.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             command(*args, **kwargs)
         except (typer.Exit, typer.Abort):
@@ -87,8 +109,7 @@ def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -
             _tell("INTERRUPTED", text, as_json=as_json)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
-            # Who read our output has gone; nothing more can be said there, also not at exit.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            _say_no_more()
             raise typer.Exit(problem) from None
         except Exception as error:
             _tell(*code_and_message(error), as_json=as_json)
@@ -107,7 +128,7 @@ def code_and_message(error: Exception) -> tuple[str, str]:
         case OSError():
             return (
                 "FILE",
-                f"{error.filename or 'a file'}: {error.strerror or error}; name a path that you may use",
+                f"{error.filename or 'a file, or the output'}: {error.strerror or error}; name a path that you may use",
             )
         case _:
             return "INTERNAL", _own_mistake(error)
@@ -131,9 +152,18 @@ def error_json(code: str, message: str) -> dict[str, dict[str, str]]:
 
 
 def _tell(code: str, message: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(error_json(code, message))
-    else:
-        shown = "" if code == _NO_CODE else f"[bold]{plain(code)}[/] "
+    """Tells an error; where standard output is what failed, in words; where nobody can be told, the exit code does."""
+    shown = "" if code == _NO_CODE else f"[bold]{plain(code)}[/] "
+    try:
+        if as_json:
+            with suppress(OSError):
+                print_json(error_json(code, message))
+                return
         ERR.print(f"[bold red]error[/] {shown}{plain(message)}")
-        sys.stderr.flush()
+    except OSError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    """Who read our output has gone; nothing more can be said there, also not at exit."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123

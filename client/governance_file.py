@@ -226,5 +226,7 @@ def _inline(value: object) -> str:
         return "{ " + ", ".join(f"{name} = {_inline(item)}" for name, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_inline(item) for item in value) + "]"
-    # A JSON number, truth or string is one of TOML's too, but for surrogates (unescaped here) and DEL.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # A JSON number, truth or string is one of TOML's too, but for DEL and letters that JSON writes as two surrogates.
+    # What would move a terminal's cursor, or hide or reorder letters, is written out.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)

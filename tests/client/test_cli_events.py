@@ -161,6 +161,15 @@ def test_what_nobody_joined_in_time_waits_no_longer(chain):
     assert "0 events wait" in run("event", "pending", CHIP).output
 
 
+def test_a_member_that_is_named_to_paint_over_what_was_found(chain, monkeypatch):
+    """As a chain with a corrupt quorum may prove it."""
+    row = {"what": "x", "digest": "00", "event_id": "e", "of": CHIP, "until_ms": 0}
+    names = {"declared_by": ["\x1b[2Jada"], "waits_for": ["[red]abe", "\x9b2J"]}
+    monkeypatch.setattr("client.cli_events._waiting", lambda *_: [row | names])
+    shown = run("event", "pending", CHIP).output
+    assert "declared wrong by \\x1b[2Jada; waits for [red]abe, \\x9b2J until" in shown
+
+
 def test_notes_about_a_place_are_listed(chain):
     assert "0 notes of ada" in run("event", "notes", PLACE, "--by", "ada").output
     first = record(chain, "ada", seen(readPoint={"id": PLACE}))
