@@ -13,6 +13,7 @@ BLOCK_MS: Final = 300  # of one height; the first view waits for three times tha
 TRANSACTIONS_MIN: Final = 20
 _AT_FIRST: Final = 500
 _STEP: Final = 2  # it grows and shrinks to no more than this many times as much at a height
+_BEYOND_MEASURED: Final = 3  # nor to more than so many times what a quick block held
 
 
 class BlockSize:
@@ -24,9 +25,11 @@ class BlockSize:
     def took(self, transactions: int, milliseconds: float) -> None:
         """The height of a block of so many took so long here."""
         fits = int(transactions * BLOCK_MS / max(milliseconds, 0.001))
-        slow = milliseconds > BLOCK_MS
-        if slow or (transactions >= self.transactions and fits > self.transactions):
-            fits = min(max(fits, self.transactions // _STEP), self.transactions * _STEP)
-            # A slow block that was smaller than it might have been says nothing in favour of larger ones.
-            wanted = min(fits, self.transactions) if slow else fits
-            self.transactions = min(max(wanted, TRANSACTIONS_MIN), TRANSACTIONS_PER_BLOCK_MAX)
+        if milliseconds > BLOCK_MS:
+            # One that was smaller than it might have been says nothing in favour of larger ones.
+            wanted = min(max(fits, self.transactions // _STEP), self.transactions)
+        else:
+            # It need not have been full: of what is put into a block a part may turn out unfit at the last moment, always.
+            largest = min(transactions * _BEYOND_MEASURED, self.transactions * _STEP)
+            wanted = max(min(fits, largest), self.transactions)
+        self.transactions = min(max(wanted, TRANSACTIONS_MIN), TRANSACTIONS_PER_BLOCK_MAX)

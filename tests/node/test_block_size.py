@@ -7,11 +7,20 @@ from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
 from node.block_size import BLOCK_MS, TRANSACTIONS_MIN, BlockSize
 
 
-def steady(size: BlockSize, per_transaction_ms: float, fixed_ms: float, heights: int, waiting: int = 10**6):
-    """Blocks of a chain whose node takes so long for each; how long the last one took."""
+def steady(
+    size: BlockSize,
+    per_transaction_ms: float,
+    fixed_ms: float,
+    heights: int,
+    waiting: int = 10**6,
+    unfit: float = 0.0,
+):
+    """Blocks of a chain whose node takes so long for each; how long the last one took. `unfit`: this share of what was to
+    be in each, and one more, was found to be in none."""
     took = 0.0
     for _ in range(heights):
         count = min(size.transactions, waiting)
+        count -= int(count * unfit) + 1 if unfit else 0
         took = fixed_ms + count * per_transaction_ms
         size.took(count, took)
     return took
@@ -24,6 +33,17 @@ def test_under_full_load_blocks_take_what_they_may(per_transaction_ms, fixed_ms)
     ceiling = fixed_ms + TRANSACTIONS_PER_BLOCK_MAX * per_transaction_ms
     assert took <= max(BLOCK_MS * 1.01, floor)
     assert took >= min(BLOCK_MS * 0.8 - 8.0, ceiling)
+
+
+@given(st.floats(0.02, 2.0), st.floats(0.0, 50.0), st.floats(0.001, 0.55))
+def test_transactions_that_turn_out_unfit_do_not_keep_blocks_small(per_transaction_ms, fixed_ms, unfit):
+    size = BlockSize()
+    for _ in range(10):
+        size.took(size.transactions, 60_000)
+    assert size.transactions == TRANSACTIONS_MIN
+    took = steady(size, per_transaction_ms, fixed_ms, 60, unfit=unfit)
+    ceiling = fixed_ms + TRANSACTIONS_PER_BLOCK_MAX * (1 - unfit) * per_transaction_ms
+    assert took >= min(BLOCK_MS * 0.4, ceiling - 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, TRANSACTIONS_PER_BLOCK_MAX), st.floats(0, 1e6))))
