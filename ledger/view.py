@@ -157,8 +157,9 @@ class Views:
         last = self.store.tip.height - 1
         return (min(self._held), last) if last in self._held else None
 
-    def view(self, height: int = 0) -> View:
-        """The state after a height; 0 means the newest that is provable.
+    def view(self, height: int = 0, *, own: bool = False) -> View:
+        """The state after a height; 0 means the newest that is provable. own: for the node itself, which is refused
+        none because others hold too many.
 
         Raises Invalid(HEIGHT_NOT_SERVED) naming the served range, Invalid(POOL_FULL) when too many are open.
         """
@@ -174,7 +175,7 @@ class Views:
                 f"state of height {wanted} is not served; heights {served[0]} to {served[1]} are",
                 Reason.HEIGHT_NOT_SERVED,
             )
-        if self._open >= VIEWS_OPEN_MAX:
+        if self._open >= VIEWS_OPEN_MAX and not own:
             raise Invalid(f"{VIEWS_OPEN_MAX} views are open; close some or try again", Reason.POOL_FULL)
         held = self._held[wanted]
         held.pins += 1

@@ -291,7 +291,7 @@ class ChainHost:
         view = self._views.ask(height, now_ms())
         dropped: list[View] = []
         if view is None:
-            view = await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+            view = await self.hold(height)
             dropped = self._views.keep(view, now_ms())
         answer = self._reader.run(Priority.ANSWER, functools.partial(view.prove, keys))
         self._close(dropped)  # behind the question, which may be asked of one of them
@@ -307,12 +307,22 @@ class ChainHost:
     async def hold(self, height: int) -> View:
         """All rows as they were after a provable height, for `background` jobs, until `release`.
 
-        Raises Invalid(HEIGHT_NOT_SERVED)."""
-        return await self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+        Raises Invalid: HEIGHT_NOT_SERVED, POOL_FULL."""
+        opening = self._writer.run(Priority.ANSWER, lambda: self._app.views.view(height))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Who asked has gone; the view, which may be open by now, is given back as every other.
+            opening.add_done_callback(self._release_opened)
+            raise
 
     def release(self, view: View) -> None:
         """Gives back what `hold` gave."""
         self._close([view])
+
+    def _release_opened(self, opening: "asyncio.Future[View]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.release(opening.result())
 
     async def background(self, job: Callable[[], T]) -> T:
         """A short job on the reader's thread, when no question waits."""
@@ -355,7 +365,7 @@ class ChainHost:
     def _take_view(self) -> _Handover:
         views = self._app.views
         served = views.served()
-        return _Handover(served, views.view() if served else None)
+        return _Handover(served, views.view(own=True) if served else None)
 
     def _hand_over(self, handover: _Handover) -> None:
         """Give the reader the newest view."""

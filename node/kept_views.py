@@ -31,7 +31,9 @@ class KeptViews:
         """A newer state has become provable."""
         former, self._newest = self._newest, view
         dropped = self._expired(now_ms)
-        if former is not None and former.height not in self._kept:
+        # By itself, not by its height: who asked for that height as it became provable was given a view of her own.
+        kept = None if former is None else self._kept.get(former.height)
+        if former is not None and (kept is None or kept.view is not former):
             dropped.append(former)
         return dropped
 

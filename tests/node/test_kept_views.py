@@ -57,3 +57,13 @@ def test_a_height_asked_about_survives_many_newer_ones_and_then_goes():
     assert views.ask(1, KEPT_MS - 1) is first
     assert views.replace_newest(StubView(200), KEPT_MS)[0] is first
     assert views.ask(1, KEPT_MS) is None
+
+
+def test_a_height_opened_as_it_became_the_newest_has_two_views_and_both_are_given_back():
+    views = KeptViews()
+    newest, opened = StubView(5), StubView(5)
+    views.replace_newest(newest, 0)
+    assert views.keep(opened, 0) == []
+    assert views.replace_newest(StubView(6), 1) == [newest]
+    assert views.ask(5, 2) is opened
+    assert views.replace_newest(StubView(7), KEPT_MS)[0] is opened
