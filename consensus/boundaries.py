@@ -34,6 +34,7 @@ from proto.chiptrace.v1.consensus_pb2 import (
 from proto.chiptrace.v1.ledger_pb2 import Header, Reason, ValidatorSet
 
 SET_BYTES_MAX: Final = VALIDATORS_MAX * 512
+STEPS_AHEAD_MAX: Final = 256  # sets; who has so many to go through first fetches blocks
 
 
 def cross(
@@ -114,6 +115,7 @@ class Horizon:
         self._own_key = own_key
         self._verify = verify
         self._validators = validators
+        self._steps = {validators.in_force_from: validators}  # from the open height's set to the newest
         self._target = 0
         self._claims: dict[bytes, Certificate] = {}  # the highest finalization each peer has shown
         self._walks: dict[bytes, _Walk] = {}  # by who was asked
@@ -141,9 +143,14 @@ class Horizon:
         self._weigh(finalization)
 
     def opened(self, height: int, validators: ValidatorSet) -> None:
-        """This height is open here, and this set is in force at it: as good as proven."""
-        if validators.in_force_from > self._validators.in_force_from:
+        """This height is open here, and this set is in force at it: as good as proven. Where headers have led to another
+        one in its place a recovery lies in between, and what they led to is not the chain that this node follows."""
+        begins = validators.in_force_from
+        if self._steps.get(begins) != validators and begins >= min(self._steps):
+            self._steps.clear()
             self._enter(validators)
+        for begun in [begun for begun in self._steps if begun < begins]:
+            del self._steps[begun]
         for peer in [peer for peer, claim in self._claims.items() if claim.height < height]:
             del self._claims[peer]
 
@@ -161,7 +168,7 @@ class Horizon:
                 self._patience.failed(peer, now_ms)
             if now_ms >= self._patience.given_up_at_ms(walk.asked_ms):
                 del self._walks[peer]
-        if any(not walk.late for walk in self._walks.values()):
+        if any(not walk.late for walk in self._walks.values()) or len(self._steps) > STEPS_AHEAD_MAX:
             return []
         rested = [peer for peer in self._unproven() if now_ms >= self._patience.rests_until_ms(peer)]
         if not rested:
@@ -227,7 +234,7 @@ class Horizon:
 
     def _enter(self, validators: ValidatorSet) -> None:
         """A newer set: the boundary below it is final, and the claims are weighed anew."""
-        self._validators = validators
+        self._validators = self._steps[validators.in_force_from] = validators
         self._target = validators.in_force_from - 1
         for claim in list(self._claims.values()):
             self._weigh(claim)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consensus import boundaries as boundaries_file
 from consensus.boundaries import Horizon, cross
 from consensus.patience import PEERS_MAX, Patience
 from ledger.errors import Invalid, Malformed
@@ -249,6 +250,23 @@ def test_the_set_of_an_opened_height_counts_as_proven(ledger):
     assert horizon.target == 11
     horizon.opened(7, SETS[6])  # older than what is known
     assert horizon.validators == SETS[7]
+
+
+def test_steps_ahead_are_bounded_and_go_on_with_the_blocks(ledger, monkeypatch):
+    """Sets that are kept until their heights open: whoever controls a retired set could else lead on for ever."""
+    monkeypatch.setattr(boundaries_file, "STEPS_AHEAD_MAX", 2)
+    horizon = made()
+    horizon.told(b"a", finalization(ledger, 20))
+    horizon.requests(0)
+    horizon.answered(b"a", boundaries(ledger), 1)
+    forged = chain.finalization(chain.validators(4, start=20, first=20), 1_000, bytes(32))
+    horizon.told(b"liar", forged)
+    assert horizon.requests(2) == []
+    horizon.opened(6, SETS[6])
+    assert horizon.requests(3) == []
+    horizon.opened(7, SETS[7])
+    assert [peer for peer, _ in horizon.requests(4)] == [b"liar"]
+    assert (horizon.target, horizon.validators) == (20, SETS[12])
 
 
 def test_claims_are_bounded_and_forgotten(ledger):

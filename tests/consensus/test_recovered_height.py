@@ -189,6 +189,29 @@ def test_with_the_recovery_applied_the_height_opens_with_its_set_and_it_goes_on(
     assert found.target == HEIGHT + 61
 
 
+@pytest.mark.parametrize("went_on", [False, True])
+def test_a_recovery_of_a_chain_that_died_as_its_set_changed_opens_with_its_set_too(went_on):
+    """The set that was to follow never got to its feet, and is what the last header names: who fetches the chain from its
+    beginning has proven it, and perhaps (some of its validators came back, nobody told them) a set that follows that."""
+    dead, later = Keys("efgh", HEIGHT), Keys("ijkl", HEIGHT + 2)
+    last = signed_header(HEIGHT - 1, OLD, dead)
+    found = horizon()
+    found.told(PEER, claim(NEW, HEIGHT + 60))
+    assert asked(found, 0) == [PEER]
+    beyond = [signed_header(HEIGHT + 1, dead, later)] if went_on else []
+    found.answered(PEER, BoundaryReply(headers=[last, *beyond, FIRST]), 1)
+    assert found.target == HEIGHT - 1 + 2 * went_on
+    assert found.validators == (later if went_on else dead).set
+    for height in range(2, HEIGHT):
+        found.opened(height, OLD.set)  # what it executes meanwhile is nothing new
+        assert found.target >= HEIGHT - 1
+    found.opened(HEIGHT, NEW.set)
+    assert found.validators == NEW.set
+    assert found.target == HEIGHT + 60  # what was claimed is proven by the set that goes on
+    found.told(PEER, claim(NEW, HEIGHT + 61))
+    assert found.target == HEIGHT + 61
+
+
 @pytest.mark.parametrize("lie", ["other set", "few", "other height"])
 def test_no_height_is_believed_that_the_old_set_did_not_make_final(lie):
     found = horizon()
