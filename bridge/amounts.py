@@ -3,7 +3,8 @@
     by itself          taken from the sender's balance to one of the packet's own, `client#sequence`, until it is
                        answered; there it waits for the receiver (ledger/inbound.py)
     in a container     stays where it lies until the packet is answered, which nobody can reach meanwhile; there it lies
-                       in the container, or at `@container` for one further in, until that becomes a record
+                       in the container, or at `@container` for one further in, until that becomes a record. One arrival
+                       has it there at a time, and leaves with it: what another chain names as the place may be ours
 
 A lot comes from its home or goes to it. Its home counts what each chain has of it (AbroadRecord) and takes no more
 back, so that a chain whose validators turned corrupt cannot send more of a lot than went there.
@@ -14,14 +15,23 @@ from typing import Final
 from bridge.contents import is_amount
 from bridge.packet import packet_commitment
 from bridge.senders import check_home
-from ledger import decimals, state
+from ledger import custody, decimals, state
+from ledger.containers import export_of, standing
 from ledger.context import Context
 from ledger.errors import InvariantBroken, Refused
 from ledger.history import history_root
 from ledger.lots import amount_at, put_amount, take_amount
-from ledger.state import Kind, Overlay, state_key
+from ledger.state import Kind, Overlay, Reader, state_key
 from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, ClientRecord, ContainedAmount, Contents, Packet
-from proto.chiptrace.v1.ledger_pb2 import Decimal, EntryKind, LotRecord, ManifestRow, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    Decimal,
+    EntryKind,
+    LotRecord,
+    ManifestRow,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 
 # No member id and no canonical identifier begins so.
 _STAGED: Final = "@"
@@ -131,17 +141,20 @@ def arriving_lot(
 # ---- in containers --------------------------------------------------------------------------------------------------
 
 
-def describe_contained(ctx: Context, contents: Contents, destination: bytes) -> list[LotRecord]:
-    """Puts into `contents` how much each row of an amount stands for; returns the lots, each once."""
+def describe_contained(
+    ctx: Context, contents: Contents, container: str, destination: bytes
+) -> list[LotRecord]:
+    """Puts into `contents` how much each row of an amount stands for; returns the lots, each once.
+
+    The filling was closed by EXPORT before.
+    """
     lots: dict[str, LotRecord] = {}
     for row in _amount_rows(contents):
         if row.lot not in lots:
             lots[row.lot] = load_lot(ctx, row.lot, destination)
         record = lots[row.lot]
-        amount = decimals.add(
-            amount_at(ctx.overlay, row.lot, row.place, row.unit),
-            amount_at(ctx.overlay, row.lot, _STAGED + row.place, row.unit),
-        )
+        place = _place_in(ctx.overlay, row, container, contents.generation)
+        amount = amount_at(ctx.overlay, row.lot, place, row.unit)
         item = ContainedAmount(
             amount=amount,
             origin_chain=record.origin_chain,
@@ -155,7 +168,7 @@ def describe_contained(ctx: Context, contents: Contents, destination: bytes) -> 
 
 
 def contained_answered(
-    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, success: bool
+    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, container: str, success: bool
 ) -> None:
     """What lay in a container is gone with it, or never went."""
     lots: dict[str, LotRecord] = {}
@@ -165,26 +178,29 @@ def contained_answered(
             raise InvariantBroken(f"lot {row.lot} was sent and has no record")
         lots[row.lot] = record
         if success:
-            _take_both(ctx, row, item.amount)
+            place = _place_in(ctx.overlay, row, container, contents.generation)
+            take_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
             went(ctx, record, client.chain_id, row.unit, item.amount)
     kind = EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED
     for record in lots.values():
         enter_lot(ctx, record, kind, packet)
 
 
-def _take_both(ctx: Context, row: ManifestRow, amount: Decimal) -> None:
-    """From where it lies, and what is missing there from where it would lie once its container is a record."""
-    here = amount_at(ctx.overlay, row.lot, row.place, row.unit)
-    first = here if decimals.compare(here, amount) < 0 else amount
-    for place, part in ((row.place, first), (_STAGED + row.place, decimals.subtract(amount, first))):
-        if part.coefficient:
-            take_amount(ctx.overlay, row.lot, place, row.unit, part)
+def _place_in(reader: Reader, row: ManifestRow, container: str, generation: int) -> str:
+    """Where the amount of a row of an exported filling lies: in what the row names, if that is known to be in this filling;
+    else where it waits for that to become a record. What bears the name and is elsewhere is not the row's."""
+    if row.place == container:
+        return container
+    inner = custody.load_part(reader, row.place)
+    left = None if inner is None else export_of(reader, inner)
+    inside = left is not None and (left.container, left.generation) == (container, generation)
+    return row.place if inside else _STAGED + row.place
 
 
 def contained_arrived(
     ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, container: str
 ) -> None:
-    """Puts what a container brings where it lies. Raises Refused as `arriving_lot` and `came`."""
+    """Puts what a container brings where it lies. Raises Refused as `arriving_lot` and `came`, and CONTENTS_INVALID."""
     lots: dict[str, LotRecord] = {}
     for row, item in zip(_amount_rows(contents), contents.amounts, strict=True):
         if row.lot not in lots:
@@ -194,13 +210,23 @@ def contained_arrived(
         record = lots[row.lot]
         came(ctx, record, client.chain_id, row.unit, item.amount)
         place = row.place if row.place == container else _STAGED + row.place
+        if place != container and amount_at(ctx.overlay, row.lot, place, row.unit).coefficient:
+            # Two fillings would each take all that waits there.
+            raise Refused(
+                f"{container} is said to hold some of {row.lot} in {row.place}, of which some arrived already in another "
+                "container that is here; it can come once that has left, or been opened up",
+                Reason.CONTENTS_INVALID,
+            )
         put_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
     for record in lots.values():
         enter_lot(ctx, record, EntryKind.ARRIVED, packet)
 
 
 def place_contained(ctx: Context, container: PartRecord, contents: Contents) -> None:
-    """What arrived inside a container that now becomes a record lies in it."""
+    """What arrived inside a container that now becomes a record lies in it; where that has left again, it left too, and
+    what waits under the name came with something later."""
+    if standing(ctx.overlay, container).status == PartStatus.DEPARTED:
+        return
     for row in _amount_rows(contents):
         if row.place == container.id:
             amount = amount_at(ctx.overlay, row.lot, _STAGED + row.place, row.unit)

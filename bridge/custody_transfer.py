@@ -147,7 +147,7 @@ def _depart(
     inside = contents.export(ctx, part, client.chain_id)
     lots = []
     if inside is not None:
-        lots = amounts.describe_contained(ctx, inside, client.chain_id)
+        lots = amounts.describe_contained(ctx, inside, part.id, client.chain_id)
         note_gone(
             ctx.overlay, (row.lot for row in inside.manifest if row.lot and not row.place), client.chain_id
         )
@@ -200,7 +200,7 @@ def _contents_answered(
     if not transfer.HasField("contents"):
         return
     client = load_client(ctx.overlay, packet.source_client)
-    amounts.contained_answered(ctx, client, packet, transfer.contents, success)
+    amounts.contained_answered(ctx, client, packet, transfer.contents, part.id, success)
     if not success:
         contents.reopen(ctx, part, transfer.contents)
 

@@ -223,7 +223,14 @@ class Filling:
         rows = _rows_of(child, inner)
         manifest.prepare(len(rows))
         for row, count in rows:
-            total = (manifest.count(row) or 0) + count
+            there = manifest.count(row)
+            if row[3] and (there is not None or row[3] == record.container):
+                # Only where another chain said so: an amount lies in one place. Taken out once, it would be gone twice.
+                raise Refused(
+                    f"{child.id} came as holding some of {row[1]} in {row[3]}, which is not in it",
+                    Reason.CONTENTS_INVALID,
+                )
+            total = (there or 0) + count
             if total > U64_MAX:
                 # Only where another chain said so: what it tells of the inside of containers is not counted here.
                 raise Refused(

@@ -7,6 +7,7 @@ guards that back each other are removed together: the second edit stands last in
 MODEL = "tests/bridge/test_model.py::test_no_run_violates_anything"  # the seeds, until one objects
 TRACES = "tests/bridge/test_custody_traces.py::test_"
 CORRUPT = "tests/bridge/test_corrupt_contents.py::test_"
+AMOUNTS = "tests/bridge/test_corrupt_amounts.py::test_"
 
 RECEIPTS = (
     0,
@@ -184,6 +185,38 @@ CUSTODY = [
         "generation)\n        record.owner = generation.owner_at_close or record.owner\n",
         "generation)\n",
         CORRUPT + "what_was_sold_in_a_box_and_comes_home_without_it_is_the_buyers",
+    ),
+    (
+        0,
+        "an amount leaves with what it is in",
+        "bridge/amounts",
+        "(left.container, left.generation) == (container, generation)\n    return row.place if inside ",
+        "bool(left)\n    return row.place if inner ",
+        AMOUNTS + "what_lies_in_a_container_here_does_not_leave_with_another_that_names_it",
+    ),
+    (
+        0,
+        "one arrival at a time has an amount under a name",
+        "bridge/amounts",
+        "        if place != container and amount_at(",
+        "        if not place and amount_at(",
+        AMOUNTS + "what_waits_under_a_name_came_with_one_container",
+    ),
+    (
+        0,
+        "what left again takes nothing of a later visit",
+        "bridge/amounts",
+        "    if standing(ctx.overlay, container).status == PartStatus.DEPARTED:\n",
+        "    if standing(ctx.overlay, container).status == PartStatus.VOID:\n",
+        AMOUNTS + "what_is_made_known_of_an_earlier_visit_takes_nothing_of_a_later_one",
+    ),
+    (
+        0,
+        "an amount is told of once in a container",
+        "ledger/containers",
+        "            if row[3] and (there is not None or row[3] == record.container):\n",
+        "            if row[3] and row[3] == record.container:\n",
+        AMOUNTS + "two_things_that_tell_of_one_amount_are_not_packed_together",
     ),
     (
         0,
