@@ -263,8 +263,9 @@ def _decline(ctx: Context, rehoming: RehomingRecord, part: PartRecord, there: Fo
     if load_client(ctx.overlay, part.client).chain_id != rehoming.chain_id:
         raise Refused(f"{part.id} came from another chain, and is returned to it", Reason.WRONG_COUNTERPARTY)
     check_may_return(ctx, part.id, part.offered_to, part.offered_at_ms)
-    if there.hop != part.hop or there.status not in (IN_TRANSIT, DEPARTED) or not there.holder:
-        raise Refused(f"the lost chain did not send {part.id} at hop {part.hop}", Reason.BAD_PROOF)
+    # A return from here that failed has burnt a hop since.
+    if there.hop > part.hop or there.status not in (IN_TRANSIT, DEPARTED) or not there.holder:
+        raise Refused(f"the lost chain did not send {part.id} by hop {part.hop}", Reason.BAD_PROOF)
     part.holder = taken_by(rehoming, there.holder)
     part.owner = part.owner or taken_by(rehoming, there.owner or there.holder)
     _live(ctx, part)

@@ -5,6 +5,7 @@ import pytest
 from bridge.clients import rehoming_key
 from ledger import codec, state
 from ledger.limits import HOP_MAX
+from proto.chiptrace.v1.bridge_pb2 import TimeoutPacket
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
     LIVE,
@@ -21,9 +22,10 @@ from proto.chiptrace.v1.ledger_pb2 import (
     RevokeGrant,
 )
 from tests.bridge.crossing import carry, destroy, follow_operation, materialise, observe, pack, update
+from tests.bridge.test_containers import refused
 from tests.bridge.test_custody_traces import routed
 from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome, rows_of
-from tests.bridge.two_chains import MEMBERS, OFFER_EXPIRY_MS, PREFIX, World, object_event, serial
+from tests.bridge.two_chains import MEMBERS, OFFER_EXPIRY_MS, PREFIX, World, object_event, prove, serial
 
 BOX = serial(77)
 
@@ -225,6 +227,33 @@ def test_after_the_expiry_anyone_declines():
     world.clock.now_ms += OFFER_EXPIRY_MS + 1
     assert rehome(world, part, member="ann").ok
     assert world.part("a", part).holder == "ada"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_could_not_be_returned_in_time_is_declined_too(when):
+    """The return burnt a hop, of which the lost chain never heard."""
+    world = World()
+    part = moved(world)
+    assert world.send("b", part, "abe").ok
+    world.relay()
+    hop = world.part("a", part).hop
+    assert world.give_back("a", part, "abe", timeout_ms=2_000).ok
+    if when == "before":
+        world.pass_time(5_000)
+        world.relay()
+    bring_head(world)
+    assert give_up(world).ok
+    if when == "after":
+        refused(rehome(world, part, member="abe"), Reason.NOT_LIVE)
+        height = world["a"].client("b-1").latest_height
+        packet = world["a"].sent("b-1", world["a"].client("b-1").next_sequence - 1)
+        proof = prove(world["b"], height, state.receipt_key("a-1", packet.sequence))
+        ended = Operation(timeout_packet=codec.encode(TimeoutPacket(packet=packet, proof=proof)))
+        assert world["a"].operate("ada", ended, role="relayer").ok
+    assert world.part("a", part).hop == hop + 1
+    assert rehome(world, part, member="abe").ok
+    record = world.part("a", part)
+    assert (record.status, record.holder, record.owner, record.hop) == (LIVE, "ada", "ada", hop + 1)
 
 
 def test_what_another_chain_sent_is_not_declined_so():
