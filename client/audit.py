@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from client.audit_chains import LEFT, PRESENT, Others, left_over, present_status
+from client.audit_chains import LEFT, PRESENT, Others, hop_of, left_over, present_status
 from client.audit_contents import Contents
 from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
@@ -89,7 +89,7 @@ class Audit:
         self._containers: dict[bytes, Containers] = {}
         self._found: dict[Finding, None] = {}
         self._contents = Contents(self._find, self._refer, self._wrong)
-        self._present: dict[str, list[VerifiedChain]] = {}
+        self._present: dict[str, dict[VerifiedChain, int]] = {}  # by name, where, and at which hop
         self._made: list[tuple[VerifiedChain, str]] = []
         self._clients: list[tuple[VerifiedChain, str]] = []
         self._left: list[tuple[VerifiedChain, str]] = []
@@ -281,7 +281,7 @@ class Audit:
         subject.kind, subject.status = "part", name_of(PartStatus, status)
         subject.holder, subject.owner = holder, owner
         if status in PRESENT:
-            self._present.setdefault(subject.id, []).append(chain)
+            self._present.setdefault(subject.id, {})[chain] = hop_of(chain, record)
         if status in LEFT:
             self._left.append((chain, left_over(chain, record)))
         if record.adopted:

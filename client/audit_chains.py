@@ -5,7 +5,7 @@ identifiers, and the headers that its light clients hold. A chain whose quorum t
 another past than it showed the chains that follow it; the header those hold is not in the log it shows then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from client.audit_entries import Find
 from client.connection import NoAnswer, NodeRefused
@@ -16,7 +16,14 @@ from ledger.errors import InvariantBroken, StoreError
 from ledger.identifiers import canonical, grant_prefixes
 from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ClientRecord
-from proto.chiptrace.v1.ledger_pb2 import EntryKind, GrantRecord, PartRecord, PartStatus, Reason
+from proto.chiptrace.v1.ledger_pb2 import (
+    EntryKind,
+    GenerationRecord,
+    GrantRecord,
+    PartRecord,
+    PartStatus,
+    Reason,
+)
 
 PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 LEFT = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
@@ -40,10 +47,33 @@ def left_over(chain: VerifiedChain, record: PartRecord) -> str:
     return ""
 
 
+def hop_of(chain: VerifiedChain, record: PartRecord) -> int:
+    """To which hop a part has come by what this chain shows: by itself, or with what it is in."""
+    hop = record.hop
+    for _ in range(CONTAINER_DEPTH_MAX + 1):
+        if not record.container:
+            return hop
+        filling = chain.record(state.generation_key(record.container, record.generation), GenerationRecord)
+        record = chain.record(state.part_key(record.container), PartRecord) or PartRecord()
+        hop = max(hop, record.hop, 0 if filling is None else filling.hop)
+    return hop
+
+
 def _copy(record: PartRecord) -> PartRecord:
     copy = PartRecord()
     copy.CopyFrom(record)
     return copy
+
+
+def _check_newest(chain: VerifiedChain, record: PartRecord, places: Mapping[VerifiedChain, int]) -> None:
+    """Each crossing has a hop of its own, above the one before: what was here at a later hop is not there any more."""
+    for place, hop in places.items():
+        if record.hop > hop:
+            raise Overtaken(
+                f"chain {place.trust.name} shows {record.id} as it was at hop {hop}, and on chain {chain.trust.name} it was "
+                f"at hop {record.hop}: it left since. Ask again; for a passport, ask for one whose parts are of one time",
+                Reason.BAD_PROOF,
+            )
 
 
 class Others:
@@ -57,12 +87,12 @@ class Others:
 
     def check(
         self,
-        present: Mapping[str, Sequence[VerifiedChain]],
+        present: Mapping[str, Mapping[VerifiedChain, int]],
         made: Iterable[tuple[VerifiedChain, str]],
         clients: Iterable[tuple[VerifiedChain, str]],
         left: Iterable[tuple[VerifiedChain, str]],
     ) -> None:
-        """present: parts and the chains on which they were found to be; made: where things began; clients: of whom
+        """present: parts and the chains on which they were found to be, each with the hop it came to there; made: where things began; clients: of whom
         (chain, client id) the headers are compared; left: over which things went, so that what the chain behind shows
         must not be from before. Raises NotVerifiable, Overtaken."""
         for chain in self._chains.values():
@@ -90,15 +120,18 @@ class Others:
     def _asked(self) -> list[VerifiedChain]:
         return [chain for chain in self._chains.values() if chain.trust.chain_id not in self._silent]
 
-    def _one_place(self, present: Mapping[str, Sequence[VerifiedChain]]) -> None:
-        """Nothing that is present on one chain is present on another."""
+    def _one_place(self, present: Mapping[str, Mapping[VerifiedChain, int]]) -> None:
+        """Nothing that is present on one chain is present on another, or was there at a later hop."""
         for chain in self._asked():
             chain.values([state.part_key(name) for name in present])
             for name, places in present.items():
                 if chain in places:
                     continue
                 record = chain.record(state.part_key(name), PartRecord)
-                if record is None or present_status(chain, record)[0] not in PRESENT:
+                if record is None:
+                    continue
+                if present_status(chain, record)[0] not in PRESENT:
+                    _check_newest(chain, record, places)
                     continue
                 self._not_moved_meanwhile(chain, record, places)
                 there = ", ".join(place.trust.name for place in places)
@@ -107,10 +140,10 @@ class Others:
         for name, places in present.items():
             if len(places) > 1:
                 there = " and on chain ".join(place.trust.name for place in places)
-                self._find(places[0], name, "LIVE_TWICE", f"{name} is present on chain {there}", ())
+                self._find(next(iter(places)), name, "LIVE_TWICE", f"{name} is present on chain {there}", ())
 
     def _not_moved_meanwhile(
-        self, chain: VerifiedChain, record: PartRecord, places: Sequence[VerifiedChain]
+        self, chain: VerifiedChain, record: PartRecord, places: Iterable[VerifiedChain]
     ) -> None:
         """It may have crossed between the two moments at which the chains were pinned: then ask both anew."""
         entries = chain.history(state.part_key(record.id), record.history)

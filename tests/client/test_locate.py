@@ -37,6 +37,21 @@ def test_what_crossed_in_a_box_is_asked_for_where_the_box_is(world):
     assert locate(found, other) == world["a"].chain_id
 
 
+def test_of_chains_that_it_left_the_last_one_is_asked():
+    """Asked of the first, an audit would leave out all that happened since."""
+    world = World("a", "b", "c")
+    part = world.commission("a", "ada")
+    for source, to, receiver in (("a", "b", "bob"), ("b", "a", "ada"), ("a", "c", "cyd")):
+        assert world.send(source, part, receiver, to=to).ok
+        world.relay()
+        assert world.accept(to, part, receiver).ok
+        world.relay()
+    found = views(world)
+    del found[world["c"].chain_id]
+    for chains in (found, dict(reversed(found.items()))):
+        assert locate(chains, part) == world["a"].chain_id
+
+
 def test_what_nobody_knows_is_asked_of_the_first_chain(world):
     found = views(world)
     assert locate(found, serial(99)) == next(iter(found))

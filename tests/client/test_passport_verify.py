@@ -337,6 +337,36 @@ def test_where_it_went_to_is_not_shown_as_of_before_it_went(packed):
     assert (codes(report), report.findings[0].chain) == ({"STALE_HEAD"}, "b"), report.subject
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("on", [False, True])
+def test_where_it_left_from_is_not_shown_as_of_before_it_left(packed, on):
+    """Where another chain shows that it was there, and left there too: else it were where it began, all that came after
+    left out."""
+    world = World("a", "b", "c")
+    part, box = world.commission("a", "ada"), world.commission("a", "ada")
+    if packed:
+        assert world["a"].operate("ada", packing_event("ADD", box, part, number=90)).ok
+    _, before = told(world, part)
+    if packed:
+        assert world["a"].operate("ada", packing_event("DELETE", box, part, number=91)).ok
+    for source, to, receiver in (("a", "b", "bob"), ("b", "a", "ada"), ("a", "c", "cyd"))[: 3 if on else 2]:
+        world.clock.now_ms += 100_000
+        assert world.send(source, part, receiver, to=to).ok
+        world.relay()
+        assert world.accept(to, part, receiver).ok
+        world.relay()
+    _, after = told(world, part)
+    assert checked(world, before).subject.chain == "a"
+    assert checked(world, after).verdict is Verdict.VERIFIED
+    mixed, home = Passport(asked=part), world["a"].chain_id
+    mixed.chains.extend(chain for chain in before.chains if chain.chain_id == home)
+    mixed.chains.extend(chain for chain in after.chains if chain.chain_id == world["b"].chain_id)
+    mixed.chains.sort(key=lambda chain: chain.chain_id)
+    report = checked(world, mixed, "a", "b")
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "it left since" in report.problem
+
+
 @pytest.mark.parametrize(
     "field", ["headers", "opening", "values", "histories", "transactions", "leaves", "hashes"]
 )
