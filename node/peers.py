@@ -22,6 +22,7 @@ from ledger import codec
 from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
 from node import certificates, tls_port
+from node.calls import Calls
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.peer_line import OPTIONS, Line
 from proto.chiptrace.v1 import node_pb2_grpc
@@ -44,8 +45,10 @@ _SERVER_OPTIONS: Final = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_concurrent_streams", 4),
     ("grpc.max_metadata_size", 4_096),
-    ("grpc.so_reuseport", 0),
 )
+UNREAD_BYTES_MAX: Final = 1_048_576  # of a stream: what a line of 100 ms and 80 Mbit/s holds
+CALLS_MAX: Final = 128  # of validators, for snapshots; their streams are counted by the door
+CALLS_PER_VALIDATOR_MAX: Final = 4
 
 Receive = Callable[[bytes, PeerMessage], Awaitable[None]]
 Called = Callable[[bytes], None]
@@ -171,7 +174,10 @@ class Peers:
 
     async def start(self) -> None:
         """Open the consensus port and call every validator. Raises OSError when the port is taken."""
-        server = grpc.aio.server(options=_SERVER_OPTIONS)
+        server = grpc.aio.server(
+            interceptors=(Calls(CALLS_MAX, CALLS_PER_VALIDATOR_MAX),),
+            options=(*_SERVER_OPTIONS, *tls_port.options(UNREAD_BYTES_MAX)),
+        )
         node_pb2_grpc.add_PeerServicer_to_server(self._door, server)
         for add in self._services:
             add(server)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from bridge import machine
 from client.clock import SteadyClock, now_ms
@@ -31,11 +31,13 @@ from ledger.leveldb import LevelKV
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
 from ledger.recovery import decode as decode_recovery
 from ledger.snapshots import SnapshotConnection
-from node import certificates, join_proof, logs, recovery, signer, state_sync, tls_port
+from node import certificates, join_proof, logs, open_files, recovery, signer, state_sync, tls_port
 from node.admission import Admission
+from node.calls import Calls
 from node.chain_host import ChainHost
 from node.config import NodeConfig, read
 from node.driver import Driver
+from node.health import HealthService
 from node.machine_checks import MachineChecks
 from node.node_status import HEIGHTS_BEHIND_MAX, NodeStatus
 from node.peers import Peers
@@ -51,7 +53,7 @@ from node.verifier import Verifier, processes_here
 from proto.chiptrace.v1 import node_pb2_grpc
 
 _LOG: Final = logging.getLogger("chiptrace.server")
-HEALTH_SERVICE: Final = "chiptrace.v1.Chain"
+UNREAD_BYTES_MAX: Final = 65_536  # of a client's request, before it has its turn
 HEALTH_SECONDS: Final = 0.1
 DRAIN_SECONDS: Final = 1.0
 CERTIFICATE_WARNING_MS: Final = 30 * 86_400_000
@@ -73,7 +75,7 @@ class Node:
         self._host = self._new_host()
         self._pool = Pool()
         self._signer = Signer(config.key_dir)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthService()
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._unknown: set[bytes] = set()  # validators without a peer entry, told of already
@@ -156,7 +158,7 @@ class Node:
     async def stop(self) -> None:
         """Drain and close; what is decided is stored."""
         self._admission.close()
-        await self._health.enter_graceful_shutdown()
+        self._health.close()
         self._driver.stop_proposing()
         if self._server is not None:
             await self._server.stop(DRAIN_SECONDS)
@@ -220,6 +222,7 @@ class Node:
     async def _open_client_port(self, status: NodeStatus) -> None:
         clients = self._config.clients
         server = grpc.aio.server(
+            interceptors=(Calls(clients.calls_max, clients.calls_per_identity_max),),
             options=(
                 ("grpc.max_receive_message_length", RPC_MESSAGE_BYTES_MAX),
                 ("grpc.max_send_message_length", RPC_MESSAGE_BYTES_MAX),
@@ -229,14 +232,13 @@ class Node:
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.max_connection_idle_ms", 600_000),
-                ("grpc.so_reuseport", 0),
-            )
+                *tls_port.options(UNREAD_BYTES_MAX),
+            ),
         )
         service = ChainService(self._host, self._admission, status, clients, self._fail)
         node_pb2_grpc.add_ChainServicer_to_server(service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tls_port.bind(server, clients.listen, self._config.tls)
-        await self._say(serving=False)
         await server.start()
         self._server = server
 
@@ -249,7 +251,7 @@ class Node:
             await asyncio.sleep(HEALTH_SECONDS)
             if status.synced != serving:
                 serving = status.synced
-                await self._say(serving=serving)
+                self._health.say(serving=serving)
                 _LOG.info("in step" if serving else "out of step", extra={"height": self._host.info.height})
             self._warn_of_unknown_validators()
             if loop.time() >= warn_at:
@@ -276,13 +278,6 @@ class Node:
                 "the certificate ends soon; put a new one for the same key in its place",
                 extra={"file": str(path), "days": left_ms // 86_400_000},
             )
-
-    async def _say(self, *, serving: bool) -> None:
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        for service in ("", HEALTH_SERVICE):
-            await self._health.set(service, status)
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """A task that lasts as long as the node; when it fails, so does the node."""
@@ -342,6 +337,7 @@ def describe(path: Path) -> list[tuple[str, str]]:
 def run(path: Path) -> int:
     """Run the node of a configuration file until it is told to stop; the exit code."""
     config = read(path, NodeConfig)
+    open_files.allow()
     logs.start(config.log_level, config.log_file)
     sys.setswitchinterval(SWITCH_SECONDS)
     hashes.self_test()

@@ -1,15 +1,12 @@
 """The client port: every method decodes, asks, and encodes; nothing it answers needs to be believed.
 
-What cannot be answered ends with a gRPC status and the stable reason code in the trailing metadata. One client
-certificate may hold so many calls at a time, and all together so many, so that no client crowds out another.
+What cannot be answered ends with a gRPC status and the stable reason code in the trailing metadata. How many calls a
+client may hold, and how much of them is in memory, is for node/calls.py to say.
 """
 
-import asyncio
-import contextlib
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 import grpc
 
@@ -18,6 +15,7 @@ from ledger import limits
 from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.store import Store
 from node.admission import Admission
+from node.calls import REASON_METADATA, Context
 from node.chain_host import ChainHost, signed_header
 from node.config import ClientPortConfig
 from node.node_status import NodeStatus
@@ -53,13 +51,11 @@ from proto.chiptrace.v1.node_pb2 import (
 )
 
 _LOG: Final = logging.getLogger("chiptrace.services")
-REASON_METADATA: Final = "chiptrace-reason"
 REPLY_BYTES_MAX: Final = limits.RPC_MESSAGE_BYTES_MAX // 2  # a list is cut off once it is longer
 BLOCKS_READ_BYTES_MAX: Final = 4 * limits.BLOCK_BYTES_MAX  # for one list; then it is cut off too
 ANSWER_SECONDS: Final = 0.5  # of a caller's deadline that are left for the answer itself
 DETAIL_CHARACTERS_MAX: Final = 1_000  # of an error; gRPC refuses longer ones, reason and all
 Reply = TypeVar("Reply")
-Context = grpc.aio.ServicerContext[Any, Any]
 
 _STATUS: Final = {
     Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -91,7 +87,6 @@ class ChainService(node_pb2_grpc.ChainServicer):
         self._status = status
         self._config = config
         self._fatal = fatal
-        self._calls: Counter[bytes] = Counter()
 
     # ---- transactions -------------------------------------------------------------------------------------
 
@@ -153,15 +148,14 @@ class ChainService(node_pb2_grpc.ChainServicer):
 
     async def Follow(self, request: FollowRequest, context: Context) -> AsyncIterator[FollowReply]:  # noqa: N802
         try:
-            with self._counted(context):
-                height = request.from_height - 1 if request.from_height else self._host.info.height
-                while True:
-                    tip = await self._status.height_above(height)
-                    while height < tip:
-                        height += 1
-                        yield FollowReply(
-                            head=await self._host.header(height), results=await self._results(height)
-                        )
+            height = request.from_height - 1 if request.from_height else self._host.info.height
+            while True:
+                tip = await self._status.height_above(height)
+                while height < tip:
+                    height += 1
+                    yield FollowReply(
+                        head=await self._host.header(height), results=await self._results(height)
+                    )
         except ChiptraceError as error:
             await self._abort(context, error)
 
@@ -203,14 +197,10 @@ class ChainService(node_pb2_grpc.ChainServicer):
     async def _answer(self, context: Context, work: Awaitable[Reply]) -> Reply:
         """The answer, or the caller's error with its reason. What must stop the node does."""
         try:
-            with self._counted(context):
-                return await work
+            return await work
         except ChiptraceError as error:
             await self._abort(context, error)
             raise
-        finally:
-            if asyncio.iscoroutine(work):
-                work.close()  # never begun, if there were too many calls
 
     async def _abort(self, context: Context, error: ChiptraceError) -> None:
         if isinstance(error, StoreError | InvariantBroken):
@@ -218,22 +208,6 @@ class ChainService(node_pb2_grpc.ChainServicer):
             await context.abort(grpc.StatusCode.INTERNAL, "this node has failed and stops; ask another one")
         status = _STATUS.get(error.reason, grpc.StatusCode.FAILED_PRECONDITION)
         await context.abort(status, str(error)[:DETAIL_CHARACTERS_MAX], ((REASON_METADATA, error.code),))
-
-    @contextlib.contextmanager
-    def _counted(self, context: Context) -> Iterator[None]:
-        """Raises Invalid(POOL_FULL) when this identity, or all together, hold as many calls as they may."""
-        identity = b"".join(context.auth_context().get("x509_pem_cert", ()))
-        full = self._calls.total() >= self._config.calls_max
-        if full or self._calls[identity] >= self._config.calls_per_identity_max:
-            whose = "this node serves" if full else "your certificate holds"
-            raise Invalid(f"{whose} as many calls as allowed; try again in a moment", Reason.POOL_FULL)
-        self._calls[identity] += 1
-        try:
-            yield
-        finally:
-            self._calls[identity] -= 1
-            if not self._calls[identity]:
-                del self._calls[identity]
 
 
 def _check_count(what: str, count: int, count_max: int) -> None:

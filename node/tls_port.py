@@ -1,4 +1,4 @@
-"""A mutual-TLS port whose certificate may be renewed while it is open."""
+"""A mutual-TLS port whose certificate may be renewed while it is open, and what strangers may take of it."""
 
 import logging
 from typing import Final
@@ -6,9 +6,24 @@ from typing import Final
 import grpc
 
 from ledger.errors import Malformed
+from node import open_files
 from node.config import TlsConfig
 
 _LOG: Final = logging.getLogger("chiptrace.tls")
+# Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
+HANDSHAKE_MS_MAX: Final = 5_000
+
+
+def options(unread_bytes_max: int) -> tuple[tuple[str, int], ...]:
+    """For a server with such a port. `unread_bytes_max`: of one stream, what may come before it is read; without a bound
+    gRPC lets it grow with the line, to 256 MiB on a quick one."""
+    return (
+        ("grpc.max_allowed_incoming_connections", open_files.connections_max()),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", unread_bytes_max),
+        ("grpc.so_reuseport", 0),
+    )
 
 
 def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from client.clock import now_ms
 from ledger import codec
-from node import certificates, peers
+from node import certificates, open_files, peers, tls_port
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.peer_line import TWICE_BYTES_MAX, Line
 from node.peer_outbox import Outbox
@@ -285,6 +285,29 @@ def test_a_stranger_or_plain_bytes_do_not_get_in_or_hurt(consortium, tmp_path, r
                     await call.read()
             a.send(None, vote())
             await until(lambda: b.inbox)
+
+    run(scenario())
+
+
+def test_strangers_take_a_part_of_the_files_only_and_not_for_long(consortium, run, monkeypatch):
+    """A node that can open no file when its store begins a new one has to end; to connect needs no certificate."""
+    monkeypatch.setattr(open_files, "connections_max", lambda: 6)
+    monkeypatch.setattr(tls_port, "HANDSHAKE_MS_MAX", 1_000)
+
+    async def scenario():
+        a, b = consortium.node("a", "b"), consortium.node("b", "a")
+        async with running(a, b):
+            await until(a.connected)
+            strangers = [await asyncio.open_connection("127.0.0.1", consortium.ports["b"]) for _ in range(30)]
+            ends = [asyncio.create_task(reader.read()) for reader, _ in strangers]
+            done, waiting = await asyncio.wait(ends, timeout=0.5)
+            assert len(done) >= 24
+            assert waiting
+            assert len((await asyncio.wait(ends, timeout=5))[0]) == 30  # and these came no further
+            a.send(None, vote())
+            await until(lambda: b.inbox)
+            for _, writer in strangers:
+                writer.close()
 
     run(scenario())
 

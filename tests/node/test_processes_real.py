@@ -43,6 +43,7 @@ from proto.chiptrace.v1.node_pb2 import (
 )
 from proto.chiptrace.v1.node_pb2_grpc import PeerStub
 from tests.node.network import CHAIN, MEMBERS, paused, until
+from tests.node.raw_http2 import Rude
 
 pytestmark = pytest.mark.processes
 FIRST, LAST = MEMBERS[0], MEMBERS[-1]
@@ -242,6 +243,29 @@ def test_calls_beyond_the_limit_of_one_identity_are_refused_and_others_served(ch
         for stream in streams:
             stream.cancel()
     until(chain.status)
+
+
+def test_who_reads_nothing_keeps_no_node_from_ending(chain):
+    context = ssl.create_default_context(cafile=chain.chain.ca)
+    context.load_cert_chain(chain.identity.certificate, chain.identity.tls_key)
+    context.set_alpn_protocols(["h2"])
+    port = int(chain.endpoint(LAST).rpartition(":")[2])
+    with Rude(port, context, "localhost", window=0) as rude:
+        for path, request in (
+            ("/grpc.health.v1.Health/Watch", b""),
+            ("/chiptrace.v1.Chain/Follow", FollowRequest(from_height=1).SerializeToString()),
+            ("/chiptrace.v1.Chain/GetBlock", BlockAtRequest(height=1).SerializeToString()),
+        ):
+            rude.call(path, request)
+
+        def begun():
+            rude.hear()
+            return len(rude.headers) == 3
+
+        until(begun)
+        assert chain.stop(LAST) == []  # none that had to be killed
+    chain.start(LAST)
+    chain.in_step()
 
 
 # ---- harm -------------------------------------------------------------------------------------------------

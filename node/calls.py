@@ -1,0 +1,130 @@
+"""Calls at a port: of one certificate only so many at a time, and only so many bytes, in or out.
+
+gRPC reads a request to its end before it asks anybody, and keeps an answer until it is taken: one connection of 256
+streams would hold 2 GiB of either. So every method is served as one that reads its request by itself, in these steps:
+
+1. The caller is counted, before anything of the request is read, and until the last byte of the answer has left.
+2. A few requests of one certificate are read at a time; the others wait in their senders' pipes.
+3. The request is read and decoded.
+4. The answer is kept while there is room for what this certificate has not taken yet; else it gets a reason.
+
+Methods with a stream of requests read by themselves already, and count their callers themselves.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from ledger.limits import RPC_MESSAGE_BYTES_MAX
+from proto.chiptrace.v1.ledger_pb2 import Reason
+
+READ_AT_ONCE_MAX: Final = 4  # requests of one certificate
+READ_SECONDS: Final = 30.0  # for the largest, 2.2 Mbit/s
+ANSWER_BYTES_MAX: Final = 8 * RPC_MESSAGE_BYTES_MAX  # that one certificate has asked for and not taken yet
+REASON_METADATA: Final = "chiptrace-reason"
+Context = grpc.aio.ServicerContext[Any, Any]
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]  # None for a method that is not there
+
+
+class _Held:
+    """What one certificate holds."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.answer_bytes = 0
+        self.reading = asyncio.Semaphore(READ_AT_ONCE_MAX)
+
+
+class Calls(grpc.aio.ServerInterceptor):
+    """The calls of one port. Owned by the event loop."""
+
+    def __init__(self, calls_max: int, per_identity_max: int) -> None:
+        self._calls_max = calls_max
+        self._per_identity_max = per_identity_max
+        self._methods: dict[str, Any] = {}  # by name; those that are there
+        self._calls = 0
+        self._held: defaultdict[bytes, _Held] = defaultdict(_Held)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """The method, read and answered within its caller's bounds."""
+        name = handler_call_details.method
+        if name not in self._methods:
+            method = await continuation(handler_call_details)
+            if method is None or method.request_streaming:
+                return method
+            self._methods[name] = (
+                grpc.stream_stream_rpc_method_handler(self._streaming(method))
+                if method.response_streaming
+                else grpc.stream_unary_rpc_method_handler(self._answering(method))
+            )
+        return self._methods[name]
+
+    def _answering(self, method: Any) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+        async def answer(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            held, request = await self._begin(method, requests, context)
+            reply: bytes = method.response_serializer(await method.unary_unary(request, context))
+            if held.answer_bytes + len(reply) > ANSWER_BYTES_MAX:
+                await _refuse(
+                    context, "your certificate has asked for more than it takes; read the answers first"
+                )
+            held.answer_bytes += len(reply)
+            _at_end(context, lambda: _let_go(held, len(reply)))
+            return reply
+
+        return answer
+
+    def _streaming(self, method: Any) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
+        async def stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            _, request = await self._begin(method, requests, context)
+            async for reply in method.unary_stream(request, context):
+                yield method.response_serializer(reply)
+
+        return stream
+
+    async def _begin(
+        self, method: Any, requests: AsyncIterator[bytes], context: Context
+    ) -> tuple[_Held, Any]:
+        """Steps 1 to 3; ends the call where one of them fails."""
+        identity = b"".join(context.auth_context().get("x509_pem_cert", ()))
+        full = self._calls >= self._calls_max
+        if full or (identity in self._held and self._held[identity].calls >= self._per_identity_max):
+            whose = "this node serves" if full else "your certificate holds"
+            await _refuse(context, f"{whose} as many calls as allowed; try again in a moment")
+        held = self._held[identity]
+        held.calls += 1
+        self._calls += 1
+        _at_end(context, lambda: self._end(identity))
+        try:
+            async with held.reading, asyncio.timeout(READ_SECONDS):
+                return held, method.request_deserializer(await anext(aiter(requests)))
+        except TimeoutError:
+            why = f"the request did not arrive within {READ_SECONDS:.0f} s; send less at a time"
+        except (StopAsyncIteration, DecodeError):
+            why = "the call brings no request of this method"
+        return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
+
+    def _end(self, identity: bytes) -> None:
+        self._calls -= 1
+        self._held[identity].calls -= 1
+        if not self._held[identity].calls:
+            del self._held[identity]
+
+
+def _at_end(context: Context, then: Callable[[], None]) -> None:
+    """Once the last byte has left, or the caller has."""
+    context.add_done_callback(lambda _: then())  # type: ignore[arg-type]  # the stubs call it by keyword
+
+
+def _let_go(held: _Held, count: int) -> None:
+    held.answer_bytes -= count
+
+
+async def _refuse(context: Context, why: str) -> None:
+    code = Reason.Name(Reason.POOL_FULL)
+    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, why, ((REASON_METADATA, code),))

@@ -1,0 +1,172 @@
+"""What one certificate may hold of a node: calls, requests that are read, answers that are not taken."""
+
+import asyncio
+import contextlib
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from node import calls, tls_port
+from node.calls import Calls
+from node.health import HealthService
+from tests.node.raw_http2 import Rude
+
+MIB = 1_048_576
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+LONG = "/test.Test/Long"
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+@contextlib.asynccontextmanager
+async def port(per_identity_max=128, calls_max=512):
+    """A server with the health service, and a method that answers with 1 MiB; (port, health)."""
+    health = HealthService()
+
+    async def long(_request, _context):
+        return HealthCheckRequest(service="x" * MIB)
+
+    method = grpc.unary_unary_rpc_method_handler(
+        long, HealthCheckRequest.FromString, HealthCheckRequest.SerializeToString
+    )
+    server = grpc.aio.server(
+        interceptors=(Calls(calls_max, per_identity_max),),
+        options=(("grpc.max_receive_message_length", 8 * MIB), *tls_port.options(65_536)),
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", {"Long": method}),))
+    number = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield number, health
+    finally:
+        async with asyncio.timeout(5):  # nobody can hold up the end
+            await server.stop(0.1)
+
+
+async def asked(number, service=""):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return (await stub.Check(HealthCheckRequest(service=service), timeout=5)).status
+
+
+async def heard(rude, condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.to_thread(rude.hear)
+
+
+def test_of_many_requests_that_are_never_finished_few_are_taken_in(run):
+    streams = 32
+
+    async def scenario():
+        async with port() as (number, _):
+            with Rude(number) as rude:
+                await asyncio.to_thread(rude.hear)
+                for _ in range(streams):
+                    rude.half(CHECK, MIB)
+                await asyncio.to_thread(rude.push, 1.5)
+                # All of those that are read, and of the others what comes before anybody asks for it.
+                assert rude.sent <= calls.READ_AT_ONCE_MAX * MIB + streams * 2 * 65_536
+                assert rude.sent >= MIB  # those that are read are
+
+    run(scenario())
+
+
+def test_one_that_never_ends_its_request_is_not_waited_for(run, monkeypatch):
+    monkeypatch.setattr(calls, "READ_SECONDS", 0.2)
+
+    async def scenario():
+        async with port() as (number, _):
+            with Rude(number) as rude:
+                begun = [rude.half(CHECK, MIB) for _ in range(calls.READ_AT_ONCE_MAX)]
+                assert await asked(number) == NOT_SERVING  # as soon as they are out of time
+                await heard(rude, lambda: set(begun) <= rude.ended)
+
+    run(scenario())
+
+
+def test_a_call_counts_until_its_answer_is_taken(run):
+    async def scenario():
+        async with port(per_identity_max=3) as (number, _):
+            with Rude(number, window=0) as rude:
+                kept = [rude.call(LONG, b"") for _ in range(3)]
+                await heard(rude, lambda: len(rude.headers) == 3)
+                assert not rude.ended & set(kept)
+                with pytest.raises(grpc.aio.AioRpcError, match="as many calls as allowed") as refused:
+                    await asked(number)
+                assert dict(refused.value.trailing_metadata())[calls.REASON_METADATA] == "POOL_FULL"
+                rude.reset(kept[0])
+                async with asyncio.timeout(5):
+                    while True:
+                        with contextlib.suppress(grpc.aio.AioRpcError):
+                            assert await asked(number) == NOT_SERVING
+                            return
+
+    run(scenario())
+
+
+def test_all_together_hold_no_more_than_they_may(run):
+    async def scenario():
+        async with port(calls_max=2) as (number, _):
+            with Rude(number, window=0) as rude:
+                for _ in range(2):
+                    rude.call(WATCH, b"")
+                await heard(rude, lambda: len(rude.headers) == 2)
+                with pytest.raises(grpc.aio.AioRpcError, match="this node serves as many calls"):
+                    await asked(number)
+
+    run(scenario())
+
+
+def test_who_takes_no_answers_is_given_no_more_of_them(run, monkeypatch):
+    monkeypatch.setattr(calls, "ANSWER_BYTES_MAX", 2 * MIB + 100)
+
+    async def scenario():
+        async with port() as (number, _):
+            with Rude(number, window=0) as rude:
+                for _ in range(3):
+                    rude.call(LONG, b"")
+                await heard(rude, lambda: len(rude.ended) == 1)  # refused; an end needs no window
+                assert await asked(number, "") == NOT_SERVING
+            async with asyncio.timeout(5):  # it has gone, and what was kept for it, too
+                while True:
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        async with grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+                            await channel.unary_unary(LONG)(b"", timeout=5)
+                            await channel.unary_unary(LONG)(b"", timeout=5)
+                            return
+
+    run(scenario())
+
+
+def test_what_is_no_request_is_refused_in_words_and_logged_by_nobody(run, caplog):
+    async def scenario():
+        async with port() as (number, _), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="no request of this method") as refused:
+                await channel.unary_unary(CHECK)(b"\xff" * 100, timeout=5)
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            call = channel.stream_unary(CHECK)(timeout=5)
+            await call.done_writing()  # none at all
+            with pytest.raises(grpc.aio.AioRpcError, match="no request of this method"):
+                await call
+            with pytest.raises(grpc.aio.AioRpcError) as missing:
+                await channel.unary_unary("/test.Test/Other")(b"", timeout=5)
+            assert missing.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+    run(scenario())
+    assert not caplog.records
+
+
+def test_who_takes_its_answers_may_go_on_asking(run, monkeypatch):
+    monkeypatch.setattr(calls, "ANSWER_BYTES_MAX", 2 * MIB)
+
+    async def scenario():
+        async with port() as (number, _), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(HealthCheckRequest())
+            await watch.read()  # so that this certificate always holds something
+            for _ in range(6):
+                await channel.unary_unary(LONG)(b"", timeout=5)
+
+    run(scenario())
