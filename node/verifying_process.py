@@ -2,13 +2,15 @@
 
 Verifying a signature takes about as long as executing a transaction, and Python runs one of both at a time in one process;
 so where there is a core to spare a node lets a process beside it verify. It knows one chain's id and nothing else: what it
-says is a function of the bytes (ledger/vouched.py). It ends when its input does, and so with its node, however that ends.
+says is a function of the bytes (ledger/vouched.py). It ends with its node, however that ends: when its input does, and when
+it is stopped and reads no more (SIGSTOP), by the system's hand.
 
     in     be32 length, TransactionFrame
     out    be32 number of transactions, SHA-256 of the frame, and 32 bytes for each: its id, or zeros
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -21,6 +23,7 @@ from proto.chiptrace.v1.consensus_pb2 import TransactionFrame
 LENGTH_BYTES: Final = 4
 HEAD_BYTES: Final = LENGTH_BYTES + HASH_BYTES
 FRAME_BYTES_MAX: Final = 1_048_576
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2): the signal that comes when the thread which began this process ends
 
 
 def answer(chain_id: bytes, frame: bytes) -> bytes:
@@ -55,6 +58,7 @@ def main() -> int:
     # Signals of a terminal are for the node: it stops first, and this with it.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     chain_id = bytes.fromhex(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else is printed is no answer

@@ -110,8 +110,10 @@ def test_forged_transactions_are_refused_with_the_same_word_by_a_node_with_and_o
 
 def test_no_process_is_left_however_its_node_ends(with_verifier):
     chain = with_verifier
-    for end in (chain.stop, chain.kill):
+    for end, stopped in ((chain.stop, False), (chain.kill, False), (chain.kill, True)):
         process = until(lambda: beside(chain.process(LAST).pid))
+        if stopped:
+            os.kill(process, signal.SIGSTOP)
         end(LAST)
         begun = time.monotonic()
         until(lambda process=process: gone(process), 10)
