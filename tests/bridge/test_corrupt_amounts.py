@@ -117,3 +117,18 @@ def test_what_is_made_known_of_an_earlier_visit_takes_nothing_of_a_later_one():
     unpack_all(world, "a", outer)
     unpack_all(world, "a", chest, "ada")
     assert amount_at(world, "a", "ada") == "90"
+
+
+def test_what_is_made_known_while_it_is_under_way_leaves_all_the_same():
+    corrupt, chest, (crate, _) = robbed()
+    world = corrupt.world
+    outer = pack(world, "a", world.commission("a", "ada"), chest)
+    carry(world, "a", outer, "bob")
+    assert world.send("b", outer, "ada").ok
+    assert materialise(world, "b", chest).ok
+    assert (amount_at(world, "b", chest), amount_at(world, "b", "@" + chest)) == ("50", "0")
+    world.relay()
+    assert (amount_at(world, "b", chest), abroad(world)) == ("0", "10")
+    # Nor does it where it is said to be in something else by then.
+    assert amount_at(world, "a", "@" + chest) == "50"
+    assert corrupt.bring(naming(corrupt, crate, chest)).reason == Reason.CONTENTS_INVALID
