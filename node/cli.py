@@ -4,6 +4,7 @@ A module is imported only when the first word asks for it, so that a node starts
 """
 
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -74,6 +75,8 @@ def _no_options() -> None:
 
 def main() -> None:
     """Entry point."""
+    # Before gRPC is loaded: it would write a line for every stranger whose handshake fails, beside the node's own log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     application(sys.argv[1] if len(sys.argv) > 1 else "")()
 
 

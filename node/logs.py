@@ -4,9 +4,13 @@ import datetime as dt
 import json
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from typing import Final
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+SELDOM_SECONDS: Final = 10.0
 
 
 class JsonLines(logging.Formatter):
@@ -23,6 +27,26 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class Seldom:
+    """For what a stranger can bring about as often as he likes: each message once in a while, with how often it was left
+    out since. So a log tells of him, and he does not fill its disk."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._next: dict[str, float] = {}  # by message; on the monotonic clock
+        self._left_out: dict[str, int] = {}
+
+    def warning(self, message: str, extra: Mapping[str, object]) -> None:
+        """Say it, or count it."""
+        now = time.monotonic()
+        if now < self._next.get(message, 0.0):
+            self._left_out[message] = self._left_out.get(message, 0) + 1
+            return
+        self._next[message] = now + SELDOM_SECONDS
+        left_out = self._left_out.pop(message, 0)
+        self._log.warning(message, extra=dict(extra) | ({"left_out": left_out} if left_out else {}))
 
 
 def start(level: str, file: str) -> None:

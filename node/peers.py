@@ -24,12 +24,13 @@ from ledger.limits import PEER_MESSAGE_BYTES_MAX
 from node import certificates, tls_port
 from node.calls import Calls
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
+from node.logs import Seldom
 from node.peer_line import OPTIONS, Line
 from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, TransactionFrame
 from proto.chiptrace.v1.node_pb2 import PeerFrame
 
-_LOG: Final = logging.getLogger("chiptrace.peers")
+_SELDOM: Final = Seldom(logging.getLogger("chiptrace.peers"))
 TRANSACTION_FRAME_BYTES_MAX: Final = 1_048_576
 # A message costs the same whether it holds one transaction or a hundred (300 µs at both ends and in between). Where many
 # come, the next frame waits longer to be filled: 8 to 5 frames per height, and nobody there notices 20 ms.
@@ -95,7 +96,7 @@ class _Door(node_pb2_grpc.PeerServicer):
                     raise Malformed("another stream of this validator brought what none sends")
                 await self._take(key, frame.message)
         except Malformed as error:
-            _LOG.warning("frame refused", extra={"peer": key.hex(), "cause": str(error)})
+            _SELDOM.warning("frame refused", {"peer": key.hex(), "cause": str(error)})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             self._streams[key] -= 1
@@ -121,7 +122,7 @@ class _Door(node_pb2_grpc.PeerServicer):
             shown = ""
         key = self._keys.get(shown)
         if key is None:
-            _LOG.warning("caller refused", extra={"peer": context.peer(), "cause": "not a pinned validator"})
+            _SELDOM.warning("caller refused", {"peer": context.peer(), "cause": "not a pinned validator"})
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "this certificate's key is no validator's pin"
             )

@@ -8,8 +8,10 @@ import grpc
 from ledger.errors import Malformed
 from node import open_files
 from node.config import TlsConfig
+from node.logs import Seldom
 
 _LOG: Final = logging.getLogger("chiptrace.tls")
+_SELDOM: Final = Seldom(_LOG)  # a handshake asks each time
 # Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
 HANDSHAKE_MS_MAX: Final = 5_000
 
@@ -61,8 +63,8 @@ class _Served:
                 return None
             fresh = self._read()
         except (OSError, Malformed) as error:
-            _LOG.error(
-                "the renewed certificate cannot be read; the old one is shown", extra={"cause": str(error)}
+            _SELDOM.warning(
+                "the renewed certificate cannot be read; the old one is shown", {"cause": str(error)}
             )
             return None
         self._read_at_ns = changed_ns

@@ -245,6 +245,18 @@ def test_calls_beyond_the_limit_of_one_identity_are_refused_and_others_served(ch
     until(chain.status)
 
 
+def test_handshakes_of_strangers_leave_no_trace_in_the_log(chain):
+    before = chain.log(FIRST)
+    host, _, port = chain.endpoint(FIRST).rpartition(":")
+    for _ in range(50):
+        with socket.create_connection((host, int(port))) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            stranger.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                stranger.recv(100)
+    assert not [line for line in chain.log(FIRST)[len(before) :].splitlines() if "andshake" in line]
+
+
 def test_who_reads_nothing_keeps_no_node_from_ending(chain):
     context = ssl.create_default_context(cafile=chain.chain.ca)
     context.load_cert_chain(chain.identity.certificate, chain.identity.tls_key)
