@@ -28,6 +28,7 @@ from ledger.identifiers import canonical, canonical_grant, grant_prefixes
 SPEED_KMH: Final = 1_000  # of an aeroplane
 NEAR_M: Final = 1_000  # one site, however exactly its doors are told
 PROFILE_BYTES_MAX: Final = 16_777_216
+EXPECTED_STEPS_MAX: Final = 10_000  # in all rows: of each part or lot of an audit every one may be missing
 _EARTH_M: Final = 6_371_000
 _GEO: Final = re.compile(
     r"geo:(-?[0-9]{1,3}(?:\.[0-9]{1,12})?),(-?[0-9]{1,3}(?:\.[0-9]{1,12})?)(?:[,;].*)?\Z"
@@ -99,11 +100,17 @@ def parse_profile(data: bytes, path: Path) -> Profile:
     rows = told.get("expected", [])
     if not isinstance(rows, list):
         raise Malformed(f"{path}: expected is a list")
+    expected = tuple(_expected(path, row) for row in rows)
+    steps = sum(len(row.steps) for row in expected)
+    if steps > EXPECTED_STEPS_MAX:
+        raise Malformed(
+            f"{path}: {steps} steps are expected, {EXPECTED_STEPS_MAX} at most; leave out what this part has nothing of"
+        )
     issuers = told.get("accredited", {})
     if not isinstance(issuers, dict) or not all(map(_is_names, issuers.values())):
         raise Malformed(f"{path}: accredited maps kinds of claims to lists of members")
     by_kind = {kind: tuple(members) for kind, members in issuers.items()}
-    return Profile(speed, points, tuple(_expected(path, row) for row in rows), by_kind)
+    return Profile(speed, points, expected, by_kind)
 
 
 def _is_names(item: object) -> bool:
@@ -128,7 +135,11 @@ def _expected(path: Path, row: Any) -> Expected:
     if not isinstance(row, dict) or set(row) - {"of", "level", "steps"} or not isinstance(row.get("of"), str):
         raise Malformed(f"{path}: expected has objects with of, level and steps")
     steps, level = row.get("steps"), row.get("level", "")
-    unknown = [step for step in steps if step not in CATEGORIES] if isinstance(steps, list) else ["no list"]
+    unknown = (
+        [step for step in steps if not isinstance(step, str) or step not in CATEGORIES]
+        if isinstance(steps, list)
+        else ["no list"]
+    )
     if unknown or not steps or not isinstance(level, str):
         raise Malformed(
             f"{path}: expected of {row['of']}: {unknown or steps} are no business steps of CBV 2.0"

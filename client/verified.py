@@ -114,7 +114,10 @@ class _Checking:
         name = self._chain.trust.name
         if error.reason in (Reason.RECOVERED, Reason.RECOVERY_CONFLICT):
             raise NotVerifiable(f"chain {name}: {error}", error.reason) from error
-        raise NotVerifiable(f"chain {name}: {self._chain.blame(self._what, error)}", error.reason) from error
+        blame = self._chain.blame(self._what, error)
+        if error.reason == Reason.BAD_TIME:
+            blame += " Is the clock of this machine right? It is what times are held against."
+        raise NotVerifiable(f"chain {name}: {blame}", error.reason) from error
 
 
 class VerifiedChain:

@@ -1,12 +1,21 @@
 """Places, expected steps, other names, categories, and what stands beside a gap: what no ledger demands and an audit tells."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from client import epcis_vocabulary
 from client.audit import Audit
-from client.audit_profile import NO_PROFILE, Profile, distance_m, point_of, read_profile
+from client.audit_profile import (
+    EXPECTED_STEPS_MAX,
+    NO_PROFILE,
+    Profile,
+    distance_m,
+    parse_profile,
+    point_of,
+    read_profile,
+)
 from client.audit_steps import CATEGORIES
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
@@ -186,6 +195,8 @@ def test_steps_that_should_be_there(factory, tmp_path):
         {"expected": [{"of": "gs1:4012345", "steps": []}]},
         {"expected": [{"of": "gs1:4012345", "steps": "packing"}]},
         {"expected": [{"of": "gs1:4012345", "steps": ["dancing"]}]},
+        {"expected": [{"of": "gs1:4012345", "steps": [["packing"]]}]},
+        {"expected": [{"of": "gs1:4012345", "steps": [{}]}]},
         {"expected": [{"of": "gs1:x", "steps": ["packing"]}]},
         {"expected": [{"of": "gs1:4012345", "steps": ["packing"], "level": 3}]},
     ],
@@ -195,6 +206,19 @@ def test_profiles_that_are_none(tmp_path, told):
     path.write_text(json.dumps(told))
     with pytest.raises(Malformed, match=r"profile\.json"):
         read_profile(path)
+
+
+def test_so_many_steps_and_no_more():
+    """A stranger's profile may be used (`--its-profile`), and each of its steps may be missing of each of 10,000 parts."""
+
+    def profile(count):
+        rows = [{"of": "gs1:4012345", "steps": ["packing", "sampling"]}] * (count // 2)
+        rows += [{"of": "gs1:4012345", "steps": ["packing"]}] * (count % 2)
+        return parse_profile(json.dumps({"expected": rows}).encode(), Path("x"))
+
+    assert sum(len(row.steps) for row in profile(EXPECTED_STEPS_MAX).expected) == EXPECTED_STEPS_MAX
+    with pytest.raises(Malformed, match=r"x: 10001 steps are expected, 10000 at most"):
+        profile(EXPECTED_STEPS_MAX + 1)
 
 
 def test_files_that_are_no_profiles(tmp_path):

@@ -98,6 +98,7 @@ def test_a_greatest_age_makes_it_a_finding():
 def test_a_clock_that_is_behind_the_passport_verifies_nothing():
     report = checked(WORLD, PASSPORT, late_ms=-3_600_000)
     assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "Is the clock of this machine right?" in report.problem
 
 
 def test_the_same_audit_makes_the_same_bytes():
