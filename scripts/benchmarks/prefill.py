@@ -32,6 +32,7 @@ from node.state_sync import STORE
 from node.testnet_layout import Network
 from proto.chiptrace.v1.consensus_pb2 import Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import Capture, History, Operation, PartRecord, PartStatus
+from scripts.benchmarks.machine import settle
 
 PER_BLOCK = 50_000  # parts
 CLASS = "https://id.gs1.org/01/09521001100175/21/"
@@ -69,6 +70,7 @@ def fill(network: Network, chain: str, parts: int) -> None:
     application.init_chain(network.genesis_file(chain).read_bytes())
     for changes in _changes(application.info().chain_id, nodes[0].member, parts):
         _decide(application, seeds, changes)
+    settle()
     application.close()
     for store in stores[1:]:
         copied(stores[0], store)

@@ -30,7 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import History, Operation, PartRecord, PartSt
 from scripts.benchmarks.budgets import GROWTH_MAX
 from scripts.benchmarks.chains import TimedChain, capture, to_event
 from scripts.benchmarks.limits import verifications
-from scripts.benchmarks.machine import note
+from scripts.benchmarks.machine import note, settle
 from scripts.benchmarks.prefill import copied
 from scripts.benchmarks.result import Result, result, short
 
@@ -103,6 +103,7 @@ def filled(folder: Path, size: int, smaller: int) -> Path:
             copied(folder / f"filled-{smaller}", making)
         chain = TimedChain(making)
         fill(chain, range(smaller, size))
+        settle()
         chain.app.close()
         making.rename(store)
     return store
