@@ -8,7 +8,6 @@ A failed disk or a broken invariant ends `run`, and with it the node.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ from node.peer_clocks import PROBE_SECONDS, PeerClocks
 from node.peers import Peers
 from node.pool import Pool
 from node.signer import Signer
-from node.stored_answers import asks_store, stored_answer
+from node.stored_answers import StoredAnswers, asks_store
 from node.verifier import Verifier
 from proto.chiptrace.v1.consensus_pb2 import JournalRecord, PeerMessage
 
@@ -55,7 +54,6 @@ _LOG: Final = logging.getLogger("chiptrace.driver")
 Work = TypeVar("Work")
 Part = TypeVar("Part")
 BATCH_MAX: Final = 16  # inputs stepped before their effects are performed
-ANSWERS_PER_PEER_MAX: Final = 8  # at the same time
 # A leader first checks what has come in, for so long at most: a height costs the same whether it decides ten
 # transactions or a thousand. Nobody waits where nothing has come in, and a flood delays a block by no more than this.
 GATHER_SECONDS: Final = 0.1
@@ -97,7 +95,9 @@ class Driver:
         self._block_size = BlockSize()
         self._worked_ms = 0.0  # on the blocks of the open height
         self._decided = 0  # the last height that is decided, executed or being executed
-        self._answering: Counter[bytes] = Counter()
+        self._answers = StoredAnswers(
+            host, self._spawn, lambda to, answer: self._ready(self._peers).send(to, answer)
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +123,7 @@ class Driver:
         if kind == "transactions":
             self._ready(self._admission).offer(message.transactions.transactions)
         elif asks_store(message):
-            self._spawn_answer(sender, message)
+            self._answers.asked(sender, message)
         elif kind == "clock_probe":
             answer = self.clocks.answer(sender, message.clock_probe)
             if answer is not None:
@@ -355,20 +355,6 @@ class Driver:
                 "lag_ms": now_ms() - committed.info.time_ms,
             },
         )
-
-    # ---- answers from the store -----------------------------------------------------------------------------
-
-    def _spawn_answer(self, sender: bytes, question: PeerMessage) -> None:
-        if self._answering[sender] < ANSWERS_PER_PEER_MAX:
-            self._answering[sender] += 1
-            self._spawn(self._answer(sender, question))
-
-    async def _answer(self, sender: bytes, question: PeerMessage) -> None:
-        try:
-            answer = await self._host.read(lambda store: stored_answer(store, question))
-            self._ready(self._peers).send(sender, answer)
-        finally:
-            self._answering[sender] -= 1
 
     # ---- plumbing ---------------------------------------------------------------------------------------------
 

@@ -1,14 +1,25 @@
 """What other validators are told out of the store: decided blocks and boundary headers.
 
-Read on the reader's thread: neither changes any more. The engine has no part in it.
+Read on the reader's thread: neither changes any more. The engine has no part in it. A question of a few bytes may be
+answered with megabytes, so each validator is answered one question at a time, and none for a while after it: who asks
+without end takes a share of this node that its own work hardly notices, and who catches up never notices.
 """
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from consensus.answers import decided_blocks
 from ledger.errors import Invalid
 from ledger.limits import HEADERS_PER_REPLY_MAX
 from ledger.store import Store
-from node.chain_host import signed_header
+from node.chain_host import ChainHost, signed_header
 from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Certificate, PeerMessage
+
+QUESTIONS_PER_PEER_MAX: Final = 8  # that wait; more are dropped, for who catches up has one or two
+REST_TIMES: Final = 4  # of what an answer took, until the same validator's next one begins
+REST_SECONDS_MAX: Final = 0.2  # where an answer takes long, others take the time
 
 
 def asks_store(message: PeerMessage) -> bool:
@@ -33,3 +44,35 @@ def stored_answer(store: Store, question: PeerMessage) -> PeerMessage:
     except Invalid:
         reply = BlockReply(from_height=question.block_request.from_height)
     return PeerMessage(block_reply=reply)
+
+
+class StoredAnswers:
+    """The answers under way. Owned by the event loop."""
+
+    def __init__(
+        self,
+        host: ChainHost,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        send: Callable[[bytes, PeerMessage], None],
+    ) -> None:
+        self._host = host
+        self._spawn = spawn
+        self._send = send
+        self._waiting: Counter[bytes] = Counter()
+        self._turns: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)  # one for each validator
+
+    def asked(self, sender: bytes, question: PeerMessage) -> None:
+        """A validator wants to know; the answer is sent when its turn comes."""
+        if self._waiting[sender] < QUESTIONS_PER_PEER_MAX:
+            self._waiting[sender] += 1
+            self._spawn(self._answer(sender, question))
+
+    async def _answer(self, sender: bytes, question: PeerMessage) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._turns[sender]:
+                begun = loop.time()
+                self._send(sender, await self._host.read(lambda store: stored_answer(store, question)))
+                await asyncio.sleep(min(REST_TIMES * (loop.time() - begun), REST_SECONDS_MAX))
+        finally:
+            self._waiting[sender] -= 1
