@@ -240,14 +240,19 @@ def _packet_actions(source: ChainView, host: ChainView) -> Iterator[tuple[int, P
 # ---- how to do it -------------------------------------------------------------------------------------------
 
 
-def groups(actions: Iterable[Action], bytes_of: Callable[[Action], int]) -> tuple[tuple[Action, ...], ...]:
-    """The actions cut into transactions, in order. `bytes_of` says how long the operation of an action is."""
+def groups(
+    actions: Iterable[Action],
+    bytes_of: Callable[[Action], int],
+    together_max: int = OPERATIONS_PER_TRANSACTION_MAX,
+) -> tuple[tuple[Action, ...], ...]:
+    """The actions cut into transactions, in order, of so many at most. `bytes_of` says how long the operation of an action
+    is."""
     cut: list[tuple[Action, ...]] = []
     group: list[Action] = []
     room = 0
     for action in actions:
         size = bytes_of(action) + _FRAME_BYTES
-        if group and (size > room or len(group) == OPERATIONS_PER_TRANSACTION_MAX):
+        if group and (size > room or len(group) == together_max):
             cut.append(tuple(group))
             group = []
         if not group:

@@ -64,6 +64,8 @@ class Direction:
     refusals: dict[bytes, Refusal] = field(
         default_factory=dict
     )  # by the chain that is `host`, by key of the action
+    # How many actions go into one transaction: what each of them touches shows only when they are executed.
+    together_max: int = limits.OPERATIONS_PER_TRANSACTION_MAX
 
     @property
     def name(self) -> str:
@@ -203,7 +205,9 @@ class Route:
         built = list(direction.source.build(actions, host))
         operations = {id(item.action): item.operation for item in built}
         groups = relayer_plan.groups(
-            [item.action for item in built], lambda action: operations[id(action)].ByteSize()
+            [item.action for item in built],
+            lambda action: operations[id(action)].ByteSize(),
+            direction.together_max,
         )
         for batch in (groups[:1], groups[1:]):
             if not batch:
@@ -217,6 +221,10 @@ class Route:
         return len(built)
 
     def _settle(self, direction: Direction, group: Sequence[Action], result: Result) -> None:
+        if not result.ok and result.reason == Reason.TOO_MANY_KEYS and result.operation > 0:
+            # Those before it fitted: it is no fault of the one that did not, which goes by itself if need be.
+            direction.together_max = min(result.operation, direction.together_max)
+            return
         if not result.ok:
             refused = group[min(result.operation, len(group) - 1)]
             if isinstance(refused, Update) and result.reason == Reason.NOT_NEWER:
@@ -228,6 +236,8 @@ class Route:
                 )
             self._refused(direction, refused, result.reason)
             return
+        if len(group) == direction.together_max:
+            direction.together_max = min(2 * direction.together_max, limits.OPERATIONS_PER_TRANSACTION_MAX)
         for action in group:
             if isinstance(action, Update):
                 continue

@@ -190,6 +190,11 @@ def test_groups_keep_order_and_fit_a_transaction(sizes):
         assert together > TRANSACTION_BYTES_MAX - 1_024
 
 
+def test_groups_have_no_more_actions_than_said():
+    actions = [Update(str(number), number, 10) for number in range(7)]
+    assert [len(group) for group in groups(actions, lambda _: 10, 3)] == [3, 3, 1]
+
+
 views = st.builds(
     view,
     st.just("a"),

@@ -14,6 +14,7 @@ from client.relay_route import TERMINAL, Refusal
 from ledger import codec, hashes, state
 from ledger.block import app_hash, decode_header
 from ledger.errors import ChiptraceError
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import HEADERS_PER_UPDATE_MAX
 from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
@@ -31,9 +32,11 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Validator,
 )
 from proto.chiptrace.v1.node_pb2 import PacketsReply, PacketsRequest, ProveRequest
+from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import MEMBERS, World
 from tests.client.relaying import NODES, Fate, Killed, Line, RelayStub, carried, route_over
 from tests.ledger.chain_fixture import key_of
+from tests.ledger.rules_world import serials_of
 
 
 def sent(world, count, *, name="a", member="ada", to="bob", **options):
@@ -114,6 +117,29 @@ def test_a_refusal_leaves_the_packet_for_longer_each_time_and_the_others_go_on()
     assert max(waits) <= 750_000
     carried(route, world)
     assert all(world.part("b", part).status == OFFERED for part in parts)
+
+
+def test_packets_that_touch_too_much_together_go_in_smaller_transactions():
+    """None of them is at fault, and none waits for it."""
+    world = World()
+    count = 24
+    for number in range(count):
+        lot = canonical(f"urn:epc:class:lgtin:4012345.012345.W{number}").text
+        first, last = f"{1_000 * number:07}", f"{1_000 * number + 999:07}"
+        made = captured(world, serials_of(lot, first, last, 1_000), number)
+        assert world["a"].operate("ada", made).ok
+        assert world.send("a", interval_text(lot, 0, 1_000), "bob", member="ada").ok
+    said = Counter()
+    route = route_over(world, told=lambda d, _, result: said.update([(d.name, result.reason)]))
+    rounds = carried(route, world)
+    assert rounds <= 5
+    assert not route.forth.refusals
+    assert said["a>b", Reason.TOO_MANY_KEYS] <= 4
+    # What is light goes together again.
+    for _ in range(8):
+        sent(world, 10)
+        carried(route, world)
+    assert route.forth.together_max > 9
 
 
 @pytest.mark.parametrize("reason", sorted(TERMINAL))
