@@ -26,7 +26,7 @@ from ledger.errors import Invalid, InvariantBroken, Malformed
 from ledger.hashes import HASH_BYTES, Purpose, tagged_hash
 from ledger.kv import Snapshot
 from ledger.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX, TRANSACTION_VALIDITY_MS_MAX
-from ledger.state import Kind
+from ledger.state import Kind, state_key
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
@@ -71,6 +71,9 @@ _WITH_HISTORY: Final[dict[int, type[Message]]] = {
     Kind.FOREIGN_ATTESTATION: ForeignAttestationRecord,
     Kind.REHOMING: RehomingRecord,
 }
+# Rows that hold no record, but the key of one (bridge/attest_port.py), which whoever made the chain in it could have made
+# to look like one.
+_QUEUES: Final = state_key(Kind.FOREIGN_ATTESTATION, "waiting")
 
 
 class SideTables(Protocol):
@@ -180,7 +183,7 @@ def split_state(payload: bytes) -> tuple[bytes, bytes, bytes]:
 def history_in(key: bytes, value: bytes) -> History | None:
     """The history that a state row holds; None where there is none, or not one entry."""
     kind = _WITH_HISTORY.get(key[0]) if key else None
-    if kind is None:
+    if kind is None or key.startswith(_QUEUES):
         return None
     try:
         history: History = kind.FromString(value).history  # type: ignore[attr-defined]

@@ -13,12 +13,14 @@ from ledger.identifiers import canonical
 from ledger.kv import MemoryKV
 from ledger.limits import SNAPSHOT_CHUNK_BYTES
 from ledger.snapshot_load import SnapshotLoader
+from ledger.state import Kind
 from ledger.store import Store
 from proto.chiptrace.v1 import bridge_pb2, ledger_pb2
 from proto.chiptrace.v1.ledger_pb2 import (
     Capture,
     Change,
     Event,
+    ForeignAttestationRecord,
     Genesis,
     Operation,
     PutKey,
@@ -224,6 +226,15 @@ def test_every_record_with_a_history_brings_its_entries_along():
         if field.message_type is not None and field.message_type.name == "History"
     }
     assert {kind.DESCRIPTOR for kind in snapshot._WITH_HISTORY.values()} == with_history
+
+
+def test_what_only_looks_like_a_record_has_no_history():
+    """The key of a claim that waits holds the id of a chain: whoever makes a chain chooses its id by trying."""
+    chain_id = bytes([0, 0x3A, 4, 0x08, 1, 0x50, 0, 0x7A, 23]) + bytes(23)
+    key = state.state_key(Kind.FOREIGN_ATTESTATION, chain_id)
+    assert ForeignAttestationRecord.FromString(key).history.n == 1
+    assert snapshot.history_in(state.state_key(Kind.FOREIGN_ATTESTATION, "waiting", "b-1", 0), key) is None
+    assert snapshot.history_in(key, key).n == 1
 
 
 def test_a_chain_with_notes_is_taken_and_loaded():
