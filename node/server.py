@@ -56,7 +56,6 @@ _LOG: Final = logging.getLogger("chiptrace.server")
 UNREAD_BYTES_MAX: Final = 65_536  # of a client's request, before it has its turn
 HEALTH_SECONDS: Final = 0.1
 DRAIN_SECONDS: Final = 1.0
-CERTIFICATE_WARNING_MS: Final = 30 * 86_400_000
 EXPIRY_CHECK_SECONDS: Final = 43_200.0
 SWITCH_SECONDS: Final = 0.001  # how long one thread keeps the interpreter while another wants it
 EXIT_FAILED: Final = 1
@@ -271,13 +270,12 @@ class Node:
                 )
 
     def _warn_of_expiry(self) -> None:
-        path = self._config.tls.certificate
-        left_ms = certificates.expires_ms(path) - now_ms()
-        if left_ms < CERTIFICATE_WARNING_MS:
-            _LOG.warning(
-                "the certificate ends soon; put a new one for the same key in its place",
-                extra={"file": str(path), "days": left_ms // 86_400_000},
-            )
+        try:
+            cause = tls_port.ending(self._config.tls, now_ms())
+        except Malformed as error:  # it is being replaced, perhaps: the one before is shown meanwhile
+            cause = str(error)
+        if cause:
+            _LOG.warning("look after the certificate", extra={"cause": cause})
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """A task that lasts as long as the node; when it fails, so does the node."""
@@ -319,12 +317,15 @@ def describe(path: Path) -> list[tuple[str, str]]:
     if key is not None:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
         role += f"; it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
-    certificate = certificates.read_certificate(config.tls.certificate)
+    ends = tls_port.checked(config.tls).not_valid_after_utc
     return [
         ("node", config.name),
         ("chain", f"{document.name} {genesis.chain_id(genesis_bytes).hex()}"),
         ("key", f"{key.hex() if key else '-'} ({role})"),
-        ("certificate", f"{config.tls.certificate}, ends {certificate.not_valid_after_utc:%Y-%m-%d}"),
+        (
+            "certificate",
+            f"{config.tls.certificate}, {'ended' if ends.timestamp() * 1_000 < now_ms() else 'ends'} {ends:%Y-%m-%d}",
+        ),
         ("pin", certificates.pin(config.tls.certificate.read_bytes())),
         ("clients", config.clients.listen),
         ("validators", config.consensus_port.listen),

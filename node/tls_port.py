@@ -1,16 +1,26 @@
 """A mutual-TLS port whose certificate may be renewed while it is open, and what strangers may take of it."""
 
 import logging
+import socket
+from pathlib import Path
 from typing import Final
 
 import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from ledger.errors import Malformed
-from node import open_files
-from node.config import TlsConfig
+from node import certificates, open_files
+from node.config import TlsConfig, split_address
 from node.logs import Seldom
 
 _LOG: Final = logging.getLogger("chiptrace.tls")
+DAY_MS: Final = 86_400_000
+WARNING_DAYS: Final = 30
+_ISSUE: Final = (
+    "put the files that belong together there, or issue the certificate anew (`chiptrace node certificate`)"
+)
 _SELDOM: Final = Seldom(_LOG)  # a handshake asks each time
 # Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
 HANDSHAKE_MS_MAX: Final = 5_000
@@ -41,10 +51,20 @@ def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:
     )
     try:
         bound = server.add_secure_port(listen, credentials)
-    except RuntimeError as error:
-        raise OSError(f"cannot listen on {listen}: {error}; is another node running there?") from None
+    except RuntimeError:
+        bound = 0
     if bound == 0:
-        raise OSError(f"cannot listen on {listen}; is another node running there?")
+        raise OSError(f"cannot listen on {listen}: {_why_not(listen)}")
+
+
+def _why_not(listen: str) -> str:
+    """What the system says of an address; gRPC only says that it failed."""
+    host, port = split_address(listen)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return "it was taken a moment ago and is free now; start again"
+    except OSError as error:
+        return f"{error.strerror or error}; end what runs there, or choose another address in `listen`"
 
 
 class _Served:
@@ -64,7 +84,7 @@ class _Served:
             fresh = self._read()
         except (OSError, Malformed) as error:
             _SELDOM.warning(
-                "the renewed certificate cannot be read; the old one is shown", {"cause": str(error)}
+                "the renewed certificate is not taken; the old one is shown", {"cause": str(error)}
             )
             return None
         self._read_at_ns = changed_ns
@@ -73,11 +93,57 @@ class _Served:
         return fresh
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
+        checked(self._tls)
         files = (self._tls.private_key, self._tls.certificate, self._tls.ca)
-        try:
-            key, certificate, authority = (path.read_bytes() for path in files)
-        except OSError as error:
-            raise Malformed(
-                f"{error.filename} cannot be read: {error.strerror}; issue the certificate"
-            ) from None
+        key, certificate, authority = (path.read_bytes() for path in files)
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+
+
+def checked(tls: TlsConfig) -> x509.Certificate:
+    """The certificate, if a port can be opened with it; gRPC would only say that it cannot. Raises Malformed naming the file.
+
+    1. Key, certificate and authority can be read.
+    2. The certificate is of this key.
+    3. The authority, or what stands behind the certificate in its file, issued it.
+    """
+    (own, *above), authorities = _all_in(tls.certificate), _all_in(tls.ca)
+    try:
+        key = serialization.load_pem_private_key(tls.private_key.read_bytes(), None)
+    except OSError as error:
+        raise Malformed(f"{tls.private_key} cannot be read: {error.strerror}; {_ISSUE}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Malformed(f"{tls.private_key} is no private key in PEM: {error}; {_ISSUE}") from None
+    if key.public_key() != own.public_key():
+        raise Malformed(f"the certificate {tls.certificate} is not of the key {tls.private_key}; {_ISSUE}")
+    if not any(_issued(own, issuer) for issuer in (*above, *authorities)):
+        raise Malformed(f"the certificate {tls.certificate} is not from the authority {tls.ca}; {_ISSUE}")
+    return own
+
+
+def ending(tls: TlsConfig, now_ms: int) -> str:
+    """What is to be said of the end of the certificate, if it is near or past. Raises Malformed as `checked` does."""
+    checked(tls)
+    left_ms = certificates.expires_ms(tls.certificate) - now_ms
+    if left_ms >= WARNING_DAYS * DAY_MS:
+        return ""
+    when = (
+        f"ends in {left_ms // DAY_MS} days" if left_ms > 0 else "has ended, and nobody speaks with this node"
+    )
+    return f"{tls.certificate} {when}; put a new one for the same key in its place (`chiptrace node certificate`)"
+
+
+def _all_in(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise Malformed(f"{path} cannot be read: {error.strerror}; {_ISSUE}") from None
+    except ValueError as error:
+        raise Malformed(f"{path} is not a certificate in PEM: {error}; {_ISSUE}") from None
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
