@@ -30,7 +30,17 @@ def create(path: Path) -> bytes:
         file.write(f"{HEADER} {seed.hex()}\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)
     return hashes.public_key(seed)
+
+
+def sync_folder(path: Path) -> None:
+    """What was made or renamed in a folder survives a crash of this machine from here on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_seed(path: Path) -> bytes:

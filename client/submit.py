@@ -106,11 +106,7 @@ class Submitter:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-        folder = os.open(self._outbox, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # from here on the signed bytes survive a crash of this machine
-        finally:
-            os.close(folder)
+        keys.sync_folder(self._outbox)
         return path
 
     def _send(self, data: bytes, path: Path) -> Recorded:

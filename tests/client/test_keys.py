@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client import keys
+from client.passport import write_passport
 from ledger import hashes
 from ledger.errors import Malformed
 
@@ -52,3 +53,12 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     for name in ("pipe", "none", "."):
         with pytest.raises(Malformed, match=name):
             keys.read_seed(tmp_path / name)
+
+
+def test_a_new_file_is_on_the_disk_by_its_name_too(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    keys.create(tmp_path / "key")
+    write_passport(tmp_path / "passport", b"x")
+    names = [str(tmp_path / "key"), str(tmp_path), str(tmp_path / "passport"), str(tmp_path)]
+    assert synced == names
