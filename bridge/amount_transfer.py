@@ -1,6 +1,6 @@
 """Some of a lot changes chains by itself: sent, answered, received, accepted or returned."""
 
-from bridge.amounts import arriving_lot, came, enter_lot, load_lot, transit_place, went
+from bridge.amounts import arriving_lot, came, enter_lots, load_lot, transit_place, went
 from bridge.clients import load_client
 from bridge.sending import send_packet
 from bridge.transfer import ENCODING, PORT, VERSION, check_member_id
@@ -103,7 +103,7 @@ def _depart(
     setattr(transfer, "return", returned)
     packet = send_packet(ctx, client.id, timeout_ms, PORT, VERSION, ENCODING, codec.encode(transfer))
     put_amount(ctx.overlay, record.id, transit_place(packet), amount.unit, amount.amount)
-    enter_lot(ctx, record, EntryKind.SENT, packet)
+    enter_lots(ctx, (record,), EntryKind.SENT, packet)
 
 
 # ---- what became of it ------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def answered(ctx: Context, packet: Packet, transfer: CustodyTransfer, success: b
         inbound.add(ctx.overlay, lot, place, transfer.sender, unit, amount, since)
     else:
         put_amount(ctx.overlay, lot, transfer.sender, unit, amount)
-    enter_lot(ctx, record, EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED, packet)
+    enter_lots(ctx, (record,), EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED, packet)
 
 
 # ---- arriving ---------------------------------------------------------------------------------------------
@@ -151,4 +151,4 @@ def receive_amount(ctx: Context, client: ClientRecord, packet: Packet, transfer:
         came(ctx, record, client.chain_id, unit, amount)
         place = inbound.inbound_place(packet.destination_client, transfer.sender, transfer.receiver)
         inbound.add(ctx.overlay, lot, place, transfer.receiver, unit, amount, ctx.time_ms)
-    enter_lot(ctx, record, EntryKind.ARRIVED, packet)
+    enter_lots(ctx, (record,), EntryKind.ARRIVED, packet)

@@ -10,6 +10,7 @@ A lot comes from its home or goes to it. Its home counts what each chain has of 
 back, so that a chain whose validators turned corrupt cannot send more of a lot than went there.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from bridge.contents import is_amount
@@ -66,10 +67,14 @@ def load_lot(ctx: Context, lot: str, destination: bytes) -> LotRecord:
     return record
 
 
-def enter_lot(ctx: Context, record: LotRecord, kind: "EntryKind.ValueType", packet: Packet) -> None:
-    """One entry for a lot, with the packet's commitment, by which an audit links the chains' histories."""
-    ctx.enter(state.lot_key(record.id), record.history, kind, packet_commitment(packet))
-    state.save(ctx.overlay, state.lot_key(record.id), record)
+def enter_lots(
+    ctx: Context, records: Iterable[LotRecord], kind: "EntryKind.ValueType", packet: Packet
+) -> None:
+    """One entry for each lot, with the packet's commitment, by which an audit links the chains' histories."""
+    commitment = packet_commitment(packet)  # of up to 256 KiB, and of up to 1,024 lots: hashed once
+    for record in records:
+        ctx.enter(state.lot_key(record.id), record.history, kind, commitment)
+        state.save(ctx.overlay, state.lot_key(record.id), record)
 
 
 # ---- what another chain may send back ---------------------------------------------------------------------------
@@ -181,8 +186,7 @@ def contained_answered(
             _take(ctx, row, item.amount)
             went(ctx, record, client.chain_id, row.unit, item.amount)
     kind = EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED
-    for record in lots.values():
-        enter_lot(ctx, record, kind, packet)
+    enter_lots(ctx, lots.values(), kind, packet)
 
 
 def _place_in(reader: Reader, row: ManifestRow, container: str, generation: int) -> str:
@@ -226,8 +230,7 @@ def contained_arrived(
                 Reason.CONTENTS_INVALID,
             )
         put_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
-    for record in lots.values():
-        enter_lot(ctx, record, EntryKind.ARRIVED, packet)
+    enter_lots(ctx, lots.values(), EntryKind.ARRIVED, packet)
 
 
 def place_contained(ctx: Context, container: PartRecord, contents: Contents) -> None:

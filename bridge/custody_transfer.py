@@ -153,8 +153,8 @@ def _depart(
         )
         transfer.contents.CopyFrom(inside)
     packet = send_packet(ctx, client.id, timeout_ms, PORT, VERSION, ENCODING, codec.encode(transfer))
-    for lot in lots:
-        amounts.enter_lot(ctx, lot, SENT, packet)
+    if lots:
+        amounts.enter_lots(ctx, lots, SENT, packet)
     part.status = IN_TRANSIT
     part.client = client.id
     part.sequence = packet.sequence
