@@ -291,6 +291,7 @@ class Driver:
         waiting = self._pool.take(self._block_size.transactions, info.parameters.block_bytes)
         built = await self._worked(self._host.build(waiting, now_ms()))
         await self._ready(self._admission).drop(built.unfit)
+        self._block_size.proposed(wanted.height, built.block, len(waiting))
         due = self._clock.now_ms() >= info.next_due_ms
         self._inbox.put(
             BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due)
@@ -307,6 +308,7 @@ class Driver:
 
     async def _execute(self, decided: Decide) -> None:
         self._decided = decided.height
+        self._block_size.decided(decided.height, decided.certificate.view, decided.block)
         # With the height the store keeps how long our record is: one that is shorter later is an old copy.
         vouched = await self._ahead.of_decided(decided.height, decided.block)
         executing = self._host.execute(decided.block, decided.certificate, self._signer.note(), vouched)

@@ -1,10 +1,14 @@
-"""How many transactions a proposer puts into a block: as many as are executed in time, whatever happens."""
+"""How many transactions a proposer puts into a block: as many as are executed, and reach the others, in time, whatever
+happens."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.effects import EngineSettings
+from consensus.schedule import view_timeout_ms
 from ledger.limits import TRANSACTIONS_PER_BLOCK_MAX
-from node.block_size import BLOCK_MS, TRANSACTIONS_MIN, BlockSize
+from node.block_size import BLOCK_MS, CARRIED_MIN, TRANSACTIONS_MIN, BlockSize
 
 
 def steady(
@@ -86,3 +90,53 @@ def test_one_pause_of_the_disk_is_soon_forgotten():
     assert size.transactions == before // 2
     steady(size, 0.2, 5.0, 3)
     assert size.transactions >= 0.9 * before
+
+
+def chain_of_four(
+    sizes: list[BlockSize], first: int, heights: int, way_ms: float
+) -> tuple[list[int], list[int]]:
+    """Heights of four that lead in turn, under full load: views and transactions of each. A transaction takes so long on
+    the way to the others, and next to nothing there; a block that is not there as its view ends is given up."""
+    views, held = [], []
+    for height in range(first, first + heights):
+        for view in range(1, 40):
+            size = sizes[(height + view) % 4]
+            count, block = size.transactions, b"%d" % view
+            size.proposed(height, block, count)
+            if count * way_ms < view_timeout_ms(EngineSettings(), view):
+                break
+        views.append(view)
+        held.append(count)
+        for each in sizes:
+            each.decided(height, view, block)
+            each.took(count, count * 0.02)
+    return views, held
+
+
+@pytest.mark.parametrize("fit", [120, 300, 1_000, 2_500])
+def test_blocks_that_come_too_late_become_smaller_until_they_do_not(fit):
+    """`fit` transactions reach the others within the first view."""
+    sizes = [BlockSize() for _ in range(4)]
+    chain_of_four(sizes, 1, 20, 0.01)  # until now the line was good
+    assert all(size.transactions > 2 * fit for size in sizes)
+    chain_of_four(sizes, 21, 20, 1_000 / fit)
+    views, held = chain_of_four(sizes, 41, 100, 1_000 / fit)
+    assert sum(views) <= 1.5 * len(views)
+    assert sum(held) >= 0.5 * fit * len(held)
+    _, healed = chain_of_four(sizes, 141, 120, 0.01)
+    assert healed[-1] > 2 * fit
+
+
+def test_what_is_late_for_another_reason_does_not_become_smaller_than_need_be():
+    size = BlockSize()
+    for height in range(1, 50):
+        size.proposed(height, b"ours", size.transactions)
+        size.decided(height, 2, b"another")
+    assert size.transactions == CARRIED_MIN
+    size = BlockSize()
+    before = size.transactions
+    for height in range(1, 50):
+        size.proposed(height, b"empty, or nearly", height % (CARRIED_MIN + 1))
+        size.decided(height, 2, b"another")
+        size.proposed(height, b"of a height that was decided meanwhile", before)
+    assert size.transactions == before

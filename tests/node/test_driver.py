@@ -284,7 +284,7 @@ def test_a_proposal_that_is_decided_while_the_verifier_process_looks_at_it_is_no
         judging = asyncio.create_task(driver._judge(asked))
         await asyncio.sleep(0)
         with pytest.raises(StoreError):
-            await driver._execute(SimpleNamespace(height=2, block=b"", certificate=None))
+            await driver._execute(SimpleNamespace(height=2, block=b"", certificate=Certificate(view=1)))
         looks.set()
         await judging
         assert judged == []
