@@ -91,7 +91,11 @@ def _escaped(letter: str) -> str:
     return "\\u007f" if letter == "\x7f" else json.dumps(letter)[1:-1]
 
 
-def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -> Callable[P, None]:
+def without_traceback(
+    command: Callable[P, None],
+    problem: int = EXIT_PROBLEM,
+    interrupted: str = "what was sent may still become final: `chiptrace resume` tells",
+) -> Callable[P, None]:
     """A command whose errors are told in words (or JSON) with their code, exit `problem`; never as a traceback."""
 
     @functools.wraps(command)
@@ -105,8 +109,7 @@ def without_traceback(command: Callable[P, None], problem: int = EXIT_PROBLEM) -
         except (typer.Exit, typer.Abort):
             raise
         except KeyboardInterrupt:
-            text = "interrupted; what was sent may still become final: `chiptrace resume` tells"
-            _tell("INTERRUPTED", text, as_json=as_json)
+            _tell("INTERRUPTED", f"interrupted; {interrupted}", as_json=as_json)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             _say_no_more()

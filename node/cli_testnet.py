@@ -1,6 +1,8 @@
 """`chiptrace testnet …`: a local test network made, watched and removed."""
 
+import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +25,14 @@ testnet = typer.Typer(
 DirectoryOption = Annotated[Path, typer.Option("--dir", help="Directory of the test network.")]
 NodeArgument = Annotated[str, typer.Argument(help="A name from `chiptrace testnet status`.", metavar="NODE")]
 DEFAULT_DIRECTORY = Path(".chiptrace")
+in_words = partial(
+    without_traceback,
+    interrupted="what was started runs on: the same command goes on with it, `chiptrace testnet down` ends it",
+)
 
 
 @testnet.command("up")
-@without_traceback
+@in_words
 def up(
     directory: DirectoryOption = DEFAULT_DIRECTORY,
     base_port: Annotated[
@@ -86,7 +92,7 @@ def up(
 
 
 @testnet.command("status")
-@without_traceback
+@in_words
 def status(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
     """Show every process with its height, view, and whether it is in step. Exit 1: not all is well.
 
@@ -102,7 +108,7 @@ def status(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption =
 
 
 @testnet.command("down")
-@without_traceback
+@in_words
 def down(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
     """End every process of the network; its files stay.
 
@@ -110,12 +116,14 @@ def down(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = F
     """
     ended = Testnet(directory).down()
     _tell(
-        {"ended": ended}, f"{len(ended)} processes ended; `chiptrace testnet up` starts them again", as_json
+        {"ended": ended},
+        f"{len(ended)} processes ended; `chiptrace testnet up{_place(directory)}` starts them again",
+        as_json,
     )
 
 
 @testnet.command("reset")
-@without_traceback
+@in_words
 def reset(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False) -> None:
     """End every process and remove the network's files.
 
@@ -126,7 +134,7 @@ def reset(directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = 
 
 
 @testnet.command("kill")
-@without_traceback
+@in_words
 def kill(
     node: NodeArgument, directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False
 ) -> None:
@@ -138,13 +146,13 @@ def kill(
     text = "killed" if killed else "did not run"
     _tell(
         {"killed": node if killed else None},
-        f"{node} {text}; `chiptrace testnet start {node}` brings it back",
+        f"{node} {text}; `chiptrace testnet start {node}{_place(directory)}` brings it back",
         as_json,
     )
 
 
 @testnet.command("start")
-@without_traceback
+@in_words
 def start(
     node: NodeArgument, directory: DirectoryOption = DEFAULT_DIRECTORY, as_json: JsonOption = False
 ) -> None:
@@ -153,7 +161,7 @@ def start(
     Example: chiptrace testnet start chipmaker-testlab
     """
     started = Testnet(directory).start(node)
-    text = "started; see `chiptrace testnet status`" if started else "runs already"
+    text = f"started; see `chiptrace testnet status{_place(directory)}`" if started else "runs already"
     _tell({"started": node if started else None}, f"{node} {text}", as_json)
 
 
@@ -168,6 +176,11 @@ def _plan(chains: str | None, pairs: str | None, validators: int | None) -> test
         return None
     names = [name.strip() for name in (chains or "chipmaker,assembler").split(",")]
     return testnet_plan.chains(names, pairs or testnet_plan.ALL, validators or 4)
+
+
+def _place(directory: Path) -> str:
+    """What follows a command about this test network, so that it can be typed as it stands."""
+    return "" if directory == DEFAULT_DIRECTORY else f" --dir {shlex.quote(str(directory))}"
 
 
 def _grants(paths: list[Path]) -> list[str]:
@@ -221,8 +234,10 @@ def _print_network(network: Network, seconds: float) -> None:
         table.add_row(node.chain, node.member, node.clients)
     OUT.print(table)
     first = network.chains[0]
-    trust = "" if network.directory == DEFAULT_DIRECTORY else f" --trust {network.trust_file}"
-    place = "" if network.directory == DEFAULT_DIRECTORY else f" --dir {network.directory}"
+    trust = (
+        "" if network.directory == DEFAULT_DIRECTORY else f" --trust {shlex.quote(str(network.trust_file))}"
+    )
+    place = _place(network.directory)
     OUT.print(f"trust file {escape(str(network.trust_file))}")
     if network.relayed:
         pairs = ", ".join(f"{first}-{second}" for first, second in network.pairs)

@@ -1,12 +1,19 @@
-"""A local test network as running processes: chains and a relayer between those that are paired, or one chain alone."""
+"""A local test network as running processes: chains and a relayer between those that are paired, or one chain alone.
 
+Commands that change one are alone with it, each after the other: two that start the same nodes would forget half of them.
+"""
+
+import contextlib
+import fcntl
+import functools
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from client import trust
 from client.connection import Connection, NoAnswer
@@ -25,6 +32,8 @@ POLL_SECONDS: Final = 0.05
 STATUS_SECONDS: Final = 2.0
 LOG: Final = "log.jsonl"
 Say = Callable[[str], None]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NotRunning(ChiptraceError):
@@ -41,6 +50,17 @@ class ProcessStatus:
     reply: StatusReply | None
 
 
+def _alone(change: "Callable[Concatenate[Testnet, P], T]") -> "Callable[Concatenate[Testnet, P], T]":
+    """A method that waits until no other process changes the test network of this directory."""
+
+    @functools.wraps(change)
+    def run(self: "Testnet", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.held():
+            return change(self, *args, **kwargs)
+
+    return run
+
+
 class Testnet:
     """The test network in one directory."""
 
@@ -50,6 +70,22 @@ class Testnet:
         self._directory = directory
         self._processes = Processes(directory)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Alone with the directory, if it is there. Who held it before may have removed it, or another stands there since."""
+        handle = None
+        while handle is None and self._directory.is_dir():
+            handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not self._directory.is_dir() or not os.path.samestat(os.fstat(handle), self._directory.stat()):
+                os.close(handle)
+                handle = None
+        try:
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
     def up(
         self, base_port: int | None, grants: Sequence[str], say: Say, plan: NetworkPlan | None = None
     ) -> Network:
@@ -57,6 +93,13 @@ class Testnet:
 
         `plan` None: as it is, or the usual one. Raises ChiptraceError naming the process that failed and its log.
         """
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.held():
+            return self._up(base_port, grants, say, plan)
+
+    def _up(
+        self, base_port: int | None, grants: Sequence[str], say: Say, plan: NetworkPlan | None
+    ) -> Network:
         if testnet_layout.exists(self._directory):
             network = testnet_layout.read(self._directory)
             if grants and not set(grants) <= set(network.grants):
@@ -82,11 +125,13 @@ class Testnet:
             self._start(network, RELAY)
         return network
 
+    @_alone
     def start(self, name: str) -> bool:
         """Start one process of the network; false: it runs already. Raises Malformed for an unknown name."""
         network = testnet_layout.read(self._directory)
         return self._start(network, self._known(network, name))
 
+    @_alone
     def kill(self, name: str) -> bool:
         """End one process at once, as a crash would; false: it did not run. Raises Malformed for an unknown name."""
         known = self._known(testnet_layout.read(self._directory), name)
@@ -94,19 +139,26 @@ class Testnet:
         self._processes.kill(known)
         return runs
 
+    @_alone
     def down(self) -> list[str]:
         """End all processes of the network, the relayer first; the names of those that ran. Raises Malformed if there
         is no network."""
         testnet_layout.read(self._directory)
+        return self._down()
+
+    def _down(self) -> list[str]:
         running = list(self._processes.running())
         self._processes.stop([RELAY])
         self._processes.stop([name for name in running if name != RELAY])
         return running
 
+    @_alone
     def reset(self) -> None:
-        """End all processes and remove the directory, if it is a test network. Raises Malformed if it is not."""
-        testnet_layout.read(self._directory)
-        self.down()
+        """End all processes and remove the directory, if it is a test network, also one that was never finished. Raises
+        Malformed if it is not."""
+        if not testnet_layout.is_unfinished(self._directory):
+            testnet_layout.read(self._directory)
+        self._down()
         shutil.rmtree(self._directory)
 
     def status(self) -> list[ProcessStatus]:

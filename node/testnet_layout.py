@@ -7,11 +7,13 @@
     nodes/CHAIN-MEMBER/               node.toml, node.pem, keys/ (validator key, signing record), data/, logs
     relay/                            relay.toml, table, logs (where chains are paired)
 
-Made at once, complete or not at all: the marker is last.
+The marker is last, by one rename. Until then a file of another name says that all in the directory is of a network that
+was never finished: who makes one there begins anew.
 """
 
 import json
 import secrets
+import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ from node.verifier import processes_here
 from proto.chiptrace.v1.ledger_pb2 import Genesis, Parameters, PutGrant, PutKey, PutMember, Role, Validator
 
 MARKER: Final = "testnet.json"
+UNFINISHED: Final = "testnet.unfinished"
 VERSION: Final = 2
 HOSTS: Final = ("localhost", "127.0.0.1")
 DAY_MS: Final = 86_400_000
@@ -126,6 +129,11 @@ def exists(directory: Path) -> bool:
     return (directory / MARKER).is_file()
 
 
+def is_unfinished(directory: Path) -> bool:
+    """Whether making a test network there was begun, and broken off."""
+    return (directory / UNFINISHED).is_file() and not exists(directory)
+
+
 def read(directory: Path) -> Network:
     """The test network in a directory. Raises Malformed when there is none."""
     try:
@@ -158,9 +166,13 @@ def create(
 ) -> Network:
     """Make all files of a new network. `grants`: prefixes for the first member of the first chain, which then
     also adopts parts of unknown origin. Raises Malformed when the directory holds something else."""
+    if is_unfinished(directory):
+        _clear(directory)
     if directory.exists() and any(directory.iterdir()):
         raise Malformed(f"{directory} is not empty and no test network; use another --dir")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = directory / UNFINISHED
+    unfinished.touch()
     (directory / ".gitignore").write_text("*\n", encoding="utf-8")
     total = plan.ports
     ports = iter(range(base_port, base_port + total) if base_port else _free_ports(total))
@@ -193,8 +205,19 @@ def create(
         "pairs": [list(pair) for pair in network.pairs],
         "relay_listen": network.relay_listen,
     }
-    (directory / MARKER).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    unfinished.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    unfinished.rename(directory / MARKER)
     return network
+
+
+def _clear(directory: Path) -> None:
+    """Empty it of what was never finished, its mark last."""
+    for item in directory.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif item.name != UNFINISHED:
+            item.unlink()
+    (directory / UNFINISHED).unlink()
 
 
 def _create_chain(
