@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from client.audit_chains import LEFT, PRESENT, Others, hop_of, left_over, present_status
+from client.audit_chains import LEFT, PRESENT, Others, hop_of, left_over, lot_elsewhere, present_status
 from client.audit_contents import Contents
 from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
@@ -135,6 +135,8 @@ class Audit:
 
     def _walk(self, chain: VerifiedChain, name: str) -> Subject:
         asked = self._refer(chain, name)
+        for other in lot_elsewhere(self._chains, chain, name):
+            asked.related.append(("also on", self._refer(other, name)))
         while self._waiting:
             self._fetch()
             where, subject = self._waiting.popleft()

@@ -5,7 +5,7 @@ identifiers, and the headers that its light clients hold. A chain whose quorum t
 another past than it showed the chains that follow it; the header those hold is not in the log it shows then.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from client.audit_entries import Find
 from client.connection import NoAnswer, NodeRefused
@@ -20,6 +20,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
     GenerationRecord,
     GrantRecord,
+    LotRecord,
     PartRecord,
     PartStatus,
     Reason,
@@ -57,6 +58,21 @@ def hop_of(chain: VerifiedChain, record: PartRecord) -> int:
         record = chain.record(state.part_key(record.container), PartRecord) or PartRecord()
         hop = max(hop, record.hop, 0 if filling is None else filling.hop)
     return hop
+
+
+def lot_elsewhere(
+    chains: Mapping[bytes, VerifiedChain], chain: VerifiedChain, name: str
+) -> Iterator[VerifiedChain]:
+    """The other chains that know a lot, which is on all of them at once: where one begins to ask is of no weight.
+
+    Raises NoAnswer, NodeRefused of a chain that may know it; NotVerifiable.
+    """
+    identifier = canonical(name)
+    if not identifier.is_class or identifier.interval is not None:
+        return
+    for other in chains.values():
+        if other is not chain and other.record(state.lot_key(name), LotRecord) is not None:
+            yield other
 
 
 def _copy(record: PartRecord) -> PartRecord:

@@ -3,12 +3,15 @@
 import pytest
 
 from client.audit_report import Verdict
+from client.passport_verify import verify
+from client.trust import Trust
 from ledger import codec, state
 from ledger.history import append_entry
 from proto.chiptrace.v1.bridge_pb2 import Materialise
 from proto.chiptrace.v1.ledger_pb2 import (
     LIVE,
     MATERIALISED,
+    Attest,
     ClosedBy,
     GenerationRecord,
     History,
@@ -30,6 +33,7 @@ from tests.bridge.crossing import (
     update,
 )
 from tests.bridge.two_chains import World
+from tests.client import passports
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
 
@@ -143,6 +147,29 @@ def test_amounts_are_audited_to_the_chain_they_came_from():
     for name in "ab":
         report = clean(world, amounts.LOT, name)
         assert chains_of(report, amounts.LOT) == {"a", "b"}
+
+
+def test_a_lot_is_audited_on_all_chains_that_know_it_wherever_one_begins():
+    world = World()
+    assert world["a"].operate("ada", amounts.quantity_event(world, "ADD", "commissioning", 100)).ok
+    assert amounts.send_amount(world, "a", amounts.LOT, 30, "bob", member="ada").ok
+    world.relay()
+    assert amounts.accept_amount(world, "b", "bob").ok
+    for name in "ab":
+        assert chains_of(clean(world, amounts.LOT, name), amounts.LOT) == {"a", "b"}
+    told = {"id": "https://bob.example/1", "subject": amounts.LOT, "scope": "cracks"}
+    claim = Attest(kind="recall", valid_from_ms=1, **told)
+    assert world["b"].operate("bob", Operation(attest=claim)).ok
+    world.settle()
+    for name in "ab":
+        report = audited(world, amounts.LOT, name)
+        assert [(finding.code, finding.chain) for finding in report.findings] == [("RECALLED", "b")]
+    # In whatever order a trust file names the chains, of a passport one finds the same.
+    honest, passport = passports.told(world, amounts.LOT)
+    trust = passports.trusting(world)
+    for chains in (trust.chains, trust.chains[::-1]):
+        report = verify(passport, Trust(chains, ()), lambda: world.clock.now_ms)
+        assert report.findings == honest.findings, report.problem
 
 
 def test_intervals_and_their_serials_are_audited_to_their_lot_at_home():
