@@ -59,11 +59,13 @@ def home_of(ctx: Context, row: ManifestRow) -> bytes:
 def export(ctx: Context, container: PartRecord, destination: bytes) -> Contents | None:
     """Closes the open generation because the container is sent off; None where nothing is inside.
 
-    The container has its new hop, and its next entry is the one about sending it. Amounts are the caller's.
+    The container has its new hop, and its next entry is the one about sending it. Amounts are the caller's. Raises
+    Refused(TOO_MANY_ROWS).
     """
     filling = Filling.load(ctx.overlay, container)
     if filling is None:
         return None
+    ctx.overlay.go_through(len(filling.record.manifest))
     filling.export(destination, container.history.n + 1, container.offers_ownership)
     filling.save(ctx.overlay)
     return contents_of(filling.record)

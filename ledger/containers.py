@@ -68,6 +68,14 @@ def open_generation(reader: Reader, container: PartRecord) -> GenerationRecord |
     return load_generation(reader, container.id, container.generations) if container.open else None
 
 
+def inside_of(overlay: Overlay, child: PartRecord) -> GenerationRecord | None:
+    """As `open_generation`, of what is counted in or out with all its rows. Raises Refused(TOO_MANY_ROWS)."""
+    inner = open_generation(overlay, child)
+    if inner is not None:
+        overlay.go_through(len(inner.manifest))
+    return inner
+
+
 def normalise(reader: Reader, record: PartRecord) -> PartRecord:
     """The record (changed in place) after the closing of the generation it lies in, if that was closed."""
     if not record.container or record.status != PartStatus.LIVE:

@@ -11,7 +11,12 @@ from ledger import block, codec, hashes, state
 from ledger.block import CheckedTransaction
 from ledger.context import ChangeTable, Context, Decided, OperationTable
 from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreError
-from ledger.limits import KEYS_PER_BLOCK_MAX, KEYS_PER_TRANSACTION_MAX
+from ledger.limits import (
+    KEYS_PER_BLOCK_MAX,
+    KEYS_PER_TRANSACTION_MAX,
+    ROWS_PER_BLOCK_MAX,
+    ROWS_PER_TRANSACTION_MAX,
+)
 from ledger.recovery import carry_out, decode
 from ledger.state import PARAMETERS_KEY, VALIDATORS_KEY, Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -49,10 +54,10 @@ def execute_block(
     `decided` knows the log leaf of every height up to the parent's. A recovery (Recovery) comes before all else.
 
     A transaction that is refused leaves its reason in its result and nothing else, except that the keys it
-    touched count towards KEYS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is
+    touched count towards KEYS_PER_BLOCK_MAX, and rows of manifests towards ROWS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is
     not a refusal, StoreError when the state cannot be read: either stops the node.
     """
-    overlay = Overlay(reader, KEYS_PER_BLOCK_MAX)
+    overlay = Overlay(reader, KEYS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MAX)
     results: list[bytes] = []
     entries: list[tuple[bytes, int, bytes]] = []
     if recovery:
@@ -61,7 +66,7 @@ def execute_block(
         rotate_validators(overlay)
     side: list[tuple[bytes, bytes | None]] = []
     for transaction in transactions:
-        kept = overlay.child(KEYS_PER_TRANSACTION_MAX)
+        kept = overlay.child(KEYS_PER_TRANSACTION_MAX, ROWS_PER_TRANSACTION_MAX)
         result, context = _execute(kept, chain_id, header, transaction, operations, changes, decided)
         if result.ok and context is not None:
             kept.merge()

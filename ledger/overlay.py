@@ -28,15 +28,17 @@ class Overlay:
     their last first change; a value written back to what it was is no change. Each distinct key read or
     written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
     overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
-    work was done. `below` is what the reader says, by key touched.
+    work was done. So do rows of manifests, for what a container of many kinds costs shows in no key. `below` is what the reader says, by key touched.
     """
 
-    __slots__ = ("_keys_max", "_parent", "_read", "below", "changes")
+    __slots__ = ("_keys_max", "_parent", "_read", "_rows", "_rows_max", "below", "changes")
 
-    def __init__(self, reader: Reader, keys_max: int | None = None) -> None:
+    def __init__(self, reader: Reader, keys_max: int | None = None, rows_max: int | None = None) -> None:
         self._read = reader.get
         self._parent = reader if isinstance(reader, Overlay) else None
         self._keys_max = keys_max
+        self._rows_max = rows_max
+        self._rows = 0
         self.below: dict[bytes, bytes | None] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
@@ -92,9 +94,21 @@ class Overlay:
             self.touch(key, look=False)
         self.put(key, value)
 
-    def child(self, keys_max: int | None = None) -> "Overlay":
+    def child(self, keys_max: int | None = None, rows_max: int | None = None) -> "Overlay":
         """An overlay on top of this one: `merge` it to keep its writes, or drop it to lose them."""
-        return Overlay(self, keys_max)
+        return Overlay(self, keys_max, rows_max)
+
+    def go_through(self, rows: int) -> None:
+        """Counts rows of a manifest that is about to be gone through. Raises Refused(TOO_MANY_ROWS)."""
+        self._rows += rows
+        if self._rows_max is not None and self._rows > self._rows_max:
+            raise Refused(
+                f"more than {self._rows_max} rows of manifests are gone through; ship, pack or send fewer containers of many "
+                "kinds at once",
+                Reason.TOO_MANY_ROWS,
+            )
+        if self._parent is not None:
+            self._parent.go_through(rows)
 
     def merge(self) -> None:
         """Hands the changes down to the overlay this is a child of; this one is then empty."""

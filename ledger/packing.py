@@ -9,7 +9,7 @@ names the container's number of entries after its own: between the two the conta
 
 from ledger import lots, state
 from ledger.commissioning import begin_output
-from ledger.containers import Filling, free, open_generation
+from ledger.containers import Filling, free, inside_of
 from ledger.custody import check_free, check_possession, find_or_adopt, find_part
 from ledger.delegations import may_commission
 from ledger.errors import InvariantBroken, Refused
@@ -79,7 +79,7 @@ def _add(recording: Recording, parent: Identifier, installed: bool) -> None:
             # What is inside already is where it is said to be, and the container's entry speaks for it.
             continue
         check_free(context, child)
-        children.append((child, open_generation(context.overlay, child)))
+        children.append((child, inside_of(context.overlay, child)))
     finding = Reason.SEEN_ELSEWHERE if flagged else Reason.REASON_UNSPECIFIED
     for child in flagged:
         over = is_seen_after_its_end(recording, child)
@@ -263,7 +263,7 @@ def _remove(recording: Recording, parent: Identifier, installed: bool) -> None:
         filling = Filling.load(context.overlay, container) or filling
     owner = "" if filling.record.foreign else container.owner
     for child in children:
-        filling.remove_child(child, open_generation(context.overlay, child))
+        filling.remove_child(child, inside_of(context.overlay, child))
     moved = [_take_out(recording, container, filling, quantity) for quantity in view.child_quantities]
     if filling.is_empty:
         filling.close(ClosedBy.EMPTIED, container.history.n + 1)

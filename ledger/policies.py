@@ -95,7 +95,9 @@ def check_shipping(recording: Recording, receiver: str | None, destination: Iden
 def check_part(
     context: Context, identifier: Identifier, leaving: Leaving, asked: "Asked | None" = None
 ) -> None:
-    """Returns only if every policy about a part, and about what is inside it, is satisfied. Refused(LICENCE_MISSING).
+    """Returns only if every policy about a part, and about what is inside it, is satisfied.
+
+    Raises Refused: LICENCE_MISSING, TOO_MANY_ROWS.
 
     asked: of the same leaving, for who asks of more than one part.
     """
@@ -103,7 +105,10 @@ def check_part(
     record = load_part(context.overlay, identifier.text)
     asked.check(identifier, lot_of(context.overlay, identifier, record))
     generation = None if record is None else open_generation(context.overlay, record)
-    for row in () if generation is None else generation.manifest:
+    if generation is None:
+        return
+    context.overlay.go_through(len(generation.manifest))
+    for row in generation.manifest:
         inside = row.item_class or row.lot
         if inside:
             asked.check(canonical(inside), row.lot)

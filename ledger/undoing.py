@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger import decimals, lots, state
-from ledger.containers import Filling, free, open_generation, standing
+from ledger.containers import Filling, free, inside_of, standing
 from ledger.custody import load_part
 from ledger.errors import InvariantBroken
 from ledger.event import EventView, Quantity
@@ -171,7 +171,7 @@ def _take_out(
     overlay, generation = recording.context.overlay, filling.record.generation
     owner = "" if filling.record.foreign else container.owner
     for child in children:
-        filling.remove_child(child, open_generation(overlay, child))
+        filling.remove_child(child, inside_of(overlay, child))
     for quantity in recording.view.child_quantities:
         _move(recording, quantity, container.id, container.holder)
         if decimals.sign(lots.amount_at(overlay, quantity.of.text, container.id, quantity.unit)) == 0:
@@ -194,7 +194,7 @@ def _put_back(
     """As packing does it. Raises Refused: TOO_DEEP, NOT_OWNER, MANIFEST_FULL."""
     overlay, generation = recording.context.overlay, filling.record.generation
     for child in children:
-        filling.add_child(child, open_generation(overlay, child))
+        filling.add_child(child, inside_of(overlay, child))
         container.hop = max(container.hop, child.hop)
     for quantity in recording.view.child_quantities:
         _move(recording, quantity, container.holder, container.id)

@@ -147,6 +147,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """too many shipments of one lot wait for one member"""
     CONTENTS_INVALID: _Reason.ValueType  # 184
     """what a container is said to hold cannot be"""
+    TOO_MANY_ROWS: _Reason.ValueType  # 185
+    """of the manifests of all that one transaction, or block, ships, packs and sends"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -316,6 +318,8 @@ INBOUND_FULL: Reason.ValueType  # 183
 """too many shipments of one lot wait for one member"""
 CONTENTS_INVALID: Reason.ValueType  # 184
 """what a container is said to hold cannot be"""
+TOO_MANY_ROWS: Reason.ValueType  # 185
+"""of the manifests of all that one transaction, or block, ships, packs and sends"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
