@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from client.audit_chains import PRESENT, hop_of, present_status
+from client.audit_chains import LEFT, PRESENT, hop_of, present_status
 from client.connection import NoAnswer
 from client.serials import find_part
 from client.verified import VerifiedChain
@@ -16,7 +16,7 @@ def locate(
     chains: Mapping[bytes, VerifiedChain], name: str, shown: Mapping[str, Membership] = MappingProxyType({})
 ) -> bytes:
     """Id of the chain on which a part or lot, by canonical id, is present; else of one that has a record of it,
-    what has departed, by itself or inside something, counting least, and of several the one it left last; else of the
+    what has left, or is leaving, by itself or inside something, counting least, and of several the one it left last; else of the
     first chain. shown: see `find_part`.
 
     Raises Malformed without chains, NoAnswer when a chain that did not answer may be the one,
@@ -47,4 +47,4 @@ def _rank(chain: VerifiedChain, name: str, shown: Mapping[str, Membership]) -> t
 def _rank_of(status: "PartStatus.ValueType") -> int:
     if status in PRESENT:
         return 4
-    return 2 if status == PartStatus.DEPARTED else 3
+    return 2 if status in LEFT else 3

@@ -4,8 +4,9 @@ import pytest
 
 from client.connection import NoAnswer
 from client.locate import locate
+from proto.chiptrace.v1.ledger_pb2 import PartStatus
 from tests.bridge.crossing import carry, materialise, tote
-from tests.bridge.two_chains import World, serial
+from tests.bridge.two_chains import World, object_event, serial
 from tests.client.direct import verified
 
 
@@ -50,6 +51,22 @@ def test_of_chains_that_it_left_the_last_one_is_asked():
     del found[world["c"].chain_id]
     for chains in (found, dict(reversed(found.items()))):
         assert locate(chains, part) == world["a"].chain_id
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_ended_where_it_came_to_is_asked_for_there(world, order):
+    """Also where nobody has told its sender that it came: there it were on its way for ever."""
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob").ok
+    world.settle()
+    (relayer,) = world.relayers.values()
+    relayer.carry()
+    assert world.accept("b", part, "bob").ok
+    assert world["b"].operate("bob", object_event("DELETE", "destroying", part, number=90)).ok
+    statuses = [world.part(name, part).status for name in "ab"]
+    assert statuses == [PartStatus.IN_TRANSIT, PartStatus.DESTROYED]
+    found = dict(list(views(world).items())[::order])
+    assert locate(found, part) == world["b"].chain_id
 
 
 def test_what_nobody_knows_is_asked_of_the_first_chain(world):
