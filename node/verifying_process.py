@@ -21,7 +21,6 @@ from ledger.vouched import judged
 from proto.chiptrace.v1.consensus_pb2 import TransactionFrame
 
 LENGTH_BYTES: Final = 4
-HEAD_BYTES: Final = LENGTH_BYTES + HASH_BYTES
 FRAME_BYTES_MAX: Final = 1_048_576
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2): the signal that comes when the thread which began this process ends
 
