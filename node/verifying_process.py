@@ -16,7 +16,7 @@ import signal
 import sys
 from typing import BinaryIO, Final
 
-from ledger.hashes import HASH_BYTES, ZERO, sha256
+from ledger.hashes import ZERO, sha256
 from ledger.vouched import judged
 from proto.chiptrace.v1.consensus_pb2 import TransactionFrame
 
