@@ -4,9 +4,11 @@ gRPC reads a request to its end before it asks anybody, and keeps an answer unti
 streams would hold 2 GiB of either. So every method is served as one that reads its request by itself, in these steps:
 
 1. The caller is counted, before anything of the request is read, and until the last byte of the answer has left.
-2. A few requests of one certificate are read at a time; the others wait in their senders' pipes.
+2. A few requests of one certificate have their turn at a time; the others wait in their senders' pipes.
 3. The request is read and decoded.
-4. The answer is kept while there is room for what this certificate has not taken yet; else it gets a reason.
+4. It is answered. So who asks for what takes long, a hundred times at once, holds up others by a few of them. A method that
+   waits for something else than its answer gives up its turn before.
+5. The answer is kept while there is room for what this certificate has not taken yet; else it gets a reason.
 
 Methods with a stream of requests read by themselves already, and count their callers themselves.
 """
@@ -22,7 +24,7 @@ from google.protobuf.message import DecodeError
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
-READ_AT_ONCE_MAX: Final = 4  # requests of one certificate
+TURNS_MAX: Final = 4  # requests of one certificate that are read and answered at a time
 READ_SECONDS: Final = 30.0  # for the largest, 2.2 Mbit/s
 ANSWER_BYTES_MAX: Final = 8 * RPC_MESSAGE_BYTES_MAX  # that one certificate has asked for and not taken yet
 REASON_METADATA: Final = "chiptrace-reason"
@@ -36,13 +38,14 @@ class _Held:
     def __init__(self) -> None:
         self.calls = 0
         self.answer_bytes = 0
-        self.reading = asyncio.Semaphore(READ_AT_ONCE_MAX)
+        self.turns = asyncio.Semaphore(TURNS_MAX)
 
 
 class Calls(grpc.aio.ServerInterceptor):
-    """The calls of one port. Owned by the event loop."""
+    """The calls of one port. `waiting`: the methods that wait. Owned by the event loop."""
 
-    def __init__(self, calls_max: int, per_identity_max: int) -> None:
+    def __init__(self, calls_max: int, per_identity_max: int, waiting: frozenset[str] = frozenset()) -> None:
+        self._waiting = waiting
         self._calls_max = calls_max
         self._per_identity_max = per_identity_max
         self._methods: dict[str, Any] = {}  # by name; those that are there
@@ -61,36 +64,44 @@ class Calls(grpc.aio.ServerInterceptor):
             self._methods[name] = (
                 grpc.stream_stream_rpc_method_handler(self._streaming(method))
                 if method.response_streaming
-                else grpc.stream_unary_rpc_method_handler(self._answering(method))
+                else grpc.stream_unary_rpc_method_handler(
+                    self._answering(method, waits=name in self._waiting)
+                )
             )
         return self._methods[name]
 
-    def _answering(self, method: Any) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+    def _answering(
+        self, method: Any, *, waits: bool
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def answer(requests: AsyncIterator[bytes], context: Context) -> bytes:
-            held, request = await self._begin(method, requests, context)
-            reply: bytes = method.response_serializer(await method.unary_unary(request, context))
-            if held.answer_bytes + len(reply) > ANSWER_BYTES_MAX:
+            held = await self._count(context)
+            async with held.turns:
+                request = await _read(method, requests, context)
+                reply = None if waits else await method.unary_unary(request, context)
+            if waits:
+                reply = await method.unary_unary(request, context)
+            data: bytes = method.response_serializer(reply)
+            if held.answer_bytes + len(data) > ANSWER_BYTES_MAX:
                 await _refuse(
                     context, "your certificate has asked for more than it takes; read the answers first"
                 )
-            held.answer_bytes += len(reply)
-            _at_end(context, lambda: _let_go(held, len(reply)))
-            return reply
+            held.answer_bytes += len(data)
+            _at_end(context, lambda: _let_go(held, len(data)))
+            return data
 
         return answer
 
     def _streaming(self, method: Any) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
         async def stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            _, request = await self._begin(method, requests, context)
+            async with (await self._count(context)).turns:
+                request = await _read(method, requests, context)
             async for reply in method.unary_stream(request, context):
                 yield method.response_serializer(reply)
 
         return stream
 
-    async def _begin(
-        self, method: Any, requests: AsyncIterator[bytes], context: Context
-    ) -> tuple[_Held, Any]:
-        """Steps 1 to 3; ends the call where one of them fails."""
+    async def _count(self, context: Context) -> _Held:
+        """What this certificate holds, with this call; ends a call that is one too many."""
         identity = b"".join(context.auth_context().get("x509_pem_cert", ()))
         full = self._calls >= self._calls_max
         if full or (identity in self._held and self._held[identity].calls >= self._per_identity_max):
@@ -100,20 +111,25 @@ class Calls(grpc.aio.ServerInterceptor):
         held.calls += 1
         self._calls += 1
         _at_end(context, lambda: self._end(identity))
-        try:
-            async with held.reading, asyncio.timeout(READ_SECONDS):
-                return held, method.request_deserializer(await anext(aiter(requests)))
-        except TimeoutError:
-            why = f"the request did not arrive within {READ_SECONDS:.0f} s; send less at a time"
-        except (StopAsyncIteration, DecodeError):
-            why = "the call brings no request of this method"
-        return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
+        return held
 
     def _end(self, identity: bytes) -> None:
         self._calls -= 1
         self._held[identity].calls -= 1
         if not self._held[identity].calls:
             del self._held[identity]
+
+
+async def _read(method: Any, requests: AsyncIterator[bytes], context: Context) -> Any:
+    """The request; ends a call that brings none."""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            return method.request_deserializer(await anext(aiter(requests)))
+    except TimeoutError:
+        why = f"the request did not arrive within {READ_SECONDS:.0f} s; send less at a time"
+    except (StopAsyncIteration, DecodeError):
+        why = "the call brings no request of this method"
+    return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
 
 
 def _at_end(context: Context, then: Callable[[], None]) -> None:

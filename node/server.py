@@ -43,7 +43,7 @@ from node.node_status import HEIGHTS_BEHIND_MAX, NodeStatus
 from node.peers import Peers
 from node.pool import Pool
 from node.recovery import RecoveryWatch
-from node.services import ChainService
+from node.services import WAITING, ChainService
 from node.signer import Signer
 from node.snapshot_files import SnapshotFiles
 from node.snapshots import SnapshotService, SnapshotTaker
@@ -221,7 +221,7 @@ class Node:
     async def _open_client_port(self, status: NodeStatus) -> None:
         clients = self._config.clients
         server = grpc.aio.server(
-            interceptors=(Calls(clients.calls_max, clients.calls_per_identity_max),),
+            interceptors=(Calls(clients.calls_max, clients.calls_per_identity_max, WAITING),),
             options=(
                 ("grpc.max_receive_message_length", RPC_MESSAGE_BYTES_MAX),
                 ("grpc.max_send_message_length", RPC_MESSAGE_BYTES_MAX),

@@ -57,6 +57,7 @@ ANSWER_SECONDS: Final = 0.5  # of a caller's deadline that are left for the answ
 DETAIL_CHARACTERS_MAX: Final = 1_000  # of an error; gRPC refuses longer ones, reason and all
 Reply = TypeVar("Reply")
 
+WAITING: Final = frozenset({"/chiptrace.v1.Chain/Submit"})  # methods whose answer is waited for
 _STATUS: Final = {
     Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.OVERSIZE: grpc.StatusCode.INVALID_ARGUMENT,

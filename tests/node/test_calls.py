@@ -16,26 +16,38 @@ from tests.node.raw_http2 import Rude
 MIB = 1_048_576
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 LONG = "/test.Test/Long"
+SLOW, WAIT = (
+    "/test.Test/Slow",
+    "/test.Test/Wait",
+)  # both answer once they are let; only the second is known to wait
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
 @contextlib.asynccontextmanager
 async def port(per_identity_max=128, calls_max=512):
-    """A server with the health service, and a method that answers with 1 MiB; (port, health)."""
+    """A server with the health service, and methods of the test's own; (port, health). `health.let` lets SLOW and WAIT go."""
     health = HealthService()
+    health.let = asyncio.Event()
 
     async def long(_request, _context):
         return HealthCheckRequest(service="x" * MIB)
 
-    method = grpc.unary_unary_rpc_method_handler(
-        long, HealthCheckRequest.FromString, HealthCheckRequest.SerializeToString
-    )
+    async def slow(request, _context):
+        await health.let.wait()
+        return request
+
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(
+            method, HealthCheckRequest.FromString, HealthCheckRequest.SerializeToString
+        )
+        for name, method in {"Long": long, "Slow": slow, "Wait": slow}.items()
+    }
     server = grpc.aio.server(
-        interceptors=(Calls(calls_max, per_identity_max),),
+        interceptors=(Calls(calls_max, per_identity_max, frozenset({WAIT})),),
         options=(("grpc.max_receive_message_length", 8 * MIB), *tls_port.options(65_536)),
     )
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", {"Long": method}),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", methods),))
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -68,7 +80,7 @@ def test_of_many_requests_that_are_never_finished_few_are_taken_in(run):
                     rude.half(CHECK, MIB)
                 await asyncio.to_thread(rude.push, 1.5)
                 # All of those that are read, and of the others what comes before anybody asks for it.
-                assert rude.sent <= calls.READ_AT_ONCE_MAX * MIB + streams * 2 * 65_536
+                assert rude.sent <= calls.TURNS_MAX * MIB + streams * 2 * 65_536
                 assert rude.sent >= MIB  # those that are read are
 
     run(scenario())
@@ -80,7 +92,7 @@ def test_one_that_never_ends_its_request_is_not_waited_for(run, monkeypatch):
     async def scenario():
         async with port() as (number, _):
             with Rude(number) as rude:
-                begun = [rude.half(CHECK, MIB) for _ in range(calls.READ_AT_ONCE_MAX)]
+                begun = [rude.half(CHECK, MIB) for _ in range(calls.TURNS_MAX)]
                 assert await asked(number) == NOT_SERVING  # as soon as they are out of time
                 await heard(rude, lambda: set(begun) <= rude.ended)
 
@@ -168,5 +180,21 @@ def test_who_takes_its_answers_may_go_on_asking(run, monkeypatch):
             await watch.read()  # so that this certificate always holds something
             for _ in range(6):
                 await channel.unary_unary(LONG)(b"", timeout=5)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("method", "held_up"), [(SLOW, True), (WAIT, False)])
+def test_of_questions_that_take_long_few_have_their_turn_and_who_only_waits_has_none(run, method, held_up):
+    async def scenario():
+        async with port() as (number, health), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+            slow = [channel.unary_unary(method)(b"", timeout=20) for _ in range(calls.TURNS_MAX)]
+            await asyncio.sleep(0.3)
+            other = asyncio.create_task(asked(number))
+            await asyncio.sleep(0.3)
+            assert other.done() is not held_up
+            health.let.set()
+            assert await other == NOT_SERVING
+            assert len(await asyncio.gather(*slow)) == calls.TURNS_MAX
 
     run(scenario())
