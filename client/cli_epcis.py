@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client import epcis_hash_document, epcis_read, epcis_write
+from client import epcis_hash_document, epcis_json, epcis_read, epcis_write
 from client.console import ERR, OUT, JsonOption, plain, print_document, print_json, without_traceback
 from client.epcis_findings import Finding, errors
 from client.epcis_hash import Profile
@@ -101,7 +101,7 @@ def hash_events(
     findings: list[Finding] = []
     for path in files:
         try:
-            hashes, found = epcis_hash_document.hash_file(path.read_bytes(), profile, path.name)
+            hashes, found = epcis_hash_document.hash_file(epcis_json.read_file(path), profile, path.name)
         except OSError as error:
             raise _unreadable(error) from None
         rows.extend({"file": path.name, "event": index, "hash": uri} for index, uri in hashes)

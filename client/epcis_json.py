@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Final
 
 from ledger import decimals
@@ -21,6 +22,12 @@ Json = bool | str | Decimal | list["Json"] | dict[str, "Json"] | None
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a document's file, and no more than show that they are too many for `parse`. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(EPCIS_DOCUMENT_BYTES_MAX + 1)
+
+
 def parse(data: bytes) -> Json:
     """The value of a JSON text in UTF-8 (a byte order mark is passed over).
 
@@ -28,7 +35,10 @@ def parse(data: bytes) -> Json:
     or not finite, or text that is no Unicode.
     """
     if len(data) > EPCIS_DOCUMENT_BYTES_MAX:
-        raise Malformed(f"{len(data)} bytes, at most {EPCIS_DOCUMENT_BYTES_MAX} are read", Reason.OVERSIZE)
+        raise Malformed(
+            f"more than the {EPCIS_DOCUMENT_BYTES_MAX} bytes that a document may have; split it",
+            Reason.OVERSIZE,
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

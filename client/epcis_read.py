@@ -56,7 +56,7 @@ def read_files(paths: Iterable[Path], *, strict: bool, secret: bytes = b"") -> I
     """Import files in their order; a fault in one does not stop the others. Raises OSError for unreadable ones."""
     whole = Import()
     for path in paths:
-        part = read(path.read_bytes(), file=path.name, strict=strict, secret=secret)
+        part = read(epcis_json.read_file(path), file=path.name, strict=strict, secret=secret)
         whole.events.extend(part.events)
         whole.findings.extend(part.findings)
         whole.headers.extend(part.headers)

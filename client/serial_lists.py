@@ -124,10 +124,15 @@ def read_proofs(paths: Iterable[Path]) -> Mapping[str, Membership]:
     """The proofs in these files, by serial. Raises Malformed, OSError."""
     found: dict[str, Membership] = {}
     for path in paths:
-        if path.stat().st_size > EVENT_BYTES_MAX:
-            raise Malformed(f"{path.name}: too long for a proof of a serial", Reason.OVERSIZE)
+        with path.open("rb") as file:
+            data = file.read(EVENT_BYTES_MAX + 1)
+        if len(data) > EVENT_BYTES_MAX:
+            raise Malformed(
+                f"{path.name}: too long for a proof of a serial; name one that `chiptrace lot prove` wrote",
+                Reason.OVERSIZE,
+            )
         try:
-            membership = from_json(path.read_text(encoding="utf-8"))
+            membership = from_json(data.decode())
         except UnicodeDecodeError as error:
             raise Malformed(f"{path.name}: it is not UTF-8") from error
         found[canonical(membership.serial).text] = membership

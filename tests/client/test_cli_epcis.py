@@ -232,3 +232,20 @@ def test_a_byte_order_mark_is_passed_over_and_texts_are_shown_as_they_are(tmp_pa
     assert run("check", path)[0] == 0
     code, _, said = run("check", write("odd.jsonld", capture({**EVENT, "eventID": "urn:x:\x1b[31m"})))
     assert (code, "urn:x:" in said, "\x1b" in said) == (1, True, False)
+
+
+@pytest.mark.parametrize("command", ["check", "hash", "convert"])
+def test_no_more_of_a_file_is_read_than_a_document_may_have(command, monkeypatch):
+    """A file that never ends is refused, not read until no memory is left."""
+    monkeypatch.setattr(epcis_json, "EPCIS_DOCUMENT_BYTES_MAX", 1_000)
+    code, out, err = run(command, "/dev/zero", "--json")
+    assert code in (1, 2)
+    assert "more than the 1000 bytes that a document may have" in " ".join(out) + err
+
+
+def test_a_document_of_just_as_many_bytes_is_read(write, monkeypatch):
+    path = write("a.jsonld", capture(EVENT))
+    monkeypatch.setattr(epcis_json, "EPCIS_DOCUMENT_BYTES_MAX", path.stat().st_size)
+    assert run("check", path)[0] == 0
+    monkeypatch.setattr(epcis_json, "EPCIS_DOCUMENT_BYTES_MAX", path.stat().st_size - 1)
+    assert run("check", path)[0] != 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -288,3 +289,9 @@ def test_not_verifiable_where_the_lot_is_no_root(told):
     shown = {die(12): Membership(serial=die(12), lot=LOT.replace("R1", "L1"), place=0)}
     with pytest.raises(NotVerifiable):
         find_part(view, die(12), shown)
+
+
+def test_no_more_of_a_file_is_read_than_a_proof_has(monkeypatch):
+    monkeypatch.setattr("client.serial_lists.EVENT_BYTES_MAX", 1_000)
+    with pytest.raises(Malformed, match="zero: too long for a proof"):
+        serial_lists.read_proofs([Path("/dev/zero")])
