@@ -25,6 +25,7 @@ from ledger.state import Kind
 from ledger.transformation import enter_correction, run_name
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
+    Decimal,
     EntryKind,
     LotRecord,
     MovedRecord,
@@ -300,13 +301,18 @@ def _mover(recording: Recording, original: bytes, quantities: Iterable[Quantity]
 def _has(recording: Recording, quantities: Iterable[Quantity], place: str) -> bool:
     """Whether all these amounts still lie there. Amounts of one lot look alike, so more may have happened to it."""
     overlay = recording.context.overlay
+    left: dict[tuple[str, str], Decimal] = {}  # an event may name a lot more than once
     for quantity in quantities:
-        record = state.load(overlay, state.lot_key(quantity.of.text), LotRecord)
+        lot, unit = quantity.of.text, quantity.unit
+        record = state.load(overlay, state.lot_key(lot), LotRecord)
         if record is None or record.HasField("serials") or quantity.amount is None:
             return False
-        held = lots.amount_at(overlay, quantity.of.text, place, quantity.unit)
+        held = left.get((lot, unit))
+        if held is None:
+            held = lots.amount_at(overlay, lot, place, unit)
         if decimals.compare(quantity.amount, held) > 0:
             return False
+        left[lot, unit] = decimals.subtract(held, quantity.amount)
     return True
 
 

@@ -507,6 +507,19 @@ def test_amounts_that_are_not_there_any_more_are_not_moved_back(world):
     assert (world.amount(LOT, box(2)), state_of(world, taken)) == ("1", "NOTED")
 
 
+def test_of_a_lot_that_is_named_twice_as_much_as_both_say_must_be_there(world):
+    """Else the declaration would be refused, and nobody could say that the event was wrong."""
+    twice = [quantity(LOT, 5), quantity(LOT, 5)]
+    made = recorded(world, "ada", add([], twice))
+    world.event("ada", destroying([], [quantity(LOT, 14)]))
+    world.act("ada", wrong(made))
+    assert (world.amount(LOT, "ada"), state_of(world, made)) == ("6", "NOTED")
+    again = recorded(world, "ada", add([], twice))
+    world.event("ada", destroying([], [quantity(LOT, 6)]))
+    world.act("ada", wrong(again))
+    assert (world.amount(LOT, "ada"), state_of(world, again)) == ("0", "TAKEN_BACK")
+
+
 def test_what_is_installed_was_not_packed(world):
     world.event("ada", packing(part(2), [part(1)], kind="Association"))
     world.give("ada", "bob", part(2))
