@@ -17,7 +17,7 @@ from bridge.clients import load_client
 from bridge.packet import packet_commitment
 from bridge.senders import Departure, check_sender, may_cross
 from bridge.sending import send_packet
-from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, place_in, read_transfer
+from bridge.transfer import ENCODING, PORT, VERSION, check_member_id, place_in, read_transfer, sent_transfer
 from bridge.whereabouts import note_gone
 from ledger import codec, custody
 from ledger.containers import open_generation
@@ -166,7 +166,7 @@ def _depart(
 
 def acknowledged(ctx: Context, packet: Packet, success: bool) -> None:
     """The other chain took what was sent, which is gone for good, or it did not, and it is back."""
-    transfer = read_transfer(packet)
+    transfer = sent_transfer(packet)
     if transfer.HasField("amount"):
         amount_transfer.answered(ctx, packet, transfer, success)
         return

@@ -67,6 +67,12 @@ def read_transfer(packet: Packet) -> CustodyTransfer:
     return transfer
 
 
+def sent_transfer(packet: Packet) -> CustodyTransfer:
+    """The transfer in a packet of our own, which was committed to. Its answer counts whatever is in it: what came from
+    another chain and lies in it unseen may be such that nobody takes it, and then it has to come back."""
+    return codec.decode(CustodyTransfer, packet.value, PACKET_VALUE_BYTES_MAX)
+
+
 def place_in(transfer: CustodyTransfer) -> Place | None:
     """Which serials of which lot the part is; None for what is of none."""
     if not (transfer.lot or transfer.HasField("serials") or transfer.start or transfer.end):

@@ -1,11 +1,14 @@
 """A corrupt chain's own records, shown to an honest one: what they say of contents stops no chain and takes nothing
 from anybody."""
 
+import pytest
+
 from ledger import codec, state
 from ledger.containers import standing
 from ledger.identifiers import canonical
-from proto.chiptrace.v1.bridge_pb2 import CustodyTransfer
-from proto.chiptrace.v1.ledger_pb2 import Evidence, GenerationRecord, Operation, Reason
+from ledger.limits import HOP_MAX
+from proto.chiptrace.v1.bridge_pb2 import Contents, CustodyTransfer
+from proto.chiptrace.v1.ledger_pb2 import LIVE, Evidence, GenerationRecord, ManifestRow, Operation, Reason
 from tests.bridge.crossing import carry, generation, materialise, pack, unpack_all, update
 from tests.bridge.test_containers import refused
 from tests.bridge.test_custody_transfer import Corrupt
@@ -132,6 +135,31 @@ def test_a_container_holds_no_more_than_can_be_counted():
     around = carried(world)
     pack(world, "b", around, boxes[0])
     refused(pack_event(world, around, boxes[1]), Reason.MANIFEST_FULL)
+
+
+@pytest.mark.parametrize("changed", [{"generation": HOP_MAX}, {"generation": 1, "many": 2**48}])
+def test_what_no_chain_would_take_comes_back(changed):
+    """Its home cannot see that before: what is said of what lies in it came from the other chain."""
+    corrupt = Corrupt()
+    world = corrupt.world
+    boxes = [carried(world) for _ in range(2)]
+    inside = world.commission("a", "ada")
+    count = changed.pop("many", 1)
+    row = ManifestRow(item_class=canonical(boxes[0]).class_text, count=count)
+    contents = Contents(count=count, levels=[count], manifest=[row], **changed)
+    for box in boxes:
+        assert corrupt.bring(corrupt.packet(box, contents=contents, receiver="ada")).reason == 0
+        assert world.accept("a", box, "ada").ok
+    if count > 1:
+        box = pack(world, "a", world.commission("a", "ada"), inside, *boxes)
+    for receiver, timeout_ms in (("bob", HOUR_MS), ("bob", 1_000)):
+        assert world.send("a", box, receiver, timeout_ms=timeout_ms).ok
+        if timeout_ms == 1_000:
+            world.pass_time(5_000)
+        world.relay()
+        assert (world.part("a", box).status, world.part("a", box).open) == (LIVE, True)
+    if count > 1:
+        pack(world, "a", box, inside, action="DELETE")
 
 
 def told_as_one_owners(world, box, number):
