@@ -6,6 +6,7 @@ from bridge import rehoming
 from bridge.clients import rehoming_key
 from ledger import codec, hashes, state
 from ledger.hashes import ZERO
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import HOP_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
@@ -36,6 +37,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Signature,
     ThawClient,
 )
+from tests.bridge.test_serials import accepted, captured
 from tests.bridge.two_chains import (
     HOUR_MS,
     MEMBERS,
@@ -45,6 +47,7 @@ from tests.bridge.two_chains import (
     prove,
 )
 from tests.ledger.chain_fixture import seed_of
+from tests.ledger.rules_world import seen, serials_of
 
 OF_B = [MemberHere(there="bea", here="abe"), MemberHere(there="bob", here="ada")]
 HOME_OF_B = "gs1:7654321"
@@ -438,6 +441,39 @@ def test_a_part_at_home_here_that_was_never_sent_there_is_a_forgery():
     assert give_up(world, heir=True).ok
     assert rehome(world, here).reason == Reason.NOT_LIVE
     assert rehome(world, unknown).reason == Reason.NOT_FROM_HOME
+
+
+def test_serials_of_lots_are_taken_over_only_where_nothing_of_the_lot_is_known_here():
+    for some_came, reason in ((False, 0), (True, Reason.SERIALS_OVERLAP)):
+        world = World()
+        for name, holder, home in (("b", "bob", b""), ("a", "ada", world["b"].chain_id)):
+            grant = PutGrant(prefix=HOME_OF_B, holder=holder, home_chain=home)
+            assert world.govern(name, Change(put_grant=grant)).ok
+        lot = canonical("urn:epc:class:lgtin:7654321.011111.W1").text
+        die = f"{canonical(lot).class_text}/21/0050"
+        for number, event in enumerate((serials_of(lot, "0000", "0099", 100), seen([die]))):
+            assert world["b"].operate("bob", captured(world, event, number)).ok
+        if some_came:
+            assert world.send("b", interval_text(lot, 0, 10), "ada", member="bob").ok
+            world.relay()
+        bring_head(world)
+        assert give_up(world, heir=True).ok
+        assert rehome(world, die).reason == reason
+        assert (world.part("a", die).holder, world.part("a", die).lot) == ("" if some_came else "ada", "")
+
+
+def test_a_serial_first_touched_there_out_of_an_interval_from_here_is_not_taken_over():
+    world = World()
+    lot = canonical("urn:epc:class:lgtin:4012345.012345.W1").text
+    die = f"{canonical(lot).class_text}/21/0005"
+    assert world["a"].operate("ada", captured(world, serials_of(lot, "0000", "0099", 100))).ok
+    assert world.send("a", interval_text(lot, 0, 10), "bob", member="ada").ok
+    world.relay()
+    assert accepted(world, "b", interval_text(lot, 0, 10), "bob").ok
+    assert world["b"].operate("bob", captured(world, seen([die]), 1)).ok
+    bring_head(world)
+    assert give_up(world, heir=True).ok
+    assert rehome(world, die).reason == Reason.NOT_FROM_HOME
 
 
 def test_what_is_at_home_on_a_third_chain_is_left_to_it():
