@@ -84,12 +84,19 @@ def _copy(record: PartRecord) -> PartRecord:
 def _check_newest(chain: VerifiedChain, record: PartRecord, places: Mapping[VerifiedChain, int]) -> None:
     """Each crossing has a hop of its own, above the one before: what was here at a later hop is not there any more."""
     for place, hop in places.items():
-        if record.hop > hop:
+        if record.hop > hop and not _was_taken_over(place, record.id):
             raise Overtaken(
                 f"chain {place.trust.name} shows {record.id} as it was at hop {hop}, and on chain {chain.trust.name} it was "
                 f"at hop {record.hop}: it left since. Ask again; for a passport, ask for one whose parts are of one time",
                 Reason.BAD_PROOF,
             )
+
+
+def _was_taken_over(chain: VerifiedChain, name: str) -> bool:
+    """Whether it came from a chain that was given up as lost: what that one does with it since is of no weight."""
+    record = chain.record(state.part_key(name), PartRecord)
+    entries = [] if record is None else chain.history(state.part_key(name), record.history)
+    return any(proven.entry.kind == EntryKind.REHOMED for proven in entries)
 
 
 class Others:

@@ -54,6 +54,20 @@ def test_a_lost_chain_that_still_answers_has_it_too():
     assert "LIVE_TWICE" in codes(audited(world, part, "a"))
 
 
+def test_what_a_lost_chain_does_with_it_since_is_of_no_weight():
+    """It goes on, and sends it again and again: to a hop above the one at which it was taken over."""
+    world, part = lost_world()
+    assert rehome(world, part).ok
+    assert world.send("b", part, "ada", timeout_ms=1_000).ok
+    world.pass_time(10_000)
+    update(world, "b", "a")
+    world.relay()
+    assert world.send("b", part, "ada").ok
+    assert world.part("b", part).hop > world.part("a", part).hop
+    report = audited(world, part, "a")
+    assert (report.problem, codes(report)) == ("", {"REHOMED"})
+
+
 def test_what_came_from_there_and_was_declined():
     world, part = arrived_from_lost(moved)
     assert rehome(world, part, member="abe").ok
