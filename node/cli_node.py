@@ -12,7 +12,7 @@ from client.console import JsonOption, without_traceback
 from ledger import codec, genesis
 from ledger.errors import ChiptraceError, Malformed
 from node import certificates, join_proof, server, sign_state_report, signer
-from node.config import NodeConfig, read
+from node.config import NodeConfig, read, read_genesis
 
 node = typer.Typer(
     no_args_is_help=True, help="Run a node; make its key and certificates; check its configuration."
@@ -143,7 +143,7 @@ def rotate_key(
     Example: chiptrace node rotate-key --config node.toml
     """
     found = read(config, NodeConfig)
-    document = genesis.decode_genesis(found.genesis.read_bytes())  # read first: nothing is half done
+    document = genesis.decode_genesis(read_genesis(found.genesis))  # read first: nothing is half done
     old, new = signer.retire_and_create(found.key_dir)
     steps = sign_state_report.steps(document, config, old, new)
     told = {"old": old.hex() if old else "", "key": new.hex(), "steps": steps}

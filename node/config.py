@@ -14,7 +14,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
-from ledger.errors import Malformed
+from ledger.errors import ChiptraceError, Malformed
+from ledger.genesis import decode_genesis
 
 _FILE_BYTES_MAX: Final = 1_048_576
 CONSENSUS_MS_MAX: Final = 60_000  # views grow to eight times that
@@ -156,8 +157,10 @@ class NodeConfig:
             _digest(peer.key, f"key of peer {peer.member}")
             _digest(peer.pin, f"pin of peer {peer.member}")
             split_address(peer.address)
-        split_address(self.clients.listen)
-        split_address(self.consensus_port.listen)
+        if split_address(self.clients.listen) == split_address(self.consensus_port.listen):
+            raise Malformed(
+                f"[clients] and [consensus_port] both listen on {self.clients.listen}; give each a port of its own"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +239,19 @@ def read(path: Path, kind: type[Section]) -> Section:
         return _section(kind, table, "top level", path.parent.resolve())
     except Malformed as error:
         raise Malformed(f"configuration {path}: {error}") from None
+
+
+def read_genesis(path: Path) -> bytes:
+    """The chain's first document, found sound. Raises Malformed naming the file."""
+    what = "`genesis` in the configuration names the file that all nodes of the chain begin with"
+    try:
+        data = path.read_bytes()
+        decode_genesis(data)
+    except OSError as error:
+        raise Malformed(f"genesis {path} cannot be read: {error.strerror}; {what}") from None
+    except ChiptraceError as error:
+        raise Malformed(f"genesis {path}: {error}; {what}") from None
+    return data
 
 
 def write(path: Path, config: object) -> None:

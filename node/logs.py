@@ -6,7 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
+
+from ledger.errors import Malformed
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -49,9 +52,17 @@ class Seldom:
         self._log.warning(message, extra=dict(extra) | ({"left_out": left_out} if left_out else {}))
 
 
-def start(level: str, file: str) -> None:
-    """Send all logs to a file (appending), or to standard error when none is named."""
-    handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+def start(level: str, file: str, home: Path) -> None:
+    """Send all logs to a file (appending), which stands relative to the configuration's directory, or to standard error
+    when none is named. Raises Malformed naming a file that cannot be opened."""
+    try:
+        handler = (
+            logging.FileHandler(home / file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+        )
+    except OSError as error:
+        raise Malformed(
+            f"log_file {home / file} cannot be opened: {error.strerror}; make its directory, or name another file"
+        ) from None
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -192,7 +192,7 @@ class Relayer:
 def run(path: Path) -> int:
     """Run the relayer of a configuration file until it is told to stop; the exit code."""
     settings = config.read(path, RelayConfig)
-    logs.start(settings.log_level, settings.log_file)
+    logs.start(settings.log_level, settings.log_file, path.parent)
     relayer = Relayer(settings)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

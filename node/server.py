@@ -35,7 +35,7 @@ from node import certificates, join_proof, logs, open_files, recovery, signer, s
 from node.admission import Admission
 from node.calls import Calls
 from node.chain_host import ChainHost
-from node.config import NodeConfig, read
+from node.config import NodeConfig, read, read_genesis
 from node.driver import Driver
 from node.health import HealthService
 from node.machine_checks import MachineChecks
@@ -69,7 +69,7 @@ class Node:
         self._stages = stages
         self._config = config = read(path, NodeConfig)
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._genesis = _read_genesis(config.genesis)
+        self._genesis = read_genesis(config.genesis)
         self._recoveries = recovery.read_all(config.data_dir)
         self._host = self._new_host()
         self._pool = Pool()
@@ -305,7 +305,7 @@ def _hello(chain_id: bytes) -> tuple[tuple[str, str], ...]:
 def describe(path: Path) -> list[tuple[str, str]]:
     """What the node of a configuration file would be, as pairs of a name and a value. Raises ChiptraceError."""
     config = read(path, NodeConfig)
-    genesis_bytes = _read_genesis(config.genesis)
+    genesis_bytes = read_genesis(config.genesis)
     document = genesis.decode_genesis(genesis_bytes)
     state = signer.inspect(config.key_dir)  # not opened: a running node may be writing the record
     key = state.key
@@ -339,7 +339,7 @@ def run(path: Path) -> int:
     """Run the node of a configuration file until it is told to stop; the exit code."""
     config = read(path, NodeConfig)
     open_files.allow()
-    logs.start(config.log_level, config.log_file)
+    logs.start(config.log_level, config.log_file, path.parent)
     sys.setswitchinterval(SWITCH_SECONDS)
     hashes.self_test()
     return asyncio.run(_run(path))
@@ -365,7 +365,7 @@ async def _run(path: Path) -> int:
         if early.is_set():
             node.reread()
     except (ChiptraceError, OSError) as error:
-        _LOG.critical("the node cannot start", extra={"cause": str(error)})
+        _LOG.critical("the node cannot start", extra={"cause": _cause(error)})
         return EXIT_FAILED
     waits = {stop, asyncio.create_task(node.failure())}
     done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -385,8 +385,11 @@ async def _run(path: Path) -> int:
     return 0
 
 
-def _read_genesis(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Malformed(f"genesis {path} cannot be read: {error.strerror}") from None
+def _cause(error: ChiptraceError | OSError) -> str:
+    """In words. What the system says of a file names neither what it is for nor what to do."""
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}; `data_dir` and `key_dir` in the configuration name directories that the "
+            "node's user may write to"
+        )
+    return str(error)

@@ -152,7 +152,7 @@ class Signer:
         self.retired = frozenset(
             map(bytes.fromhex, retired_keys(directory))
         )  # this node's keys before this one
-        path = directory / KEY_FILE
+        path = _key_file(directory)
         if not path.exists():
             _LOG.info("no validator key: this node only follows", extra={"file": str(path)})
             return
@@ -288,12 +288,19 @@ class SignState:
     retired: Sequence[str] = ()
 
 
+def _key_file(directory: Path) -> Path:
+    """A file in the directory's place holds no key either; but nobody means to observe that way."""
+    if directory.exists() and not directory.is_dir():
+        raise Malformed(f"key_dir {directory} is no directory; name the one that `chiptrace node key` made")
+    return directory / KEY_FILE
+
+
 def inspect(directory: Path) -> SignState:
     """The signing state in a key directory; nothing is changed. Raises Malformed for an unusable key file."""
     retired = retired_keys(directory)
     path = directory / RECORD_FILE
     torn = journal_file.torn_tails(path)
-    if not (directory / KEY_FILE).exists():
+    if not _key_file(directory).exists():
         return SignState(None, "there is no key here: the node observes", torn=torn, retired=retired)
     key = keys.public_key(directory / KEY_FILE)
     trouble = trouble_of(directory, key)

@@ -64,7 +64,8 @@ def _why_not(listen: str) -> str:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             return "it was taken a moment ago and is free now; start again"
     except OSError as error:
-        return f"{error.strerror or error}; end what runs there, or choose another address in `listen`"
+        # Python says in brackets what it tried, too.
+        return f"{str(error.strerror or error).partition(' (')[0]}; end what runs there, or choose another address in `listen`"
 
 
 class _Served:

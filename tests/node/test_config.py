@@ -42,6 +42,15 @@ def test_every_key_has_its_explanation_above_it(network):
             assert len(lines[number - 1]) > 12, line
 
 
+def test_one_port_is_not_for_both(network, tmp_path):
+    text = network.config_file(network.nodes[0].name).read_text()
+    node = network.nodes[0]
+    path = tmp_path / "node.toml"
+    path.write_text(text.replace(node.validators, node.clients))
+    with pytest.raises(Malformed, match=f"both listen on {node.clients}; give each a port of its own"):
+        config.read(path, NodeConfig)
+
+
 def test_paths_stand_relative_to_the_file_so_that_the_directory_may_move(network):
     assert str(network.directory) not in network.config_file(network.nodes[0].name).read_text()
 
