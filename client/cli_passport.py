@@ -19,7 +19,7 @@ from client.console import (
     print_json,
     without_traceback,
 )
-from client.passport import read_passport
+from client.passport import read_passport, unreadable
 from client.passport_verify import verify
 from client.question import collect_seldom
 from client.tree_view import print_report, time_text
@@ -134,7 +134,10 @@ def show(file: File, as_json: JsonOption = False) -> None:
 def _told(file: Path, held: Passport) -> dict[str, Any]:
     chains = []
     for chain in held.chains:
-        newest = decode_header(chain.headers[-1].header) if chain.headers else None
+        try:
+            newest = decode_header(chain.headers[-1].header) if chain.headers else None
+        except Malformed as error:
+            raise unreadable(error) from error
         chains.append(
             {
                 "chain_id": chain.chain_id.hex(),

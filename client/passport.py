@@ -77,7 +77,7 @@ def from_bytes(file: bytes) -> Passport:
     try:
         passport = codec.decode(Passport, data, PASSPORT_BYTES_MAX)
     except Malformed as error:
-        raise Malformed(f"the passport cannot be read: {error}; {_CUT_OR_CHANGED}", error.reason) from error
+        raise unreadable(error) from error
     # 5. Each thing once, in its order.
     _check_order(passport)
     return passport
@@ -131,6 +131,11 @@ def _unpacked(packed: bytes) -> bytes:
     if unpacking.unused_data:
         raise Malformed(f"something stands behind the end of the passport: {_CUT_OR_CHANGED}")
     return data
+
+
+def unreadable(error: Malformed) -> Malformed:
+    """What is wrong with something in a passport, as what is wrong with the passport."""
+    return Malformed(f"the passport cannot be read: {error}; {_CUT_OR_CHANGED}", error.reason)
 
 
 def _too_large(what: str) -> Malformed:

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar, cast
 from google.protobuf.message import Message
 
 from client.connection import DEADLINE_SECONDS, NoAnswer
+from client.passport import unreadable
 from client.trust import ChainTrust
 from client.verified import NotVerifiable, VerifiedChain
 from ledger.block import decode_header, transaction_id
@@ -49,16 +50,19 @@ class Answers:
     def __init__(self, chain: PassportChain) -> None:
         """Raises Malformed for what is no header, and no transaction."""
         self._chain = chain
-        self._headers = [(decode_header(signed.header).height, signed) for signed in chain.headers]
+        try:
+            self._headers = [(decode_header(signed.header).height, signed) for signed in chain.headers]
+            self._transactions = {
+                transaction_id(chain.chain_id, decode(Transaction, data, TRANSACTION_BYTES_MAX).body): data
+                for data in chain.transactions
+            }
+        except Malformed as error:
+            raise unreadable(error) from error
         pool = chain.hashes  # once: each look at it is a copy
         self._hashes = [pool[start : start + HASH_BYTES] for start in range(0, len(pool), HASH_BYTES)]
         self._values = {value.key: value for value in chain.values}
         self._histories = {history.subject: list(history.entries) for history in chain.histories}
         self._leaves = {leaf.height: leaf for leaf in chain.leaves}
-        self._transactions = {
-            transaction_id(chain.chain_id, decode(Transaction, data, TRANSACTION_BYTES_MAX).body): data
-            for data in chain.transactions
-        }
 
     def __getattr__(self, name: str) -> NoReturn:
         """Any other call."""

@@ -266,6 +266,17 @@ def test_what_a_passport_says_is_shown_and_not_checked(place, no_network):
     assert "nothing of it was checked" in shown.stdout
 
 
+def test_what_is_no_header_is_told_as_what_is_wrong_with_the_passport(place):
+    told(*place.from_nodes)
+    passport = from_bytes(place.file.read_bytes())
+    passport.chains[0].headers[-1].header = b"\xff"
+    place.file.write_bytes(to_bytes(passport))
+    shown = told("passport", "show", place.file, code=2)["error"]["message"]
+    for message in (shown, told(*place.offline, code=2)["problem"]):
+        assert message.startswith("the passport cannot be read: ")
+        assert message.endswith("ask for it again")
+
+
 def test_another_verifier_believes_her_own_trust_file(place, tmp_path):
     told(*place.from_nodes)
     write_trust(tmp_path / "other.json", World("c"))
