@@ -57,7 +57,8 @@ class Processes:
         module: str = "node.cli",
         environment: Mapping[str, str] | None = None,
     ) -> Started:
-        """Start `python -m MODULE ARGUMENTS`, in a session of its own, its output appended to a file."""
+        """Start `python -m MODULE ARGUMENTS`, in a session of its own, its output appended to a file. Raises OSError, and
+        then nothing runs."""
         root = str(Path(__file__).resolve().parent.parent)
         environment = {**os.environ, "PYTHONPATH": root, **(environment or {})}
         with _uninterrupted(), log.open("ab") as output:
@@ -72,7 +73,12 @@ class Processes:
             )
             self._children[process.pid] = process
             started = Started(name, process.pid, _start_ticks(process.pid))
-            self._write([item for item in self._read() if item.name != name] + [started])
+            try:
+                self._write([item for item in self._read() if item.name != name] + [started])
+            except OSError:
+                process.kill()  # what cannot be remembered would be ended by nobody
+                process.wait()
+                raise
         return started
 
     def stop(self, names: Sequence[str]) -> list[str]:

@@ -73,3 +73,21 @@ def test_a_process_that_died_before_it_was_written_down_does_not_count_as_runnin
     processes = Processes(tmp_path)
     assert processes.running() == {}
     assert processes.stop(["a"]) == []
+
+
+def test_one_that_cannot_be_remembered_does_not_run_on(ours, tmp_path, monkeypatch):
+    """A full disk, or a directory that may not be written: what stands in no list would be ended by nobody."""
+    begun = []
+    remember = Processes._write
+
+    def full(self, items):
+        begun.extend(items)
+        raise OSError(28, "No space left on device", str(tmp_path / "processes.new"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Processes, "_write", full)
+        with pytest.raises(OSError, match="No space left"):
+            ours.start("sleeper", ["sleeper"], tmp_path / "log")
+    assert remember is Processes._write
+    assert len(begun) == 1
+    assert not processes._still_runs(begun[0])
