@@ -46,7 +46,12 @@ _TRANSACTION_FRAME_BYTES: Final = 6  # at most, around a transaction in a block
 
 
 class AheadOfClock(Invalid):
-    """A block that is valid but for its time, which is too far ahead of our clock: it may be valid later."""
+    """A block that is valid but for its time, which is too far ahead of our clock: it is valid `ahead_ms` later."""
+
+    def __init__(self, time_ms: int, ahead_ms: int) -> None:
+        text = f"block time {time_ms} is {ahead_ms} ms too far ahead of our clock; check both clocks"
+        super().__init__(text, Reason.BAD_TIME)
+        self.ahead_ms = ahead_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +207,9 @@ class Application:
         and only for now.
         """
         decided = self._judge(data)
-        if decided.header.time_ms > now_ms + limits.TIME_PRECISION_MS:
-            raise AheadOfClock(
-                f"block time {decided.header.time_ms} is more than {limits.TIME_PRECISION_MS} ms "
-                f"ahead of our clock ({now_ms}); check both clocks",
-                Reason.BAD_TIME,
-            )
+        ahead_ms = decided.header.time_ms - now_ms - limits.TIME_PRECISION_MS
+        if ahead_ms > 0:
+            raise AheadOfClock(decided.header.time_ms, ahead_ms)
 
     def _judge(self, data: bytes) -> DecidedBlock:
         """The block, checked in every respect but our clock. Raises Invalid."""

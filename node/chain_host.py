@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from client.clock import now_ms
 from ledger.admission import Gate
-from ledger.application import Application, Info
+from ledger.application import AheadOfClock, Application, Info
 from ledger.block import CheckedTransaction
 from ledger.context import ChangeTable, OperationTable
 from ledger.errors import Invalid, InvariantBroken, StoreError
@@ -218,23 +218,27 @@ class ChainHost:
         """A block on the tip with as many of these transactions as fit."""
         return await self._writer.run(Priority.AGREEMENT, lambda: self._build(waiting, now_ms))
 
-    async def judge(self, block: bytes, now_ms: int, vouched: Vouched = NOBODY) -> bool:
-        """Whether another's block may be voted for, by the rules and by our clock. `vouched`: of its transactions."""
+    async def judge(self, block: bytes, now_ms: int, vouched: Vouched = NOBODY) -> int | None:
+        """In how many milliseconds another's block may be voted for: 0, but where its time is too far ahead of our clock;
+        None: never, by the rules. `vouched`: of its transactions."""
 
-        def judging() -> bool:
+        def judging() -> int | None:
             try:
                 self._app.learn(vouched)
                 self._app.process_proposal(block, now_ms)
+            except AheadOfClock as error:
+                _LOG.warning("block too early", extra={"cause": str(error)})
+                return error.ahead_ms
             except Invalid as error:
                 _LOG.warning("block refused", extra={"cause": str(error), "reason": error.code})
-                return False
+                return None
             except (StoreError, InvariantBroken):
                 raise
             except Exception:
                 # Judging changes nothing, so a block that upsets it is only refused, whoever made it.
                 _LOG.exception("block refused: judging it failed")
-                return False
-            return True
+                return None
+            return 0
 
         return await self._writer.run(Priority.AGREEMENT, judging)
 

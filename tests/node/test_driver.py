@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.effects import EngineSettings, Persist, Received, ReportFault, Send, SetTimer
+from consensus.effects import (
+    BlockJudged,
+    EngineSettings,
+    JudgeBlock,
+    Persist,
+    Received,
+    ReportFault,
+    Send,
+    SetTimer,
+)
 from ledger.errors import InvariantBroken, Malformed, StoreError
 from ledger.vouched import NOBODY
 from node import block_size, signer
@@ -223,7 +232,7 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
 
         async def judge(self, *_):
             await asyncio.sleep(0.1 * ("judge" in slow))
-            return True
+            return 0
 
         async def build(self, waiting, now_ms):
             await asyncio.sleep(0.1 * ("build" in slow))
@@ -256,6 +265,48 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
     assert waits == [GATHER_SECONDS] * 6  # what has come in is checked first, as the pool holds too little
 
 
+@pytest.mark.parametrize(
+    ("early", "looks", "valid"),
+    [
+        ([0], 1, True),
+        ([None], 1, False),
+        ([40, 0], 2, True),
+        ([40, 1], 2, False),
+        ([101], 1, False),
+        ([40], 1, None),
+    ],
+    ids=["valid", "never", "soon", "later than said", "too late for the view", "decided meanwhile"],
+)
+def test_a_block_that_is_only_early_is_judged_again_when_its_time_has_come(early, looks, valid):
+    """One liar can put the chain's time as far ahead as most clocks allow. A clock that is a little behind those refuses
+    nothing for that, as long as the view may wait."""
+    asked = []
+
+    class Host:
+        info = SimpleNamespace(height=1, next_due_ms=0)
+
+        async def judge(self, _, now_ms, __):
+            asked.append(now_ms)
+            return early[len(asked) - 1]
+
+    async def scenario():
+        driver = Driver(
+            Host(), [], SimpleNamespace(), EngineSettings(base_timeout_ms=100), Clock(), Verifier(b"", 0)
+        )
+        judging = asyncio.create_task(driver._judge(JudgeBlock(2, b"hash", b"block")))
+        await asyncio.sleep(0.01)
+        if valid is None:
+            driver._decided = 2
+        await judging
+        if valid is not None:
+            assert await driver._inbox.take(1) == [BlockJudged(2, b"hash", valid)]
+        assert driver._worked_ms < 10  # the wait is nobody's work, and makes no block smaller
+
+    asyncio.run(scenario())
+    assert len(asked) == looks
+    assert len(asked) == 1 or asked[1] - asked[0] >= early[0]
+
+
 def test_a_proposal_that_is_decided_while_the_verifier_process_looks_at_it_is_not_judged():
     """It would be judged on top of itself, and refused with a warning."""
     judged = []
@@ -265,7 +316,7 @@ def test_a_proposal_that_is_decided_while_the_verifier_process_looks_at_it_is_no
 
         async def judge(self, *asked):
             judged.append(asked)
-            return True
+            return 0
 
         async def execute(self, *_):
             raise StoreError("as far as it is to come")

@@ -147,10 +147,12 @@ class Application:
     def wanted(self, now_ms: int) -> bool:
         return bool(self.pool) or now_ms >= self.next_due_ms
 
-    def judge(self, data: bytes, now_ms: int) -> bool:
-        return self.follows(data) and Header.FromString(Block.FromString(data).header).time_ms <= (
-            now_ms + TIME_PRECISION_MS
-        )
+    def judge(self, data: bytes, now_ms: int) -> int | None:
+        """In how many milliseconds it may be voted for; None: never."""
+        if not self.follows(data):
+            return None
+        time_ms = Header.FromString(Block.FromString(data).header).time_ms
+        return max(0, time_ms - now_ms - TIME_PRECISION_MS)
 
     def follows(self, data: bytes) -> bool:
         """Whether the block is one that may stand on the newest one, by whatever clock."""

@@ -423,8 +423,11 @@ class Replica:
         if asked.block_hash != hash_of(asked.block):
             raise Violation(f"{self.index} asks about a block under another hash")
         if asked.height == self.application.height + 1:
-            valid = self.application.judge(asked.block, self.wall())
-            self.step(effects.BlockJudged(asked.height, asked.block_hash, valid))
+            early_ms = self.application.judge(asked.block, self.wall())
+            if early_ms and early_ms <= self.setting.settings.base_timeout_ms:
+                self.later(early_ms, lambda: self.judge(asked))
+            else:
+                self.step(effects.BlockJudged(asked.height, asked.block_hash, early_ms == 0))
 
     def decide(self, effect: effects.Decide) -> None:
         if self.executing is not None:
