@@ -189,19 +189,26 @@ def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
 
 
 def _check_order(passport: Passport) -> None:
-    _ascending("chains", (chain.chain_id for chain in passport.chains))
-    _ascending("proofs of serials", (membership.serial for membership in passport.shown))
+    check_ascending("chains", (chain.chain_id for chain in passport.chains))
+    check_ascending("proofs of serials", (membership.serial for membership in passport.shown))
     for chain in passport.chains:
-        _ascending("values", (value.key for value in chain.values))
-        _ascending("histories", (history.subject for history in chain.histories))
-        _ascending("log leaves", (leaf.height for leaf in chain.leaves))
+        check_ascending("values", (value.key for value in chain.values))
+        check_ascending("histories", (history.subject for history in chain.histories))
+        check_ascending("log leaves", (leaf.height for leaf in chain.leaves))
+        if len(set(chain.transactions)) < len(chain.transactions):
+            raise _not_once("transactions")
         if len(chain.hashes) % HASH_BYTES:
             raise Malformed(f"a passport whose hashes have not {HASH_BYTES} bytes each: {_CUT_OR_CHANGED}")
 
 
-def _ascending(what: str, keys: Iterable[Any]) -> None:
+def check_ascending(what: str, keys: Iterable[Any]) -> None:
+    """Raises Malformed for things of which one is there twice, or out of order."""
     if any(after <= before for before, after in pairwise(keys)):
-        raise Malformed(
-            f"a passport whose {what} are not each once and in their order: made by something else than chiptrace, or "
-            "changed on its way"
-        )
+        raise _not_once(what)
+
+
+def _not_once(what: str) -> Malformed:
+    return Malformed(
+        f"a passport whose {what} are not each once and in their order: made by something else than chiptrace, or "
+        "changed on its way; ask for it again"
+    )

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar, cast
 from google.protobuf.message import Message
 
 from client.connection import DEADLINE_SECONDS, NoAnswer
-from client.passport import unreadable
+from client.passport import check_ascending, unreadable
 from client.trust import ChainTrust
 from client.verified import NotVerifiable, VerifiedChain
 from ledger.block import decode_header, transaction_id
@@ -58,6 +58,7 @@ class Answers:
             }
         except Malformed as error:
             raise unreadable(error) from error
+        check_ascending("headers", (height for height, _ in self._headers))
         pool = chain.hashes  # once: each look at it is a copy
         self._hashes = [pool[start : start + HASH_BYTES] for start in range(0, len(pool), HASH_BYTES)]
         self._values = {value.key: value for value in chain.values}

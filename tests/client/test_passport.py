@@ -98,6 +98,9 @@ def test_any_passport_in_its_order_is_read_back(passport):
             once = {getattr(thing, name): thing for thing in things}
             del things[:]
             things.extend(thing for _, thing in sorted(once.items()))
+        transactions = dict.fromkeys(chain.transactions)
+        del chain.transactions[:]
+        chain.transactions.extend(transactions)
     for things, name in ((passport.chains, "chain_id"), (passport.shown, "serial")):
         once = {getattr(thing, name): thing for thing in things}
         del things[:]
@@ -160,6 +163,7 @@ def encoded_with(**changes):
         encoded_with(values=lambda values: values.add(key=b"\x02")),
         encoded_with(histories=lambda histories: histories.add(subject=b"\x02")),
         encoded_with(leaves=lambda leaves: leaves.add(height=2)),
+        encoded_with(transactions=lambda transactions: transactions.extend([b"a", b"b", b"a"])),
         Passport(chains=[PassportChain(chain_id=b"b"), PassportChain(chain_id=b"a")]),
         Passport(chains=[PassportChain(chain_id=b"a"), PassportChain(chain_id=b"a")]),
         Passport(shown=[Membership(serial="b"), Membership(serial="a")]),

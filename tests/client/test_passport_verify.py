@@ -392,6 +392,17 @@ def _only(chain, field):
     return made
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_header_stands_once(number):
+    passport = Passport()
+    passport.CopyFrom(PASSPORT)
+    headers = passport.chains[number].headers
+    headers.append(headers[-1])
+    report = checked(WORLD, passport)
+    assert (report.verdict, report.problem_code) == (Verdict.NOT_VERIFIABLE, "MALFORMED")
+    assert "headers are not each once" in report.problem
+
+
 def test_one_chain_said_to_be_the_other():
     passport = Passport()
     passport.CopyFrom(PASSPORT)
