@@ -3,8 +3,6 @@
 import pytest
 
 from client.audit_report import Verdict
-from client.passport_verify import verify
-from client.trust import Trust
 from ledger import codec, state
 from ledger.history import append_entry
 from proto.chiptrace.v1.bridge_pb2 import Materialise
@@ -33,7 +31,6 @@ from tests.bridge.crossing import (
     update,
 )
 from tests.bridge.two_chains import World
-from tests.client import passports
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
 
@@ -164,12 +161,6 @@ def test_a_lot_is_audited_on_all_chains_that_know_it_wherever_one_begins():
     for name in "ab":
         report = audited(world, amounts.LOT, name)
         assert [(finding.code, finding.chain) for finding in report.findings] == [("RECALLED", "b")]
-    # In whatever order a trust file names the chains, of a passport one finds the same.
-    honest, passport = passports.told(world, amounts.LOT)
-    trust = passports.trusting(world)
-    for chains in (trust.chains, trust.chains[::-1]):
-        report = verify(passport, Trust(chains, ()), lambda: world.clock.now_ms)
-        assert report.findings == honest.findings, report.problem
 
 
 def test_intervals_and_their_serials_are_audited_to_their_lot_at_home():

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from client.audit_profile import NO_PROFILE
 from client.audit_report import Verdict
 from client.passport import from_bytes, to_bytes
-from client.passport_verify import check_made
+from client.passport_verify import check_made, verify
+from client.trust import Trust
 from client.verified import NotVerifiable
 from ledger import codec
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
 from proto.chiptrace.v1.passport_pb2 import Passport
+from tests.bridge import test_amounts as amounts
 from tests.bridge.two_chains import World, object_event, packing_event, serial
 from tests.client.direct import DirectStub
 from tests.client.passports import checked, content, told, trusting
@@ -449,6 +451,23 @@ def lived_of_three():
     assert world.accept("b", part, "bob").ok
     world.relay()
     return world, part
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_in_whatever_order_a_trust_file_names_the_chains(order):
+    """Of a lot, which is on both, one finds the same."""
+    world = World("a", "b")
+    assert world["a"].operate("ada", amounts.quantity_event(world, "ADD", "commissioning", 100)).ok
+    assert amounts.send_amount(world, "a", amounts.LOT, 30, "bob", member="ada").ok
+    world.relay()
+    assert amounts.accept_amount(world, "b", "bob").ok
+    claim = Attest(id="https://b.example/1", subject=amounts.LOT, kind="recall", valid_from_ms=1, scope="x")
+    assert world["b"].operate("bob", Operation(attest=claim)).ok
+    honest, passport = told(world, amounts.LOT)
+    trust = Trust(trusting(world).chains[::order], ())
+    report = verify(passport, trust, lambda: world.clock.now_ms)
+    assert (report.problem, codes(report)) == ("", {"RECALLED"})
+    assert report.findings == honest.findings
 
 
 def test_a_serial_that_nobody_touched_is_shown_by_the_passport_itself(lists):  # noqa: F811
