@@ -133,8 +133,9 @@ class Submitter:
                 why = outcome.detail or "the chain did not admit the transaction"
                 raise Refused(f"{why}: {meaning(outcome.reason)}", outcome.reason)
             if self._now_ms() >= deadline_ms:
+                last = f" ({outcome.detail})" if outcome.detail else ""
                 raise NoAnswer(
-                    f"no outcome for transaction {wanted.hex()[:16]} within {WAIT_SECONDS:.0f} s; its signed "
+                    f"no outcome for transaction {wanted.hex()[:16]} within {WAIT_SECONDS:.0f} s{last}; its signed "
                     f"bytes are kept in {path}: run `chiptrace resume` when the chain answers again",
                     outcome.reason,
                 )
@@ -157,11 +158,11 @@ class Submitter:
         request = SubmitRequest(transactions=[data], wait=True)
         try:
             reply = self._connection.call(lambda stub: stub.Submit, request, WAIT_SECONDS)
-        except NoAnswer:
-            return Outcome(admitted=True)
+        except NoAnswer as error:
+            return Outcome(admitted=True, detail=str(error))
         except NodeRefused as error:
             if error.reason in _TRY_AGAIN:
-                return Outcome(reason=error.reason)
+                return Outcome(reason=error.reason, detail=str(error))
             raise NodeRefused(f"{error}; the signed bytes are kept in {path}", error.reason) from error
         if len(reply.outcomes) != 1:
             return Outcome(admitted=True)

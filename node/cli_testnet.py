@@ -273,6 +273,7 @@ def _status_json(item: ProcessStatus) -> dict[str, object]:
             "pool_transactions": reply.pool_transactions,
             "peers_connected": sum(peer.connected for peer in reply.peers),
             "not_voting": reply.not_voting,
+            "not_admitting": reply.not_admitting,
             "clock_offset_ms": reply.clock_offset_ms if reply.clock_known else None,
             "peer_clocks": {
                 peer.member: {"offset_ms": peer.clock_offset_ms, "round_trip_ms": peer.round_trip_ms}
@@ -292,7 +293,13 @@ def _print_status(found: list[ProcessStatus]) -> None:
         state = "running" if item.pid else "[red]not running[/]"
         if item.pid and item.name != RELAY:
             state = (
-                ("[yellow]in step, does not vote[/]" if reply.not_voting else "in step")
+                (
+                    "[yellow]in step, does not vote[/]"
+                    if reply.not_voting
+                    else "[yellow]in step, takes no transactions[/]"
+                    if reply.not_admitting
+                    else "in step"
+                )
                 if reply and reply.synced
                 else "[yellow]out of step[/]"
                 if reply

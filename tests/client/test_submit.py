@@ -129,6 +129,14 @@ def test_in_doubt_the_very_same_bytes_are_sent_again(doubts, tmp_path_factory):
     assert outbox(home) == []
 
 
+@pytest.mark.parametrize(
+    "said", [NoAnswer("certificate has expired"), NodeRefused("the disk is full", Reason.DISK_NEARLY_FULL)]
+)
+def test_who_has_no_outcome_is_told_why_in_the_end(made, said):
+    with pytest.raises(NoAnswer, match=f"within 30 s .*{said}.*chiptrace resume"):
+        made(Line(said)).submit([OPERATION], bytes(16))
+
+
 def test_a_lost_reply_leaves_the_bytes_and_resume_learns_the_outcome(made, tmp_path):
     with pytest.raises(NoAnswer, match="chiptrace resume"):
         made(Line(NoAnswer("lost"))).submit([OPERATION], bytes(16))

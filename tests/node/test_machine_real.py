@@ -178,7 +178,7 @@ def test_a_full_disk_stops_the_node_which_says_why_and_goes_on_when_there_is_roo
     assert kept.final
 
 
-def test_a_disk_nearly_full_takes_no_transactions_and_the_node_goes_on_voting(chain):
+def test_a_disk_nearly_full_takes_no_transactions_and_the_node_goes_on_voting(chain, command):
     config = chain.network.config_file(NAME)
     usual = config.read_text()
     assert "disk_free_bytes_min = 268435456" in usual
@@ -188,6 +188,8 @@ def test_a_disk_nearly_full_takes_no_transactions_and_the_node_goes_on_voting(ch
         chain.start(LAST)
         chain.in_step()
         until(lambda: chain.status(LAST).not_admitting)
+        (shown,) = [item for item in command("testnet", "status")[1] if item["name"].endswith(LAST)]
+        assert "make room" in shown["not_admitting"]
         assert chain.submit(member=LAST).reason == Reason.DISK_NEARLY_FULL
         outcome = chain.submit()
         assert outcome.final
