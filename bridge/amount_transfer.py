@@ -126,7 +126,7 @@ def answered(ctx: Context, packet: Packet, transfer: CustodyTransfer, success: b
         # (3) A return that failed: it waits as before, but anyone may repeat the return at once.
         place = inbound.inbound_place(packet.source_client, transfer.receiver, transfer.sender)
         since = inbound.offered_at(ctx.overlay, lot, place, unit)
-        inbound.add(ctx.overlay, lot, place, transfer.sender, unit, amount, since)
+        inbound.add(ctx.overlay, lot, place, transfer.sender, unit, amount, since, again=True)
     else:
         put_amount(ctx.overlay, lot, transfer.sender, unit, amount)
     enter_lots(ctx, (record,), EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED, packet)

@@ -34,12 +34,23 @@ def waiting(reader: Reader, lot: str, receiver: str, unit: str) -> Decimal:
 
 
 def add(
-    overlay: Overlay, lot: str, place: str, receiver: str, unit: str, amount: Decimal, offered_at_ms: int
+    overlay: Overlay,
+    lot: str,
+    place: str,
+    receiver: str,
+    unit: str,
+    amount: Decimal,
+    offered_at_ms: int,
+    *,
+    again: bool = False,
 ) -> None:
-    """Lets an amount wait at a place. Raises Refused: INBOUND_FULL, QUANTITY_INVALID."""
+    """Lets an amount wait at a place; again: after a return that failed, however much waits by then.
+
+    Raises Refused: INBOUND_FULL, QUANTITY_INVALID.
+    """
     record = _load(overlay, lot, receiver, unit)
     if place not in record.places:
-        if len(record.places) >= PLACES_MAX:
+        if len(record.places) >= PLACES_MAX and not again:
             raise Refused(
                 f"{lot} waits for {receiver} from {PLACES_MAX} shippers already; receive or return some of it",
                 Reason.INBOUND_FULL,

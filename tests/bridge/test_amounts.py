@@ -5,7 +5,7 @@ import pytest
 from bridge.amounts import abroad_key, transit_place
 from bridge.packet import sent_key
 from bridge.relayer_plan import Update
-from ledger import codec, decimals, state
+from ledger import codec, decimals, inbound, state
 from ledger.identifiers import canonical
 from ledger.inbound import inbound_place
 from ledger.limits import TRANSACTION_BYTES_MAX
@@ -15,6 +15,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED_FOR_GOOD,
     SENT,
     BalanceRecord,
+    Capture,
+    Event,
     Field,
     List,
     Object,
@@ -26,6 +28,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 from tests.bridge.crossing import carry, lot_record, materialise, pack, return_amount, send_amount, unpack_all
 from tests.bridge.test_containers import refused
 from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, object_event, prove, serial, texts
+from tests.ledger.rules_world import iso, quantity, receiving, shipping, to_fields
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
 
@@ -65,6 +68,13 @@ def amount_at(world, name, place, unit="", lot=LOT):
 def abroad(world, name="a", to="b", *member):
     record = world[name].record(abroad_key(LOT, world[to].chain_id, "", *member), AbroadRecord)
     return "0" if record is None else decimals.to_text(record.amount)
+
+
+def captured(world, said) -> Operation:
+    world._serials += 1
+    stamped = {"eventTime": iso(world.clock.now_ms), "eventTimeZoneOffset": "+00:00"} | said
+    content = Event(seed=world._serials.to_bytes(16, "big"), fields=to_fields(stamped))
+    return Operation(capture=Capture(event=codec.encode(content)))
 
 
 @pytest.fixture
@@ -136,6 +146,28 @@ def test_a_return_that_fails_waits_again(world):
     assert return_amount(world, "b", LOT, by="ben", **back).ok
     world.relay()
     assert amount_at(world, "a", "ada") == "100"
+
+
+def test_a_return_that_fails_waits_again_however_much_has_come_since(world, monkeypatch):
+    """Else its answer could not be brought for as long as the receiver leaves the others waiting."""
+    monkeypatch.setattr(inbound, "PLACES_MAX", 1)
+    for member, moved in (
+        ("ada", shipping([], "abe", [quantity(LOT, 40)])),
+        ("abe", receiving([], [quantity(LOT)], sender="ada")),
+    ):
+        assert world["a"].operate(member, captured(world, moved)).ok
+    assert send_amount(world, "a", LOT, 30, "bob", member="ada").ok
+    world.relay()
+    assert return_amount(world, "b", LOT, client="a-1", sender="ada", receiver="bob", by="bob").ok
+    assert send_amount(world, "a", LOT, 5, "bob", member="abe").ok
+    world.settle()
+    (relayer,) = world.relayers.values()
+    relayer.bring(relayer.b, relayer.a, relayer.plan().on_b)
+    assert amount_at(world, "b", inbound_place("a-1", "abe", "bob")) == "5"
+    world.pass_time(HOUR_MS + 1_000)
+    world.relay()
+    assert amount_at(world, "b", inbound_place("a-1", "ada", "bob")) == "30"
+    assert accept_amount(world, "b", "bob", 35).ok
 
 
 def forged(world, amount, *, source="b", host="a", receiver="ada", sequence=77, **changes) -> Packet:
