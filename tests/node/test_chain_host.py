@@ -1,98 +1,40 @@
-"""Views are given back whoever asks for them and however she goes away; nobody who asks can stop the node."""
+"""A thread of a node does the most urgent first, and nothing waits for ever."""
 
-import asyncio
-import contextlib
-import time
+import threading
 
 import pytest
 
-from ledger import state, view
-from ledger.errors import Invalid
-from ledger.kv import MemoryKV
-from ledger.operations import CHANGES, OPERATIONS
-from node.chain_host import ChainHost
-from node.kept_views import KEPT_MAX
-from proto.chiptrace.v1.consensus_pb2 import Certificate
-from tests.ledger.chain_fixture import Chain
-
-KEYS = [state.member_key("ada")]
-BEGUN = 40
+from node.chain_host import OVERTAKING_MAX, Priority, Worker
 
 
-@pytest.fixture(scope="module")
-def chain():
-    made = Chain()
-    for _ in range(2 * BEGUN):
-        made.produce()
-    return made
+def order(run, asked):
+    """In which order jobs are done that were asked for while the thread was busy."""
+    done = []
+
+    async def scenario():
+        worker, go = Worker("test"), threading.Event()
+        first = worker.run(Priority.AGREEMENT, go.wait)
+        futures = [worker.run(priority, lambda n=n: done.append(n)) for n, priority in enumerate(asked)]
+        go.set()
+        for future in (first, *futures):
+            await future
+        await worker.stop()
+
+    run(scenario())
+    return done
 
 
-async def begun(chain) -> tuple[ChainHost, list[bytes]]:
-    """A host that has executed BEGUN blocks, and those after them."""
-    host = ChainHost(MemoryKV, OPERATIONS, CHANGES)
-    await host.start(chain.genesis)
-    blocks = [chain.app.store.block(height) for height in range(1, chain.height + 1)]
-    for data in blocks[:BEGUN]:
-        await host.execute(data, Certificate())
-    return host, blocks[BEGUN:]
+def test_the_most_urgent_is_first_and_of_those_the_oldest(run):
+    asked = [Priority.BACKGROUND, Priority.ANSWER, Priority.ADMISSION, Priority.AGREEMENT, Priority.ANSWER]
+    assert order(run, asked) == [3, 2, 1, 4, 0]
 
 
-async def open_views(host: ChainHost) -> int:
-    """How many views are open once all that was asked for is done."""
-    for _ in range(3):
-        await host.read(lambda _: None)
-        await host.check([], 0, {})
-    return host._app.views._open
-
-
-def test_who_asks_for_a_height_as_it_becomes_provable_costs_no_view(chain, run):
-    async def work():
-        host, blocks = await begun(chain)
-        for height, data in enumerate(blocks, BEGUN):
-            executed = asyncio.create_task(host.execute(data, Certificate()))
-            await asyncio.sleep(0)
-            asked = asyncio.create_task(host.prove(KEYS, height))
-            await executed
-            with contextlib.suppress(Invalid):
-                assert (await asked).height == height
-        assert await open_views(host) <= KEPT_MAX + 1  # the newest, too
-        await host.stop()
-
-    run(work())
-
-
-def test_who_goes_away_while_her_view_is_opened_costs_no_view(chain, run):
-    async def work():
-        host, blocks = await begun(chain)
-        for height, data in enumerate(blocks, BEGUN):
-            await host.execute(data, Certificate())
-            asked = asyncio.create_task(host.prove(KEYS, height - 5))
-            await asyncio.sleep(0)
-            time.sleep(0.002)  # noqa: ASYNC251 - the writer opens it meanwhile, and the loop is not told yet
-            asked.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asked
-        assert await open_views(host) == 1
-        await host.stop()
-
-    run(work())
-
-
-def test_a_crowd_that_holds_every_view_stops_no_block(chain, run, monkeypatch):
-    monkeypatch.setattr(view, "VIEWS_OPEN_MAX", 8)
-
-    async def work():
-        host, blocks = await begun(chain)
-        assert await open_views(host) == 1
-        held = [await host.hold(BEGUN - 5) for _ in range(7)]  # and the newest, of the node itself
-        with pytest.raises(Invalid, match="8 views are open"):
-            await host.prove(KEYS, BEGUN - 3)
-        await host.execute(blocks[0], Certificate())
-        assert host.info.height == BEGUN + 1
-        assert (await host.prove(KEYS, 0)).height == BEGUN
-        for one in held:
-            host.release(one)
-        assert await open_views(host) == 1
-        await host.stop()
-
-    run(work())
+@pytest.mark.parametrize("answers", [OVERTAKING_MAX - 1, OVERTAKING_MAX, OVERTAKING_MAX + 1, 200])
+def test_answers_overtake_what_is_in_the_background_and_not_for_ever(run, answers):
+    done = order(
+        run, [Priority.ANSWER, Priority.BACKGROUND, Priority.BACKGROUND] + [Priority.ANSWER] * answers
+    )
+    before = [n for n in done[: done.index(1)] if n > 2]
+    assert len(before) == min(answers, OVERTAKING_MAX + 1)  # the second of the two waits for one more
+    assert done.index(2) in (done.index(1) + 1, done.index(1) + 2)
+    assert sorted(done) == list(range(answers + 3))
