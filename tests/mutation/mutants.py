@@ -910,6 +910,20 @@ FETCHED = [
         "who was away over a change of the set comes back",
     ),
     Mutant(
+        "a set that was to follow outlives a recovery",
+        "boundaries",
+        "        if self._steps.get(begins) != validators and begins >= min(self._steps):\n",
+        "        if begins > self._validators.in_force_from:\n",
+        "whose set is in force at the open height is followed, whatever headers led to",
+    ),
+    Mutant(
+        "steps ahead without end",
+        "boundaries",
+        " or len(self._steps) > STEPS_AHEAD_MAX:\n",
+        ":\n",
+        "what a retired set can make others keep is bounded",
+    ),
+    Mutant(
         "a boundary header certified by nobody",
         "boundaries",
         "    verify_certificate(chain_id, validators, finalization, verify)\n",
