@@ -15,6 +15,8 @@ from ledger.errors import Invalid
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     AttestationRecord,
+    BalanceRecord,
+    CorrectionRecord,
     DelegationRecord,
     ForeignAttestationRecord,
     GenerationRecord,
@@ -23,10 +25,12 @@ from proto.chiptrace.v1.ledger_pb2 import (
     LogLeafProof,
     LotRecord,
     MemberRecord,
+    NoteRecord,
     PartRecord,
     PolicyRecord,
     Reason,
     RehomingRecord,
+    TransformationRecord,
 )
 
 
@@ -58,6 +62,14 @@ def own_key(record: Message) -> bytes | None:
             return rehoming_key(record.chain_id)
         case MemberRecord():
             return state.member_key(record.id)
+        case BalanceRecord():
+            return state.balance_key(record.lot, record.place, record.unit)
+        case CorrectionRecord():
+            return state.correction_key(record.original)
+        case NoteRecord():
+            return state.note_key(record.about, record.member)
+        case TransformationRecord():
+            return state.transformation_key(record.id)
     return None
 
 
