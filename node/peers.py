@@ -30,7 +30,7 @@ from proto.chiptrace.v1 import node_pb2_grpc
 from proto.chiptrace.v1.consensus_pb2 import PeerMessage, TransactionFrame
 from proto.chiptrace.v1.node_pb2 import PeerFrame
 
-_SELDOM: Final = Seldom(logging.getLogger("chiptrace.peers"))
+_LOG: Final = logging.getLogger("chiptrace.peers")
 TRANSACTION_FRAME_BYTES_MAX: Final = 1_048_576
 # A message costs the same whether it holds one transaction or a hundred (300 µs at both ends and in between). Where many
 # come, the next frame waits longer to be filled: 8 to 5 frames per height, and nobody there notices 20 ms.
@@ -65,6 +65,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         self.admit(peers)
         self._called = called
         self._hello = hello
+        self._seldom = Seldom(_LOG)
         self._receive = receive
         self._streams: Counter[bytes] = Counter()
         self._away_until: dict[bytes, float] = {}  # by key, on the loop's clock
@@ -96,7 +97,7 @@ class _Door(node_pb2_grpc.PeerServicer):
                     raise Malformed("another stream of this validator brought what none sends")
                 await self._take(key, frame.message)
         except Malformed as error:
-            _SELDOM.warning("frame refused", {"peer": key.hex(), "cause": str(error)})
+            self._seldom.warning("frame refused", {"peer": key.hex(), "cause": str(error)})
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             self._streams[key] -= 1
@@ -122,7 +123,9 @@ class _Door(node_pb2_grpc.PeerServicer):
             shown = ""
         key = self._keys.get(shown)
         if key is None:
-            _SELDOM.warning("caller refused", {"peer": context.peer(), "cause": "not a pinned validator"})
+            self._seldom.warning(
+                "caller refused", {"peer": context.peer(), "cause": "not a pinned validator"}
+            )
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "this certificate's key is no validator's pin"
             )

@@ -21,7 +21,6 @@ WARNING_DAYS: Final = 30
 _ISSUE: Final = (
     "put the files that belong together there, or issue the certificate anew (`chiptrace node certificate`)"
 )
-_SELDOM: Final = Seldom(_LOG)  # a handshake asks each time
 # Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
 HANDSHAKE_MS_MAX: Final = 5_000
 
@@ -73,6 +72,7 @@ class _Served:
 
     def __init__(self, tls: TlsConfig) -> None:
         self._tls = tls
+        self._seldom = Seldom(_LOG)  # every handshake asks
         self._read_at_ns = tls.certificate.stat().st_mtime_ns if tls.certificate.exists() else 0
         self.current = self._read()
 
@@ -84,7 +84,7 @@ class _Served:
                 return None
             fresh = self._read()
         except (OSError, Malformed) as error:
-            _SELDOM.warning(
+            self._seldom.warning(
                 "the renewed certificate is not taken; the old one is shown", {"cause": str(error)}
             )
             return None

@@ -74,7 +74,6 @@ def test_an_authority_may_be_one_of_several_and_stand_behind_the_certificate(fil
 def test_a_renewed_certificate_that_does_not_fit_is_not_taken_and_told(
     made, files, case, caplog, monkeypatch
 ):
-    monkeypatch.setattr(tls_port, "_SELDOM", tls_port.Seldom(tls_port._LOG))
     served = tls_port._Served(files)
     before = served.current
     SPOILED[case][0](files)
