@@ -173,7 +173,7 @@ def describe_contained(
 
 
 def contained_answered(
-    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, success: bool
+    ctx: Context, client: ClientRecord, packet: Packet, contents: Contents, container: str, success: bool
 ) -> None:
     """What lay in a container is gone with it, or never went."""
     lots: dict[str, LotRecord] = {}
@@ -183,7 +183,9 @@ def contained_answered(
             raise InvariantBroken(f"lot {row.lot} was sent and has no record")
         lots[row.lot] = record
         if success:
-            _take(ctx, row, item.amount)
+            # Where it lies by now: what it lies in may have become a record since it was sent.
+            place = _place_in(ctx.overlay, row, container, contents.generation)
+            take_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
             went(ctx, record, client.chain_id, row.unit, item.amount)
     kind = EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED
     enter_lots(ctx, lots.values(), kind, packet)
@@ -198,15 +200,6 @@ def _place_in(reader: Reader, row: ManifestRow, container: str, generation: int)
     left = None if inner is None else export_of(reader, inner)
     inside = left is not None and (left.container, left.generation) == (container, generation)
     return row.place if inside else _STAGED + row.place
-
-
-def _take(ctx: Context, row: ManifestRow, amount: Decimal) -> None:
-    """From where it waits, and what is missing there from what it lies in since: that became a record meanwhile."""
-    waits = amount_at(ctx.overlay, row.lot, _STAGED + row.place, row.unit)
-    first = waits if decimals.compare(waits, amount) < 0 else amount
-    for place, part in ((_STAGED + row.place, first), (row.place, decimals.subtract(amount, first))):
-        if part.coefficient:
-            take_amount(ctx.overlay, row.lot, place, row.unit, part)
 
 
 def contained_arrived(

@@ -200,7 +200,7 @@ def _contents_answered(
     if not transfer.HasField("contents"):
         return
     client = load_client(ctx.overlay, packet.source_client)
-    amounts.contained_answered(ctx, client, packet, transfer.contents, success)
+    amounts.contained_answered(ctx, client, packet, transfer.contents, part.id, success)
     if not success:
         contents.reopen(ctx, part, transfer.contents)
 

@@ -132,3 +132,14 @@ def test_what_is_made_known_while_it_is_under_way_leaves_all_the_same():
     # Nor does it where it is said to be in something else by then.
     assert amount_at(world, "a", "@" + chest) == "50"
     assert corrupt.bring(naming(corrupt, crate, chest)).reason == Reason.CONTENTS_INVALID
+
+
+def test_what_leaves_in_a_container_is_taken_out_of_it_and_not_out_of_what_another_brought_under_its_name():
+    """Else the other, which is under way by itself, could never be answered."""
+    corrupt, chest, (crate, _) = robbed()
+    world = corrupt.world
+    assert corrupt.bring(naming(corrupt, crate, chest)).reason == 0
+    assert world.accept("a", crate, "ada").ok
+    assert amount_at(world, "a", "@" + chest) == "1"
+    carry(world, "a", chest, "bob")
+    assert (amount_at(world, "a", chest), amount_at(world, "a", "@" + chest)) == ("0", "1")
