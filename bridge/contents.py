@@ -166,9 +166,13 @@ def open_arrived(
 ) -> GenerationRecord:
     """Opens a generation for what a container brings, before its entry about arriving; the caller saves the record.
 
-    owner: of the container, also by what it lies in; empty: nobody who is known here. Raises Refused(CONTENTS_INVALID) for a filling that arrived before.
+    owner: of the container, also by what it lies in; empty: nobody who is known here. Raises Refused(CONTENTS_INVALID) for
+    a filling that arrived before, and for a number that no filling has by now.
     """
-    # (1) Once.
+    # (1) Once, under a number above which there are others, also for the chains that it goes to from here: no honest
+    #     container was filled as often as there are milliseconds.
+    if contents.generation > ctx.time_ms:
+        raise _invalid(record.id, f"filling {contents.generation}")
     key = arrival_key(client.chain_id, record.id, contents.generation)
     if ctx.overlay.get(key) is not None:
         raise _invalid(record.id, f"filling {contents.generation}, which arrived before")

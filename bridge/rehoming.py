@@ -242,6 +242,9 @@ def rehome_part(ctx: Context, message: RehomePart) -> None:
         raise Refused(
             f"{part.id} is at hop {there.hop} there, and left here at {left_at}", Reason.HOP_NOT_ABOVE
         )
+    if there.record.generations >= ctx.time_ms:
+        # Of what is put into it here the next chain would take nothing out.
+        raise Refused(f"{part.id} was filled {there.record.generations} times there", Reason.BAD_PROOF)
     # (3) What left in it is not in it any more: each is taken over by itself, from where it is by then.
     leave_behind(ctx.overlay, part, None if left is None else left.filling)
     # (4) Whoever takes over from its holder has it, free-standing; its old hop is burnt.

@@ -137,7 +137,34 @@ def test_a_container_holds_no_more_than_can_be_counted():
     refused(pack_event(world, around, boxes[1]), Reason.MANIFEST_FULL)
 
 
-@pytest.mark.parametrize("changed", [{"generation": HOP_MAX}, {"generation": 1, "many": 2**48}])
+def test_what_is_packed_into_a_container_can_come_out_of_it_on_the_next_chain():
+    """However often the chain it was on says that it was filled: above no number there would be one more for ever."""
+    corrupt = Corrupt(World("a", "b", "c", corrupt="b"))
+    world = corrupt.world
+    box, outer, part = (world.commission("a", "ada") for _ in range(3))
+    carry(world, "a", box, "bob", to="b")
+    inside = ManifestRow(item_class=canonical(box).class_text, count=1)
+    contents = Contents(count=1, levels=[1], manifest=[inside])
+    for generation_there in (HOP_MAX, world["a"].now_ms + HOUR_MS):
+        contents.generation = generation_there
+        told = corrupt.packet(box, contents=contents, receiver="ada")
+        corrupt.nothing_comes_of(told, Reason.CONTENTS_INVALID)
+    contents.generation = world["a"].now_ms
+    assert corrupt.bring(corrupt.packet(box, contents=contents, receiver="ada")).reason == 0
+    assert world.accept("a", box, "ada").ok
+    unpack_all(world, "a", box)
+    pack(world, "a", box, part)
+    pack(world, "a", outer, box)
+    carry(world, "a", outer, "cyd", to="c")
+    unpack_all(world, "c", outer)
+    for thing in (box, part):
+        update(world, "c", "a")
+        assert materialise(world, "c", thing, "a").ok
+    unpack_all(world, "c", box, "cyd")
+    assert standing(world["c"].app.store, world.part("c", part)).holder == "cyd"
+
+
+@pytest.mark.parametrize("changed", [{"generation": 1, "many": 2**48}])
 def test_what_no_chain_would_take_comes_back(changed):
     """Its home cannot see that before: what is said of what lies in it came from the other chain."""
     corrupt = Corrupt()

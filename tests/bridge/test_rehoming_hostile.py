@@ -25,7 +25,17 @@ from tests.bridge.crossing import carry, destroy, follow_operation, materialise,
 from tests.bridge.test_containers import refused
 from tests.bridge.test_custody_traces import routed
 from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome, rows_of
-from tests.bridge.two_chains import MEMBERS, OFFER_EXPIRY_MS, PREFIX, World, object_event, prove, serial
+from tests.bridge.two_chains import (
+    HOUR_MS,
+    MEMBERS,
+    OFFER_EXPIRY_MS,
+    PREFIX,
+    World,
+    object_event,
+    prove,
+    serial,
+)
+from tests.ledger.chain_fixture import START_MS
 
 BOX = serial(77)
 
@@ -82,6 +92,7 @@ KEYS = (state.generation_key(BOX, 5), state.part_key(BOX))
         (lambda part: put(part, status=99), (), Reason.NOT_LIVE),
         (lambda part: put(part, generations=HOP_MAX + 1), (), Reason.BAD_PROOF),
         (lambda part: put(part, generations=2**64 - 1), (), Reason.BAD_PROOF),
+        (lambda part: put(part, generations=START_MS + 24 * HOUR_MS), (), Reason.BAD_PROOF),
         (lambda part: put(part, hop=2**64 - 1), (), Reason.HOP_NOT_ABOVE),
     ],
 )
