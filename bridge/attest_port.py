@@ -44,6 +44,7 @@ from ledger.limits import (
     PASSED_ON_MAX,
     WAITING_SENT_MAX,
 )
+from ledger.overlay import TOO_MUCH
 from ledger.state import Kind, Overlay, Reader
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord, Packet, SendAttestation, UpdateClient
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -200,7 +201,7 @@ def send_waiting(ctx: Context, client: str) -> None:
         try:
             _send(inner, key, record, client, ctx.time_ms + PACKET_TIMEOUT_MS_MAX)
         except Refused as error:
-            if error.reason == Reason.TOO_MANY_KEYS:
+            if error.reason in TOO_MUCH:
                 raise
             continue
         overlay.merge()

@@ -30,6 +30,7 @@ from ledger import codec
 from ledger.block import LogLeaf
 from ledger.context import Context
 from ledger.errors import Invalid, Malformed, Refused
+from ledger.overlay import TOO_MUCH
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     ClientRecord,
@@ -195,9 +196,9 @@ def _deliver(ctx: Context, client: ClientRecord, packet: Packet) -> bytes:
     try:
         _application(packet).receive(inner, client, packet)
     except (Refused, Malformed, Invalid) as error:
-        # Too many keys is the fault of the transaction around the packet, which the packet must not answer for:
+        # Too much is the fault of the transaction around the packet, which the packet must not answer for:
         # else a relayer could have any packet refused.
-        if error.reason == Reason.TOO_MANY_KEYS:
+        if error.reason in TOO_MUCH:
             raise
         ctx.finding(error.reason)
         return ERROR

@@ -21,6 +21,7 @@ _MEANING: Final[dict[int, str]] = {
     Reason.DELEGATION_REVOKED: "the delegation was revoked, or ended with its grant; the holder delegates anew",
     Reason.NOT_DELEGATED: "nothing is delegated there; the holder of the grant delegates (`chiptrace delegate`)",
     Reason.TOO_MANY_ROWS: "containers of many kinds cost much; ship, pack or send fewer of them at once, or try again",
+    Reason.TOO_MANY_RECORDS: "too much is entered or looked through at once; split the work, or try again",
     Reason.LICENCE_MISSING: "a policy lets it leave only under a licence; name one that fits (`--licence`)",
     Reason.NOT_HOME_CHAIN: "parts of this prefix begin on another chain and arrive here over the bridge",
     Reason.NOT_IN_CUSTODY: "another member possesses the part; only the possessor acts on it, others may attest",

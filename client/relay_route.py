@@ -20,6 +20,7 @@ from bridge.relayer_plan import Acknowledge, Action, PacketAction, TimeOut, Upda
 from client.relay_end import NotReady, RelayEnd
 from ledger import limits
 from ledger.errors import ChiptraceError, Invalid
+from ledger.overlay import TOO_MUCH
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 
 REFUSED_MS_MIN: Final = 2_000
@@ -221,7 +222,7 @@ class Route:
         return len(built)
 
     def _settle(self, direction: Direction, group: Sequence[Action], result: Result) -> None:
-        if not result.ok and result.reason == Reason.TOO_MANY_KEYS and result.operation > 0:
+        if not result.ok and result.reason in TOO_MUCH and result.operation > 0:
             # Those before it fitted: it is no fault of the one that did not, which goes by itself if need be.
             direction.together_max = min(result.operation, direction.together_max)
             return

@@ -18,7 +18,7 @@ from ledger.errors import InvariantBroken, Refused
 from ledger.intervals import pieces, stands_in
 from ledger.limits import IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, POLICY_NAMES_MAX
 from ledger.members import check_name
-from ledger.state import Kind, Reader
+from ledger.state import Kind, Overlay, Reader
 from proto.chiptrace.v1.ledger_pb2 import (
     Attest,
     AttestationRecord,
@@ -167,20 +167,20 @@ def enter_subject(
 # ---- serials of lots ------------------------------------------------------------------------------------------
 
 
-def _pieces(reader: Reader, interval: PartRecord) -> list[PartRecord]:
+def _pieces(overlay: Overlay, interval: PartRecord) -> list[PartRecord]:
     """What stands for a carved interval now: at most one record more than a claim enters."""
-    lot = state.load(reader, state.lot_key(interval.lot), LotRecord)
+    lot = state.load(overlay, state.lot_key(interval.lot), LotRecord)
     if lot is None:
         raise InvariantBroken(f"{interval.id} is of {interval.lot}, which has no record")
-    found = pieces(reader, lot, interval.start, interval.end, CLAIM_PIECES_MAX + 1)
-    return [normalise(reader, piece) for piece in found]
+    found = pieces(overlay, lot, interval.start, interval.end, CLAIM_PIECES_MAX + 1)
+    return [normalise(overlay, piece) for piece in found]
 
 
-def _check_pieces(reader: Reader, subject: str) -> None:
-    part = load_part(reader, subject)
+def _check_pieces(overlay: Overlay, subject: str) -> None:
+    part = load_part(overlay, subject)
     if part is None or part.status != PartStatus.SPLIT:
         return
-    found = [piece.id for piece in _pieces(reader, part)]
+    found = [piece.id for piece in _pieces(overlay, part)]
     if len(found) > CLAIM_PIECES_MAX:
         raise Refused(
             f"{subject} was carved into more than {CLAIM_PIECES_MAX} records, of which the first are "

@@ -102,8 +102,9 @@ class Context:
 
         The caller saves the record that holds the history afterwards. `digest` is the event's; without it the
         entry carries the digest of the operation. inside: container, its generation, and how many entries it has. A
-        finding is entered here only; see `finding` for outcomes.
+        finding is entered here only; see `finding` for outcomes. Raises Refused(TOO_MANY_RECORDS).
         """
+        self.overlay.go_through_records()
         # Field by field: twice as fast as the library's constructor.
         entry = Entry()
         entry.subject = subject_key

@@ -14,6 +14,8 @@ from ledger.errors import Invalid, InvariantBroken, Malformed, Refused, StoreErr
 from ledger.limits import (
     KEYS_PER_BLOCK_MAX,
     KEYS_PER_TRANSACTION_MAX,
+    RECORDS_PER_BLOCK_MAX,
+    RECORDS_PER_TRANSACTION_MAX,
     ROWS_PER_BLOCK_MAX,
     ROWS_PER_TRANSACTION_MAX,
 )
@@ -54,10 +56,11 @@ def execute_block(
     `decided` knows the log leaf of every height up to the parent's. A recovery (Recovery) comes before all else.
 
     A transaction that is refused leaves its reason in its result and nothing else, except that the keys it
-    touched count towards KEYS_PER_BLOCK_MAX, and rows of manifests towards ROWS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is
-    not a refusal, StoreError when the state cannot be read: either stops the node.
+    touched count towards KEYS_PER_BLOCK_MAX, rows of manifests towards ROWS_PER_BLOCK_MAX, and records that were gone
+    through towards RECORDS_PER_BLOCK_MAX. Raises InvariantBroken when a handler fails in any way that is not a refusal,
+    StoreError when the state cannot be read: either stops the node.
     """
-    overlay = Overlay(reader, KEYS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MAX)
+    overlay = Overlay(reader, KEYS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MAX, RECORDS_PER_BLOCK_MAX)
     results: list[bytes] = []
     entries: list[tuple[bytes, int, bytes]] = []
     if recovery:
@@ -66,7 +69,7 @@ def execute_block(
         rotate_validators(overlay)
     side: list[tuple[bytes, bytes | None]] = []
     for transaction in transactions:
-        kept = overlay.child(KEYS_PER_TRANSACTION_MAX, ROWS_PER_TRANSACTION_MAX)
+        kept = overlay.child(KEYS_PER_TRANSACTION_MAX, ROWS_PER_TRANSACTION_MAX, RECORDS_PER_TRANSACTION_MAX)
         result, context = _execute(kept, chain_id, header, transaction, operations, changes, decided)
         if result.ok and context is not None:
             kept.merge()

@@ -29,6 +29,9 @@ KEYS_PER_BLOCK_MAX: Final = 20_000
 # Of manifests that are gone through: 64 containers of as many kinds as can be, and four times as many.
 ROWS_PER_TRANSACTION_MAX: Final = 65_536
 ROWS_PER_BLOCK_MAX: Final = 262_144
+# Of what is gone through again and again under the same keys: entries, pieces of intervals, claims that may be licences.
+RECORDS_PER_TRANSACTION_MAX: Final = 16_384
+RECORDS_PER_BLOCK_MAX: Final = 65_536
 IDENTIFIERS_PER_EVENT_MAX: Final = 1_000
 EVENT_FIELDS_MAX: Final = 64
 CANDIDATES_MAX: Final = 64  # of what may have gone into one transformation

@@ -8,6 +8,9 @@ from ledger.errors import InvariantBroken, Refused
 from ledger.limits import STATE_VALUE_BYTES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
+# What the bounds of a transaction, or of its block, refuse: nothing that is carried inside it may answer for that.
+TOO_MUCH: Final = frozenset((Reason.TOO_MANY_KEYS, Reason.TOO_MANY_ROWS, Reason.TOO_MANY_RECORDS))
+
 # What a KeptReader keeps: so many values of so many bytes at most, which is about 32 MB.
 VALUES_KEPT: Final = 32_768
 KEPT_VALUE_BYTES_MAX: Final = 512
@@ -28,17 +31,30 @@ class Overlay:
     their last first change; a value written back to what it was is no change. Each distinct key read or
     written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
     overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
-    work was done. So do rows of manifests, for what a container of many kinds costs shows in no key. `below` is what the reader says, by key touched.
+    work was done. So do rows of manifests, for what a container of many kinds costs shows in no key, and records that
+    are gone through: a thousand operations may each enter the same things. `below` is what the reader says, by key
+    touched.
     """
 
-    __slots__ = ("_keys_max", "_parent", "_read", "_rows", "_rows_max", "below", "changes")
+    __slots__ = (
+        *("_keys_max", "_parent", "_read", "_records", "_records_max", "_rows", "_rows_max"),
+        *("below", "changes"),
+    )
 
-    def __init__(self, reader: Reader, keys_max: int | None = None, rows_max: int | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        keys_max: int | None = None,
+        rows_max: int | None = None,
+        records_max: int | None = None,
+    ) -> None:
         self._read = reader.get
         self._parent = reader if isinstance(reader, Overlay) else None
         self._keys_max = keys_max
         self._rows_max = rows_max
         self._rows = 0
+        self._records_max = records_max
+        self._records = 0
         self.below: dict[bytes, bytes | None] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
@@ -94,9 +110,11 @@ class Overlay:
             self.touch(key, look=False)
         self.put(key, value)
 
-    def child(self, keys_max: int | None = None, rows_max: int | None = None) -> "Overlay":
+    def child(
+        self, keys_max: int | None = None, rows_max: int | None = None, records_max: int | None = None
+    ) -> "Overlay":
         """An overlay on top of this one: `merge` it to keep its writes, or drop it to lose them."""
-        return Overlay(self, keys_max, rows_max)
+        return Overlay(self, keys_max, rows_max, records_max)
 
     def go_through(self, rows: int) -> None:
         """Counts rows of a manifest that is about to be gone through. Raises Refused(TOO_MANY_ROWS)."""
@@ -109,6 +127,18 @@ class Overlay:
             )
         if self._parent is not None:
             self._parent.go_through(rows)
+
+    def go_through_records(self, records: int = 1) -> None:
+        """Counts records that are about to be gone through, however often each. Raises Refused(TOO_MANY_RECORDS)."""
+        self._records += records
+        if self._records_max is not None and self._records > self._records_max:
+            raise Refused(
+                f"more than {self._records_max} records are gone through; split the work, name fewer pieces of intervals, "
+                "or fewer documents",
+                Reason.TOO_MANY_RECORDS,
+            )
+        if self._parent is not None:
+            self._parent.go_through_records(records)
 
     def merge(self) -> None:
         """Hands the changes down to the overlay this is a child of; this one is then empty."""

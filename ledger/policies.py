@@ -163,7 +163,7 @@ class Asked:
         if found is None:
             found = self._licensed[policy.id] = set()
             for document in named(self._leaving.documents):
-                for record in claims(self._context.overlay, policy, document):
+                for record in _look_through(self._context, policy, document):
                     # Whatever it is about, which is asked of each thing.
                     item = Item(name, frozenset((record.subject,)))
                     if not _why_not_now(self._context, policy, record, item, self._leaving, document):
@@ -188,7 +188,7 @@ def _missing(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) 
     why = [
         f"{name}: {_why_not_now(context, policy, record, item, leaving, name)}"
         for name in named(leaving.documents)
-        for record in claims(context.overlay, policy, name)
+        for record in _look_through(context, policy, name)
     ]
     return Refused(
         f"{item.name.text}: policy {policy.id} lets it leave to {leaving.destination or 'nobody named'} only under an "
@@ -196,6 +196,12 @@ def _missing(context: Context, policy: PutPolicy, item: Item, leaving: Leaving) 
         f"{'; '.join(why) or 'none is named'}",
         Reason.LICENCE_MISSING,
     )
+
+
+def _look_through(context: Context, policy: PutPolicy, attestation: str) -> list[AttestationRecord]:
+    # What one event asks of the same documents the next one asks again.
+    context.overlay.go_through_records(1 + len(foreign_chains(policy.issuers)))
+    return claims(context.overlay, policy, attestation)
 
 
 def _why_not_now(

@@ -14,6 +14,8 @@ from ledger import codec, state, tree_proof
 from ledger.block import decode_header
 from ledger.errors import Invalid, Refused
 from ledger.hashes import ZERO
+from ledger.limits import KEYS_PER_TRANSACTION_MAX, RECORDS_PER_TRANSACTION_MAX, ROWS_PER_TRANSACTION_MAX
+from ledger.overlay import TOO_MUCH
 from proto.chiptrace.v1.bridge_pb2 import (
     AcknowledgePacket,
     CustodyTransfer,
@@ -638,6 +640,24 @@ def test_16_a_refusing_application_leaves_nothing_but_the_answer(monkeypatch):
     assert written.entries == []
     assert all(key != b"side" for key, _ in written.side)
     assert sent.b.record(state.part_key(sent.part), PartRecord) is None
+
+
+@pytest.mark.parametrize("reason", sorted(TOO_MUCH))
+def test_running_out_of_rows_or_records_refuses_the_transaction_and_not_the_packet(monkeypatch, reason):
+    """What a block has room for is no fault of a packet, either."""
+    sent = Sent()
+    whole = handlers.APPLICATIONS["custody/1"]
+
+    def receive(ctx, client, packet):
+        ctx.overlay.go_through(ROWS_PER_TRANSACTION_MAX + (reason == Reason.TOO_MANY_ROWS))
+        ctx.overlay.go_through_records(RECORDS_PER_TRANSACTION_MAX + (reason == Reason.TOO_MANY_RECORDS))
+        for number in range(KEYS_PER_TRANSACTION_MAX):
+            ctx.overlay.get(state.part_key(str(number)))
+
+    application = handlers.Application(receive, whole.acknowledged, whole.timed_out)
+    monkeypatch.setitem(handlers.APPLICATIONS, "custody/1", application)
+    refused(sent.receive(), reason)
+    assert sent.b.app.store.get(state.receipt_key("a-1", 1)) is None
 
 
 def test_running_out_of_keys_refuses_the_transaction_and_not_the_packet(monkeypatch):

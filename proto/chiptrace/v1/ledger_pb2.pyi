@@ -149,6 +149,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """what a container is said to hold cannot be"""
     TOO_MANY_ROWS: _Reason.ValueType  # 185
     """of the manifests of all that one transaction, or block, ships, packs and sends"""
+    TOO_MANY_RECORDS: _Reason.ValueType  # 186
+    """entries into histories, pieces of intervals and licences of one transaction, or block"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -320,6 +322,8 @@ CONTENTS_INVALID: Reason.ValueType  # 184
 """what a container is said to hold cannot be"""
 TOO_MANY_ROWS: Reason.ValueType  # 185
 """of the manifests of all that one transaction, or block, ships, packs and sends"""
+TOO_MANY_RECORDS: Reason.ValueType  # 186
+"""entries into histories, pieces of intervals and licences of one transaction, or block"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
