@@ -22,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PacketItem
 
 OPEN_MAX: Final = 20_000  # packets held at a time; a longer backlog is taken from its beginning
+SEQUENCE_MAX: Final = 2**62  # no chain comes to send so many; whoever keeps a cursor has room for it
 RUN_GAP_MAX: Final = 64  # answered packets read once more so that one question does for two
 
 
@@ -166,13 +167,13 @@ class Outbox:
             self._open[packet.sequence] = OpenPacket(SentPacket(packet, item.height), lane)
 
     def _checked(self, items: Iterable[PacketItem], first: int) -> list[PacketItem]:
-        """Ascending from `first`, and between these two clients."""
+        """Ascending from `first`, none beyond what any chain sends, and between these two clients."""
         found = list(items)
         least = first
         for item in found:
             packet = item.packet
             ends = {(packet.source_client, packet.destination_client)}
-            if packet.sequence < least or ends != {(self.client, self.counterparty)}:
+            if not least <= packet.sequence <= SEQUENCE_MAX or ends != {(self.client, self.counterparty)}:
                 raise Invalid(
                     f"packet {packet.sequence} of {packet.source_client[:40]!r} was listed where one of "
                     f"{self.client!r} from {least} on was asked for",

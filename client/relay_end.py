@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from bridge.light_client import TrustedState, certified, verify_header
 from bridge.packet import acknowledgement_commitment, packet_commitment, sent_key
+from bridge.proofs import proven_leaf
 from bridge.relayer_outbox import Outbox
 from bridge.relayer_plan import (
     Action,
@@ -33,7 +34,7 @@ from ledger import codec, limits, state, tree_proof
 from ledger.block import app_hash, decode_header, parse_log_leaf, sign_transaction
 from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.hashes import ZERO
-from proto.chiptrace.v1.bridge_pb2 import ClientRecord
+from proto.chiptrace.v1.bridge_pb2 import ClientRecord, RemoteProof
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Header, Operation, Reason, Result
 from proto.chiptrace.v1.node_pb2 import (
@@ -248,7 +249,7 @@ class RelayEnd:
             if trusted is not None and trusted.height < part[0].header_height:
                 return  # more set changes than one update brings; the rest comes with the next one
             reply = self.prove([action.key for action in part], part[0].header_height - 1)
-            self._judge_head(record, trusted, reply.head)
+            self._judge_head(record, trusted, part, reply)
             for action, proven in zip(part, reply.keys, strict=True):
                 if self._holds(action, proven, host):
                     yield Built(
@@ -280,8 +281,9 @@ class RelayEnd:
             )
             before = height
             for header in reply.headers:
-                height = decode_header(header.header).height
+                height = self._height(header)
                 if header.recovery and height <= action.to_height:
+                    self.turn()  # nothing has proven it: another node is asked next
                     raise Invalid(
                         f"chain {self.trust.name} was recovered after height {height - 1}; its client on the other chain "
                         "stays below until the governance of both chains thaws it (docs/recovery.md)",
@@ -295,6 +297,12 @@ class RelayEnd:
             if not found or found[-1].header != head.header:
                 found.append(head)
         return found[: limits.HEADERS_PER_UPDATE_MAX]
+
+    def _height(self, signed: SignedHeader) -> int:
+        try:
+            return decode_header(signed.header).height
+        except Malformed as error:
+            raise self.lied(error) from error
 
     def _judge_headers(self, record: ClientRecord, headers: Sequence[SignedHeader]) -> Header:
         """The last of the headers, all of which extend what the client holds."""
@@ -314,15 +322,21 @@ class RelayEnd:
         except (Malformed, Invalid, DecodeError) as error:
             raise self.lied(error) from error
 
-    def _judge_head(self, record: ClientRecord, trusted: Header | None, head: SignedHeader) -> None:
-        """The header that proofs open to is the one just judged, or one that the client's set certified."""
+    def _judge_head(
+        self, record: ClientRecord, trusted: Header | None, actions: Sequence[PacketAction], reply: ProveReply
+    ) -> None:
+        """The header is the one just judged, or one that the client's set certified; what times out is late below it."""
+        late = [action.packet.timeout_ms for action in actions if isinstance(action, TimeOut)]
         try:
-            header = decode_header(head.header)
+            header = decode_header(reply.head.header)
             if trusted is not None:
                 if header != trusted:
                     raise Invalid("another header than the one brought", Reason.BAD_PROOF)
             elif record.latest_validators_hash == record.latest_next_validators_hash:
-                certified(self.trust.chain_id, record.validators, head)
+                certified(self.trust.chain_id, record.validators, reply.head)
+            shown = RemoteProof(header_height=header.height, opening=reply.opening, last_leaf=reply.last_leaf)
+            if late and proven_leaf(record, shown).time_ms < max(late):
+                raise Invalid("a state that was said to be of a later time", Reason.BAD_PROOF)
         except (Malformed, Invalid) as error:
             raise self.lied(error) from error
 

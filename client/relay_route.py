@@ -175,6 +175,7 @@ class Route:
                     scan.began_ms = 0
                     return
         except Invalid as error:
+            scan.turn += 1  # else the scan would ask the same node for ever
             raise end.lied(error) from error
 
     @staticmethod

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from bridge import relayer_outbox
-from bridge.relayer_outbox import RUN_GAP_MAX, Lane, Outbox
+from bridge.relayer_outbox import RUN_GAP_MAX, SEQUENCE_MAX, Lane, Outbox
 from ledger.errors import Invalid
 from proto.chiptrace.v1.bridge_pb2 import Packet
 from proto.chiptrace.v1.node_pb2 import PacketItem
@@ -48,6 +48,17 @@ def test_new_packets_are_live_and_scanned_ones_are_cleared():
         (5, Lane.LIVE),
     ]
     assert outbox.next == 6
+
+
+def test_no_packet_is_numbered_beyond_what_any_chain_sends():
+    last = SEQUENCE_MAX
+    outbox = box()
+    outbox.see_new([item(last)])
+    assert opened(outbox) == [last]
+    for see in (outbox.see_new, outbox.see_scanned, lambda items: outbox.see_answers(items, 1, last)):
+        with pytest.raises(Invalid):
+            see([item(last + 1)])
+    assert outbox.next == last + 1 < 2**63
 
 
 def test_low_moves_only_as_far_as_two_scans_say():

@@ -15,8 +15,8 @@ from ledger import codec, hashes, state
 from ledger.block import app_hash, decode_header
 from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical, interval_text
-from ledger.limits import HEADERS_PER_UPDATE_MAX
-from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
+from ledger.limits import HEADERS_PER_UPDATE_MAX, U64_MAX
+from proto.chiptrace.v1.bridge_pb2 import Packet, SubmitMisbehaviour
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
@@ -31,7 +31,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SetValidators,
     Validator,
 )
-from proto.chiptrace.v1.node_pb2 import PacketsReply, PacketsRequest, ProveRequest
+from proto.chiptrace.v1.node_pb2 import HeadersReply, PacketsReply, PacketsRequest, ProveRequest
 from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import MEMBERS, World
 from tests.client.relaying import NODES, Fate, Killed, Line, RelayStub, carried, route_over
@@ -380,7 +380,75 @@ class ShowsAnyHeader(RelayStub):
         return reply
 
 
+class SaysItIsLate(RelayStub):
+    """Its newest leaf is of a time when nothing is taken any more, and nothing was received yet."""
+
+    def GetPackets(self, request):
+        return PacketsReply() if request.received else super().GetPackets(request)
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        if request.height == 0:
+            reply.last_leaf.leaf = (
+                reply.last_leaf.leaf[:8] + (2**62).to_bytes(8, "big") + reply.last_leaf.leaf[16:]
+            )
+        return reply
+
+
+class ProvesALaterTime(SaysItIsLate):
+    """And it says so again where a time has to be proven, of a chain that has received nothing."""
+
+    def Prove(self, request):
+        reply = super().Prove(request)
+        if request.height:
+            leaf = reply.last_leaf.leaf
+            reply.last_leaf.leaf = leaf[:8] + (2**62).to_bytes(8, "big") + leaf[16:]
+        return reply
+
+
+class CountsTooFar(RelayStub):
+    """It lists one more packet, of the highest number there can be."""
+
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        ends = [f"{self.other.chain.name}-1", self.pair]
+        source, destination = reversed(ends) if request.received else ends
+        packet = Packet(sequence=U64_MAX, source_client=source, destination_client=destination)
+        reply.items.add(packet=packet, height=1)
+        return reply
+
+
+class ShowsNoHeaders(RelayStub):
+    """Its headers are no headers."""
+
+    def GetHeaders(self, request):
+        return HeadersReply(headers=[SignedHeader(header=b"none")])
+
+
+class SaysItWasRecovered(RelayStub):
+    """Its headers come with a recovery that there never was."""
+
+    def GetHeaders(self, request):
+        reply = super().GetHeaders(request)
+        for signed in reply.headers:
+            signed.recovery = b"a recovery"
+        return reply
+
+
+class ListsOthers(RelayStub):
+    """What it lists is of another pair of clients."""
+
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        reply.items.add(packet=Packet(sequence=request.from_sequence + 9, source_client="other"), height=1)
+        return reply
+
+
 LIARS = [
+    SaysItIsLate,
+    ProvesALaterTime,
+    ShowsNoHeaders,
+    SaysItWasRecovered,
     KeepsBack,
     SaysClosed,
     StandsStill,
@@ -417,6 +485,25 @@ def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction
     assert all(world.part("b", part).status == OFFERED for part in parts)
     assert all(world.part("a", part).status == DEPARTED for part in parts)
     assert refused == []
+
+
+@pytest.mark.parametrize("wrong", [CountsTooFar, ListsOthers], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("which", ["a", "b"])
+@pytest.mark.parametrize("liar", NODES)
+def test_a_node_whose_lists_cannot_be_does_not_keep_the_scan_to_itself(wrong, which, liar):
+    world = World()
+    parts = sent(world, 3)
+    bad = over(wrong, liar)
+    bad.wrong.other, bad.wrong.pair = RelayStub(world["b" if which == "a" else "a"]), f"{which}-1"
+    route = route_over(world, lambda chain: bad(chain) if chain.name == which else Line(chain))
+    for _ in range(12):
+        world[which].produce()
+        world.settle()
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        world.clock.now_ms += 1_000
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+    assert all(world.part("a", part).status == DEPARTED for part in parts)
 
 
 @pytest.mark.parametrize("liar", NODES)
