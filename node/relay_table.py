@@ -16,6 +16,9 @@ from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 
 VERSION: Final = 1
 HEADERS_KEPT: Final = 4_096  # of each chain
+HEIGHT_MAX: Final = (
+    2**63 - 1
+)  # what SQLite holds; a higher one that a corrupt chain certifies is not remembered
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS cursors (chain BLOB, client TEXT, low INTEGER NOT NULL, PRIMARY KEY (chain, client));
 CREATE TABLE IF NOT EXISTS refusals (
@@ -81,6 +84,8 @@ class RelayTable:
 
     def header(self, chain: bytes, height: int) -> SignedHeader | None:
         """The first certified header that was seen of a height."""
+        if height > HEIGHT_MAX:
+            return None
         found = self._all("SELECT signed FROM headers WHERE chain = ? AND height = ?", (chain, height))
         return SignedHeader.FromString(found[0][0]) if found else None
 
@@ -90,9 +95,10 @@ class RelayTable:
         changes: list[tuple[str, tuple[object, ...]]] = [
             (insert, (chain, height, signed.SerializeToString(deterministic=True)))
             for height, signed in headers.items()
+            if height <= HEIGHT_MAX
         ]
         if changes:
-            oldest = max(headers) - HEADERS_KEPT
+            oldest = max(height for height in headers if height <= HEIGHT_MAX) - HEADERS_KEPT
             changes.append(("DELETE FROM headers WHERE chain = ? AND height < ?", (chain, oldest)))
         self._write(changes)
 

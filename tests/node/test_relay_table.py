@@ -9,7 +9,7 @@ from bridge.relayer_outbox import Outbox
 from client.relay_route import NEVER_MS, Direction, Refusal
 from ledger.errors import StoreError
 from node import relay_table
-from node.relay_table import RelayTable
+from node.relay_table import HEIGHT_MAX, RelayTable
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from tests.bridge.certified import Keys, signed_header
 
@@ -72,6 +72,18 @@ def test_the_first_header_of_a_height_stays_and_the_oldest_go(tmp_path, monkeypa
     table.keep_headers(A, {12: signed_header(12, KEYS)})
     assert table.header(A, 7) is None
     assert RelayTable(tmp_path / "relay.db").header(A, 12) == signed_header(12, KEYS)
+
+
+def test_a_height_that_no_table_holds_ends_no_relayer(tmp_path):
+    table = RelayTable(tmp_path / "relay.db")
+    low, high = signed_header(7, KEYS), signed_header(HEIGHT_MAX + 1, KEYS, time_ms=1)
+    table.keep_headers(A, {HEIGHT_MAX + 1: high})
+    table.keep_headers(A, {7: low, 2**64 - 1: high})
+    assert table.header(A, 7) == low
+    assert table.header(A, HEIGHT_MAX + 1) is table.header(A, 2**64 - 1) is None
+    last = signed_header(HEIGHT_MAX, KEYS, time_ms=1)
+    table.keep_headers(A, {HEIGHT_MAX: last})
+    assert table.header(A, HEIGHT_MAX) == last
 
 
 def test_several_threads_of_a_relayer_use_one_file(tmp_path):
