@@ -7,8 +7,9 @@ streams would hold 2 GiB of either. So every method is served as one that reads 
 2. A few requests of one certificate have their turn at a time; the others wait in their senders' pipes.
 3. The request is read and decoded.
 4. It is answered. So who asks for what takes long, a hundred times at once, holds up others by a few of them. A method that
-   waits for something else than its answer gives up its turn before.
-5. The answer is kept while there is room for what this certificate has not taken yet; else it gets a reason.
+   waits for something else than its answer gives up its turn before, and its request is kept meanwhile.
+5. What is kept, such a request or an answer that has not been taken yet, is so while there is room for it; else the call
+   ends with a reason.
 
 Methods with a stream of requests read by themselves already, and count their callers themselves.
 """
@@ -26,7 +27,8 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 
 TURNS_MAX: Final = 4  # requests of one certificate that are read and answered at a time
 READ_SECONDS: Final = 30.0  # for the largest, 2.2 Mbit/s
-ANSWER_BYTES_MAX: Final = 8 * RPC_MESSAGE_BYTES_MAX  # that one certificate has asked for and not taken yet
+# For one certificate: requests that wait, and answers that it has not taken yet.
+KEPT_BYTES_MAX: Final = 8 * RPC_MESSAGE_BYTES_MAX
 REASON_METADATA: Final = "chiptrace-reason"
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]  # None for a method that is not there
@@ -37,7 +39,7 @@ class _Held:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.answer_bytes = 0
+        self.kept_bytes = 0
         self.turns = asyncio.Semaphore(TURNS_MAX)
 
 
@@ -73,30 +75,42 @@ class Calls(grpc.aio.ServerInterceptor):
     def _answering(
         self, method: Any, *, waits: bool
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-        async def answer(requests: AsyncIterator[bytes], context: Context) -> bytes:
+        async def answered(requests: AsyncIterator[bytes], context: Context) -> bytes:
             held = await self._count(context)
             async with held.turns:
                 request = await _read(method, requests, context)
                 reply = None if waits else await method.unary_unary(request, context)
             if waits:
-                reply = await method.unary_unary(request, context)
+                size = request.ByteSize()
+                await _keep(held, size, context, "wait for the outcomes of some of it first")
+                try:
+                    reply = await method.unary_unary(request, context)
+                finally:
+                    _let_go(held, size)
             data: bytes = method.response_serializer(reply)
-            if held.answer_bytes + len(data) > ANSWER_BYTES_MAX:
-                await _refuse(
-                    context, "your certificate has asked for more than it takes; read the answers first"
-                )
-            held.answer_bytes += len(data)
+            await _keep(held, len(data), context, "read the answers first")
             _at_end(context, lambda: _let_go(held, len(data)))
             return data
+
+        async def answer(requests: AsyncIterator[bytes], context: Context) -> bytes:
+            try:
+                return await answered(requests, context)
+            except grpc.aio.AbortError as error:
+                raise _bare(error) from None
 
         return answer
 
     def _streaming(self, method: Any) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
         async def stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            async with (await self._count(context)).turns:
-                request = await _read(method, requests, context)
-            async for reply in method.unary_stream(request, context):
-                yield method.response_serializer(reply)
+            request = reply = None
+            try:
+                async with (await self._count(context)).turns:
+                    request = await _read(method, requests, context)
+                async for reply in method.unary_stream(request, context):
+                    yield method.response_serializer(reply)
+            except grpc.aio.AbortError as error:
+                request = reply = None
+                raise _bare(error) from None
 
         return stream
 
@@ -137,8 +151,22 @@ def _at_end(context: Context, then: Callable[[], None]) -> None:
     context.add_done_callback(lambda _: then())  # type: ignore[arg-type]  # the stubs call it by keyword
 
 
+def _bare(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
+    """Without where it came from: gRPC and the error keep each other, and so all that its traceback names, until a collector
+    that does not know how large requests are comes by."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+async def _keep(held: _Held, count: int, context: Context, instead: str) -> None:
+    """Count so many bytes more; ends a call for which there is no room."""
+    if held.kept_bytes + count > KEPT_BYTES_MAX:
+        await _refuse(context, f"this node keeps as much for your certificate as it may; {instead}")
+    held.kept_bytes += count
+
+
 def _let_go(held: _Held, count: int) -> None:
-    held.answer_bytes -= count
+    held.kept_bytes -= count
 
 
 async def _refuse(context: Context, why: str) -> None:

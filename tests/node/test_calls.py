@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 
 import grpc
 import pytest
@@ -32,6 +33,16 @@ async def port(per_identity_max=128, calls_max=512):
     async def long(_request, _context):
         return HealthCheckRequest(service="x" * MIB)
 
+    async def refused(request, context):
+        try:
+            raise LookupError(request.service[:1])
+        except LookupError:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not here")
+
+    async def several(request, context):
+        yield request
+        await refused(request, context)
+
     async def slow(request, _context):
         await health.let.wait()
         return request
@@ -40,8 +51,11 @@ async def port(per_identity_max=128, calls_max=512):
         name: grpc.unary_unary_rpc_method_handler(
             method, HealthCheckRequest.FromString, HealthCheckRequest.SerializeToString
         )
-        for name, method in {"Long": long, "Slow": slow, "Wait": slow}.items()
+        for name, method in {"Long": long, "Slow": slow, "Wait": slow, "Refused": refused}.items()
     }
+    methods["Several"] = grpc.unary_stream_rpc_method_handler(
+        several, HealthCheckRequest.FromString, HealthCheckRequest.SerializeToString
+    )
     server = grpc.aio.server(
         interceptors=(Calls(calls_max, per_identity_max, frozenset({WAIT})),),
         options=(("grpc.max_receive_message_length", 8 * MIB), *tls_port.options(65_536)),
@@ -133,7 +147,7 @@ def test_all_together_hold_no_more_than_they_may(run):
 
 
 def test_who_takes_no_answers_is_given_no_more_of_them(run, monkeypatch):
-    monkeypatch.setattr(calls, "ANSWER_BYTES_MAX", 2 * MIB + 100)
+    monkeypatch.setattr(calls, "KEPT_BYTES_MAX", 2 * MIB + 100)
 
     async def scenario():
         async with port() as (number, _):
@@ -149,6 +163,58 @@ def test_who_takes_no_answers_is_given_no_more_of_them(run, monkeypatch):
                             await channel.unary_unary(LONG)(b"", timeout=5)
                             await channel.unary_unary(LONG)(b"", timeout=5)
                             return
+
+    run(scenario())
+
+
+def test_requests_that_wait_are_kept_while_there_is_room(run, monkeypatch):
+    request = HealthCheckRequest(service="x" * MIB).SerializeToString()
+    monkeypatch.setattr(calls, "KEPT_BYTES_MAX", 3 * len(request))
+
+    async def scenario():
+        async with port() as (number, health), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+            waiting = [asyncio.ensure_future(one(channel, request)) for _ in range(3)]
+            await asyncio.sleep(0.5)
+            with pytest.raises(grpc.aio.AioRpcError, match="wait for the outcomes of some") as refused:
+                await channel.unary_unary(WAIT)(request, timeout=5)
+            assert dict(refused.value.trailing_metadata())[calls.REASON_METADATA] == "POOL_FULL"
+            waiting.pop().cancel()
+            await asyncio.sleep(0.3)
+            waiting.append(asyncio.ensure_future(one(channel, request)))  # what it held was given back
+            await asyncio.sleep(0.3)
+            assert not waiting[-1].done()
+            health.let.set()
+            # There is room for the answers, which come where the requests were.
+            assert await asyncio.gather(*waiting) == [request] * 3
+
+    async def one(channel, request):
+        return await channel.unary_unary(WAIT)(request, timeout=20)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("method", ["Refused", "Several"])
+def test_of_a_request_that_is_refused_nothing_is_kept(run, method):
+    request = HealthCheckRequest(service="refused")
+
+    def kept():
+        return [o for o in gc.get_objects() if isinstance(o, HealthCheckRequest) and o == request]
+
+    async def scenario():
+        async with port() as (number, _), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
+            gc.collect()
+            gc.disable()  # it may take long until it comes by: it counts objects, and not how large they are
+            try:
+                for _ in range(10):
+                    with pytest.raises(grpc.aio.AioRpcError, match="not here"):
+                        async for _ in channel.unary_stream(f"/test.Test/{method}")(
+                            request.SerializeToString()
+                        ):
+                            pass
+                await asyncio.sleep(0.1)
+                assert kept() == [request]  # the test's own
+            finally:
+                gc.enable()
 
     run(scenario())
 
@@ -172,7 +238,7 @@ def test_what_is_no_request_is_refused_in_words_and_logged_by_nobody(run, caplog
 
 
 def test_who_takes_its_answers_may_go_on_asking(run, monkeypatch):
-    monkeypatch.setattr(calls, "ANSWER_BYTES_MAX", 2 * MIB)
+    monkeypatch.setattr(calls, "KEPT_BYTES_MAX", 2 * MIB)
 
     async def scenario():
         async with port() as (number, _), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:
