@@ -79,7 +79,7 @@ def read_fields(data: bytes) -> GivenEvent:
     fields = _split(data)
     if fields is not None:
         return GivenEvent(data[2 : 2 + SEED_BYTES], fields)
-    # Something is wrong with it, which this says; or a field has 16 kB.
+    # Something is wrong with it, which this says.
     event = codec.decode(Event, data, EVENT_BYTES_MAX)
     check_event(event)
     read = [read_field(codec.encode(field)) for field in event.fields]
@@ -95,13 +95,17 @@ def _split(data: bytes) -> dict[str, ReadField] | None:
     place, values, before = 2 + SEED_BYTES, 0, b""
     try:
         while place < end:
-            # (1) Its head: the length in one byte or two, the shorter if it fits.
+            # (1) Its head: the length in one byte, two or three, the fewest that it fits in.
             head, length = data[place], data[place + 1]
             start = place + 2
             if length > 127:
                 high = data[start]
                 start += 1
-                length = length & 127 | high << 7
+                length = length & 127 | (high & 127) << 7
+                if high > 127:
+                    high = data[start]
+                    start += 1
+                    length |= high << 14
                 if not 0 < high < 128:
                     return None
             place = start + length
