@@ -103,15 +103,16 @@ def covering(reader: Reader, lot: LotRecord, place: int) -> PartRecord:
     return found
 
 
-def pieces(overlay: Overlay, lot: LotRecord, start: int, end: int, pieces_max: int) -> list[PartRecord]:
+def pieces(reader: Reader, lot: LotRecord, start: int, end: int, pieces_max: int) -> list[PartRecord]:
     """What the serials from one place to another are recorded in now, in order; the last ones of too many records.
 
-    Raises Refused(TOO_MANY_RECORDS).
+    Under execution each is counted. Raises Refused(TOO_MANY_RECORDS).
     """
     found: list[PartRecord] = []
     while start < end and len(found) < pieces_max:
-        overlay.go_through_records()
-        piece = last_below(overlay, lot, end)
+        if isinstance(reader, Overlay):
+            reader.go_through_records()
+        piece = last_below(reader, lot, end)
         if piece is None or piece.end <= start:
             break
         found.append(piece)
