@@ -115,6 +115,7 @@ class Way:
             self._steps.append(_Step(certifying, believed.latest_height, signed))
             trusted = believed
         self.height = trusted.latest_height
+        self.newest = trusted.validators  # in force above that height, as far as is known
         sets = [step.validators for step in self._steps] + [trusted.validators]
         self.members = {validator.member for found in sets for validator in found.validators}
 

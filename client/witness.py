@@ -127,13 +127,15 @@ def shown(connection: Connection, height: int) -> SignedHeader | None:
     return reply.head if found == height else None
 
 
-def brought(host: VerifiedChain, client: str, height: int) -> SignedHeader | None:
+def brought(
+    host: VerifiedChain, client: str, height: int, until_ms: int = limits.U64_MAX
+) -> SignedHeader | None:
     """The header of a height that was brought to a client, with its certificate, searched from the newest entry of the
-    client's history back. It proves itself; so the search need not."""
+    client's history back, for as long as there is time. It proves itself; so the search need not."""
     record = host.record(state.client_key(client), ClientRecord)
     at = record.history.n if record is not None else 0
     lowest = max(0, at - SEARCHED_MAX)
-    while at > lowest:
+    while at > lowest and host.now_ms() < until_ms:
         first = max(lowest, at - SEARCH_PAGE)
         request = HistoryRequest(
             subject=state.client_key(client), from_n=first, limit=at - first, with_transactions=True
@@ -173,17 +175,17 @@ def _headers_in(chain_id: bytes, transaction: bytes, entry: bytes, client: str) 
 
 
 def fork(way: Way, first: SignedHeader, second: SignedHeader, shown_by: tuple[str, str]) -> Fork | None:
-    """The fork that two headers of one height show, with who is proven guilty; None where they show none.
-
-    Raises Invalid where the set of the height is not known.
-    """
-    validators, _ = way.set_at(second.certificate.height)
+    """The fork that two headers of one height show, with who is proven guilty; None where they show none. Above the way
+    the newest set is judged by, as a client does, and nobody is named."""
+    height = second.certificate.height
     try:
+        validators = way.newest if height > way.height else way.set_at(height)[0]
         both = (certified(way.chain_id, validators, first), certified(way.chain_id, validators, second))
         check_misbehaviour(*both)
     except (Malformed, Invalid):
         return None
-    return Fork(way.chain_id, *both, validators, tuple(_guilty(way, *both)), shown_by)
+    guilty = () if height > way.height else tuple(_guilty(way, *both))
+    return Fork(way.chain_id, *both, validators, guilty, shown_by)
 
 
 def _guilty(way: Way, first: CertifiedHeader, second: CertifiedHeader) -> Iterator[Fault]:

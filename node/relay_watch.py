@@ -41,6 +41,12 @@ ANSWER_SECONDS: Final = 2.0
 NEW_PER_ROUND: Final = 64  # headers of one client
 OLD_PER_ROUND: Final = 4
 NODES_ASKED: Final = 2
+TURN_ROUNDS: Final = 15  # then other nodes are asked: what one keeps back, another tells
+SEARCH_MS: Final = 5_000  # for what was brought to one client, in one round
+FOUND_MAX: Final = 16  # clients on one chain that no route names
+FORKS_KEPT_MAX: Final = 16
+ACCUSED_MS_MIN: Final = 2_000  # before what did not freeze a client is brought once more, longer each time
+ACCUSED_MS_MAX: Final = 3_600_000
 
 
 class WatchedClient:
@@ -51,15 +57,24 @@ class WatchedClient:
         self.verified = VerifiedChain(host.trust, host.connection, now_ms)
         self.compared = 0  # the highest held height that was compared
         self._again = 0
+        self._search_until_ms = 0
 
     def held(self) -> list[Held]:
         """Headers it holds: those above what was compared, and a few old ones in turn."""
         self.verified.repin()
+        self._search_until_ms = now_ms() + SEARCH_MS
         found = witness.held(self.verified, self.host.client, self.compared, NEW_PER_ROUND)
         old = witness.held(self.verified, self.host.client, self._again, OLD_PER_ROUND)
         self._again = old[-1].header.height if old else 0
         heights = {item.header.height for item in found}
         return found + [item for item in old if item.header.height not in heights]
+
+    def brought(self, height: int) -> SignedHeader | None:
+        """The header of a height with its certificate, as it was brought to the client."""
+        found = witness.brought(self.verified, self.host.client, height, self._search_until_ms)
+        if found is None:
+            self.host.turn()
+        return found
 
     def record(self) -> ClientRecord | None:
         """The client, proven."""
@@ -82,23 +97,34 @@ class ChainWatch:
         self._metrics = metrics
         self._folder = folder
         self._nodes = [Connection(chain, identity, only=endpoint) for endpoint in chain.endpoints]
-        self._source = VerifiedChain(chain, Connection(chain, identity), now_ms)
+        self._line = Connection(chain, identity)
+        self._source = VerifiedChain(chain, self._line, now_ms)
         self._heads = Heads(chain.chain_id)
         self._way: Way | None = None
         self._forks: list[Fork] = []
+        self._written = 0
+        self._conflicts: list[tuple[SignedHeader, SignedHeader, tuple[str, str]]] = []
+        self._accused: dict[tuple[int, bytes, str], tuple[int, int]] = {}  # how often, and when again
+        self._rounds = 0
         self._chain_id = chain.chain_id
 
     def round(self, table: RelayTable) -> int:
         """Look once; how many headers were compared. A chain that does not answer keeps nothing from being compared of the
         others; it is told at the end. Raises ChiptraceError."""
         troubles: list[str] = []
+        self._rounds += 1
+        if self._rounds % TURN_ROUNDS == 0:
+            self._turn()
+            for client in self._clients:
+                client.host.turn()
         # (1) The chain's nodes among themselves.
-        with _noted(troubles):
+        with _noted(troubles, self._turn):
             self._look_at_nodes(table)
+            self._judge_conflicts()
         # (2) What clients hold: all that the other chains have of this one, whether or not anything is carried over them.
         items: list[Held] = []
         for client in list(self._clients):
-            with _noted(troubles):
+            with _noted(troubles, client.host.turn):
                 items += client.held()
                 self._find_clients(client)
         answered: set[int] = set()
@@ -112,8 +138,7 @@ class ChainWatch:
         by_name = {(client.host.trust.name, client.host.client): client for client in self._clients}
 
         def fetched(item: Held) -> SignedHeader | None:
-            client = by_name[item.by, item.client]
-            return witness.brought(client.verified, item.client, item.header.height)
+            return by_name[item.by, item.client].brought(item.header.height)
 
         with _noted(troubles):
             for found in witness.compare(items, shown, fetched, self._walk):
@@ -144,6 +169,11 @@ class ChainWatch:
                     _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
                 self._metrics.watched(self.name, compared, trouble)
 
+    def _turn(self) -> None:
+        """Another node of the chain is followed from now on."""
+        nodes = self._source.trust.endpoints
+        self._line.endpoint = nodes[(nodes.index(self._line.endpoint) + 1) % len(nodes)]
+
     # ---- steps ------------------------------------------------------------------------------------------------
 
     def _look_at_nodes(self, table: RelayTable) -> None:
@@ -159,7 +189,7 @@ class ChainWatch:
             if kept is not None:
                 certified[head.certificate.height] = kept
             if conflict is not None:
-                self._judge(*conflict, ("a node", node.endpoint))
+                self._conflicts.append((*conflict, ("a node", node.endpoint)))
         table.keep_headers(self._chain_id, certified)
 
     def _find_clients(self, client: WatchedClient) -> None:
@@ -167,7 +197,8 @@ class ChainWatch:
         host = client.host.trust.chain_id
         known = {item.host.client for item in self._clients if item.host.trust.chain_id == host}
         for name in clients_of(client.verified, self._chain_id):
-            if name not in known:
+            if name not in known and len(known) <= FOUND_MAX:
+                known.add(name)
                 self._clients.append(WatchedClient(client.host.beside(name)))
 
     def _shown(self, height: int, table: RelayTable) -> list[tuple[str, SignedHeader]]:
@@ -187,10 +218,17 @@ class ChainWatch:
             self._way = faults.way_of(self._source)
         return self._way
 
-    def _judge(self, first: SignedHeader, second: SignedHeader, by: tuple[str, str]) -> None:
-        found = witness.fork(self._walk(), first, second, by)
-        if found is not None:
-            self._found(found)
+    def _judge_conflicts(self) -> None:
+        """Heads that differ. One above the way is judged at once, and again when it can be said who is guilty."""
+        if not self._conflicts:
+            return
+        way = self._walk()
+        for first, second, by in self._conflicts:
+            found = witness.fork(way, first, second, by)
+            if found is not None:
+                self._found(found)
+        later = [item for item in self._conflicts if item[1].certificate.height > way.height]
+        self._conflicts = sorted(later, key=lambda item: item[1].certificate.height)[:FORKS_KEPT_MAX]
 
     def _take(self, found: Fork | Unproven) -> None:
         if isinstance(found, Fork):
@@ -202,9 +240,13 @@ class ChainWatch:
         )
 
     def _found(self, found: Fork) -> None:
-        if any(known.height == found.height for known in self._forks):
+        before = [known for known in self._forks if known.height == found.height]
+        if any(known.faults or not found.faults for known in before):
             return
-        self._forks.append(found)
+        others = [known for known in self._forks if known not in before]
+        self._forks = [*others[1 - FORKS_KEPT_MAX :], found]
+        heights = {known.height for known in self._forks}
+        self._accused = {place: tried for place, tried in self._accused.items() if place[0] in heights}
         names = sorted({fault.member for fault in found.faults})
         text = (
             f"chain {self.name} has certified two blocks of height {found.height}, shown by {found.shown_by[0]} and "
@@ -212,20 +254,28 @@ class ChainWatch:
         )
         _LOG.critical("a chain forks", extra={"chain": self.name, "cause": text})
         self._metrics.fork(self.name, text)
-        if found.faults:
+        if found.faults and self._written < FORKS_KEPT_MAX:
+            self._written += 1
             path = self._folder / f"fork-{self.name}-{found.height}.json"
             faults.write(path, found.faults)
 
     def _accuse(self, troubles: list[str]) -> None:
         for found in self._forks:
             for client in self._clients:
-                with _noted(troubles):
+                with _noted(troubles, client.host.turn):
                     self._freeze(found, client)
 
     def _freeze(self, found: Fork, client: WatchedClient) -> None:
         record = client.record()
         if record is None or record.frozen:
             return
+        # One that does not freeze by it (its chain has another set by now, or a node shows old state) costs little.
+        place = (found.height, client.host.trust.chain_id, record.id)
+        tries, again_ms = self._accused.get(place, (0, 0))
+        if now_ms() < again_ms:
+            return
+        wait = min(ACCUSED_MS_MAX, ACCUSED_MS_MIN << min(tries, 20))
+        self._accused[place] = (tries + 1, now_ms() + wait)
         (result,) = client.host.submit([[found.accusation(record)]])
         _LOG.critical(
             "misbehaviour submitted",
@@ -239,11 +289,12 @@ class ChainWatch:
 
 
 @contextlib.contextmanager
-def _noted(troubles: list[str]) -> Iterator[None]:
-    """What a chain's silence or a node's lie cuts short is told later, and the rest goes on."""
+def _noted(troubles: list[str], turn: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """What a chain's silence or a node's lie cuts short is told later, another node is asked next, and the rest goes on."""
     try:
         yield
     except StoreError:
         raise
     except ChiptraceError as error:
         troubles.append(str(error))
+        turn()
