@@ -183,9 +183,7 @@ def contained_answered(
             raise InvariantBroken(f"lot {row.lot} was sent and has no record")
         lots[row.lot] = record
         if success:
-            # Where it lies by now: what it lies in may have become a record since it was sent.
-            place = _place_in(ctx.overlay, row, container, contents.generation)
-            take_amount(ctx.overlay, row.lot, place, row.unit, item.amount)
+            _take(ctx, row, container, contents.generation, item.amount)
             went(ctx, record, client.chain_id, row.unit, item.amount)
     kind = EntryKind.DEPARTED_FOR_GOOD if success else EntryKind.RETURNED
     enter_lots(ctx, lots.values(), kind, packet)
@@ -200,6 +198,17 @@ def _place_in(reader: Reader, row: ManifestRow, container: str, generation: int)
     left = None if inner is None else export_of(reader, inner)
     inside = left is not None and (left.container, left.generation) == (container, generation)
     return row.place if inside else _STAGED + row.place
+
+
+def _take(ctx: Context, row: ManifestRow, container: str, generation: int, amount: Decimal) -> None:
+    """From where it lies by now, and what is missing there from where it waited: what it lies in may have become a record
+    meanwhile, also as one that has nothing of it."""
+    place = _place_in(ctx.overlay, row, container, generation)
+    there = amount_at(ctx.overlay, row.lot, place, row.unit)
+    first = there if decimals.compare(there, amount) < 0 else amount
+    for where, part in ((place, first), (_STAGED + row.place, decimals.subtract(amount, first))):
+        if part.coefficient:
+            take_amount(ctx.overlay, row.lot, where, row.unit, part)
 
 
 def contained_arrived(

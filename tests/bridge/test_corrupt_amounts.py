@@ -4,7 +4,7 @@ ours leaves with it, and no chain stops on it."""
 from ledger import decimals, state
 from ledger.identifiers import canonical
 from proto.chiptrace.v1.bridge_pb2 import Contents
-from proto.chiptrace.v1.ledger_pb2 import DEPARTED, ManifestRow, Reason, Value
+from proto.chiptrace.v1.ledger_pb2 import DEPARTED, LIVE, ManifestRow, Reason, Value
 from tests.bridge.crossing import carry, materialise, pack, unpack_all, update
 from tests.bridge.test_amounts import (
     LOT,
@@ -43,11 +43,11 @@ def robbed():
     return corrupt, chest, crates
 
 
-def naming(corrupt, crate, place, amount="1"):
+def naming(corrupt, crate, place, amount="1", levels=(0, 1)):
     """A packet with a crate that is said to hold some of the lot in something else."""
     inner = ManifestRow(item_class=canonical(place).class_text, count=1)
     contents = Contents(
-        generation=1, count=1, levels=[0, 1], manifest=[ManifestRow(lot=LOT, place=place), inner]
+        generation=1, count=1, levels=levels, manifest=[ManifestRow(lot=LOT, place=place), inner]
     )
     origin = corrupt.world["a"].chain_id
     contents.amounts.add(
@@ -143,3 +143,22 @@ def test_what_leaves_in_a_container_is_taken_out_of_it_and_not_out_of_what_anoth
     assert amount_at(world, "a", "@" + chest) == "1"
     carry(world, "a", chest, "bob")
     assert (amount_at(world, "a", chest), amount_at(world, "a", "@" + chest)) == ("0", "1")
+
+
+def test_what_is_made_known_without_its_amount_while_it_is_under_way_leaves_all_the_same():
+    corrupt, _, (crate, other) = robbed()
+    world = corrupt.world
+    assert corrupt.bring(naming(corrupt, crate, other, levels=[1])).reason == 0
+    assert world.accept("a", crate, "ada").ok
+    assert world.send("a", crate, "bob").ok
+    record = world.part("a", other)
+    record.status, record.container, record.generation = LIVE, crate, 1
+    write(world, "b", state.part_key(other), record)
+    update(world, "a", "b")
+    assert materialise(world, "a", other).ok
+    gone = world.part("b", crate)
+    gone.status, gone.client, gone.hop = DEPARTED, "a-1", 9
+    write(world, "b", state.part_key(crate), gone)
+    world.relay()
+    assert world.part("a", crate).status == DEPARTED
+    assert (amount_at(world, "a", "@" + other), abroad(world)) == ("0", "10")
