@@ -1,5 +1,7 @@
 """Puts a packet on its way: its commitment into state, its body where relayers find it."""
 
+from typing import Final
+
 from bridge.clients import check_active, load_client
 from bridge.packet import check_shape, check_timeout, packet_commitment, sent_key, sent_row, sent_row_key
 from ledger import codec, state
@@ -9,6 +11,9 @@ from ledger.state import client_key
 from proto.chiptrace.v1.bridge_pb2 import Packet
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
+# A claim of 32 kB is sent a thousand times by operations of 60 bytes: what every node then keeps is counted.
+BYTES_PER_RECORD: Final = 256
+
 
 def send_packet(
     ctx: Context, client: str, timeout_ms: int, port: str, version: str, encoding: str, value: bytes
@@ -16,7 +21,7 @@ def send_packet(
     """Commits to a packet over a client, with the next sequence, which is never used again.
 
     The same port is addressed on both ends. Raises Refused: UNKNOWN_CLIENT, CLIENT_FROZEN, CLIENT_EXPIRED,
-    TIMEOUT_OUT_OF_BOUNDS, OVERSIZE.
+    TIMEOUT_OUT_OF_BOUNDS, OVERSIZE, TOO_MANY_RECORDS.
     """
     # (1) A client that may be relied on now.
     record = load_client(ctx.overlay, client)
@@ -41,6 +46,7 @@ def send_packet(
         value=value,
     )
     check_shape(packet)
+    ctx.overlay.go_through_records(1 + len(value) // BYTES_PER_RECORD)
     ctx.overlay.put(sent_key(packet), packet_commitment(packet))
     record.next_sequence += 1
     state.save(ctx.overlay, client_key(record.id), record)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ledger import execute
+from bridge.sending import BYTES_PER_RECORD
+from ledger import codec, execute
 from ledger.corrections import LOOKED_THROUGH_MAX
 from ledger.errors import Refused
 from ledger.identifiers import interval_text
@@ -10,14 +11,16 @@ from ledger.limits import (
     IDENTIFIERS_PER_EVENT_MAX,
     KEYS_PER_TRANSACTION_MAX,
     LICENCES_NAMED_MAX,
+    PACKET_VALUE_BYTES_MAX,
     RECORDS_PER_BLOCK_MAX,
     RECORDS_PER_TRANSACTION_MAX,
 )
 from ledger.overlay import MappingReader, Overlay
+from proto.chiptrace.v1.bridge_pb2 import SendAttestation
 from proto.chiptrace.v1.ledger_pb2 import Attest, Change, Operation, PutPolicy, Reason, Trigger
 from tests.bridge.test_containers import refused
 from tests.bridge.test_serials import captured
-from tests.bridge.two_chains import World
+from tests.bridge.two_chains import HOUR_MS, World
 from tests.ledger.rules_world import seen, serials_of, shipping
 
 LOT = "https://id.gs1.org/01/04012345111118/10/W1"
@@ -96,6 +99,18 @@ def test_documents_that_may_be_licences(world):
     refused(world["a"].operate("ada", captured(world, event)), Reason.LICENCE_MISSING)
 
 
+def test_the_bytes_of_packets_that_are_sent(world):
+    """Each is kept whole by every node, however short the operation is that sends it."""
+    part = world.commission("a", "ada")
+    long = claim(1, part)
+    long.attest.destinations.extend(str(number) * 256 for number in range(9))
+    assert world["a"].operate("ada", long).ok
+    sending = SendAttestation(id=long.attest.id, client="b-1", timeout_ms=world["a"].now_ms + HOUR_MS)
+    operation = Operation(send_attestation=codec.encode(sending))
+    refused(world["a"].operate("ada", operation, operation), Reason.TOO_MANY_RECORDS)
+    assert world["a"].operate("ada", operation).ok
+
+
 def test_a_block_goes_through_so_many(world):
     part = world.commission("a", "ada")
     events = [captured(world, seen([part], comment=str(number))) for number in range(80)]
@@ -127,4 +142,5 @@ def test_what_the_other_limits_allow_once_is_allowed():
     assert RECORDS_PER_TRANSACTION_MAX >= 8 * IDENTIFIERS_PER_EVENT_MAX
     assert RECORDS_PER_TRANSACTION_MAX > KEYS_PER_TRANSACTION_MAX
     assert RECORDS_PER_TRANSACTION_MAX >= 16 * LICENCES_NAMED_MAX
+    assert RECORDS_PER_TRANSACTION_MAX >= 8 * PACKET_VALUE_BYTES_MAX // BYTES_PER_RECORD
     assert RECORDS_PER_BLOCK_MAX >= RECORDS_PER_TRANSACTION_MAX

@@ -150,7 +150,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     TOO_MANY_ROWS: _Reason.ValueType  # 185
     """of the manifests of all that one transaction, or block, ships, packs and sends"""
     TOO_MANY_RECORDS: _Reason.ValueType  # 186
-    """entries into histories, pieces of intervals and licences of one transaction, or block"""
+    """entries, pieces of intervals, licences and bytes sent of one transaction, or block"""
     REPEATED_COMMISSIONING: _Reason.ValueType  # 140
     """Findings entered in histories."""
     SUPERSEDES_ADOPTION: _Reason.ValueType  # 141
@@ -323,7 +323,7 @@ CONTENTS_INVALID: Reason.ValueType  # 184
 TOO_MANY_ROWS: Reason.ValueType  # 185
 """of the manifests of all that one transaction, or block, ships, packs and sends"""
 TOO_MANY_RECORDS: Reason.ValueType  # 186
-"""entries into histories, pieces of intervals and licences of one transaction, or block"""
+"""entries, pieces of intervals, licences and bytes sent of one transaction, or block"""
 REPEATED_COMMISSIONING: Reason.ValueType  # 140
 """Findings entered in histories."""
 SUPERSEDES_ADOPTION: Reason.ValueType  # 141
