@@ -96,7 +96,7 @@ class Calls(grpc.aio.ServerInterceptor):
             try:
                 return await answered(requests, context)
             except grpc.aio.AbortError as error:
-                raise _bare(error) from None
+                raise bare(error) from None
 
         return answer
 
@@ -110,7 +110,7 @@ class Calls(grpc.aio.ServerInterceptor):
                     yield method.response_serializer(reply)
             except grpc.aio.AbortError as error:
                 request = reply = None
-                raise _bare(error) from None
+                raise bare(error) from None
 
         return stream
 
@@ -143,6 +143,8 @@ async def _read(method: Any, requests: AsyncIterator[bytes], context: Context) -
         why = f"the request did not arrive within {READ_SECONDS:.0f} s; send less at a time"
     except (StopAsyncIteration, DecodeError):
         why = "the call brings no request of this method"
+    finally:
+        await done_reading(requests)
     return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
 
 
@@ -151,11 +153,16 @@ def _at_end(context: Context, then: Callable[[], None]) -> None:
     context.add_done_callback(lambda _: then())  # type: ignore[arg-type]  # the stubs call it by keyword
 
 
-def _bare(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
+def bare(error: grpc.aio.AbortError) -> grpc.aio.AbortError:
     """Without where it came from: gRPC and the error keep each other, and so all that its traceback names, until a collector
-    that does not know how large requests are comes by."""
+    that does not know how large requests are comes by. Who raises it on has let go of the request."""
     error.__context__ = None
     return error.with_traceback(None)
+
+
+async def done_reading(requests: AsyncIterator[Any]) -> None:
+    """No more is read: gRPC's iterator and what it runs on keep each other, too, and the last that came."""
+    await aiter(requests).aclose()  # type: ignore[attr-defined]  # it is a generator, which the stubs do not know
 
 
 async def _keep(held: _Held, count: int, context: Context, instead: str) -> None:

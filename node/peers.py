@@ -22,7 +22,7 @@ from ledger import codec
 from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
 from node import certificates, tls_port
-from node.calls import Calls
+from node.calls import Calls, bare, done_reading
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.logs import Seldom
 from node.peer_line import OPTIONS, Line
@@ -79,6 +79,13 @@ class _Door(node_pb2_grpc.PeerServicer):
         request_iterator: AsyncIterator[PeerFrame],
         context: grpc.aio.ServicerContext[PeerFrame, PeerFrame],
     ) -> None:
+        try:
+            await self._exchange(request_iterator, context)
+        except grpc.aio.AbortError as error:
+            await done_reading(request_iterator)
+            raise bare(error) from None
+
+    async def _exchange(self, frames: AsyncIterator[PeerFrame], context: Context) -> None:
         shown, key = await self.caller(context)
         if self._away(key):
             await context.abort(
@@ -90,7 +97,7 @@ class _Door(node_pb2_grpc.PeerServicer):
         try:
             await context.send_initial_metadata(self._hello)
             self._called(key)
-            async for frame in request_iterator:
+            async for frame in frames:
                 if self._keys.get(shown) != key:
                     raise Malformed("this node knows the caller as a validator no longer")
                 if self._away(key):

@@ -219,6 +219,23 @@ def test_of_a_request_that_is_refused_nothing_is_kept(run, method):
     run(scenario())
 
 
+def test_of_a_request_that_is_answered_nothing_is_kept(run):
+    async def scenario():
+        async with port() as (number, _):
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(10):
+                    await asked(number)
+                await asyncio.sleep(0.1)
+                # They have the bytes, which no collector shows.
+                assert not [o for o in gc.get_objects() if type(o).__name__ == "_MessageReceiver"]
+            finally:
+                gc.enable()
+
+    run(scenario())
+
+
 def test_what_is_no_request_is_refused_in_words_and_logged_by_nobody(run, caplog):
     async def scenario():
         async with port() as (number, _), grpc.aio.insecure_channel(f"127.0.0.1:{number}") as channel:

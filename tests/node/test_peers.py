@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import socket
 import ssl
 import time
@@ -351,6 +352,32 @@ def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage
                     assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
             await until(lambda: b.inbox)
             assert b.inbox == [(key("a"), vote())]
+
+    run(scenario())
+
+
+def test_of_a_frame_that_is_refused_nothing_is_kept(consortium, run):
+    refused = PeerFrame(message=b"\xff" * 999)
+
+    async def scenario():
+        b = consortium.node("b", "a")
+        tls = consortium.tls("a")
+        credentials = grpc.ssl_channel_credentials(
+            tls.ca.read_bytes(), tls.private_key.read_bytes(), tls.certificate.read_bytes()
+        )
+        address = f"127.0.0.1:{consortium.ports['b']}"
+        async with running(b), grpc.aio.secure_channel(address, credentials) as channel:
+            gc.collect()
+            gc.disable()  # it may take long until it comes by: it counts objects, and not how large they are
+            try:
+                call = node_pb2_grpc.PeerStub(channel).Exchange(metadata=grpc.aio.Metadata(*HELLO))
+                await call.write(refused)
+                assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+                await asyncio.sleep(0.1)
+                kept = [o for o in gc.get_objects() if isinstance(o, PeerFrame) and o == refused]
+                assert len(kept) == 1  # the test's own
+            finally:
+                gc.enable()
 
     run(scenario())
 
