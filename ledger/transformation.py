@@ -127,7 +127,7 @@ def _account(recording: Recording, run: TransformationRecord) -> None:
     """Adds up what the event declares, makes, scraps and samples; see the head of this file.
 
     Raises Refused: RUN_CLOSED; YIELD_INVALID for a yield without anything going in, or after a first event without
-    one, and for scrap or samples of no declared yield, or for too many units; YIELD_EXCEEDED.
+    one, and for scrap or samples of no declared yield, or for too many units; YIELD_EXCEEDED; TOO_MANY_RECORDS.
     """
     view, claim = recording.view, recording.view.run
     if run.closed:
@@ -146,6 +146,7 @@ def _account(recording: Recording, run: TransformationRecord) -> None:
     units = {unit for amounts in added.values() for unit, _ in amounts} | {item.unit for item in run.balances}
     if len(units) > RUN_UNITS_MAX:
         raise Refused(f"run {run.id} has amounts in {RUN_UNITS_MAX} units at most", Reason.YIELD_INVALID)
+    recording.context.overlay.go_through_records(len(units))
     _add_to_balances(run, added, back=False)
     for balance in run.balances:
         used = decimals.add(decimals.add(balance.made, balance.scrap), balance.samples)

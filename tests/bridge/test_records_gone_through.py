@@ -3,10 +3,11 @@
 import pytest
 
 from bridge.sending import BYTES_PER_RECORD
-from ledger import codec, execute
+from ledger import codec, decimals, execute
 from ledger.corrections import LOOKED_THROUGH_MAX
 from ledger.errors import Refused
-from ledger.identifiers import interval_text
+from ledger.event_values import OURS
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import (
     IDENTIFIERS_PER_EVENT_MAX,
     KEYS_PER_TRANSACTION_MAX,
@@ -21,8 +22,9 @@ from proto.chiptrace.v1.ledger_pb2 import Attest, Change, Operation, PutPolicy, 
 from tests.bridge.test_containers import refused
 from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import HOUR_MS, World
-from tests.ledger.rules_world import seen, serials_of, shipping
+from tests.ledger.rules_world import add, making, quantity, seen, serials_of, shipping
 
+RUN = "00000000-0000-0000-0000-000000000001"
 LOT = "https://id.gs1.org/01/04012345111118/10/W1"
 WRONG = {"errorDeclaration": {"declarationTime": "2023-11-14T22:13:20.000Z"}}
 
@@ -97,6 +99,21 @@ def test_documents_that_may_be_licences(world):
     refused(world["a"].operate("ada", captured(world, event)), Reason.TOO_MANY_RECORDS)
     event = shipping([part], "abe", bizTransactionList=named[:1])
     refused(world["a"].operate("ada", captured(world, event)), Reason.LICENCE_MISSING)
+
+
+def test_the_units_of_a_run(world):
+    """Every event of it adds up all of them."""
+    amounts, run = canonical("urn:epc:class:lgtin:4012345.054321.RESIN").text, "urn:uuid:" + RUN
+    assert world["a"].operate("ada", captured(world, add([], [quantity(amounts, 10)]))).ok
+    units = ("KGM", "GRM", "MTR", "LTR", "MTK", "MTQ", "TNE", "CMT")
+    given = {"ours:yield": [{"quantity": decimals.parse("5"), "uom": unit} for unit in units]}
+    begun = making(used=[quantity(amounts, 1)], run=run, ilmd=given, **{"@context": [{"ours": OURS}]})
+    assert world["a"].operate("ada", captured(world, begun)).ok
+    # Eight units, the input and the run: ten each.
+    more = making(used=[quantity(amounts, 1)], run=run)
+    events = [captured(world, more, number) for number in range(1, 4)]
+    refused(world["a"].operate("ada", *events), Reason.TOO_MANY_RECORDS)
+    assert world["a"].operate("ada", *events[:2]).ok
 
 
 def test_the_bytes_of_packets_that_are_sent(world):
