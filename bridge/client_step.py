@@ -5,9 +5,9 @@
     freeze      SubmitMisbehaviour  two certified headers that no honest chain has both of
     recover     ThawClient          a substitute header, approved by the governance of both chains
 
-A client expires by itself: no header is taken from one that had no news for its trusting period. The record never
-goes back, and a header that is kept is never replaced by another one of its height. The chain that keeps the client
-calls this (clients.py); whoever doubts the chain calls it again with the same messages and must come to the same record.
+A client without news for its trusting period expires. A header that is kept is never replaced. Updates never go back; a
+thaw may, and nothing comes twice by it: receipts and ended packets stay, and its own leaf dates an old state. The chain that
+keeps the client calls this (clients.py); who doubts the chain calls it with the same messages, and has the same record.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,9 +8,17 @@ from bridge import client_step, clients
 from bridge.light_client import from_genesis, verify_header
 from ledger import codec, hashes, limits, merkle, state
 from ledger.block import app_hash, block_hash, decode_header, log_leaf, log_leaf_hash, validators_hash
-from proto.chiptrace.v1.bridge_pb2 import ClientHeader, ShownLog, SubmitMisbehaviour, UpdateClient
+from proto.chiptrace.v1.bridge_pb2 import (
+    ClientHeader,
+    ShownLog,
+    SubmitMisbehaviour,
+    TimeoutPacket,
+    UpdateClient,
+)
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
+    DEPARTED,
+    OFFERED,
     VALIDATOR,
     AppHashOpening,
     Change,
@@ -29,7 +37,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     ValidatorSet,
 )
 from tests.bridge.certified import Keys
-from tests.bridge.two_chains import MEMBERS, START_MS, TRUSTING_MS, BridgedChain, Clock, World
+from tests.bridge.two_chains import MEMBERS, START_MS, TRUSTING_MS, BridgedChain, Clock, World, prove
 from tests.ledger.chain_fixture import key_of, seed_of
 
 
@@ -629,6 +637,75 @@ def test_a_substitute_replaces_no_kept_header():
     assert (result.ok, result.reason) == (False, Reason.NOT_NEWER)
     assert kept(world, height).block_hash == block_hash(world["a"].chain_id, world["a"].header(height).header)
     assert world.govern("b", Change(thaw_client=thaw(world))).ok
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_thaw_to_a_lower_height_brings_nothing_twice(answered):
+    """Neither received once more, nor timed out after it was received."""
+    world = World()
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob").ok
+    world.relay()
+    assert world.accept("b", part, "bob").ok
+    # Chain b sends it home; a takes it, late and still in time.
+    low = world["a"].height
+    assert update(world, "b", [world["a"].header(low)]).ok
+    assert world.send("b", part, "ada", member="bob", timeout_ms=30_000).ok
+    packet = world["b"].sent("a-1", world.part("b", part).sequence)
+    world.settle()
+    relayer = world.relayers["a", "b"]
+    relayer.bring(world["a"], world["b"], relayer.plan().on_a)
+    assert world.part("a", part).status == OFFERED
+    if answered:
+        world.relay()
+    head = world["a"].height
+    true = world["a"].header(head)
+    assert update(world, "b", [world["a"].header(head)]).ok
+    assert misbehave(world, true, forge(world["a"], head, app_hash=bytes(31) + b"x")).ok
+    lower = world["a"].header(low - 1)
+    change = thaw(world, header=lower.header, certificate=codec.encode(lower.certificate))
+    assert world.govern("b", Change(thaw_client=change)).ok
+    assert world["b"].client("a-1").latest_height == low - 1
+    world.clock.now_ms += 60_000  # the timeout has passed, by every clock
+
+    def timed_out(height):
+        proof = prove(world["a"], height, state.receipt_key("b-1", packet.sequence), leaf=True)
+        operation = Operation(timeout_packet=codec.encode(TimeoutPacket(packet=packet, proof=proof)))
+        return world["b"].operate("bob", operation)
+
+    early = timed_out(low - 1)
+    wanted = (True, Reason.REDUNDANT) if answered else (False, Reason.TIMEOUT_NOT_REACHED)
+    assert (early.ok, early.reason) == wanted
+    world["a"].produce()
+    world["a"].produce()
+    assert update(world, "b", [world["a"].header(world["a"].height)]).ok
+    late = timed_out(world["a"].height)
+    assert (late.ok, late.reason) == ((True, Reason.REDUNDANT) if answered else (False, Reason.BAD_PROOF))
+    world.relay()
+    assert world.live_copies(part) == 1
+    assert (world.part("a", part).status, world.part("b", part).status) == (OFFERED, DEPARTED)
+
+
+def test_the_same_two_headers_freeze_a_thawed_client_as_long_as_their_set_is_in_force():
+    world = grown()
+    head = world["a"].height
+    first, second = world["a"].header(head), forge(world["a"], head, app_hash=bytes(31) + b"x")
+    forked = world["a"].genesis_set
+    assert misbehave(world, first, second).ok
+    world["a"].produce()
+    assert world.govern("b", Change(thaw_client=thaw(world))).ok
+    assert misbehave(world, first, second).ok
+    assert world["b"].client("a-1").frozen
+    # Another set is in force at the new anchor: what the old one signed is over.
+    validators = [Validator(member=m, key=key_of(m, "validator")) for m in reversed(MEMBERS["a"])]
+    assert world.govern("a", Change(set_validators=SetValidators(validators=validators))).ok
+    world["a"].produce()
+    world["a"].produce()
+    change = thaw(world, validators=world["a"].info.validators)
+    assert world.govern("b", Change(thaw_client=change)).ok
+    result = misbehave(world, first, second, forked)
+    assert (result.ok, result.reason) == (False, Reason.BAD_VALIDATORS)
+    assert not world["b"].client("a-1").frozen
 
 
 def test_a_healthy_client_is_not_thawed():
