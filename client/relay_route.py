@@ -29,6 +29,7 @@ REFUSALS_KEPT_MAX: Final = 20_000
 SCAN_PAGES: Final = 4  # of the clearing lane, in one round
 PAGES_MAX: Final = 80  # of new packets, and of answers, in one round: as many as an outbox holds
 SCAN_TIMES: Final = 10  # a scan that took long is not repeated before so many times as long
+VOICES: Final = 2  # nodes that have to say so before an action is given up
 # Of no packet that is refused for these does another try help: only another packet, another key or other rules would.
 TERMINAL: Final = frozenset(
     {
@@ -65,6 +66,8 @@ class Direction:
     refusals: dict[bytes, Refusal] = field(
         default_factory=dict
     )  # by the chain that is `host`, by key of the action
+    # Which of the host's nodes said that it can never take an action.
+    given_up_by: dict[bytes, set[str]] = field(default_factory=dict)
     # How many actions go into one transaction: what each of them touches shows only when they are executed.
     together_max: int = limits.OPERATIONS_PER_TRANSACTION_MAX
 
@@ -232,6 +235,7 @@ class Route:
             if isinstance(refused, Update) and result.reason == Reason.NOT_NEWER:
                 return  # another relayer was faster; its header serves
             if isinstance(refused, Update):
+                direction.host.turn()
                 raise NotReady(
                     f"chain {direction.host.trust.name} refused headers of chain {direction.source.trust.name}",
                     result.reason,
@@ -244,6 +248,7 @@ class Route:
             if isinstance(action, Update):
                 continue
             direction.refusals.pop(action.key, None)
+            direction.given_up_by.pop(action.key, None)
             if isinstance(action, Acknowledge | TimeOut):
                 direction.host.outbox.close(action.packet.sequence)
 
@@ -253,9 +258,19 @@ class Route:
         tries = known.tries + 1 if known else 1
         wait = min(REFUSED_MS_MAX, REFUSED_MS_MIN << min(tries - 1, 20))
         now = direction.host.now_ms()
-        until = NEVER_MS if reason in TERMINAL else now + int(wait * random.uniform(0.75, 1.25))  # noqa: S311
+        until = now + int(wait * random.uniform(0.75, 1.25))  # noqa: S311
+        if reason in TERMINAL:
+            # A result is a node's word: it is for good once another node, where there is one, says so too.
+            nodes = direction.given_up_by.setdefault(action.key, set())
+            nodes.add(direction.host.connection.endpoint)
+            if len(nodes) >= min(VOICES, len(direction.host.trust.endpoints)):
+                until = NEVER_MS
+                del direction.given_up_by[action.key]
+            direction.host.turn()
         if known is None and len(direction.refusals) >= REFUSALS_KEPT_MAX:
-            direction.refusals.pop(next(iter(direction.refusals)))
+            forgotten = next(iter(direction.refusals))
+            del direction.refusals[forgotten]
+            direction.given_up_by.pop(forgotten, None)
         direction.refusals[action.key] = Refusal(tries, until, reason)
         sender = direction.host if isinstance(action, Acknowledge | TimeOut) else direction.source
         sender.outbox.set_back(action.packet.sequence)

@@ -28,10 +28,19 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Operation,
     PutKey,
     Reason,
+    Result,
     SetValidators,
     Validator,
 )
-from proto.chiptrace.v1.node_pb2 import HeadersReply, PacketsReply, PacketsRequest, ProveRequest
+from proto.chiptrace.v1.node_pb2 import (
+    HeadersReply,
+    Outcome,
+    PacketsReply,
+    PacketsRequest,
+    ProveRequest,
+    SubmitReply,
+    TransactionReply,
+)
 from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import MEMBERS, World
 from tests.client.relaying import NODES, Fate, Killed, Line, RelayStub, carried, route_over
@@ -157,8 +166,13 @@ def test_terminal_reasons_are_not_tried_again(reason):
     assert route.round() == 0
     route = route_over(world)  # only by who begins anew, as `bridge clear` does
     assert route.round() == 1 + 1
-    route._refused(route.forth, Receive(found.sent.packet, 9, key), reason)
-    assert route.forth.refusals[key].terminal
+    # One node's word is not enough: it is said by another one, too.
+    asked = route.second.connection.endpoint
+    for endpoint, terminal in ((asked, False), (asked, False), (None, True)):
+        route.second.connection.endpoint = endpoint or route.second.connection.endpoint
+        route._refused(route.forth, Receive(found.sent.packet, 9, key), reason)
+        assert route.second.connection.endpoint != asked or terminal  # another one is asked next
+        assert route.forth.refusals[key].terminal == terminal
 
 
 def test_a_frozen_client_is_told_and_nothing_is_tried():
@@ -485,6 +499,34 @@ def test_one_honest_node_of_a_chain_is_enough_and_the_other_fails_no_transaction
     assert all(world.part("b", part).status == OFFERED for part in parts)
     assert all(world.part("a", part).status == DEPARTED for part in parts)
     assert refused == []
+
+
+class SaysItWasRefused(RelayStub):
+    """It submits nothing, and says that the chain can never take it."""
+
+    def Submit(self, request):
+        said = Outcome(final=True, admitted=True, transaction=bytes(32), reason=Reason.MALFORMED)
+        return SubmitReply(outcomes=[said] * len(request.transactions))
+
+    def GetTransaction(self, request):
+        result = Result(transaction=bytes(32), reason=Reason.MALFORMED, operation=9)
+        return TransactionReply(result=codec.encode(result))
+
+
+@pytest.mark.parametrize("liar", NODES)
+def test_one_node_alone_has_no_packet_given_up(liar):
+    world = World()
+    parts = sent(world, 3)
+    bad = over(SaysItWasRefused, liar)
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "b" else Line(chain))
+    for _ in range(12):
+        world["b"].produce()
+        world.settle()
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        world.clock.now_ms += 10_000
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+    assert not any(item.terminal for item in route.forth.refusals.values())
 
 
 @pytest.mark.parametrize("wrong", [CountsTooFar, ListsOthers], ids=lambda kind: kind.__name__)
