@@ -137,6 +137,10 @@ def convert(
     if bad:
         raise Malformed(f"{bad[0]}; `chiptrace epcis check` lists all {len(bad)} errors")
     header = imported.headers[0] if len(imported.headers) == 1 else None
+    if header is None and any(map(epcis_hash_document.ignore_members, imported.headers)):
+        raise Malformed(
+            "a document says which fields its hashes leave out, and another does not; convert one at a time"
+        )
     text = epcis_write.to_text([item.event for item in imported.events], CREATED, header)
     if out is not None:
         out.write_text(text, encoding="utf-8")

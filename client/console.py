@@ -94,7 +94,7 @@ def _escaped(letter: str) -> str:
 def without_traceback(
     command: Callable[P, None],
     problem: int = EXIT_PROBLEM,
-    interrupted: str = "what was sent may still become final: `chiptrace resume` tells",
+    interrupted: str = "if anything was sent, it may still become final: `chiptrace resume` tells",
 ) -> Callable[P, None]:
     """A command whose errors are told in words (or JSON) with their code, exit `problem`; never as a traceback."""
 

@@ -20,18 +20,24 @@ def ignored_fields(part: Mapping[str, Json], namespaces: Namespaces) -> frozense
     Only extensions: what the standard defines is hashed whatever a document says.
     """
     full_name = Hasher(namespaces).full_name
-    found: set[str] = set()
+    lists = ignore_members(part).values()
+    return frozenset(full_name(item) for listed in lists for item in listed if ":" in item)
+
+
+def ignore_members(part: Mapping[str, Json]) -> dict[str, list[str]]:
+    """The members of a document that name what is not hashed, wherever around its events they stand: texts by name."""
+    found: dict[str, list[str]] = {}
     place: Mapping[str, Json] = part
     for step in ("epcisBody", "queryResults", "resultsBody", ""):
         for name, value in place.items():
             if name.endswith(":ignoreFields"):
                 listed = value if isinstance(value, list) else [value]
-                found.update(full_name(item) for item in listed if isinstance(item, str) and ":" in item)
+                found.setdefault(name, []).extend(item for item in listed if isinstance(item, str))
         inner = place.get(step)
         if not isinstance(inner, dict):
             break
         place = inner
-    return frozenset(found)
+    return found
 
 
 def hash_file(data: bytes, profile: Profile, file: str) -> Hashes:

@@ -40,7 +40,7 @@ class ImportedEvent:
 
 @dataclass(frozen=True)
 class Import:
-    """What came in. headers: the members around the events of each document, which no event keeps."""
+    """What came in. headers: the members around the events of each document, which no event keeps; empty for an event by itself."""
 
     events: list[ImportedEvent] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -91,8 +91,13 @@ def _read_document(document: Json, report: Report, secret: bytes) -> Import:
             message = f"takes more than the {EVENT_BYTES_MAX} bytes an event may have"
             report.add(Code.OVER_LIMIT, epcis_context.FIELD, message)
             continue
+        header: dict[str, Json] = {}
         if context is not None or "epcisBody" in part:
-            result.headers.append({name: value for name, value in part.items() if name != "epcisBody"})
+            header = {name: value for name, value in part.items() if name != "epcisBody"}
+            # A query document names them around its results, and what is written has none.
+            within = epcis_hash_document.ignore_members(part)
+            header |= {name: list(listed) for name, listed in within.items()}
+        result.headers.append(header)
         ignored = epcis_hash_document.ignored_fields(part, epcis_context.namespaces(context))
         for item in epcis_check.events_of(part):
             _check_claim(item, context, ignored, report.at(index))

@@ -30,10 +30,12 @@ def read_list(path: Path, lot: Identifier, origin_chain: bytes) -> SerialList:
 
     Raises Malformed for a file that is none, Refused for what is no list of serials; OSError.
     """
-    if path.stat().st_size > LIST_BYTES_MAX:
+    with path.open("rb") as file:
+        data = file.read(LIST_BYTES_MAX + 1)
+    if len(data) > LIST_BYTES_MAX:
         raise Malformed(f"{path.name}: a list has at most {LIST_BYTES_MAX} bytes", Reason.OVERSIZE)
     try:
-        text = path.read_bytes().decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"{path.name}: it is not UTF-8") from error
     lines = text.removesuffix("\n").split("\n")

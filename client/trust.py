@@ -84,6 +84,8 @@ class Trust:
 
 def read(path: Path) -> Trust:
     """The trust file at `path`. Raises Malformed, naming the file and the field."""
+    if path.exists() and not path.is_file():  # it is read more than once, and beside it lie keys
+        raise Malformed(f"trust file {path} is a directory, a pipe or a device; name a file")
     try:
         with path.open("rb") as file:
             text = file.read(_FILE_BYTES_MAX + 1)

@@ -167,6 +167,23 @@ def test_convert_keeps_every_hash(write, tmp_path):
     assert "\n".join(run("convert", file)[1]) == out.read_text().strip()
 
 
+def test_convert_keeps_what_a_document_leaves_out_of_its_hashes(write, tmp_path):
+    """Wherever around its events it says so; of several documents each would have its own."""
+    event = {**EVENT, "ex:stored": "yes", "ex:seen": "no"}
+    out = tmp_path / "out.jsonld"
+    told = query(event)
+    told["ex:ignoreFields"] = ["ex:seen"]
+    told["epcisBody"]["queryResults"]["resultsBody"]["ex:ignoreFields"] = "ex:stored"
+    file = write("query.jsonld", told)
+    assert run("hash", file)[1] == run("hash", write("plain.jsonld", capture(EVENT)))[1]
+    assert run("convert", file, "--out", out)[0] == 0
+    assert run("hash", out) == run("hash", file)
+    for other in (write("two.jsonld", [told, bare(event)]), write("both.jsonld", [capture(OTHER), told])):
+        code, _, said = run("convert", other)
+        assert code == 2
+        assert "convert one at a time" in said
+
+
 @needs_material
 @pytest.mark.parametrize("path", files("documents", "lifecycle", "hash-vectors"), ids=name_of)
 def test_documents_of_others_keep_their_hashes_through_convert(path, tmp_path):

@@ -295,3 +295,10 @@ def test_no_more_of_a_file_is_read_than_a_proof_has(monkeypatch):
     monkeypatch.setattr("client.serial_lists.EVENT_BYTES_MAX", 1_000)
     with pytest.raises(Malformed, match="zero: too long for a proof"):
         serial_lists.read_proofs([Path("/dev/zero")])
+
+
+def test_of_a_list_no_more_is_read_than_one_may_have(monkeypatch):
+    """Also where nobody can tell beforehand how much it is."""
+    monkeypatch.setattr(serial_lists, "LIST_BYTES_MAX", 10)
+    with pytest.raises(Malformed, match="at most 10 bytes"):
+        serial_lists.read_list(Path("/dev/zero"), canonical(LOT), bytes(32))

@@ -1,6 +1,7 @@
 """The trust file: what is written is read again, and anything else is refused with the file and the field."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,11 @@ def test_choosing_names_what_there_is(tmp_path):
         known.chain("none")
     with pytest.raises(Malformed, match="chipmaker/ada"):
         known.identity("assembler")
+
+
+def test_a_trust_file_that_is_none_is_refused_at_once(tmp_path):
+    """A pipe would be waited for, or be empty when it is read again."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(Malformed, match="is a directory, a pipe or a device; name a file"):
+            trust.read(path)
