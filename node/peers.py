@@ -47,7 +47,8 @@ _SERVER_OPTIONS: Final = (
     ("grpc.max_concurrent_streams", 4),
     ("grpc.max_metadata_size", 4_096),
 )
-UNREAD_BYTES_MAX: Final = 1_048_576  # of a stream: what a line of 100 ms and 80 Mbit/s holds
+# Of a stream. It fills a line of 100 Mbit/s and 100 ms there and back, which half of it does not, as gRPC asks for more late.
+UNREAD_BYTES_MAX: Final = 2_097_152
 CALLS_MAX: Final = 128  # of validators, for snapshots; their streams are counted by the door
 CALLS_PER_VALIDATOR_MAX: Final = 4
 

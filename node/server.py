@@ -53,7 +53,8 @@ from node.verifier import Verifier, processes_here
 from proto.chiptrace.v1 import node_pb2_grpc
 
 _LOG: Final = logging.getLogger("chiptrace.server")
-UNREAD_BYTES_MAX: Final = 65_536  # of a client's request, before it has its turn
+# Of a client's requests, before they have their turn: it sends 2 MB/s over 100 ms there and back, and all 512 hold 128 MiB.
+UNREAD_BYTES_MAX: Final = 262_144
 HEALTH_SECONDS: Final = 0.1
 DRAIN_SECONDS: Final = 1.0
 EXPIRY_CHECK_SECONDS: Final = 43_200.0
