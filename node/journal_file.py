@@ -256,8 +256,9 @@ def write_durably(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + ".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        if os.write(handle, data) != len(data):
-            raise OSError(f"{fresh} could not be written whole (disk full?)")
+        left = memoryview(data)
+        while left:  # one write takes 2 GiB at most; a full disk is an error of the next one
+            left = left[os.write(handle, left) :]
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -1,5 +1,6 @@
 """The signing record: what was acknowledged is there after any crash; tears are cut, damage is refused."""
 
+import contextlib
 import errno
 import os
 
@@ -201,6 +202,17 @@ def test_a_disk_that_takes_nothing_is_no_damage_and_costs_the_record_nothing(tmp
         with pytest.raises(OSError, match="No space left"):
             JournalFile.open(path)
     assert reopened(path) == ([1], None)
+
+
+def test_a_record_is_written_anew_in_as_many_writes_as_the_system_takes(tmp_path, monkeypatch):
+    """One write takes 2 GiB at most, which a height may fill that is open for hours."""
+    with contextlib.closing(JournalFile.create(tmp_path / "record")) as journal:
+        journal.append([vote(1, size=5_000)])
+    whole, real = (tmp_path / "record").read_bytes(), os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[:1_000]))
+    with contextlib.closing(JournalFile.open(tmp_path / "record")) as journal:
+        assert views(journal) == [1]
+    assert (tmp_path / "record").read_bytes() == whole
 
 
 def test_each_torn_tail_gets_its_own_file_and_appending_goes_on(tmp_path):
