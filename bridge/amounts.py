@@ -92,7 +92,13 @@ def went(
 
 def _count(overlay: Overlay, key: bytes, amount: Decimal) -> None:
     record = state.load(overlay, key, AbroadRecord) or AbroadRecord()
-    state.save(overlay, key, AbroadRecord(amount=decimals.add(record.amount, amount)))
+    try:
+        total = decimals.add(record.amount, amount)
+    except Refused:
+        # Too far apart for one number, which other members may have brought about: it is there all the same, and its answer
+        # does not wait for ever. What is not counted does not come back.
+        return
+    state.save(overlay, key, AbroadRecord(amount=total))
 
 
 def came(

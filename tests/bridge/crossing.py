@@ -37,7 +37,8 @@ class Proven:
     def record(self, key) -> ProvenRecord:
         proven = self.chain.app.prove([key], self.height - 1)
         self.opening = proven.opening
-        value = self.chain.app.views.view(self.height - 1).get(key)
+        with self.chain.app.views.view(self.height - 1) as view:
+            value = view.get(key)
         return ProvenRecord(value=value, proof=proven.keys[0].proof)
 
 

@@ -330,3 +330,23 @@ def test_the_fullest_manifest_crosses_in_a_packet_that_a_transaction_can_bring()
     unpack_all(world, "b", box)
     for lot in (names[0], names[-1]):
         assert (amount_at(world, "b", "bob", lot=lot), amount_at(world, "a", box, lot=lot)) == ("1", "0")
+
+
+def test_amounts_too_far_apart_for_one_number_leave_all_the_same():
+    """The first is there already when the second is answered: that cannot wait for ever, nor can what it lies in."""
+    world = World()
+    for amount, receiver in (("1e21", "bob"), ("1e-18", "ben")):
+        assert world["a"].operate("ada", quantity_event(world, "ADD", "commissioning", amount, unit="KGM")).ok
+        assert send_amount(world, "a", LOT, amount, receiver, member="ada", unit="KGM").ok
+        world.relay()
+    for sequence in (1, 2):
+        assert amount_at(world, "a", transit_place(world["a"].sent("b-1", sequence)), "KGM") == "0"
+    assert amount_at(world, "b", inbound_place("a-1", "ada", "ben"), "KGM") == "0." + 17 * "0" + "1"
+    # What came first may come back; what was not counted may not.
+    for member, ok in (("ben", False), ("bob", True)):
+        assert accept_amount(world, "b", member, unit="KGM").ok
+        record = world["b"].record(state.balance_key(LOT, member, "KGM"), BalanceRecord)
+        amount = decimals.to_text(record.amount)
+        assert send_amount(world, "b", LOT, amount, "abe", member=member, unit="KGM").ok
+        world.relay()
+        assert (amount_at(world, "b", member, "KGM") == "0") == ok
