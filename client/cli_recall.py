@@ -154,6 +154,9 @@ def _show(report: ReachReport) -> None:
     )
     for gap in report.gaps:
         OUT.print(f"[yellow]may not be all[/] {plain(gap)}")
+    if report.findings:
+        told = ", ".join(f"{count} {plain(code)}" for code, count in sorted(report.findings.items()))
+        OUT.print(f"[yellow]found[/] {told} (`chiptrace audit` of each thing tells more)")
     for head in report.heads:
         OUT.print(
             f"as of chain {plain(head['chain'])} height {head['height']}, {time_text(head['time_ms'])} UTC"

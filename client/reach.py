@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from bridge.contents import arrival_key
 from client.audit_chains import present_status
-from client.audit_entries import EntryReader
+from client.audit_custody import Custody
+from client.audit_entries import EntryReader, Reading
+from client.audit_inside import Containers
 from client.audit_packets import came_over
 from client.connection import NoAnswer, NodeRefused
 from client.fetching import fetch_around, fetch_histories, fetch_pieces
@@ -35,6 +37,7 @@ from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical, interval_text
 from ledger.intervals import is_interval, pieces
 from ledger.limits import CONTAINER_DEPTH_MAX
+from ledger.members import member_for
 from proto.chiptrace.v1.bridge_pb2 import ArrivalRecord, ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
@@ -63,6 +66,7 @@ class Reach:
         self._walk = Walk()
         self._readers: dict[bytes, EntryReader] = {}
         self._paths: dict[bytes, Paths] = {}
+        self._containers: dict[bytes, Containers] = {}
 
     def run(
         self, identifier: str, chain_id: bytes, now_ms: Callable[[], int], window: Window = ALL_TIME
@@ -180,6 +184,7 @@ class Reach:
                 for name, entries in histories(chain, record)
                 for reading in self._reader(chain).read_all(name, entries)
             ]
+            self._compare(chain, key, record, readings)
             self._made(chain, key, self._path(chain).made_of(readings, window))
             for reading in readings:
                 if reading.entry.kind in (EntryKind.ARRIVED, EntryKind.MATERIALISED):
@@ -193,6 +198,23 @@ class Reach:
         if went is not None:
             self._walk.left[went[1], record.id] = chain.trust.chain_id, record
             self._crossed(chain, key, *went)
+
+    def _compare(self, chain: VerifiedChain, key: Key, record: PartRecord, readings: list[Reading]) -> None:
+        """Whether a thing is where its members' own words leave it: a corrupt quorum could call it destroyed."""
+        inside = self._containers.setdefault(key[0], Containers(chain, self._reader(chain)))
+
+        def wrong(reading: Reading, code: str, why: str) -> None:
+            self._found(chain, record.id, code, f"entry {reading.n}: {why}")
+            if code in ("CONTRADICTION", "NOT_IN_CUSTODY"):
+                self._walk.gap(f"chain {chain.trust.name}: {record.id}, entry {reading.n}: {why}", key)
+
+        custody = Custody(record.id, lambda name: member_for(chain, name), inside.closing, wrong)
+        custody.follow(readings)
+        for difference in custody.compare(record) if readings else ():
+            self._found(chain, record.id, "CONTRADICTION", difference)
+            self._walk.gap(
+                f"chain {chain.trust.name} contradicts itself about {record.id}: {difference}", key
+            )
 
     def _place(self, chain: VerifiedChain, key: Key, thing: Reached, record: PartRecord) -> None:
         """The container it is in, and the one that stands free; one that was unpacked since holds it no more."""

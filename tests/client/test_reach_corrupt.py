@@ -1,0 +1,64 @@
+"""One chain whose quorum is corrupt: what it says of a thing against what members signed is never all of a recall."""
+
+import pytest
+
+from ledger import state
+from proto.chiptrace.v1.ledger_pb2 import CONSUMED, DEPARTED, DESTROYED, EVENT, PartRecord
+from tests.bridge.two_chains import World, object_event
+from tests.client.corrupt import Forged
+from tests.client.reach_world import Factory, things
+from tests.ledger.rules_world import add, making, part, receiving, shipping
+
+WAFER, CHIP, OTHER = part(1), part(3), part(4)
+
+
+@pytest.fixture
+def factory():
+    """Chain a, the home of all parts, is corrupt."""
+    found = Factory("a", "b")
+    found.world = World("a", "b", corrupt="a")
+    found.event("ada", add([WAFER, OTHER]), making([WAFER], [CHIP]), shipping([CHIP], "abe"))
+    found.event("abe", receiving([CHIP]))
+    return found
+
+
+def lied(factory, **fields):
+    """What the chain certifies of the chip, with the history that members signed."""
+    lie = Forged(factory.world["a"])
+    record = factory.world["a"].record(state.part_key(CHIP), PartRecord)
+    for name, value in fields.items():
+        setattr(record, name, value)
+    lie.put(state.part_key(CHIP), record)
+    return factory.reach(WAFER, stubs={"a": lie})
+
+
+def test_the_honest_chain_has_all_of_it(factory):
+    report = factory.reach(WAFER)
+    assert things(report)["a", CHIP] == "LIVE abe"
+    assert (report.exit_code, report.findings) == (0, {})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": DESTROYED},
+        {"status": CONSUMED},
+        {"holder": "ada"},
+        {"status": DEPARTED, "client": "b-1"},
+    ],
+)
+def test_where_a_part_is_against_what_its_members_signed(factory, fields):
+    report = lied(factory, **fields)
+    assert report.exit_code != 0
+    assert report.findings == {"CONTRADICTION": 1}
+    assert any(CHIP in gap and "by its history" in gap for gap in report.gaps)
+
+
+def test_what_a_member_signed_about_a_part_that_it_had_no_more(factory):
+    """A corrupt chain with a member who helps: the part is destroyed by who sold it, and its holder would not be told."""
+    lie = Forged(factory.world["a"])
+    signed = lie.signed("ada", object_event("DELETE", "destroying", CHIP))
+    lie.part(CHIP, [*lie.real(CHIP), lie.entry(CHIP, signed, EVENT)], status=DESTROYED, holder="abe")
+    report = factory.reach(WAFER, stubs={"a": lie})
+    assert (report.exit_code, report.findings) == (1, {"NOT_IN_CUSTODY": 1})
+    assert any("ada acted on it, abe had it" in gap for gap in report.gaps)
