@@ -145,7 +145,8 @@ def check_command(
     nodes = [Connection(place, identity, only=endpoint) for endpoint in place.endpoints]
     try:
         opened = _chosen(nodes, place.chain_id, chain, height)
-        found = recovery_check.check(nodes, place.chain_id, opened, now_ms())
+        accepted = [item.document for item in place.recoveries]
+        found = recovery_check.check(nodes, place.chain_id, opened, now_ms(), accepted)
     finally:
         for node in nodes:
             node.close()
@@ -160,9 +161,13 @@ def check_command(
         for endpoint, state in sides.items():
             OUT.print(f"  {plain(endpoint):<24} {plain(state)}")
         if found.forked_by is not None:
-            names = ", ".join(found.forked_by) or "no member"
+            names = ", ".join(found.forked_by)
+            signers = (
+                names
+                or "nobody is proven to have; a recovery that your trust file does not list is a node's word"
+            )
             OUT.print(
-                f"[red]forked[/]: two blocks of height {opened.height + 1} are final; signed both: {plain(names)}"
+                f"[red]forked[/]: two blocks of height {opened.height + 1} are shown as final; signed both: {plain(signers)}"
             )
     raise typer.Exit(0 if found.forked_by is None else 1)
 
