@@ -123,7 +123,7 @@ class Built:
     """A block for us to propose, and which of the transactions offered can be in none, and why."""
 
     block: bytes
-    has_transactions: bool
+    transactions: int  # in it
     unfit: list[tuple[bytes, Invalid]]
 
 
@@ -369,7 +369,7 @@ class ChainHost:
         gate = self._app.gate(now_ms, {})
         found = [(item.id, _checked(gate, item.data)) for item in left_out]
         unfit = [(id_, error) for id_, error in found if isinstance(error, Invalid)]
-        return Built(block, bool(chosen), unfit)
+        return Built(block, len(chosen), unfit)
 
     def _take_view(self) -> _Handover:
         views = self._app.views

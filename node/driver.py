@@ -291,10 +291,10 @@ class Driver:
         waiting = self._pool.take(self._block_size.transactions, info.parameters.block_bytes)
         built = await self._worked(self._host.build(waiting, now_ms()))
         await self._ready(self._admission).drop(built.unfit)
-        self._block_size.proposed(wanted.height, built.block, len(waiting))
+        self._block_size.proposed(wanted.height, built.block, built.transactions)
         due = self._clock.now_ms() >= info.next_due_ms
         self._inbox.put(
-            BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.has_transactions or due)
+            BlockBuilt(wanted.height, wanted.view, built.block, wanted=built.transactions > 0 or due)
         )
 
     async def _judge(self, asked: JudgeBlock) -> None:

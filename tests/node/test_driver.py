@@ -236,7 +236,7 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
 
         async def build(self, waiting, now_ms):
             await asyncio.sleep(0.1 * ("build" in slow))
-            return SimpleNamespace(unfit=[], block=b"", has_transactions=True)
+            return SimpleNamespace(unfit=[], block=b"", transactions=1)
 
     class Pool(list):
         def take(self, count_max, bytes_max):
@@ -263,6 +263,39 @@ def test_a_proposer_takes_no_more_than_was_lately_done_in_time(tmp_path, monkeyp
     asyncio.run(scenario())
     assert asked == [500, 250, 125, 62, 31, block_size.TRANSACTIONS_MIN]
     assert waits == [GATHER_SECONDS] * 6  # what has come in is checked first, as the pool holds too little
+
+
+def test_what_turned_out_unfit_was_not_proposed_and_says_nothing_of_the_line():
+    """Else who lets transactions end between admission and the block makes all blocks small, whenever he likes."""
+    parameters = SimpleNamespace(block_bytes=1_000)
+
+    class Host:
+        info = SimpleNamespace(height=1, next_due_ms=2**62, parameters=parameters)
+
+        async def build(self, waiting, now_ms):
+            return SimpleNamespace(unfit=[(each, None) for each in waiting], block=b"empty", transactions=0)
+
+    class Pool(list):
+        def take(self, count_max, bytes_max):
+            return list(range(count_max))
+
+    async def nothing(*_):
+        pass
+
+    async def scenario():
+        driver = Driver(
+            Host(), Pool(), SimpleNamespace(), EngineSettings(base_timeout_ms=100), Clock(), Verifier(b"", 0)
+        )
+        driver.connect(Wire([]), SimpleNamespace(drop=nothing, catch_up=nothing))
+        before = driver._block_size.transactions
+        for _ in range(3):  # each time something new comes in
+            await driver._build(SimpleNamespace(height=2, view=1))
+            (built,) = await driver._inbox.take(1)
+            assert not built.wanted
+        driver._block_size.decided(2, 2, b"another")
+        assert driver._block_size.transactions == before
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
