@@ -4,7 +4,7 @@ import pytest
 
 from bridge.amounts import abroad_key, transit_place
 from bridge.packet import sent_key
-from bridge.relayer_plan import Update
+from bridge.relayer_plan import Acknowledge, Receive, Update
 from ledger import codec, decimals, inbound, state
 from ledger.identifiers import canonical
 from ledger.inbound import inbound_place
@@ -12,7 +12,9 @@ from ledger.limits import TRANSACTION_BYTES_MAX
 from proto.chiptrace.v1.bridge_pb2 import AbroadRecord, CustodyTransfer, Packet, ReceivePacket
 from proto.chiptrace.v1.ledger_pb2 import (
     ARRIVED,
+    DEPARTED,
     DEPARTED_FOR_GOOD,
+    LIVE,
     SENT,
     BalanceRecord,
     Capture,
@@ -28,7 +30,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 from tests.bridge.crossing import carry, lot_record, materialise, pack, return_amount, send_amount, unpack_all
 from tests.bridge.test_containers import refused
 from tests.bridge.two_chains import HOUR_MS, OFFER_EXPIRY_MS, World, event, object_event, prove, serial, texts
-from tests.ledger.rules_world import iso, quantity, receiving, shipping, to_fields
+from tests.ledger.rules_world import iso, packing, quantity, receiving, shipping, to_fields
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.RESIN").text
 
@@ -350,3 +352,34 @@ def test_amounts_too_far_apart_for_one_number_leave_all_the_same():
         assert send_amount(world, "b", LOT, amount, "abe", member=member, unit="KGM").ok
         world.relay()
         assert (amount_at(world, "b", member, "KGM") == "0") == ok
+
+
+def test_what_comes_out_and_back_before_the_acknowledgement_of_what_it_was_in(world):
+    """It is refused while its container is under way by all that is known here, stays where it is, and comes later."""
+    inner, outer = world.commission("a", "ada"), world.commission("a", "ada")
+    assert world["a"].operate("ada", captured(world, packing(inner, [], [quantity(LOT, 30)]))).ok
+    pack(world, "a", outer, inner)
+    assert world.send("a", outer, "bob").ok
+    world.settle()
+    (relayer,) = world.relayers.values()
+    relayer.bring(world["b"], world["a"], relayer.plan().on_b)
+    assert world.accept("b", outer, "bob").ok
+    assert materialise(world, "b", inner).ok
+    pack(world, "b", outer, inner, action="DELETE")
+    assert world.send("b", inner, "ada").ok
+    # The return first, and only then the acknowledgement.
+    for kind in (Receive, Acknowledge):
+        world.settle()
+        plan = relayer.plan()
+        chosen = [one for one in plan.on_a if isinstance(one, (Update, kind))]
+        relayer.bring(world["a"], world["b"], chosen)
+    assert (world.part("a", outer).status, amount_at(world, "a", inner), abroad(world)) == (
+        DEPARTED,
+        "0",
+        "30",
+    )
+    world.relay()
+    assert (world.part("b", inner).status, amount_at(world, "b", inner)) == (LIVE, "30")
+    carry(world, "b", inner, "ada")
+    unpack_all(world, "a", inner, "ada")
+    assert (amount_at(world, "a", "ada"), amount_at(world, "b", inner), abroad(world)) == ("100", "0", "0")
