@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,8 @@ from ledger.errors import ChiptraceError, Invalid, Malformed
 from ledger.recovery import Opened
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import HeadersRequest
+
+PAGES_MAX = 4_096  # of headers, from one node
 
 recover = typer.Typer(
     no_args_is_help=True,
@@ -110,8 +112,8 @@ def fetch(
 
 def _told_by_node(connection: Connection, chain_id: bytes) -> Iterator[Opened]:
     """The recoveries in the headers that a node shows. Raises Malformed, Invalid."""
-    height, more = 0, True
-    while more:
+    height = 0
+    for _ in range(PAGES_MAX):
         reply = connection.call(lambda stub: stub.GetHeaders, HeadersRequest(from_height=height))
         before = height
         for signed in reply.headers:
@@ -122,7 +124,8 @@ def _told_by_node(connection: Connection, chain_id: bytes) -> Iterator[Opened]:
             if header.recovery != recovery_mark(chain_id, signed.recovery):
                 raise Malformed("the node sends a recovery that its header does not name; ask another one")
             yield recovery.decode(signed.recovery)
-        more = reply.more and height > before
+        if not reply.more or height == before:
+            return
 
 
 @recover.command("check")
@@ -144,8 +147,8 @@ def check_command(
     identity = known.identity(place.name)
     nodes = [Connection(place, identity, only=endpoint) for endpoint in place.endpoints]
     try:
-        opened = _chosen(nodes, place.chain_id, chain, height)
         accepted = [item.document for item in place.recoveries]
+        opened = _chosen(nodes, place.chain_id, chain, height, accepted)
         found = recovery_check.check(nodes, place.chain_id, opened, now_ms(), accepted)
     finally:
         for node in nodes:
@@ -172,12 +175,17 @@ def check_command(
     raise typer.Exit(0 if found.forked_by is None else 1)
 
 
-def _chosen(nodes: list[Connection], chain_id: bytes, chain: str, height: int) -> Opened:
-    """The recovery that the nodes show, whichever of them does. Raises Invalid(NOT_FOUND)."""
-    found: dict[int, Opened] = {}
+def _chosen(
+    nodes: Sequence[Connection], chain_id: bytes, chain: str, height: int, accepted: Collection[bytes] = ()
+) -> Opened:
+    """The recovery that the nodes show, whichever of them does; one that was accepted rather than any other. Raises
+    Invalid(NOT_FOUND)."""
+    told: list[Opened] = []
     for node in nodes:
         with contextlib.suppress(ChiptraceError):
-            found.update({item.height: item for item in _told_by_node(node, chain_id)})
+            told.extend(_told_by_node(node, chain_id))
+    mine = [item for item in told if item.hash in accepted and height in (-1, item.height)]
+    found = {item.height: item for item in mine or told}
     if not found:
         raise Invalid(f"no node shows a recovery of chain {chain}", Reason.NOT_FOUND)
     chosen = found.get(max(found) if height < 0 else height)
