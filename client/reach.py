@@ -342,10 +342,10 @@ class Reach:
     def _came_from(self, chain: VerifiedChain, key: Key, operation: Operation) -> None:
         client_id = came_over(operation)
         client = None if client_id is None else chain.record(state.client_key(client_id), ClientRecord)
-        if client is None:
-            return
-        where = f"{key[1]} came to chain {chain.trust.name} over client {client.id}"
-        if client.chain_id not in self._chains:
+        where = f"{key[1]} came to chain {chain.trust.name} over client {client_id}"
+        if client is None or client.chain_id == key[0]:
+            self._walk.gap(f"{where}, which would be of that chain itself, or of none", key)
+        elif client.chain_id not in self._chains:
             text = f"{where} from chain {client.chain_id.hex()}, which the trust file does not name: what was made of it there"
             self._walk.gap(f"{text} is not known", key)
         elif self._answers(client.chain_id, key, where):

@@ -62,3 +62,20 @@ def test_what_a_member_signed_about_a_part_that_it_had_no_more(factory):
     report = factory.reach(WAFER, stubs={"a": lie})
     assert (report.exit_code, report.findings) == (1, {"NOT_IN_CUSTODY": 1})
     assert any("ada acted on it, abe had it" in gap for gap in report.gaps)
+
+
+def test_a_chain_that_names_itself_as_the_one_where_something_came_from():
+    """What was made of it where it really came from would be left out, and nobody would miss it."""
+    factory = Factory("a", "b")
+    factory.world = World("a", "b", corrupt="b")
+    factory.event("ada", add([WAFER]))
+    factory.export(WAFER, "bob")
+    assert factory.reach(WAFER, on="b").exit_code == 0
+    lying = factory.world["b"]
+    client = lying.client("a-1")
+    client.chain_id = lying.chain_id
+    lie = Forged(lying)
+    lie.put(state.client_key("a-1"), client)
+    report = factory.reach(WAFER, on="b", stubs={"b": lie})
+    assert report.exit_code == 1
+    assert any("came to chain b" in gap and "itself" in gap for gap in report.gaps)
