@@ -106,6 +106,9 @@ class Walk:
                 continue
             if thing.status == "DEPARTED" and thing.id not in here:
                 self.gap(f"{thing.id} left chain {thing.chain}, and no chain that was asked shows it")
+            elif thing.how == "came as" and thing.status == "NOT RECORDED":
+                # Whoever says so lies, or it came inside a container that was only passing there.
+                self.gap(f"{thing.id} is said to come from chain {thing.chain}, which knows nothing of it")
         self._compare_spreads()
 
     def _compare_spreads(self) -> None:

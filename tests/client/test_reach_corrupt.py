@@ -79,3 +79,18 @@ def test_a_chain_that_names_itself_as_the_one_where_something_came_from():
     report = factory.reach(WAFER, on="b", stubs={"b": lie})
     assert report.exit_code == 1
     assert any("came to chain b" in gap and "itself" in gap for gap in report.gaps)
+
+
+def test_a_chain_that_names_another_one_than_where_something_came_from():
+    factory = Factory("a", "b")
+    factory.world = World("a", "b", "c", corrupt="b")
+    factory.event("ada", add([WAFER]))
+    factory.export(WAFER, "bob")
+    lying = factory.world["b"]
+    client = lying.client("a-1")
+    client.chain_id = factory.world["c"].chain_id
+    lie = Forged(lying)
+    lie.put(state.client_key("a-1"), client)
+    report = factory.reach(WAFER, on="b", stubs={"b": lie})
+    assert report.exit_code == 1
+    assert report.gaps == [f"{WAFER} is said to come from chain c, which knows nothing of it"]
