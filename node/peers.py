@@ -83,8 +83,9 @@ class _Door(node_pb2_grpc.PeerServicer):
         try:
             await self._exchange(request_iterator, context)
         except grpc.aio.AbortError as error:
-            await done_reading(request_iterator)
             raise bare(error) from None
+        finally:
+            await done_reading(request_iterator)
 
     async def _exchange(self, frames: AsyncIterator[PeerFrame], context: Context) -> None:
         shown, key = await self.caller(context)

@@ -356,11 +356,20 @@ def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage
     run(scenario())
 
 
-def test_of_a_frame_that_is_refused_nothing_is_kept(consortium, run):
-    refused = PeerFrame(message=b"\xff" * 999)
+@pytest.mark.parametrize("how", ["refused", "hung up on"])
+def test_of_a_frame_that_comes_to_nothing_nothing_is_kept(consortium, run, how):
+    bad = how == "refused"
+    sent = PeerFrame(message=b"\xff" * 999 if bad else vote().SerializeToString(deterministic=True))
 
     async def scenario():
         b = consortium.node("b", "a")
+        taken = asyncio.Event()
+
+        async def full(_key, _message):
+            taken.set()
+            await asyncio.Event().wait()
+
+        b._door._receive = full
         tls = consortium.tls("a")
         credentials = grpc.ssl_channel_credentials(
             tls.ca.read_bytes(), tls.private_key.read_bytes(), tls.certificate.read_bytes()
@@ -371,10 +380,14 @@ def test_of_a_frame_that_is_refused_nothing_is_kept(consortium, run):
             gc.disable()  # it may take long until it comes by: it counts objects, and not how large they are
             try:
                 call = node_pb2_grpc.PeerStub(channel).Exchange(metadata=grpc.aio.Metadata(*HELLO))
-                await call.write(refused)
-                assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+                await call.write(sent)
+                if bad:
+                    assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+                else:
+                    await taken.wait()
+                    call.cancel()
                 await asyncio.sleep(0.1)
-                kept = [o for o in gc.get_objects() if isinstance(o, PeerFrame) and o == refused]
+                kept = [o for o in gc.get_objects() if isinstance(o, PeerFrame) and o == sent]
                 assert len(kept) == 1  # the test's own
             finally:
                 gc.enable()
