@@ -135,17 +135,21 @@ class PacketStatus:
     steps: tuple[tuple[str, bool, str], ...]  # what, whether it is done, and a note
 
 
-def listed(
-    chain: VerifiedChain, client: str, first: int = 1, *, received: bool = False
-) -> Iterator[PacketItem]:
-    """Packets sent over a client from a sequence on, as a node lists them."""
-    while True:
-        request = PacketsRequest(client=client, from_sequence=first, received=received)
+def listed(chain: VerifiedChain, client: str, first: int = 1) -> Iterator[PacketItem]:
+    """Packets sent over a client from a sequence on, as a node lists them; none beyond those that the chain proves to have
+    sent. Raises NotVerifiable, NoAnswer."""
+    record = chain.record(state.client_key(client), ClientRecord)
+    end = record.next_sequence if record is not None else 0
+    while first < end:
+        request = PacketsRequest(client=client, from_sequence=first)
         items = chain.connection.call(lambda stub: stub.GetPackets, request).items
-        if not items or items[-1].packet.sequence < first:
+        for item in items:
+            if not first <= item.packet.sequence < end:
+                return
+            yield item
+            first = item.packet.sequence + 1
+        if not items:
             return
-        yield from items
-        first = items[-1].packet.sequence + 1
 
 
 def packet_status(chains: Mapping[str, VerifiedChain], place: Place, sequence: int) -> PacketStatus:

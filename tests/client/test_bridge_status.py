@@ -8,6 +8,7 @@ from client.bridge_trace import trace
 from client.trust import Trust
 from ledger import codec, state
 from ledger.errors import Malformed
+from ledger.limits import U64_MAX
 from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
 from proto.chiptrace.v1.ledger_pb2 import Operation
 from tests.bridge.two_chains import TRUSTING_MS, World
@@ -124,6 +125,30 @@ def test_a_body_that_is_not_the_packets_is_not_shown(monkeypatch):
     items[0].packet.value += b"more"
     monkeypatch.setattr(bridge_status, "listed", lambda *_: iter(items))
     assert told(world).packet is None
+
+
+@pytest.mark.parametrize("sequence", [3, U64_MAX])
+def test_no_node_lists_more_packets_than_were_sent(sequence):
+    """Each page has one more, or the last number there is."""
+    world = World()
+    sent(world)
+    sent(world)
+    found = chains(world)["a"]
+    honest = found.connection.stub.GetPackets
+    asked = []
+
+    def lists(request):
+        asked.append(request.from_sequence)
+        reply = honest(request)
+        item = reply.items.add(packet=reply.items[0].packet if reply.items else None)
+        item.packet.sequence = max(request.from_sequence, sequence)
+        return reply
+
+    found.connection.stub.GetPackets = lists
+    assert [item.packet.sequence for item in bridge_status.listed(found, "b-1")] == [1, 2]
+    assert [item.packet.sequence for item in bridge_status.listed(found, "b-1", 2)] == [2]
+    assert list(bridge_status.listed(found, "b-1", 3)) == list(bridge_status.listed(found, "none-1")) == []
+    assert asked == [1, 2]
 
 
 def test_the_way_of_a_part_there_and_back():
