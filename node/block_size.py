@@ -5,7 +5,8 @@ or which takes seconds to reach them: views end meanwhile, and nothing becomes f
 
 - what this node lately built or judged, executed and stored within BLOCK_MS; and
 - what it lately got through: where another block than ours was decided although we had proposed, ours came too late for
-  its view, and the next is half as large. Each that is decided at once lets the next be a little larger.
+  its view, and the next is half as large. Each that is decided at once lets the next be a little larger, and only by
+  very little where one came too late before: every one that does costs a view.
 
 It is its own affair: any block within the limits of the chain is valid.
 """
@@ -22,6 +23,9 @@ _STEP: Final = 2  # it grows and shrinks to no more than this many times as much
 _BEYOND_MEASURED: Final = 3  # nor to more than so many times what a quick block held
 # Smaller ones are not late for their size: who is not heard for another reason shall not sink further.
 CARRIED_MIN: Final = 100
+_QUICKLY: Final = 8  # by 1/8 each time
+_SLOWLY: Final = 64  # from three quarters of what came too late on
+_NONE_LATE: Final = 2 * TRANSACTIONS_PER_BLOCK_MAX
 
 
 class BlockSize:
@@ -30,6 +34,7 @@ class BlockSize:
     def __init__(self) -> None:
         self._executed = _AT_FIRST
         self._carried = TRANSACTIONS_PER_BLOCK_MAX
+        self._late = _NONE_LATE  # how large the last one was that came too late, until one as large did not
         # Proposed and not decided: height, block, transactions.
         self._ours: tuple[int, bytes, int] | None = None
 
@@ -47,7 +52,10 @@ class BlockSize:
         """This block was decided, ours or another. Later views last longer, so there nothing speaks for larger ones."""
         if self._ours is not None and self._ours[:2] == (height, block):
             if view == VIEW_FIRST and self._ours[2] * _BEYOND_MEASURED >= self._carried:
-                self._carried = min(self._carried * 9 // 8, TRANSACTIONS_PER_BLOCK_MAX)
+                if self._ours[2] >= self._late:
+                    self._late = _NONE_LATE
+                part = _SLOWLY if self._carried * 4 >= self._late * 3 else _QUICKLY
+                self._carried = min(self._carried + self._carried // part, TRANSACTIONS_PER_BLOCK_MAX)
         else:
             self._given_up(height)
         self._ours = None
@@ -55,6 +63,7 @@ class BlockSize:
     def _given_up(self, height: int) -> None:
         if self._ours is not None and self._ours[0] == height and self._ours[2] > CARRIED_MIN:
             self._carried = max(CARRIED_MIN, min(self._carried, self._ours[2]) // _STEP)
+            self._late = self._ours[2] if self._carried > CARRIED_MIN else _NONE_LATE
 
     def took(self, transactions: int, milliseconds: float) -> None:
         """The height of a block of so many took so long here."""

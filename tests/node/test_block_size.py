@@ -127,6 +127,26 @@ def test_blocks_that_come_too_late_become_smaller_until_they_do_not(fit):
     assert healed[-1] > 2 * fit
 
 
+@pytest.mark.parametrize("fit", [300, 1_000, 2_500])
+def test_what_a_line_carries_is_not_tried_anew_all_the_time(fit):
+    sizes = [BlockSize() for _ in range(4)]
+    chain_of_four(sizes, 1, 100, 1_000 / fit)
+    views, held = chain_of_four(sizes, 101, 400, 1_000 / fit)
+    assert sum(view > 1 for view in views) <= 0.08 * len(views)
+    assert sum(held) >= 0.75 * fit * len(held)
+
+
+def test_after_an_outage_blocks_grow_quickly():
+    size = BlockSize()
+    for height in range(1, 43):
+        outage = height <= 20
+        size.took(TRANSACTIONS_PER_BLOCK_MAX, 1)
+        size.proposed(height, b"ours", size.transactions)
+        size.decided(height, 1 + outage, b"another" if outage else b"ours")
+        assert height != 20 or size.transactions == CARRIED_MIN
+    assert size.transactions > 1_000
+
+
 def test_what_is_late_for_another_reason_does_not_become_smaller_than_need_be():
     size = BlockSize()
     for height in range(1, 50):
