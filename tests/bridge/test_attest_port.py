@@ -5,7 +5,7 @@ import pytest
 from bridge import attest_port
 from bridge.client_step import thaw_message
 from bridge.packet import ERROR, SUCCESS, acknowledgement_commitment, answered_key, packet_commitment
-from ledger import codec, decimals, hashes, state
+from ledger import codec, decimals, execute, hashes, state
 from ledger.attestations import foreign_attestation_key, foreign_attestations_key
 from ledger.block import decode_header
 from ledger.history import history_root
@@ -517,6 +517,26 @@ def test_what_waits_goes_out_by_itself_once_the_client_is_thawed(monkeypatch):
         assert (list(record.waiting), list(record.copied_to)) == ([], ["b-1"])
         assert told(world, "b", "a", attestation=f"{ID}/{number}") is not None
     assert len(world["a"].entries(state.attestation_key(f"{ID}/2"))) == 3  # made, noted as waiting, sent once
+
+
+def test_a_block_that_has_no_room_for_what_waits_lets_it_wait(monkeypatch):
+    """Left out by itself, as what cannot be sent is, a recall would never go."""
+    monkeypatch.setattr(attest_port, "WAITING_SENT_MAX", 1)
+    world = World()
+    part = moved(world)
+    freeze(world, "a", "b")
+    for number in range(2):
+        assert recall(world, "a", "amy", part, f"{ID}/{number}").ok
+    thawed(world)
+    world["b"].produce()
+    monkeypatch.setattr(execute, "RECORDS_PER_BLOCK_MAX", 2)
+    headers = world["b"].headers_above(world["a"].client("b-1").latest_height)
+    operation = Operation(update_client=codec.encode(UpdateClient(client="b-1", headers=headers)))
+    assert world["a"].operate("ada", operation).reason == Reason.TOO_MANY_RECORDS
+    monkeypatch.undo()
+    assert list(own(world, "a", f"{ID}/1").waiting) == ["b-1"]
+    world.relay()
+    assert told(world, "b", "a", attestation=f"{ID}/1") is not None
 
 
 def test_what_was_passed_on_waits_and_goes_out_too():
