@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -417,13 +418,15 @@ def test_a_relayer_brings_nothing_of_behind_a_recovery():
     chain.produce()
     height = chain.height
     connection = DirectConnection(DirectStub(chain))
-    end = RelayEnd(verified(chain).trust, connection, bytes(32), "b-1", "a-1")
+    trust = replace(verified(chain).trust, endpoints=(connection.endpoint, "another-node"))
+    end = RelayEnd(trust, connection, bytes(32), "b-1", "a-1")
     below = end._headers(Update("a-1", 1, height))
     assert [item.certificate.height for item in below] == [height]
     bridge_recovered.recover(chain)
     with pytest.raises(Invalid) as caught:
         end._headers(Update("a-1", 1, height + 1))
     assert caught.value.reason == Reason.RECOVERED
+    assert connection.endpoint == "another-node"  # is asked next
 
 
 def test_where_it_stands_is_what_a_document_is_drawn_up_for():
