@@ -30,13 +30,13 @@ def create(path: Path) -> bytes:
         file.write(f"{HEADER} {seed.hex()}\n")
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(path.parent)
+    sync_directory(path.parent)
     return hashes.public_key(seed)
 
 
-def sync_folder(path: Path) -> None:
-    """What was made or renamed in a folder survives a crash of this machine from here on."""
-    handle = os.open(path, os.O_RDONLY)
+def sync_directory(path: Path) -> None:
+    """What was made, renamed or removed in a directory is on the disk from here on."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

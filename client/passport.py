@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from client.keys import sync_folder
+from client.keys import sync_directory
 from ledger import codec
 from ledger.errors import Malformed
 from ledger.hashes import HASH_BYTES
@@ -91,7 +91,7 @@ def write_passport(path: Path, file: bytes) -> None:
             target.write(file)
             target.flush()
             os.fsync(target.fileno())
-        sync_folder(path.parent)
+        sync_directory(path.parent)
     except BaseException as error:
         path.unlink(missing_ok=True)  # half of one is no passport, and in the way of the next
         if isinstance(error, OSError):

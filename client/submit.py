@@ -106,7 +106,7 @@ class Submitter:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-        keys.sync_folder(self._outbox)
+        keys.sync_directory(self._outbox)
         return path
 
     def _send(self, data: bytes, path: Path) -> Recorded:

@@ -24,6 +24,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from client.keys import sync_directory
 from ledger.errors import StoreError
 from proto.chiptrace.v1.consensus_pb2 import JournalRecord
 
@@ -264,12 +265,3 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(handle)
     fresh.replace(path)
     sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge import machine
+from client.keys import sync_directory
 from ledger import genesis, recovery
 from ledger.application import Application, Info
 from ledger.errors import ChiptraceError, Invalid, Malformed
@@ -137,7 +138,7 @@ def apply(config: NodeConfig, data: bytes) -> tuple[Opened, Effect]:
             )
         path = _path(config.data_dir, opened.height)
         path.parent.mkdir(parents=True, exist_ok=True)
-        journal_file.sync_directory(config.data_dir)
+        sync_directory(config.data_dir)
         # Here it becomes durable: file, name and directory.
         journal_file.write_durably(path, data)
     return opened, effect

@@ -56,7 +56,7 @@ _BACKUP_TEXT: Final = """Signature: 8a477f597d28d172789f06886806bc55
 def create(directory: Path) -> bytes:
     """A new validator key with its empty signing record; the public key. Raises FileExistsError for an old one."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal_file.sync_directory(directory.parent)
+    keys.sync_directory(directory.parent)
     public_key = keys.create(directory / KEY_FILE)
     journal_file.write_durably(directory / BACKUP_FILE, _BACKUP_TEXT.encode())
     JournalFile.create(
@@ -81,15 +81,15 @@ def retire_and_create(directory: Path) -> tuple[bytes | None, bytes]:
             old = keys.public_key(path)
             aside = retired / old.hex()
             aside.mkdir(parents=True, exist_ok=True, mode=0o700)
-            journal_file.sync_directory(retired)
-            journal_file.sync_directory(directory)
+            keys.sync_directory(retired)
+            keys.sync_directory(directory)
             record = directory / RECORD_FILE
             # The key goes last: until then it is here, without its record, and does not vote.
             for name in (record, directory / REFUSED_FILE, *journal_file.torn_tails(record), path):
                 if name.exists():
                     name.rename(aside / name.name)
-            journal_file.sync_directory(aside)
-            journal_file.sync_directory(directory)
+            keys.sync_directory(aside)
+            keys.sync_directory(directory)
         return old, create(directory)
 
 

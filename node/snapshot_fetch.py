@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from bridge.anchor import Walk
 from client.clock import now_ms
+from client.keys import sync_directory
 from ledger import snapshot
 from ledger.block import decode_header
 from ledger.errors import Invalid
@@ -26,7 +27,7 @@ from ledger.snapshot import SideTables
 from ledger.snapshot_load import Anchor
 from ledger.snapshots import SnapshotConnection
 from node.config import PeerConfig
-from node.snapshot_files import SnapshotFiles, sync_directory
+from node.snapshot_files import SnapshotFiles
 from proto.chiptrace.v1.consensus_pb2 import BoundaryRequest
 from proto.chiptrace.v1.ledger_pb2 import SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import (

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from client.keys import sync_directory
 from ledger import snapshot
 from ledger.errors import Invalid
 from ledger.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX
@@ -20,15 +21,6 @@ SNAPSHOTS_KEPT: Final = 2
 _STREAM: Final = "stream"
 _MANIFEST: Final = "manifest"
 _UNFINISHED: Final = "unfinished"
-
-
-def sync_directory(path: Path) -> None:
-    """What was made, renamed or removed in a directory is on the disk from here on."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class SnapshotFiles:

@@ -24,6 +24,7 @@ import grpc
 
 from bridge import anchor as anchors
 from client.clock import now_ms
+from client.keys import sync_directory
 from ledger import snapshot
 from ledger.errors import ChiptraceError, Invalid, Malformed, StoreError
 from ledger.genesis import decode_genesis
@@ -33,7 +34,6 @@ from ledger.snapshot_load import Anchor
 from node.config import NodeConfig, PeerConfig
 from node.peer_line import HANDSHAKE_SECONDS, pinned_certificate, pinned_channel
 from node.snapshot_fetch import Failed, Fetching, Loading, Peer
-from node.snapshot_files import sync_directory
 from proto.chiptrace.v1.ledger_pb2 import Reason, SnapshotManifest
 from proto.chiptrace.v1.node_pb2 import SnapshotListReply
 
