@@ -76,9 +76,14 @@ def issue(authority: Path, target: Path, name: str, hosts: Sequence[str], now_ms
 
 
 def read_certificate(path: Path) -> x509.Certificate:
-    """The certificate in a PEM file. Raises Malformed naming the file."""
+    """The first certificate in a PEM file. Raises Malformed naming the file."""
+    return read_certificates(path)[0]
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """All certificates in a PEM file, one at least. Raises Malformed naming the file."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
         raise Malformed(f"certificate {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -112,9 +117,9 @@ def names(path: Path) -> list[str]:
     return hosts
 
 
-def expires_ms(path: Path) -> int:
-    """When the certificate in a PEM file ends, in milliseconds since 1970."""
-    return int(read_certificate(path).not_valid_after_utc.timestamp()) * 1_000
+def expires_ms(certificate: x509.Certificate) -> int:
+    """When it ends, in milliseconds since 1970."""
+    return int(certificate.not_valid_after_utc.timestamp()) * 1_000
 
 
 def _name(common_name: str) -> x509.Name:

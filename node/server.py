@@ -318,15 +318,13 @@ def describe(path: Path) -> list[tuple[str, str]]:
     if key is not None:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
         role += f"; it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
-    ends = tls_port.checked(config.tls).not_valid_after_utc
+    certificate = tls_port.checked(config.tls)
+    over = "ended" if certificates.expires_ms(certificate) < now_ms() else "ends"
     return [
         ("node", config.name),
         ("chain", f"{document.name} {genesis.chain_id(genesis_bytes).hex()}"),
         ("key", f"{key.hex() if key else '-'} ({role})"),
-        (
-            "certificate",
-            f"{config.tls.certificate}, {'ended' if ends.timestamp() * 1_000 < now_ms() else 'ends'} {ends:%Y-%m-%d}",
-        ),
+        ("certificate", f"{config.tls.certificate}, {over} {certificate.not_valid_after_utc:%Y-%m-%d}"),
         ("pin", certificates.pin(config.tls.certificate.read_bytes())),
         ("clients", config.clients.listen),
         ("validators", config.consensus_port.listen),
@@ -391,6 +389,6 @@ def _cause(error: ChiptraceError | OSError) -> str:
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename}: {error.strerror}; `data_dir` and `key_dir` in the configuration name directories that the "
-            "node's user may write to"
+            "node's user may write to, on a disk with room"
         )
     return str(error)

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -107,7 +106,11 @@ def checked(tls: TlsConfig) -> x509.Certificate:
     2. The certificate is of this key.
     3. The authority, or what stands behind the certificate in its file, issued it.
     """
-    (own, *above), authorities = _all_in(tls.certificate), _all_in(tls.ca)
+    try:
+        own, *above = certificates.read_certificates(tls.certificate)
+        authorities = certificates.read_certificates(tls.ca)
+    except Malformed as error:
+        raise Malformed(f"{error}; {_ISSUE}") from None
     try:
         key = serialization.load_pem_private_key(tls.private_key.read_bytes(), None)
     except OSError as error:
@@ -123,23 +126,13 @@ def checked(tls: TlsConfig) -> x509.Certificate:
 
 def ending(tls: TlsConfig, now_ms: int) -> str:
     """What is to be said of the end of the certificate, if it is near or past. Raises Malformed as `checked` does."""
-    checked(tls)
-    left_ms = certificates.expires_ms(tls.certificate) - now_ms
+    left_ms = certificates.expires_ms(checked(tls)) - now_ms
     if left_ms >= WARNING_DAYS * DAY_MS:
         return ""
     when = (
         f"ends in {left_ms // DAY_MS} days" if left_ms > 0 else "has ended, and nobody speaks with this node"
     )
     return f"{tls.certificate} {when}; put a new one for the same key in its place (`chiptrace node certificate`)"
-
-
-def _all_in(path: Path) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise Malformed(f"{path} cannot be read: {error.strerror}; {_ISSUE}") from None
-    except ValueError as error:
-        raise Malformed(f"{path} is not a certificate in PEM: {error}; {_ISSUE}") from None
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

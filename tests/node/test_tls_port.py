@@ -97,7 +97,7 @@ def test_a_renewed_certificate_that_does_not_fit_is_not_taken_and_told(
     ],
 )
 def test_a_certificate_that_ends_is_told_of(files, before_its_end_ms, said):
-    end_ms = certificates.expires_ms(files.certificate)
+    end_ms = certificates.expires_ms(certificates.read_certificate(files.certificate))
     text = tls_port.ending(files, end_ms - before_its_end_ms)
     assert (said in text) if said else text == ""
 
