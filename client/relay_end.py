@@ -133,9 +133,7 @@ class RelayEnd:
 
     def turn(self) -> None:
         """Ask the next node from now on."""
-        nodes = self.trust.endpoints
-        at = nodes.index(self.connection.endpoint)
-        self.connection.endpoint = nodes[(at + 1) % len(nodes)]
+        self.connection.endpoint = self.trust.after(self.connection.endpoint)
 
     def ask(self, turn: int) -> None:
         """Ask a certain node from now on, as long as it answers."""

@@ -39,6 +39,10 @@ class ChainTrust:
     heartbeat_ms: int  # a head older than three of these is stale
     recoveries: tuple[AcceptedRecovery, ...] = ()  # none but these is followed
 
+    def after(self, endpoint: str) -> str:
+        """The endpoint that is asked when another one than this shall be."""
+        return self.endpoints[(self.endpoints.index(endpoint) + 1) % len(self.endpoints)]
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

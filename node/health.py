@@ -6,15 +6,16 @@ saying anything to the others, and from ending.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from node.calls import Context
+
 SERVICES: Final = ("", "chiptrace.v1.Chain")
 _UNKNOWN: Final = HealthCheckResponse.SERVICE_UNKNOWN
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # has no types

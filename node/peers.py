@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -22,7 +22,7 @@ from ledger import codec
 from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
 from node import certificates, tls_port
-from node.calls import Calls, bare, done_reading
+from node.calls import Calls, Context, bare, done_reading
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig
 from node.logs import Seldom
 from node.peer_line import OPTIONS, Line
@@ -54,7 +54,6 @@ CALLS_PER_VALIDATOR_MAX: Final = 4
 
 Receive = Callable[[bytes, PeerMessage], Awaitable[None]]
 Called = Callable[[bytes], None]
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Door(node_pb2_grpc.PeerServicer):

@@ -171,8 +171,7 @@ class ChainWatch:
 
     def _turn(self) -> None:
         """Another node of the chain is followed from now on."""
-        nodes = self._source.trust.endpoints
-        self._line.endpoint = nodes[(nodes.index(self._line.endpoint) + 1) % len(nodes)]
+        self._line.endpoint = self._source.trust.after(self._line.endpoint)
 
     # ---- steps ------------------------------------------------------------------------------------------------
 

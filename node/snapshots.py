@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 
@@ -19,6 +19,7 @@ from ledger.errors import ChiptraceError, Invalid, InvariantBroken, StoreError
 from ledger.limits import HEADERS_PER_REPLY_MAX, SNAPSHOTS_OFFERED_MAX
 from ledger.snapshot import SideTables
 from ledger.snapshots import SnapshotConnection
+from node.calls import Context
 from node.chain_host import ChainHost, signed_header
 from node.snapshot_files import SnapshotFiles, SnapshotWriting
 from proto.chiptrace.v1 import node_pb2_grpc
@@ -37,7 +38,6 @@ from proto.chiptrace.v1.node_pb2 import (
 _LOG: Final = logging.getLogger("chiptrace.snapshots")
 SLICE_SECONDS: Final = 0.01  # of work between two pauses
 Reply = TypeVar("Reply")
-Context = grpc.aio.ServicerContext[Any, Any]
 Caller = Callable[[Context], Awaitable[bytes]]
 
 
