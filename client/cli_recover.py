@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -32,7 +32,7 @@ from ledger.recovery import Opened
 from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import HeadersRequest
 
-PAGES_MAX = 4_096  # of headers, from one node
+PAGES_MAX: Final = 4_096  # of headers, from one node
 
 recover = typer.Typer(
     no_args_is_help=True,

@@ -37,8 +37,15 @@ class Overlay:
     """
 
     __slots__ = (
-        *("_keys_max", "_parent", "_read", "_records", "_records_max", "_rows", "_rows_max"),
-        *("below", "changes"),
+        "_keys_max",
+        "_parent",
+        "_read",
+        "_records",
+        "_records_max",
+        "_rows",
+        "_rows_max",
+        "below",
+        "changes",
     )
 
     def __init__(

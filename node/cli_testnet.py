@@ -290,21 +290,6 @@ def _print_status(found: list[ProcessStatus]) -> None:
         table.add_column(heading, no_wrap=True)
     for item in found:
         reply = item.reply
-        state = "running" if item.pid else "[red]not running[/]"
-        if item.pid and item.name != RELAY:
-            state = (
-                (
-                    "[yellow]in step, does not vote[/]"
-                    if reply.not_voting
-                    else "[yellow]in step, takes no transactions[/]"
-                    if reply.not_admitting
-                    else "in step"
-                )
-                if reply and reply.synced
-                else "[yellow]out of step[/]"
-                if reply
-                else "[red]no answer[/]"
-            )
         table.add_row(
             item.name,
             str(item.pid or "-"),
@@ -313,6 +298,21 @@ def _print_status(found: list[ProcessStatus]) -> None:
             str(reply.view) if reply else "-",
             f"{sum(peer.connected for peer in reply.peers)}/{len(reply.peers)}" if reply else "-",
             f"{-reply.clock_offset_ms:+} ms" if reply and reply.clock_known else "-",
-            state,
+            _state(item),
         )
     OUT.print(table)
+
+
+def _state(item: ProcessStatus) -> str:
+    reply = item.reply
+    if not item.pid:
+        return "[red]not running[/]"
+    if item.name == RELAY:
+        return "running"
+    if reply is None:
+        return "[red]no answer[/]"
+    if not reply.synced:
+        return "[yellow]out of step[/]"
+    if reply.not_voting:
+        return "[yellow]in step, does not vote[/]"
+    return "[yellow]in step, takes no transactions[/]" if reply.not_admitting else "in step"

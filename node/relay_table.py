@@ -16,9 +16,8 @@ from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 
 VERSION: Final = 1
 HEADERS_KEPT: Final = 4_096  # of each chain
-HEIGHT_MAX: Final = (
-    2**63 - 1
-)  # what SQLite holds; a higher one that a corrupt chain certifies is not remembered
+# What SQLite holds; a higher one, which a corrupt chain may certify, is not remembered.
+HEIGHT_MAX: Final = 2**63 - 1
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS cursors (chain BLOB, client TEXT, low INTEGER NOT NULL, PRIMARY KEY (chain, client));
 CREATE TABLE IF NOT EXISTS refusals (
@@ -91,14 +90,14 @@ class RelayTable:
 
     def keep_headers(self, chain: bytes, headers: dict[int, SignedHeader]) -> None:
         """Keep headers by height; what is there stays, and the oldest go."""
+        kept = {height: signed for height, signed in headers.items() if height <= HEIGHT_MAX}
         insert = "INSERT OR IGNORE INTO headers VALUES (?, ?, ?)"
         changes: list[tuple[str, tuple[object, ...]]] = [
             (insert, (chain, height, signed.SerializeToString(deterministic=True)))
-            for height, signed in headers.items()
-            if height <= HEIGHT_MAX
+            for height, signed in kept.items()
         ]
         if changes:
-            oldest = max(height for height in headers if height <= HEIGHT_MAX) - HEADERS_KEPT
+            oldest = max(kept) - HEADERS_KEPT
             changes.append(("DELETE FROM headers WHERE chain = ? AND height < ?", (chain, oldest)))
         self._write(changes)
 
