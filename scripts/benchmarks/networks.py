@@ -34,11 +34,12 @@ VALID_MS = 3_000_000  # of a transaction made beforehand
 class Loaded:
     """A running chain and whoever loads it."""
 
-    def __init__(self, home: Path, session: ChainSession, parts: int) -> None:
+    def __init__(self, home: Path, session: ChainSession, among: int) -> None:
+        """among: so many of the parts that are there are observed."""
         self.home = home
         self.session = session
         self.nodes = nodes_of(home, CHAIN)
-        self._parts = parts
+        self._among = among
         self._used = 0
 
     def data(self) -> list[Path]:
@@ -88,11 +89,11 @@ class Loaded:
         ]
 
     def _operations(self, events: int) -> Sequence[Operation]:
-        if not self._parts:
+        if not self._among:
             return [commissioning() for _ in range(events)]
         numbers = range(self._used, self._used + events)
         self._used += events
-        return [prefill.observation(number % self._parts) for number in numbers]
+        return [prefill.observation(number % self._among) for number in numbers]
 
 
 @contextmanager
@@ -101,12 +102,13 @@ def network(
     parts: int = 0,
     *,
     folder: Path | None = None,
+    among: int | None = None,
     following: int = 0,
     traced: bool = False,
     verifiers: int | None = None,
 ) -> Iterator[Loaded]:
     """A chain with so many parts to begin with, fresh each time. `folder`: where chains that were filled once are kept and
-    copied from; they fit the code that filled them. `following`: nodes that are no validators. `verifiers`: processes
+    copied from; they fit the code that filled them. `among`: how many of the parts are observed; all, unless it is said. `following`: nodes that are no validators. `verifiers`: processes
     beside each node, unless this machine is to decide."""
     environment = {**os.environ, VARIABLE: "1" if traced else ""}
     with tempfile.TemporaryDirectory(prefix="chiptrace-bench-", dir=folder) as temporary:
@@ -124,7 +126,7 @@ def network(
                 [*TESTNET, "up", "--dir", str(home)], cwd=ROOT, check=True, stdout=sys.stderr, env=environment
             )
             with open_chain(home / "trust.json", CHAIN, MEMBER) as session:
-                chain = Loaded(home, session, parts)
+                chain = Loaded(home, session, parts if among is None else min(among, parts))
                 yield chain
                 note(chain.nodes.values(), [place / STORE for place in chain.data()])
         finally:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", default="0", help="that are there before, and are observed; one number, or several"
     )
+    parser.add_argument("--among", type=int, help="so many of them are observed; without it all are")
     parser.add_argument(
         "--verifiers", type=int, help="processes beside each node; without it the machine decides"
     )
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(validators: int, parts: int, chosen: argparse.Namespace) -> dict[str, Any]:
     """One run on a fresh chain, and the limit before and after it."""
     limits = [verifications_by_processes(validators)]
-    with network(validators, parts, folder=chosen.folder, verifiers=chosen.verifiers) as chain:
+    with network(
+        validators, parts, among=chosen.among, folder=chosen.folder, verifiers=chosen.verifiers
+    ) as chain:
         found, used = saturated(
             chain,
             chosen.seconds,
@@ -86,6 +89,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         first["samples"],
         seconds=min(one["seconds"] for one in runs[settings[0]]),  # less, if what was made beforehand ran out
         parts=sizes[0],
+        among=chosen.among,
         validators=counts[0],
         events_per_transaction=chosen.events,
         verifiers=chosen.verifiers,
