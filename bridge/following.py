@@ -73,6 +73,13 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
                 f"{message.part} is not known here; its home, chain {home.hex()}, tells first where it went",
                 Reason.NOT_FROM_HOME,
             )
+        if theirs.lot:
+            # Known without its lot it could never come, nor could the lot.
+            raise Refused(
+                f"{message.part} is a serial of lot {theirs.lot[:80]!r}; to this chain, which does not know it, it comes "
+                "from its home only",
+                Reason.NOT_FROM_HOME,
+            )
         check_member_id(theirs.commissioner)
         note_single(ctx.overlay, identifier)
         part = PartRecord(

@@ -99,7 +99,10 @@ def check_sender(
     INTERVAL_SPLIT.
     """
     # (1) Unknown here: from its home.
-    record = custody.load_part(ctx.overlay, part) if place is None else find_here(ctx, part, place)
+    if place is None:
+        record = custody.load_part(ctx.overlay, part)
+    else:
+        record = find_here(ctx, client.chain_id, part, place)
     if record is None:
         check_home(ctx, client, part, origin)
         return None, None

@@ -139,10 +139,11 @@ def _invalid(name: str, place: Place) -> Refused:
     )
 
 
-def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
-    """What is known here of serials that arrive: their own record, or that of the interval they lie in in their name.
+def find_here(ctx: Context, teller: bytes, name: str, place: Place) -> PartRecord | None:
+    """What is known here of serials that a chain tells of: their own record, or that of the interval they lie in in
+    their name.
 
-    Raises Refused: PACKET_MISMATCH for another lot under that name, INTERVAL_SPLIT.
+    Raises Refused: PACKET_MISMATCH for another lot under that name, MEMBERSHIP_INVALID, INTERVAL_SPLIT.
     """
     record = custody.load_part(ctx.overlay, name)
     if record is not None and record.status != PartStatus.SPLIT:
@@ -154,7 +155,7 @@ def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
         return None
     if lot.serials != place.serials:
         raise Refused(f"{place.lot} is known here with other serials", Reason.PACKET_MISMATCH)
-    _check_serial(ctx, lot, name, place)
+    _check_serial(ctx, teller, lot, name, place)
     held = last_below(ctx.overlay, lot, place.end)
     if held is None or held.end <= place.start:
         return None
@@ -166,7 +167,7 @@ def find_here(ctx: Context, name: str, place: Place) -> PartRecord | None:
     return piece_of(held, name, place.start, place.end)
 
 
-def _check_serial(ctx: Context, lot: LotRecord, name: str, place: Place) -> None:
+def _check_serial(ctx: Context, teller: bytes, lot: LotRecord, name: str, place: Place) -> None:
     """Returns only if a serial without a record here is the one at its place, as far as this chain can know it: else
     another chain could give any serial of the class a second body.
 
@@ -182,6 +183,12 @@ def _check_serial(ctx: Context, lot: LotRecord, name: str, place: Place) -> None
             raise Refused(f"{name} is a serial of {found[0]} here", Reason.PACKET_MISMATCH)
     elif lot.origin_chain == ctx.chain_id and found != (lot.id, place.start):
         raise Refused(f"{name} is not serial {place.start} of {lot.id}", Reason.PACKET_MISMATCH)
+    elif not lot.serials.width and lot.origin_chain not in (ctx.chain_id, teller):
+        # A chain that some of the list went on to could name as one of its serials what is elsewhere.
+        raise Refused(
+            f"which serial of {lot.id} {name} is, only the chain can tell on which the lot began",
+            Reason.PACKET_MISMATCH,
+        )
 
 
 def check_shown(lot: LotRecord, name: str, start: int, shown: Membership | None) -> None:
@@ -205,6 +212,7 @@ def settle(ctx: Context, part: PartRecord, place: Place, known: bool, digest: by
         record = custody.load_part(ctx.overlay, part.id)
         if record is None or record.status == PartStatus.SPLIT:
             _carve(ctx, part)
+            _note(ctx, part)
         return
     lot = state.load(ctx.overlay, state.lot_key(place.lot), LotRecord)
     if lot is None:
@@ -223,9 +231,15 @@ def settle(ctx: Context, part: PartRecord, place: Place, known: bool, digest: by
     part.lot, part.start, part.end = place.lot, place.start, place.end
     if is_interval(part):
         repeat_serials(part, lot)
-    elif find_range(ctx.overlay, canonical(part.id)) != (lot.id, place.start):
-        note_single(ctx.overlay, canonical(part.id))
+    _note(ctx, part)
     add_piece(ctx.overlay, lot, part)
+
+
+def _note(ctx: Context, part: PartRecord) -> None:
+    """Notes a serial that gets a record of its own, and that no run of its lot says is there. Raises Refused(SERIALS_OVERLAP)."""
+    identifier = canonical(part.id)
+    if not is_interval(part) and find_range(ctx.overlay, identifier) != (part.lot, part.start):
+        note_single(ctx.overlay, identifier)
 
 
 def _carve(ctx: Context, piece: PartRecord) -> None:

@@ -6,6 +6,7 @@ In each something was live twice, or honest goods were stranded, until the rule 
 import pytest
 
 from ledger import codec, state
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import Materialise
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -35,7 +36,9 @@ from tests.bridge.crossing import (
     update,
 )
 from tests.bridge.test_containers import refused, status
+from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import MEMBERS, PREFIX, World
+from tests.ledger.rules_world import serials_of
 
 
 def live(world, part):
@@ -336,9 +339,9 @@ def test_a_record_that_is_proven_for_another_part_brings_nothing():
 # ---- long routes ------------------------------------------------------------------------------------------------
 
 
-def routed(*names, joined):
+def routed(*names, joined, corrupt=""):
     """A world whose grants allow long routes on every chain."""
-    world = World(*names, joined=joined)
+    world = World(*names, joined=joined, corrupt=corrupt)
     for name in names:
         home = b"" if name == names[0] else world[names[0]].chain_id
         grant = PutGrant(prefix=PREFIX, holder=MEMBERS[name][0], home_chain=home, long_routes=True)
@@ -351,6 +354,27 @@ def follow(world, host, part, source):
     chain = world[host]
     update(world, host, source)
     return chain.operate(chain.members[0], follow_operation(world, host, part, source))
+
+
+def test_nobody_keeps_a_lot_away_by_following_one_of_its_serials():
+    """Known without its lot the serial would come no more, nor could the range be entered around it."""
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    lot = canonical("urn:epc:class:lgtin:4012345.012345.W1").text
+    one, rest = f"{canonical(lot).class_text}/21/0007", interval_text(lot, 8, 100)
+    assert world["a"].operate("ada", captured(world, serials_of(lot, "0000", "0099", 100))).ok
+    carry(world, "a", one, "cyd", member="ada", to="c")
+    refused(follow(world, "b", one, "a"), Reason.NOT_FROM_HOME)
+    assert world.send("a", rest, "bob", to="b", member="ada").ok
+    world.relay()
+    assert world.part("b", rest).status == OFFERED
+    # What is known with its lot is followed like anything else.
+    carry(world, "c", one, "ada", to="a")
+    carry(world, "a", one, "bob", to="b")
+    carry(world, "b", one, "ada", to="a")
+    carry(world, "a", one, "cyd", to="c")
+    assert follow(world, "b", one, "a").ok
+    carry(world, "c", one, "bob", to="b")
+    assert world.live_copies(one) == 1
 
 
 def test_without_a_grant_for_long_routes_every_crossing_touches_the_home():

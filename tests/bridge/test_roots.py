@@ -2,17 +2,19 @@
 
 import pytest
 
+from bridge.packet import SUCCESS, acknowledgement_commitment, answered_key
 from client.audit import Audit
 from client.materialising import operations
 from ledger import codec
 from ledger.identifiers import canonical, interval_text
 from ledger.roots import SerialList
-from proto.chiptrace.v1.bridge_pb2 import SendPart
-from proto.chiptrace.v1.ledger_pb2 import Membership, Operation, PartStatus, Reason
-from tests.bridge.crossing import lot_record, materialise_operation, pack
+from proto.chiptrace.v1.bridge_pb2 import AcknowledgePacket, SendPart
+from proto.chiptrace.v1.ledger_pb2 import Evidence, Membership, Operation, PartStatus, Reason
+from tests.bridge.crossing import lot_record, materialise_operation, pack, update
+from tests.bridge.test_custody_traces import routed
 from tests.bridge.test_custody_transfer import Corrupt, refused
 from tests.bridge.test_serials import accepted, captured
-from tests.bridge.two_chains import HOUR_MS, World, object_event, serial
+from tests.bridge.two_chains import HOUR_MS, World, object_event, prove, serial
 from tests.client.direct import verified
 from tests.ledger.rules_world import listed, root_of, seen, serials_of
 
@@ -82,6 +84,56 @@ def test_a_serial_first_touched_abroad_comes_home_with_its_proof(world):
         report.findings
     )
     assert report.problem == ""
+
+
+def test_a_serial_that_came_home_by_its_proof_lies_in_no_range():
+    """However large: what has a record of its own is marked, wherever it was first touched."""
+    world, name = World("a", "b"), f"{CLASS}/21/D0007"
+    kept = SerialList(world["a"].chain_id, canonical(LOT), [f"D{number:04}" for number in range(20)])
+    assert world["a"].operate("ada", captured(world, root_of(LOT, kept))).ok
+    assert world.send("a", some(5, 15), "bob", member="ada").ok
+    world.relay()
+    assert accepted(world, "b", some(5, 15), "bob").ok
+    shown = kept.membership(name)
+    assert world["b"].operate("bob", shown_event(world, name, shown)).ok
+    assert send_home(world, name, shown=shown).ok
+    world.relay()
+    assert world.accept("a", name, "ada").ok
+    around = serials_of(LOT.replace("R1", "W1"), "D0000", "D1999", 2_000)
+    refused(world["a"].operate("ada", captured(world, around, 1)), Reason.SERIALS_OVERLAP)
+
+
+def test_on_a_long_route_no_serial_of_a_list_is_named_by_a_chain_that_only_had_an_interval():
+    """It would bring as one of them what never left home."""
+    corrupt = Corrupt(routed("a", "b", "c", joined=(("b", "c"),), corrupt="c"))
+    world = corrupt.world
+    assert world["a"].operate("ada", captured(world, listed(LOT, DIES))).ok
+    assert world.send("a", some(0, 10), "bob", to="b", member="ada").ok
+    world.relay()
+    assert accepted(world, "b", some(0, 10), "bob").ok
+    assert world.send("b", some(0, 10), "cyd", to="c", member="bob").ok
+    taken(world, "b", "c", 1)
+    told = {"lot": LOT, "serials": lot_record(world, "a", LOT).serials, "hop": 9, "receiver": "bob"}
+    for name, place in ((die(15), 3), (die(3), 3)):
+        packet = corrupt.packet(name, start=place, end=place + 1, **told)
+        packet.source_client, packet.destination_client = "b-1", "c-1"
+        corrupt.nothing_comes_of(packet, Reason.PACKET_MISMATCH, "c", "b")
+    whole = corrupt.packet(some(0, 10), start=0, end=10, **told)
+    whole.source_client, whole.destination_client = "b-1", "c-1"
+    assert corrupt.bring(whole, "c", "b").reason == 0
+
+
+def taken(world, name, corrupt, sequence):
+    """What was sent to a corrupt chain is answered with success, whatever became of it."""
+    packet = world[name].sent(f"{corrupt}-1", sequence)
+    lie = Evidence(first=answered_key(packet), second=acknowledgement_commitment(SUCCESS))
+    assert world[corrupt].operate(world[corrupt].members[0], Operation(evidence=lie)).ok
+    update(world, name, corrupt)
+    height = world[name].client(f"{corrupt}-1").latest_height
+    proof = prove(world[corrupt], height, answered_key(packet))
+    message = AcknowledgePacket(packet=packet, acknowledgement=SUCCESS, proof=proof)
+    operation = Operation(acknowledge_packet=codec.encode(message))
+    assert world[name].operate(world[name].members[0], operation, role="relayer").ok
 
 
 def corrupted(*events):
