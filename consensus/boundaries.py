@@ -11,7 +11,7 @@ is under way at a time; a teller that is silent holds it up for `block_request_m
 
 The target is a hint where to look and nothing more: each block is verified by exactly the set of its own height. A
 set that has retired may be corrupt by now, so a target that only an older set vouched for falls with the step to
-the next one.
+the next one, and steps that it made up fall when the blocks reach the first of them and another set is in force there.
 """
 
 from dataclasses import dataclass
@@ -116,6 +116,7 @@ class Horizon:
         self._verify = verify
         self._validators = validators
         self._steps = {validators.in_force_from: validators}  # from the open height's set to the newest
+        self._open_height = 0
         self._target = 0
         self._claims: dict[bytes, Certificate] = {}  # the highest finalization each peer has shown
         self._walks: dict[bytes, _Walk] = {}  # by who was asked
@@ -144,9 +145,12 @@ class Horizon:
 
     def opened(self, height: int, validators: ValidatorSet) -> None:
         """This height is open here, and this set is in force at it: as good as proven. Where headers have led to another
-        one in its place a recovery lies in between, and what they led to is not the chain that this node follows."""
+        one, a recovery lies in between or a retired set has made them up: what they led to is not the chain that this
+        node follows."""
+        self._open_height = height
         begins = validators.in_force_from
-        if self._steps.get(begins) != validators and begins >= min(self._steps):
+        proven = max((begun for begun in self._steps if begun <= height), default=begins)
+        if self._steps.get(proven) != validators and begins >= min(self._steps):
             self._steps.clear()
             self._enter(validators)
         for begun in [begun for begun in self._steps if begun < begins]:
@@ -193,8 +197,8 @@ class Horizon:
         for boundary in reply.headers[:HEADERS_PER_REPLY_MAX]:
             try:
                 header = decode_header(boundary.header)
-                if header.height < self._validators.in_force_from:
-                    continue  # a step that another's answer has proven meanwhile
+                if header.height < max(self._validators.in_force_from, self._open_height):
+                    continue  # another's answer has proven that step meanwhile, or the blocks have taken it or another
                 if header.next_validators_hash == header.validators_hash:
                     self._end_at(boundary)
                     break

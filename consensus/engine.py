@@ -119,6 +119,7 @@ class Engine:
         self._last: OpenHeight | None = None  # the newest executed height, for those still at it
         self._finalization = finalization
         self._open = self._opened(height + 1, block_hash, validators, next_due_ms, now)
+        self._sync.opened(self.height, validators)
         self._replay = replay(journal, height + 1)
         self._open.voter.restore(self._replay)
 

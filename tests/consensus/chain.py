@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from consensus import certificate as certificates
 from consensus.messages import signed_vote
 from ledger import block as blocks
-from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Certificate, Vote, VoteKind
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Certificate, SignedHeader, Vote, VoteKind
 from proto.chiptrace.v1.ledger_pb2 import (
     Block,
     Header,
@@ -162,6 +162,16 @@ class Ledger:
                 header = Block.FromString(data).header
                 reply.headers.add(header=header, certificate=finalization, next_validators=following)
         return reply
+
+    def forged_boundary(self, height: int, following: ValidatorSet) -> SignedHeader:
+        """The end of the set that is in force at this height, in favour of another one: certified by its own keys, which
+        may be anyone's once it has retired."""
+        data = block(height, bytes(32), 5, None, (self.set_at(height), following))
+        return SignedHeader(
+            header=Block.FromString(data).header,
+            certificate=finalization(self.set_at(height), height, hash_of(data)),
+            next_validators=following.SerializeToString(deterministic=True),
+        )
 
     def grow(self, count: int, transactions: list[bytes] | None = None) -> Ledger:
         """So many decided heights more."""

@@ -243,6 +243,20 @@ def test_a_target_that_only_a_retired_set_vouches_for_falls_with_the_next_step(l
     assert horizon.target == 6
 
 
+def test_a_boundary_below_the_open_height_leads_nowhere(ledger):
+    """That height is decided here, and its set went on."""
+    horizon = made()
+    horizon.opened(4, FIRST)
+    horizon.told(b"liar", finalization(ledger, 20))
+    horizon.requests(0)
+    retired = chain.validators(4, start=4, first=20)
+    named = chain.blocks.validators_hash(chain.CHAIN_ID, retired)
+    forged = changed(boundaries(ledger).headers[0], FIRST, height=3, next_validators_hash=named)
+    forged.next_validators = retired.SerializeToString(deterministic=True)
+    horizon.answered(b"liar", BoundaryReply(headers=[forged]), 1)
+    assert (horizon.validators, horizon.target) == (FIRST, 0)
+
+
 def test_the_set_of_an_opened_height_counts_as_proven(ledger):
     horizon = made()
     horizon.told(b"a", finalization(ledger, 11))

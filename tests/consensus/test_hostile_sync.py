@@ -4,7 +4,13 @@ import pytest
 
 from consensus.effects import EngineSettings, PeerConnected
 from ledger.limits import BLOCK_BYTES_MAX
-from proto.chiptrace.v1.consensus_pb2 import BlockReply, BoundaryReply, Certificate, PeerMessage, Tip
+from proto.chiptrace.v1.consensus_pb2 import (
+    BlockReply,
+    BoundaryReply,
+    Certificate,
+    PeerMessage,
+    Tip,
+)
 from proto.chiptrace.v1.ledger_pb2 import Block
 from tests.consensus import chain
 from tests.consensus.serving import Serving, honest, silence
@@ -252,6 +258,39 @@ def test_a_silent_teller_of_a_later_set_holds_up_the_walk_for_one_answer():
         3,
         1,
     ]
+
+
+RETIRING = {
+    1: chain.validators(4),
+    51: chain.validators(4, start=51, first=4),
+    101: chain.validators(4, start=101, first=8),
+}
+
+
+@pytest.mark.parametrize("follows", [False, True], ids=["one height", "always the open one"])
+@pytest.mark.parametrize("height", [1, 25, 49, 75, 99])
+def test_boundary_headers_of_retired_sets_do_not_hold_it_up(height, follows):
+    """The liar claims first, more and more, and answers with true headers and one that a retired set signed. No honest
+    claim is proven by what that leads to, and the blocks show that it was none of the chain."""
+    ledger = chain.Ledger(sets=RETIRING).grow(150)
+
+    def retired(serving, question):
+        if not question.HasField("boundary_request"):
+            return []
+        begins = question.boundary_request.from_height
+        true = ledger.boundaries(1).headers[:1] if begins <= 50 < height else []
+        at = max(height, serving.height + 1) if follows else height
+        forged = ledger.forged_boundary(at, chain.validators(4, start=at + 1, first=20))
+        return [(0, PeerMessage(boundary_reply=BoundaryReply(headers=[*true, forged])))]
+
+    serving = Serving(ledger, {1: honest, 2: honest, 3: retired})
+    claim = Certificate.FromString(ledger.finalization.SerializeToString())
+    for after_ms in range(0, 10_000, 200):
+        claim.height += 1
+        serving.tell(3, PeerMessage(tip=Tip(finalization=claim)), after_ms)
+        for peer in (1, 2):
+            serving.tell(peer, PeerMessage(tip=Tip(finalization=ledger.finalization)), after_ms + 50)
+    serving.run(limit_ms=20 * LATE_MS)  # without the liar 0.2 s; some walks are in vain
 
 
 def test_ten_silent_of_thirty_one_cost_one_request_each():

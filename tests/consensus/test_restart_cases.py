@@ -4,6 +4,7 @@ import pytest
 
 from consensus.effects import Persist
 from ledger.errors import InvariantBroken
+from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, Tip
 from tests.consensus import chain
 from tests.consensus.lone import FINALIZE, NOTARIZE, NULLIFY, START_MS, Lone
 
@@ -179,3 +180,15 @@ def test_an_own_vote_taken_over_is_cast_no_second_time():
     again.wait(1_000)
     own = [record for record in again.journal if record.vote.kind == NULLIFY and record.vote.view == 1]
     assert len(own) == 1
+
+
+def test_a_restarted_node_goes_no_step_from_below_its_blocks():
+    """It knows from when on its set is in force, and where its own blocks end: a boundary in between is none."""
+    node = Lone(0, height=40)
+    lie = node.certificate(FINALIZE, 1, bytes(32), 99)
+    lie.signatures[0] = bytes(64)
+    node.hear(3, Tip(finalization=lie))
+    ledger = chain.Ledger(sets={1: node.set})
+    node.hear(3, BoundaryReply(headers=[ledger.forged_boundary(30, chain.validators(4, start=31, first=20))]))
+    node.hear(1, Tip(finalization=node.certificate(FINALIZE, 1, bytes(32), height=60)))
+    assert node.engine.behind == 20
