@@ -912,9 +912,30 @@ FETCHED = [
     Mutant(
         "a set that was to follow outlives a recovery",
         "boundaries",
-        "        if self._steps.get(begins) != validators and begins >= min(self._steps):\n",
+        "        if self._steps.get(proven) != validators and begins >= min(self._steps):\n",
         "        if begins > self._validators.in_force_from:\n",
         "whose set is in force at the open height is followed, whatever headers led to",
+    ),
+    Mutant(
+        "steps of a retired set stand against the blocks",
+        "boundaries",
+        "        proven = max((begun for begun in self._steps if begun <= height), default=begins)\n",
+        "        proven = begins\n",
+        "a set that headers lead to is dropped where another is in force",
+    ),
+    Mutant(
+        "steps from below the open height",
+        "boundaries",
+        "                if header.height < max(self._validators.in_force_from, self._open_height):\n",
+        "                if header.height < self._validators.in_force_from:\n",
+        "what the blocks have passed is no boundary any more",
+    ),
+    Mutant(
+        "where the blocks end is not known after a restart",
+        "engine",
+        "        self._sync.opened(self.height, validators)\n        self._replay",
+        "        self._replay",
+        "no step is taken from below the store's end",
     ),
     Mutant(
         "steps ahead without end",
