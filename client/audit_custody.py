@@ -131,7 +131,8 @@ class Custody:
         elif kind == EntryKind.ADOPTED_EVENT:
             self._wrong(reading, "CONTRADICTION", "it was adopted when it was known already")
         elif kind in (EntryKind.ATTESTED, EntryKind.COPIED, EntryKind.CORRECTED, EntryKind.FLAG):
-            if self.status in _GONE:
+            over = self.status in (PartStatus.CONSUMED, PartStatus.DESTROYED)
+            if self.status in _GONE or (reading.entry.finding == Reason.SEEN_AFTER_END and not over):
                 self._impossible(reading)
         elif kind == EntryKind.UNDONE:
             self._undo(reading)

@@ -89,6 +89,10 @@ def mismatch(name: str, entry: Entry, said: Said) -> str:
     view, made_by, kind = said.view, said.kind, entry.kind
     if kind not in KINDS.get(made_by, ()):
         return f"an operation {made_by} makes no entry {name_of(EntryKind, kind)}"
+    if not _may_find(entry, view):
+        return (
+            f"it makes no entry {name_of(EntryKind, kind)} with the finding {name_of(Reason, entry.finding)}"
+        )
     if view is not None and entry.finding == Reason.SERIAL_CLAIMED_TWICE:
         fits = kind == EntryKind.FLAG and _is_claimed(name, said.operation)
         return "" if fits else f"its event shows no list that claims {name}"
@@ -109,6 +113,14 @@ def mismatch(name: str, entry: Entry, said: Said) -> str:
         if success != (kind == EntryKind.DEPARTED_FOR_GOOD):
             return f"its acknowledgement makes no entry {name_of(EntryKind, kind)}"
     return ""
+
+
+def _may_find(entry: Entry, view: EventView | None) -> bool:
+    """Whether an entry may have its finding, or none: a flag always has one, and what is no event never."""
+    if view is None or not entry.finding:
+        return not entry.finding and entry.kind != EntryKind.FLAG
+    rule = _FINDINGS.get(entry.finding)
+    return rule is not None and rule(entry.kind, view)
 
 
 def _is_claimed(name: str, operation: Operation) -> bool:
@@ -285,6 +297,21 @@ def _offer_taken_back(name: str, _entry: Entry, view: EventView) -> bool:
     return voids and view.error_declaration is None and is_among(name, view.epcs)
 
 
+# The findings that the ledger enters, with what they are found in. Any other would be a chain's word against who signed.
+_PLAIN: Final = (EntryKind.EVENT, EntryKind.ADOPTED_EVENT)
+_DECLARED: Final = (EntryKind.CORRECTED, EntryKind.ADOPTED_EVENT)
+_FINDINGS: Final[Mapping[int, Callable[[int, EventView], bool]]] = {
+    Reason.LATE_RECORD: lambda kind, _: kind != EntryKind.FLAG,
+    Reason.SUPERSEDES_ADOPTION: lambda kind, view: kind == EntryKind.EVENT and view.action == "ADD",
+    Reason.OVER_RECEIPT: lambda kind, view: kind in _PLAIN and view.biz_step in ("receiving", "accepting"),
+    Reason.PARTY_NOT_A_MEMBER: lambda kind, view: kind in _PLAIN and view.biz_step == "shipping",
+    Reason.SEEN_ELSEWHERE: lambda kind, view: kind == EntryKind.FLAG or (kind in _PLAIN and is_filling(view)),
+    Reason.SEEN_AFTER_END: lambda kind, _: kind == EntryKind.FLAG,
+    Reason.REPEATED_COMMISSIONING: lambda kind, _: kind == EntryKind.FLAG,
+    Reason.SERIAL_CLAIMED_TWICE: lambda kind, _: kind == EntryKind.FLAG,
+    Reason.CONTESTED: lambda kind, view: kind in _DECLARED and view.error_declaration is not None,
+    Reason.CORRECTION_PENDING: lambda kind, view: kind in _DECLARED and view.error_declaration is not None,
+}
 _EVENT_RULES: Final[Mapping[int, Callable[[str, Entry, EventView], bool]]] = {
     EntryKind.EVENT: _plain,
     EntryKind.ADOPTED_EVENT: _adopted,

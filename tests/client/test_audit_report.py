@@ -16,13 +16,10 @@ def test_the_docs_list_exactly_the_findings_there_are():
 
 
 def test_every_finding_can_be_found():
-    """A code that no line of an audit can give is no finding; those of entries come by number."""
+    """A code that no line of an audit can give is no finding."""
     files = [*(ROOT / "client").glob("audit*.py"), ROOT / "client" / "serials.py"]
     source = "".join(path.read_text() for path in files if path.name != "audit_report.py")
-    by_number = {"REPEATED_COMMISSIONING", "OVER_RECEIPT", "LATE_RECORD", "CONTESTED", "CORRECTION_PENDING"}
-    assert {
-        code for code in CODES if f'"{code}"' not in source and f"Reason.{code}" not in source
-    } == by_number
+    assert not [code for code in CODES if f'"{code}"' not in source and f"Reason.{code}" not in source]
 
 
 def test_the_docs_list_what_is_not_severe():
