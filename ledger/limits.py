@@ -26,6 +26,8 @@ OPERATIONS_PER_TRANSACTION_MAX: Final = 1_000
 TRANSACTIONS_PER_BLOCK_MAX: Final = 10_000
 KEYS_PER_TRANSACTION_MAX: Final = 10_000
 KEYS_PER_BLOCK_MAX: Final = 20_000
+# A long record counts as so many keys more: what one block reads, and what it writes, has 40 MB at most.
+VALUE_BYTES_PER_KEY: Final = 2_048
 # Of manifests that are gone through: 64 containers of as many kinds as can be, and four times as many.
 ROWS_PER_TRANSACTION_MAX: Final = 65_536
 ROWS_PER_BLOCK_MAX: Final = 262_144

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from ledger.errors import InvariantBroken, Refused
-from ledger.limits import STATE_VALUE_BYTES_MAX
+from ledger.limits import STATE_VALUE_BYTES_MAX, VALUE_BYTES_PER_KEY
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 # What the bounds of a transaction, or of its block, refuse: nothing that is carried inside it may answer for that.
@@ -31,13 +31,16 @@ class Overlay:
     their last first change; a value written back to what it was is no change. Each distinct key read or
     written counts as touched; one more than `keys_max` raises Refused(TOO_MANY_KEYS), at every level of
     overlays that has a bound. Touched keys of a child that is thrown away stay counted in its parent: the
-    work was done. So do rows of manifests, for what a container of many kinds costs shows in no key, and records that
-    are gone through: a thousand operations may each enter the same things. `below` is what the reader says, by key
-    touched.
+    work was done. A key counts once more for each VALUE_BYTES_PER_KEY of the longest value that is read or written
+    under it: what a block reads lies in memory until it is executed. Counted are also rows of manifests, for what a
+    container of many kinds costs shows in no key, and records that are gone through: a thousand operations may each
+    enter the same things. `below` is what the reader says, by key touched.
     """
 
     __slots__ = (
         "_keys_max",
+        "_long",
+        "_more",
         "_parent",
         "_read",
         "_records",
@@ -62,6 +65,8 @@ class Overlay:
         self._rows = 0
         self._records_max = records_max
         self._records = 0
+        self._long: dict[bytes, int] = {}  # by key: how often it counts beyond once
+        self._more = 0  # all of these together
         self.below: dict[bytes, bytes | None] = {}
         self.changes: dict[bytes, bytes | None] = {}
 
@@ -101,8 +106,10 @@ class Overlay:
             )
         if self._under(key) == value:
             self.changes.pop(key, None)
-        else:
-            self.changes[key] = value
+            return
+        if len(value) >= VALUE_BYTES_PER_KEY:
+            self.weigh(key, value)
+        self.changes[key] = value
 
     def delete(self, key: bytes) -> None:
         """Removes a key, present or not. Raises Refused(TOO_MANY_KEYS)."""
@@ -171,10 +178,8 @@ class Overlay:
         """What the reader says of a key that was not touched yet. look: False for one that is known to have no value
         where nobody wrote it here."""
         below = self.below
-        if self._keys_max is not None and len(below) >= self._keys_max:
-            raise Refused(
-                f"more than {self._keys_max} state keys are touched; split the work", Reason.TOO_MANY_KEYS
-            )
+        if self._keys_max is not None and len(below) + self._more >= self._keys_max:
+            raise self._too_many()
         parent = self._parent
         if parent is None:
             value = self._read(key) if look else None
@@ -184,7 +189,28 @@ class Overlay:
             # Without a call: most of what one transaction reads another has read. Whatever changed was touched before.
             value = parent.changes[key] if key in parent.changes else parent.below[key]
         below[key] = value
+        if value is not None and len(value) >= VALUE_BYTES_PER_KEY:
+            self.weigh(key, value)
         return value
+
+    def weigh(self, key: bytes, value: bytes) -> None:
+        """Counts a touched key as often as a value of this length does, at every level."""
+        times = len(value) // VALUE_BYTES_PER_KEY
+        more = times - self._long.get(key, 0)
+        if more > 0:
+            if self._keys_max is not None and len(self.below) + self._more + more > self._keys_max:
+                raise self._too_many()
+            self._long[key] = times
+            self._more += more
+        if self._parent is not None:
+            self._parent.weigh(key, value)
+
+    def _too_many(self) -> Refused:
+        return Refused(
+            f"more than {self._keys_max} state keys are touched, of which a long record counts as one for each "
+            f"{VALUE_BYTES_PER_KEY} bytes; split the work",
+            Reason.TOO_MANY_KEYS,
+        )
 
 
 class MappingReader:

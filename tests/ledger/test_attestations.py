@@ -1,17 +1,29 @@
 import pytest
 
-from ledger import state
-from proto.chiptrace.v1.ledger_pb2 import Attest, AttestationRecord, Operation, Reason, RevokeAttestation
+from ledger import codec, execute, limits, state
+from proto.chiptrace.v1.ledger_pb2 import (
+    Attest,
+    AttestationRecord,
+    Capture,
+    Event,
+    Operation,
+    Reason,
+    RevokeAttestation,
+)
+from tests.ledger.chain_fixture import START_MS, Chain
 from tests.ledger.rules_world import (
+    GRANTS,
     World,
     add,
     box,
     destroying,
+    iso,
     lot,
     packing,
     part,
     quantity,
     refused,
+    to_fields,
     unpacking,
 )
 
@@ -143,3 +155,22 @@ def test_a_freed_part_is_brought_up_to_date_first(world):
     assert world.part(part(1)).container == ""
     world.event("ada", packing(box(2), [part(1)]))
     assert world.story(part(1)) == ["EVENT", "PACKED", "ATTESTED", "PACKED"]
+
+
+def test_ending_long_claims_counts_as_much_as_they_are_long(monkeypatch):
+    # Short operations made every node read, hold and write 33 kB each.
+    monkeypatch.setattr(execute, "KEYS_PER_TRANSACTION_MAX", 80)
+    chain = Chain(grants=GRANTS)
+    event = Event(seed=bytes(16), fields=to_fields({"eventTime": iso(START_MS)} | add([part(1)])))
+    assert chain.submit("ada", Operation(capture=Capture(event=codec.encode(event)))).ok
+    to = [f"{number:03}".ljust(limits.IDENTIFIER_BYTES_MAX, "x") for number in range(limits.POLICY_NAMES_MAX)]
+    names = [f"urn:cert:{number}" for number in range(5)]
+    for name in names:
+        assert chain.submit("ada", claim(id=name, destinations=to)).ok
+    assert chain.submit("ada", *map(revoke, names)).reason == Reason.TOO_MANY_KEYS
+    assert chain.submit("ada", *map(revoke, names[:4])).ok
+    # Who only looks at them counts them, too, and the block does whoever looks.
+    monkeypatch.setattr(execute, "KEYS_PER_BLOCK_MAX", 80)
+    looks = [chain.transaction(member, revoke(name)) for name in names for member in ("bob", "cyd")]
+    reasons = [result.reason for result in chain.produce(looks)]
+    assert reasons == [Reason.NOT_OWNER] * 8 + [Reason.TOO_MANY_KEYS] * 2

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import codec, state
+from ledger import codec, limits, state
 from ledger.errors import InvariantBroken, Malformed, Refused, StoreError
 from ledger.limits import STATE_VALUE_BYTES_MAX, U64_MAX
 from ledger.state import Kind, MappingReader, Overlay
@@ -146,6 +146,31 @@ def test_touched_keys_are_counted_once_and_stay_counted_below():
         other.put(b"d", b"")
     assert other.get(b"a") == b"1"
     assert below.keys_touched == 3
+    assert below.changes == {}
+
+
+def test_a_long_value_counts_as_many_keys_whether_it_is_read_or_written():
+    size = limits.VALUE_BYTES_PER_KEY
+    below = Overlay(MappingReader({b"a": b"x" * 3 * size, b"b": b"x" * (size - 1)}), keys_max=12)
+    child = below.child(keys_max=6)
+    child.get(b"b")  # one,
+    child.get(b"a")  # and four
+    child.put(b"a", b"y" * 3 * size)
+    with pytest.raises(Refused, match="2048 bytes") as refusal:
+        child.put(b"b", b"x" * 2 * size)
+    assert refusal.value.reason == Reason.TOO_MANY_KEYS
+    child.put(b"b", b"y" * size)
+    child.put(b"b", b"y")
+    with pytest.raises(Refused):
+        child.get(b"c")
+    # Six are counted below, whatever becomes of the child; a grandchild's are counted there, too.
+    other = below.child(keys_max=12).child()
+    other.put(b"c", b"z" * 4 * size)
+    other.put(b"d", b"")
+    with pytest.raises(Refused):
+        other.put(b"e", b"")
+    with pytest.raises(Refused):
+        other.put(b"d", b"z" * size)
     assert below.changes == {}
 
 
