@@ -14,6 +14,8 @@ from ledger.errors import Malformed
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 SELDOM_SECONDS: Final = 10.0
+_GRPC: Final = "grpc"  # all its loggers are below this one
+_LEFT: Final = "ExecuteBatchError"  # how its record of a caller who left begins
 
 
 class JsonLines(logging.Formatter):
@@ -43,13 +45,38 @@ class Seldom:
 
     def warning(self, message: str, extra: Mapping[str, object]) -> None:
         """Say it, or count it."""
+        more = self.due(message)
+        if more is not None:
+            self._log.warning(message, extra={**extra, **more})
+
+    def due(self, message: str) -> Mapping[str, int] | None:
+        """What is to be said beside it now; None: it is counted."""
         now = time.monotonic()
         if now < self._next.get(message, 0.0):
             self._left_out[message] = self._left_out.get(message, 0) + 1
-            return
+            return None
         self._next[message] = now + SELDOM_SECONDS
         left_out = self._left_out.pop(message, 0)
-        self._log.warning(message, extra=dict(extra) | ({"left_out": left_out} if left_out else {}))
+        return {"left_out": left_out} if left_out else {}
+
+
+class OfGrpc(logging.Filter):
+    """What gRPC logs by itself is brought about by who calls: a header that is no text, hundreds of times in one call. One
+    record in a while. That a caller left just as it was answered is nothing to be said at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seldom = Seldom(logging.getLogger(_GRPC))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is said."""
+        if not record.name.startswith(_GRPC):
+            return True
+        if str(record.msg).startswith(_LEFT):
+            return False
+        more = self._seldom.due(_GRPC)
+        vars(record).update(more or {})
+        return more is not None
 
 
 def start(level: str, file: str, home: Path) -> None:
@@ -64,6 +91,7 @@ def start(level: str, file: str, home: Path) -> None:
             f"log_file {home / file} cannot be opened: {error.strerror}; make its directory, or name another file"
         ) from None
     handler.setFormatter(JsonLines())
+    handler.addFilter(OfGrpc())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -20,7 +20,8 @@ def _frame(kind, flags, stream, payload=b""):
 
 
 def _literal(name, value):
-    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+    value = value if isinstance(value, bytes) else value.encode()
+    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value
 
 
 class Rude:
@@ -47,8 +48,9 @@ class Rude:
     def __exit__(self, *_):
         self._socket.close()
 
-    def call(self, path, request):
-        stream = self._begin(path)
+    def call(self, path, request, *more):
+        """`more`: pairs of headers."""
+        stream = self._begin(path, *more)
         message = b"\0" + struct.pack(">I", len(request)) + request
         self._socket.sendall(_frame(_DATA, _END_STREAM, stream, message))
         return stream
@@ -95,7 +97,7 @@ class Rude:
         except OSError:
             self.hung_up = True
 
-    def _begin(self, path):
+    def _begin(self, path, *more):
         stream, self._next = self._next, self._next + 2
         pairs = {
             ":method": "POST",
@@ -105,7 +107,7 @@ class Rude:
             "te": "trailers",
             "content-type": "application/grpc",
         }
-        block = b"".join(_literal(name, value) for name, value in pairs.items())
+        block = b"".join(_literal(name, value) for name, value in (*pairs.items(), *more))
         self._socket.sendall(_frame(_HEADERS, 4, stream, block))
         return stream
 

@@ -46,3 +46,15 @@ def test_a_log_that_cannot_be_opened_is_told_with_what_to_do(tmp_path, kept):
         Malformed, match=r"log_file .*nowhere/node\.jsonl cannot be opened: .*; make its directory"
     ):
         logs.start("info", "nowhere/node.jsonl", tmp_path)
+
+
+def test_of_what_grpc_logs_little_is_said_and_of_a_caller_who_left_nothing(tmp_path, kept):
+    logs.start("info", "node.jsonl", tmp_path)
+    grpc = logging.getLogger("grpc._cython.cygrpc")
+    for number in range(100):
+        grpc.error("ExecuteBatchError raised in core by servicer method [%s]", number)
+    assert not (tmp_path / "node.jsonl").read_text()
+    for number in range(100):
+        grpc.error("Invalid encoding on %r", number)
+    (line,) = map(json.loads, (tmp_path / "node.jsonl").read_text().splitlines())
+    assert line["message"] == "Invalid encoding on 0"

@@ -257,6 +257,20 @@ def test_handshakes_of_strangers_leave_no_trace_in_the_log(chain):
     assert not [line for line in chain.log(FIRST)[len(before) :].splitlines() if "andshake" in line]
 
 
+@pytest.mark.parametrize("odd", [("te", "x"), ("x-odd", b"\xff")], ids=["not allowed", "no text"])
+def test_odd_headers_do_not_fill_the_log(chain, odd):
+    context = ssl.create_default_context(cafile=chain.chain.ca)
+    context.load_cert_chain(chain.identity.certificate, chain.identity.tls_key)
+    context.set_alpn_protocols(["h2"])
+    _, _, port = chain.endpoint(FIRST).rpartition(":")
+    before = len(chain.log(FIRST))
+    with Rude(int(port), context, "localhost") as rude:
+        answered = [rude.call("/chiptrace.v1.Chain/GetStatus", b"", *[odd] * 200) for _ in range(20)]
+        until(lambda: rude.hear() or rude.hung_up or rude.ended.issuperset(answered))
+    told = [line for line in chain.log(FIRST)[before:].splitlines() if '"logger": "chiptrace.' not in line]
+    assert len(told) <= 1, told[:3]
+
+
 def test_who_reads_nothing_keeps_no_node_from_ending(chain):
     context = ssl.create_default_context(cafile=chain.chain.ca)
     context.load_cert_chain(chain.identity.certificate, chain.identity.tls_key)
