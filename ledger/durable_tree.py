@@ -2,7 +2,7 @@
 
 The sixteen subtrees below the root's page are the parts of the tree. A height's batch holds one row, its delta: the
 hashed keys and values that it set. The pages that it changed stay in memory, in layers over those on the disk. After
-every KEYS_PER_PART keys the batch of a height also writes the pages of one part, that which waits longest, and the
+every KEYS_PER_PART keys the batch of a height also writes what changed in the pages of one part, that which waits longest, and the
 root's page on the disk then names this part as it is now and the others as they still are there. So the disk always
 holds a whole tree, of which each part is of its own height, and a page high up is written once for many heights;
 deltas go when no part needs them any more.
@@ -20,6 +20,7 @@ from ledger import rows
 from ledger.errors import StoreError
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_tag
 from ledger.kv import Change, KeyValue, Snapshot
+from ledger.page_rows import changes_of, page_of, range_of, touched_again
 from ledger.pages import (
     NO_PAGE,
     PAGES_CACHED_DEFAULT,
@@ -31,7 +32,7 @@ from ledger.pages import (
     subtree_of,
     with_slot,
 )
-from ledger.tree import Layer, StateTree, stored_form
+from ledger.tree import Layer, StateTree
 
 # Deltas hold up to 17 times as many keys, and opening takes up to 90 µs for each, for its pages are read cold; the batch
 # that writes a part writes one or two pages for each.
@@ -144,6 +145,8 @@ class TreeStep:
     rows: list[Change]
     layers: Layers
     disk: OnDisk
+    touched: Mapping[bytes, int]  # what it did to each page (page_rows.py)
+    parts: Sequence[int] = ()  # that it writes
 
 
 class DurableTree:
@@ -155,6 +158,8 @@ class DurableTree:
         self._proof_pages = PageCache(PROOF_PAGES_CACHED)
         self._layers = Layers()
         self._disk = OnDisk()
+        # Part by part: what was done to its pages since they were written.
+        self._unwritten: list[dict[bytes, int]] = [{} for _ in range(_PARTS)]
 
     @property
     def layers(self) -> Layers:
@@ -188,17 +193,27 @@ class DurableTree:
             )
         self._layers = Layers().changed(update.changed)
         self._disk = OnDisk(root_page, tuple(heights), tuple(deltas), keys)
+        self._unwritten = [_with(update.touched, part, {}) for part in range(_PARTS)]
 
     def tree(self, chain_id: bytes, root: bytes) -> StateTree:
         """The tree of the tip, for the thread that writes."""
         return StateTree(
-            chain_id, lambda path: self._kv.look(rows.PAGE + path), root, self._pages, self._layers.over
+            chain_id,
+            lambda path: page_of(path, self._kv.look_between(*range_of(path))),
+            root,
+            self._pages,
+            self._layers.over,
         )
 
     def past(self, chain_id: bytes, root: bytes, snapshot: Snapshot, layers: Layers) -> StateTree:
         """The tree as it was when snapshot and layers were taken, for the thread that proves."""
+        look_between = snapshot.looking()
         return StateTree(
-            chain_id, lambda path: snapshot.get(rows.PAGE + path), root, self._proof_pages, layers.over
+            chain_id,
+            lambda path: page_of(path, look_between(*range_of(path))),
+            root,
+            self._proof_pages,
+            layers.over,
         )
 
     def update(
@@ -208,37 +223,54 @@ class DurableTree:
         tree = self.tree(chain_id, root)
         hashed = tree.hashed(changes)
         if not hashed:
-            return TreeStep(root, [], self._layers.changed({}), self._disk)
+            return TreeStep(root, [], self._layers.changed({}), self._disk, {})
         update = tree.update_hashed(hashed)
         layers, disk = self._layers.changed(update.changed), self._disk
         due, keys = divmod(disk.keys + len(hashed), KEYS_PER_PART)
         parts = sorted(range(_PARTS), key=lambda part: disk.heights[part])[:due]
-        batch, layers, disk = _write_parts(parts, height, layers, replace(disk, keys=keys))
+        unwritten = {part: _with(update.touched, part, self._unwritten[part]) for part in parts}
+        batch, layers, disk = _write_parts(unwritten, height, layers, replace(disk, keys=keys))
         if min(disk.heights) < height:
             written = sum(1 << part for part in parts)
             delta = Delta(root, update.root, written, hashed)
             batch.append(rows.sealed(rows.delta_row(height), encode_delta(delta)))
             disk = replace(disk, deltas=(*disk.deltas, height))
-        return TreeStep(update.root, batch, layers, disk)
+        return TreeStep(update.root, batch, layers, disk, update.touched, parts)
 
     def written(self, step: TreeStep) -> None:
         """The step's rows are durable."""
         self._layers, self._disk = step.layers, step.disk
+        for path, touched in step.touched.items():
+            if path[0]:
+                unwritten = self._unwritten[_stack_of(path)]
+                unwritten[path] = touched_again(unwritten.get(path, 0), touched)
+        for part in step.parts:
+            self._unwritten[part] = {}
+
+
+def _with(touched: Mapping[bytes, int], part: int, unwritten: Mapping[bytes, int]) -> dict[bytes, int]:
+    """What was done to the pages of a part, with what an update does to them after it."""
+    found = dict(unwritten)
+    for path, now in touched.items():
+        if _stack_of(path) == part:
+            found[path] = touched_again(found.get(path, 0), now)
+    return found
 
 
 def _write_parts(
-    parts: Sequence[int], height: int, layers: Layers, disk: OnDisk
+    parts: Mapping[int, Mapping[bytes, int]], height: int, layers: Layers, disk: OnDisk
 ) -> tuple[list[Change], Layers, OnDisk]:
     """The rows that bring these parts on the disk to where the layers are, and delete the deltas that no part needs
-    any more; and how it is then."""
+    any more; and how it is then. parts: with what was done to the pages of each."""
     if not parts:
         return [], layers, disk
     batch: list[Change] = []
     root_page, heights = disk.root_page, list(disk.heights)
     # In no layer: as it is on the disk. None: the tree is empty.
     now = layers.newest(_PARTS).get(_ROOT_PATH, disk.root_page) or NO_PAGE
-    for part in parts:
-        batch.extend((rows.PAGE + path, page) for path, page in stored_form(layers.newest(part)).items())
+    for part, unwritten in parts.items():
+        for path, page in layers.newest(part).items():
+            batch.extend(changes_of(path, page, unwritten[path]))
         layers, heights[part] = layers.without(part), height
         root_page = with_slot(root_page, part, now)
     empty = subtree_of(root_page) == ZERO

@@ -1,13 +1,15 @@
 """Ordered keys and values on a disk, as the ledger needs them; and the twin that lives in memory."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ledger.errors import StoreError
 
 # (key, value); None deletes.
 Change = tuple[bytes, bytes | None]
+# The few keys with start <= key < stop, and their values, in byte order.
+LookBetween = Callable[[bytes, bytes], list[tuple[bytes, bytes]]]
 
 
 class Snapshot(Protocol):
@@ -18,6 +20,9 @@ class Snapshot(Protocol):
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]: ...
+
+    def looking(self) -> LookBetween:
+        """As `KeyValue.look_between`, for one thread and as long as what this returns is kept: many looks by one iterator."""
 
     def close(self) -> None: ...
 
@@ -31,6 +36,9 @@ class KeyValue(Protocol):
 
     def look(self, key: bytes) -> bytes | None:
         """As `get`, only for the thread that writes: for many reads of random keys between two writes."""
+
+    def look_between(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        """The few keys with start <= key < stop and their values, in byte order; only for the thread that writes, as `look`."""
 
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
@@ -68,6 +76,9 @@ class _MemorySnapshot:
             chosen.reverse()
         return ((key, values[key]) for key in chosen)
 
+    def looking(self) -> LookBetween:
+        return lambda start, stop: list(self.iterate(start, stop))
+
     def close(self) -> None:
         self._values = None
         self._keys = []
@@ -93,6 +104,11 @@ class MemoryKV:
 
     def look(self, key: bytes) -> bytes | None:
         return self.get(key)
+
+    def look_between(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        self._check_open()
+        first, last = bisect_left(self._keys, start), bisect_left(self._keys, stop)
+        return [(key, self._values[key]) for key in self._keys[first:last]]
 
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False

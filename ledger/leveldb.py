@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import plyvel
 
 from ledger.errors import StoreError
-from ledger.kv import Change
+from ledger.kv import Change, LookBetween
 
 # At each opening another size between these: all validators write the same, and with the same size would compact at the
 # same moment. One that is slow for a while holds nobody up; all of them hold up the chain.
@@ -89,6 +89,16 @@ def _iterate(
         iterator.close()
 
 
+def _between(cursor: "plyvel.RawIterator", start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+    """The keys with start <= key < stop, and their values."""
+    found: list[tuple[bytes, bytes]] = []
+    cursor.seek(start)
+    while cursor.valid() and (key := cursor.key()) < stop:
+        found.append((key, cursor.value()))
+        cursor.next()
+    return found
+
+
 @functools.cache
 def _lower_background() -> None:
     """Makes LevelDB's one thread of this process, below all others: it begins with the first work for it, and inherits the
@@ -135,6 +145,23 @@ class LevelSnapshot:
         self._check_open()
         return _iterate(self._health, self._snapshot, start, stop, reverse)
 
+    def looking(self) -> LookBetween:
+        cursor: plyvel.RawIterator | None = (
+            None  # made at the first look: most proofs find their pages in memory
+        )
+
+        def between(start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+            nonlocal cursor
+            if cursor is None:
+                cursor = self._snapshot.raw_iterator(verify_checksums=True)
+            return _between(cursor, start, stop)
+
+        def look_between(start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+            self._check_open()
+            return self._health.run("reading", lambda: between(start, stop))
+
+        return look_between
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
@@ -179,13 +206,21 @@ class LevelKV:
         time (10^7 parts: 400 µs of CPU per event). It has no such count of what an iterator reads."""
         return self._health.run("reading", lambda: self._look(key))
 
-    def _look(self, key: bytes) -> bytes | None:
+    def look_between(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        return self._health.run("reading", lambda: _between(self._writers(), start, stop))
+
+    def _writers(self) -> "plyvel.RawIterator":
+        """The iterator of the thread that writes."""
         if self._cursor is None:
             self._cursor = self._database.raw_iterator(verify_checksums=True)
-        self._cursor.seek(key)
-        if not self._cursor.valid() or self._cursor.key() != key:
+        return self._cursor
+
+    def _look(self, key: bytes) -> bytes | None:
+        cursor = self._writers()
+        cursor.seek(key)
+        if not cursor.valid() or cursor.key() != key:
             return None
-        found: bytes = self._cursor.value()
+        found: bytes = cursor.value()
         return found
 
     def iterate(

@@ -42,6 +42,10 @@ PAGES_CACHED_DEFAULT: Final = 32_768
 UPPER_DEPTHS: Final = 5
 UPPER_PAGES_MAX: Final = sum(16**depth for depth in range(UPPER_DEPTHS))
 
+# What an update does to a page: the slots that it changes, as bits; and these.
+MADE: Final = 1 << SLOTS  # there was none
+GONE: Final = 2 << SLOTS  # there is none any more
+
 # (key hash, leaf as it is in a page, leaf hash); deleted: nothing and ZERO for the other two.
 Item = tuple[bytes, bytes, bytes]
 

@@ -9,7 +9,8 @@
     L  be64 height                                  log leaf, 112 bytes
     N  u8 level, be64 index                         node of the chain's log
     S  state key                                    state value
-    P  path of nibbles                              page of the state tree, unsealed: the tree checks it
+    P  path of nibbles, and a slot or none          page of the state tree, or a slot of it that changed since it was
+                                                    written whole (page_rows.py), unsealed: the tree checks them
     U  be64 height                                  what the height changed in the tree, while its pages are not written
     E  be16 length, subject's state key, be64 n     Entry of a subject's history
     X  transaction id                               be64 height, be32 index in the block
@@ -46,9 +47,10 @@ ENTRY: Final = b"E"
 BASE: Final = b"A"
 
 _SEAL_BYTES: Final = 8
-_TIP_MAGIC: Final = b"chiptrace store 3"
-# 1: without deltas, which is read as one that has none yet; 2: pages in which a slot has one leaf at the most.
-_TIP_MAGICS_BEFORE: Final = (b"chiptrace store 1", b"chiptrace store 2")
+_TIP_MAGIC: Final = b"chiptrace store 4"
+# 1: without deltas, which is read as one that has none yet; 2: pages in which a slot has one leaf at the most; 3: every page in
+# one row.
+_TIP_MAGICS_BEFORE: Final = (b"chiptrace store 1", b"chiptrace store 2", b"chiptrace store 3")
 
 
 def be64(number: int) -> bytes:

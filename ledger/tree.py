@@ -11,8 +11,10 @@ from ledger.errors import StoreError
 from ledger.hashes import HASH_BYTES, ZERO, Purpose, leaf_tag, tag
 from ledger.pages import (
     COUNTS_AT,
+    GONE,
     LEAF_BYTES,
     LEAVES_AT,
+    MADE,
     NO_PAGE,
     NODES,
     RUN_MAX,
@@ -69,10 +71,12 @@ def _by_slot(items: list[Item], depth: int) -> Iterable[tuple[int, list[Item]]]:
 
 @dataclass(frozen=True, slots=True)
 class TreeUpdate:
-    """What an update comes to: the new root, and the pages that changed with it, as they are in memory."""
+    """What an update comes to: the new root, the pages that changed with it, as they are in memory, and what it did to
+    each (page_rows.py)."""
 
     root: bytes
     changed: Layer
+    touched: Mapping[bytes, int]
 
     @property
     def pages(self) -> dict[bytes, bytes | None]:
@@ -90,19 +94,20 @@ class _Work:
     """What an update under way has changed."""
 
     changed: dict[bytes, bytes | None] = field(default_factory=dict)
+    touched: dict[bytes, int] = field(default_factory=dict)
     replaced: dict[bytes, bytes] = field(default_factory=dict)
 
 
-def _keep(work: _Work, path: bytes, page: bytearray, subtree: bytes) -> bytes:
-    """Keeps a page, made of the one with this subtree. One that has come down to a run, or to nothing, is none: returns
-    the run."""
+def _keep(work: _Work, path: bytes, page: bytearray, subtree: bytes, touched: int) -> bytes:
+    """Keeps a page, made of the one with this subtree by changing these slots. One that has come down to a run, or to
+    nothing, is none: returns the run."""
     if len(page) <= LEAVES_AT + RUN_MAX * LEAF_BYTES:
         lone, many, taken = masks_of(page)
         if taken == lone | many and (path[0] or not taken):
             if subtree != ZERO:
-                work.changed[path] = None
+                work.changed[path], work.touched[path] = None, GONE
             return bytes(page[LEAVES_AT:])
-    work.changed[path] = bytes(page)
+    work.changed[path], work.touched[path] = bytes(page), MADE if subtree == ZERO else touched
     return b""
 
 
@@ -149,7 +154,7 @@ class StateTree:
     def update_hashed(self, hashed: Mapping[bytes, bytes]) -> TreeUpdate:
         """As `update`, of what `hashed` made."""
         if not hashed:
-            return TreeUpdate(self._root, {})
+            return TreeUpdate(self._root, {}, {})
         before_leaf = self._leaf_tag
         items = [
             (key, leaf := key + value, sha256(before_leaf + leaf).digest())
@@ -160,7 +165,7 @@ class StateTree:
         work = _Work()
         root, _ = self._apply(work, items, 0, self._root)
         self._cache.renew(work.replaced, work.changed)
-        return TreeUpdate(root, work.changed)
+        return TreeUpdate(root, work.changed, work.touched)
 
     def _apply(self, work: _Work, items: list[Item], depth: int, subtree: bytes) -> tuple[bytes, bytes]:
         """Applies items to the page above them all, `depth` nibbles down, whose subtree has this hash (ZERO: no page).
@@ -188,7 +193,7 @@ class StateTree:
         after = rehash(page, touched)
         if subtree != ZERO:
             work.replaced[path] = subtree
-        return after, _keep(work, path, page, subtree)
+        return after, _keep(work, path, page, subtree, touched)
 
     def _apply_one(self, work: _Work, items: list[Item], depth: int, subtree: bytes) -> tuple[bytes, bytes]:
         """`_apply` of one key that is set: a straight way down, and up again past one sibling at each node."""
@@ -212,7 +217,7 @@ class StateTree:
             set_slot(page, slot, found, run)
             found = climb(page, slot, len(run) == LEAF_BYTES)
             work.replaced[path] = subtree
-            run = _keep(work, path, page, subtree)
+            run = _keep(work, path, page, subtree, 1 << slot)
         return found, run
 
     def _apply_run(

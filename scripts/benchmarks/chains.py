@@ -73,6 +73,10 @@ class CountedKV(LevelKV):
         self.reads += 1
         return super().look(key)
 
+    def look_between(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        self.reads += 1
+        return super().look_between(start, stop)
+
     def write(self, changes: Sequence[Change]) -> None:
         for key, value in changes:
             self.bytes[chr(key[0])] += len(key) + len(value or b"")

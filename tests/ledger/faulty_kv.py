@@ -80,6 +80,9 @@ class FaultyKV:
     def look(self, key: bytes) -> bytes | None:
         return self.get(key)
 
+    def look_between(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        return list(self.iterate(start, stop))
+
     def iterate(
         self, start: bytes, stop: bytes | None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
@@ -127,6 +130,9 @@ class FaultySnapshot:
     ) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._inner.iterate(start, stop, reverse):
             yield key, self._kv._read(key, value) or b""
+
+    def looking(self):
+        return lambda start, stop: list(self.iterate(start, stop))
 
     def close(self) -> None:
         self.closed = True

@@ -52,6 +52,11 @@ def run(kv, actions):
                 assert list(view.iterate(start, stop, reverse)) == expected(content, start, stop, reverse)
                 assert view.get(start) == content.get(start)
             assert kv.look(start) == model.get(start)
+            # Many looks by one iterator, up and down.
+            looks = [(kv.look_between, model), *((view.looking(), content) for view, content in snapshots)]
+            for look_between, content in looks:
+                for first, last in ((start, stop or b"\xff"), (b"", start), (start, start + b"\x10")):
+                    assert look_between(first, last) == expected(content, first, last, False)
     for snapshot, content in snapshots:
         assert list(snapshot.iterate(b"", None)) == expected(content, b"", None, False)
         snapshot.close()

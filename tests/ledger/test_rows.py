@@ -50,7 +50,7 @@ def test_the_tip_checks_itself(tip, data):
 
 def test_a_store_of_another_version_is_no_damage():
     tip = rows.encode_tip(Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32)))
-    later = tip.replace(b"chiptrace store 3", b"chiptrace store 9")
+    later = tip.replace(b"chiptrace store 4", b"chiptrace store 9")
     with pytest.raises(
         StoreError, match=r"another version of the program .chiptrace store 9.*start the program"
     ):
@@ -61,8 +61,8 @@ def test_a_store_of_another_version_is_no_damage():
 
 def test_a_store_of_an_earlier_version_is_read():
     tip = Tip(bytes(32), 7, 8, bytes(32), bytes(32), bytes(32))
-    for version in (b"1", b"2"):
-        body = rows.encode_tip(tip)[:-32].replace(b"chiptrace store 3", b"chiptrace store " + version)
+    for version in (b"1", b"2", b"3"):
+        body = rows.encode_tip(tip)[:-32].replace(b"chiptrace store 4", b"chiptrace store " + version)
         assert rows.decode_tip(body + hashlib.sha256(body).digest()) == tip
 
 
