@@ -42,7 +42,6 @@ from ledger import state
 from ledger.attestations import foreign_attestations_key
 from ledger.errors import ChiptraceError, InvariantBroken
 from ledger.identifiers import canonical
-from ledger.members import member_for
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
@@ -338,7 +337,7 @@ class Audit:
         """Step 5. The story that the entries tell leads to the record."""
         custody = Custody(
             record.id,
-            lambda identifier: member_for(chain, identifier),
+            self._reader(chain).named,
             self._inside(chain).closing,
             lambda reading, code, why: self._wrong(chain, record.id, reading, code, why),
         )

@@ -12,6 +12,7 @@ from client.audit_entries import Reading
 from client.audit_kinds import is_among, is_whole
 from client.records import name_of
 from ledger.event import EventView
+from ledger.members import MEMBER_URN
 from proto.chiptrace.v1.ledger_pb2 import (
     ClosedBy,
     EntryKind,
@@ -21,7 +22,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
 )
 
 NOBODY = PartStatus.PART_STATUS_UNSPECIFIED  # before the first entry
-ANYONE = "?"  # an offer to somebody whose name is not registered any more
 # Who passes a thing back sooner, and does nothing with it, hardly had it.
 DWELL_MS_MIN = 3_600_000
 _GONE = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
@@ -43,25 +43,24 @@ Wrong = Callable[[Reading, str, str], None]  # the entry, the finding's code, wh
 class Custody:
     """The state of one part, entry by entry.
 
-    `party` tells which member an identifier names, `closing` how a filling of a container ended; `wrong` hears of
+    `named` tells whether an identifier named a member at a height, `closing` how a filling of a container ended; `wrong` hears of
     every entry that could not be.
     """
 
     def __init__(
         self,
         part: str,
-        party: Callable[[str], str | None],
+        named: Callable[[str, str, int], bool],
         closing: Callable[[str, int], Closing],
         wrong: Wrong,
     ) -> None:
         self._part = part
-        self._party = party
+        self._named = named
         self._closing = closing
         self._wrong = wrong
         self.status: PartStatus.ValueType = NOBODY
         self.holder = ""
-        self.offered_to = ""
-        self.offered_at_ms = 0
+        self._offered_to = ("", 0)  # an identifier, and the height at which it was shipped to whom that named
         self.container = ""
         self.generation = 0
         self._arrived = False  # the open offer came over the bridge
@@ -87,8 +86,8 @@ class Custody:
             said.append(("container", record.container, self.container))
             said.append(("generation", record.generation, self.generation))
             said.append(("holder", record.holder, self.holder))
-        if record.status == PartStatus.OFFERED and self.offered_to != ANYONE:
-            said.append(("offered_to", record.offered_to, self.offered_to))
+        if record.status == PartStatus.OFFERED and not self._is_offered_to(record.offered_to):
+            said.append(("offered_to", record.offered_to, self._offered_to[0]))
         return [
             f"{field} is {stands!r} in its record, and {told!r} by its history"
             for field, stands, told in said
@@ -156,6 +155,10 @@ class Custody:
         else:
             self._end(reading)
 
+    def _is_offered_to(self, member: str) -> bool:
+        identifier, height = self._offered_to
+        return self.status == PartStatus.OFFERED and self._named(identifier, member, height)
+
     def _impossible(self, reading: Reading) -> None:
         self._wrong(reading, "CONTRADICTION", f"it was {name_of(PartStatus, self.status)} at that time")
 
@@ -200,7 +203,7 @@ class Custody:
     def _take_over(self, reading: Reading) -> None:
         """From a chain that was given up: live here, free-standing, with who takes over from its holder."""
         self.status, self.holder = PartStatus.LIVE, reading.taken_by or self.holder
-        self.container, self.generation, self.offered_to, self._arrived = "", 0, "", False
+        self.container, self.generation, self._arrived = "", 0, False
         self._had.append((self.holder, reading.step.time_ms, True))
 
     # ---- events ---------------------------------------------------------------------------------------------
@@ -209,10 +212,9 @@ class Custody:
         view = reading.view
         if view is None:
             return
-        offered = self.status == PartStatus.OFFERED and self.offered_to in (reading.step.member, ANYONE)
-        if _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting") and offered:
-            self.status, self.holder = PartStatus.LIVE, reading.step.member
-            self.offered_to, self._arrived = "", False
+        receiving = _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting")
+        if receiving and self._is_offered_to(reading.step.member):
+            self.status, self.holder, self._arrived = PartStatus.LIVE, reading.step.member, False
             self._pass_on(reading)
             return
         if view.type == "ObjectEvent" and view.action == "ADD":
@@ -250,11 +252,9 @@ class Custody:
             to = view.destination("possessing_party")
             if to is None or reading.entry.finding == Reason.PARTY_NOT_A_MEMBER:
                 return
-            receiver = self._party(to.text) or ANYONE
-            if receiver != reading.step.member:
+            if not self._named(to.text, reading.step.member, reading.entry.height):
                 self._possess(reading, free=True)
-                self.status, self.offered_to = PartStatus.OFFERED, receiver
-                self.offered_at_ms = reading.step.time_ms
+                self.status, self._offered_to = PartStatus.OFFERED, (to.text, reading.entry.height)
 
     def _undo(self, reading: Reading) -> None:
         """An event declared wrong was taken back: what began with it is void, what it consumed lives again."""
@@ -309,7 +309,7 @@ class Custody:
             self.status = PartStatus.LIVE
             return
         self.status, self.holder, self._arrived = PartStatus.OFFERED, "", True
-        self.offered_to, self.offered_at_ms = packet.transfer.receiver, reading.step.time_ms
+        self._offered_to = f"{MEMBER_URN}{packet.transfer.receiver}", reading.entry.height
 
     def _come_inside(self, reading: Reading) -> None:
         """It arrived in a container, and is where that is, or whatever became of that since."""
@@ -323,12 +323,15 @@ class Custody:
         if reading.carried is None:
             if self.status != PartStatus.OFFERED or self._arrived:
                 self._impossible(reading)
-            self.status, self.offered_to = PartStatus.LIVE, ""
+            elif reading.view is not None and reading.step.member != self.holder:
+                text = f"{reading.step.member} took back what {self.holder or 'nobody'} had shipped"
+                self._wrong(reading, "NOT_IN_CUSTODY", text)
+            self.status = PartStatus.LIVE
             return
         if self.status != PartStatus.IN_TRANSIT or reading.entry.digest != self._sent:
             self._wrong(reading, "CONTRADICTION", "it was not in transit by that packet")
         if reading.entry.kind == EntryKind.DEPARTED_FOR_GOOD:
-            self.status, self.offered_to, self._arrived = PartStatus.DEPARTED, "", False
+            self.status, self._arrived = PartStatus.DEPARTED, False
         else:
             self.status = PartStatus.OFFERED if self._arrived else PartStatus.LIVE
 

@@ -120,6 +120,7 @@ class _SigningKey(NamedTuple):
     member: str
     role: int
     is_vouched: bool
+    is_ended_so: bool
     valid_from_ms: int
     valid_until_ms: int
     revoked_at_ms: int
@@ -194,7 +195,7 @@ class EntryReader:
             what=what(entry, said),
             detail=detail(entry, said),
             transaction=entry.transaction,
-            leaving=self._leaving(said, member),
+            leaving=self._leaving(said, member, entry.height),
             category=category_of(entry, view),
             biz_step=view.biz_step if view is not None and happened else "",
             place=facts.place,
@@ -267,6 +268,10 @@ class EntryReader:
         if record.role not in ROLES[made_by]:
             role = name_of(Role, record.role)
             self._finding(name, proven, "ROLE_NOT_ALLOWED", f"a key of role {role} signed a {made_by}")
+        if not record.is_ended_so:
+            text = f"neither the genesis nor enough admin keys vouch that the key of {record.member} ended as its record says"
+            self._finding(name, proven, "KEY_NOT_APPROVED", text)
+            return record.member
         late = 0 < record.valid_until_ms < time_ms or 0 < record.revoked_at_ms < time_ms
         if time_ms < record.valid_from_ms or late:
             self._finding(
@@ -289,9 +294,10 @@ class EntryReader:
         if record is None:
             return None
         times = record.valid_from_ms, record.valid_until_ms, record.revoked_at_ms, record.compromised_since_ms
-        return _SigningKey(record.member, record.role, self._vouching.is_vouched(record), *times)
+        vouched, ended_so = self._vouching.is_vouched(record), self._vouching.is_ended_so(record)
+        return _SigningKey(record.member, record.role, vouched, ended_so, *times)
 
-    def _leaving(self, said: Said, member: str) -> Leaving | None:
+    def _leaving(self, said: Said, member: str, height: int) -> Leaving | None:
         """Where a shipping to others goes, as policies see it (ledger/policies.py)."""
         view = said.view
         if said.kind == "send_part":
@@ -301,10 +307,21 @@ class EntryReader:
             return None
         to = view.destination("possessing_party")
         receiver = None if to is None else member_for(self._chain, to.text)
+        if to is not None and (receiver is None or not self.named(to.text, receiver, height)):
+            # Whom it names now it did not name then; that it named the sender can still be known.
+            receiver = member if self.named(to.text, member, height) else None
         if receiver == member or view.error_declaration is not None:
             return None
         named = receiver or ("" if to is None else to.text)
         return Leaving(named, receiver or "", False, tuple(text for _, text in view.biz_transactions))
+
+    def named(self, identifier: str, member: str, height: int) -> bool:
+        """Whether an identifier named a member in events of a height; a finding where only the chain says so."""
+        has, is_approved = self._vouching.named(identifier, member, height)
+        if has and not is_approved:
+            text = f"neither the genesis nor enough admin keys vouch that {identifier} named {member} at height {height}"
+            self._find(self._chain, "", "PARTY_NOT_APPROVED", text, ())
+        return has
 
     def _attestation(self, name: str, proven: ProvenEntry, operation: Operation, member: str) -> None:
         identifier = operation.attest.id or operation.revoke_attestation.id

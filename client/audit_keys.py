@@ -3,15 +3,18 @@
 A quorum of validators can certify any state, also a key record that gives its own key another member's name. What
 it cannot make is what members' admin keys, which are kept offline, have signed. So a key that is not in the
 genesis must have been put by a proposal that as many members approved as the genesis asks for, each with an admin
-key that is in the genesis itself or was put by such a proposal before.
+key that is in the genesis itself or was put by such a proposal before, and carried out before it expired. The same goes
+for the end of a key, and for the identifiers that name a member in events.
 """
+
+from typing import NamedTuple
 
 from client.histories import ProvenEntry
 from client.verified import VerifiedChain
 from ledger import codec, hashes, state
 from ledger.errors import ChiptraceError
-from ledger.limits import APPROVALS_PER_PROPOSAL_MAX, TRANSACTION_BYTES_MAX
-from ledger.members import admin_key_key
+from ledger.limits import APPROVALS_PER_PROPOSAL_MAX, PROPOSAL_EXPIRY_MS_MAX, TRANSACTION_BYTES_MAX
+from ledger.members import MEMBER_URN, admin_key_key
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     Govern,
@@ -24,19 +27,72 @@ from proto.chiptrace.v1.ledger_pb2 import (
 DEPTH_MAX = 64  # of admin keys that were put by admin keys that were put …
 
 
+class _Naming(NamedTuple):
+    """What a change of a member says of one identifier. since: its height."""
+
+    since: int
+    has: bool
+    is_approved: bool
+
+
 class Vouching:
-    """Vouches for keys of one chain. What was found out is kept."""
+    """Vouches for keys and names of one chain. What was found out is kept."""
 
     def __init__(self, chain: VerifiedChain) -> None:
         self._chain = chain
         self._known: dict[bytes, bool] = {}
         self._admins: dict[tuple[bytes, int], str | None] = {}
+        self._named: dict[tuple[str, str], list[_Naming]] = {}  # by identifier and member
 
     def is_vouched(self, record: KeyRecord) -> bool:
         """Whether the key is this member's, and of this role, by more than the chain's word. Raises NotVerifiable."""
         if record.key not in self._known:
             self._known[record.key] = self._in_genesis(record) or self._was_put(record)
         return self._known[record.key]
+
+    def is_ended_so(self, record: KeyRecord) -> bool:
+        """Whether a key was revoked, and compromised since, as its record says, by more than the chain's word."""
+        revoked_ms = compromised_ms = 0
+        is_over = record.revoked_at_ms or record.compromised_since_ms
+        for proven in self._chain.history(state.signer_key(record.key), record.history) if is_over else ():
+            for change in self._approved(proven, 0):
+                if change.WhichOneof("kind") != "revoke_key" or change.revoke_key.key != record.key:
+                    continue
+                revoked_ms = revoked_ms or self._time_ms(proven)
+                since_ms = change.revoke_key.compromised_since_ms
+                compromised_ms = min(since_ms or compromised_ms, compromised_ms or since_ms)
+        return (revoked_ms, compromised_ms) == (record.revoked_at_ms, record.compromised_since_ms)
+
+    def named(self, identifier: str, member: str, height: int) -> tuple[bool, bool]:
+        """Whether an identifier named a member in events of a height, and whether more than the chain says so.
+
+        At the very height at which that changed it counts as both. Raises NotVerifiable."""
+        if identifier.startswith(MEMBER_URN):
+            return identifier == f"{MEMBER_URN}{member}", True
+        place = identifier, member
+        if place not in self._named:
+            self._named[place] = self._naming(identifier, member)
+        told = self._named[place]
+        then = [one for one in told if one.since < height][-1:] + [one for one in told if one.since == height]
+        has = [one for one in then if one.has]
+        return bool(has), any(one.is_approved for one in has)
+
+    def _naming(self, identifier: str, member: str) -> list["_Naming"]:
+        """Each time that it was said whether the identifier is the member's, in order."""
+        genesis = self._chain.genesis
+        first = [put for put in genesis.members if put.id == member] if genesis is not None else []
+        told = [_Naming(0, identifier in put.identifiers, is_approved=True) for put in first]
+        record = self._chain.record(state.member_key(member), MemberRecord)
+        if record is None or (told and record.history.n == 1):
+            return told
+        for proven in self._chain.history(state.member_key(member), record.history):
+            changes, is_approved = self._proposed(proven, 0)
+            told += [
+                _Naming(proven.entry.height, identifier in change.put_member.identifiers, is_approved)
+                for change in changes
+                if change.WhichOneof("kind") == "put_member" and change.put_member.id == member
+            ]
+        return told
 
     def approved(self, proven: ProvenEntry) -> list[Change]:
         """The changes of the proposal behind an entry, if it was approved as a key must be. Raises NotVerifiable."""
@@ -64,21 +120,31 @@ class Vouching:
 
     def _approved(self, proven: ProvenEntry, depth: int) -> list[Change]:
         """The changes of the proposal behind an entry, if members approved it in the number that is needed."""
+        changes, is_approved = self._proposed(proven, depth)
+        return changes if is_approved else []
+
+    def _proposed(self, proven: ProvenEntry, depth: int) -> tuple[list[Change], bool]:
+        """The changes of the proposal behind an entry, and whether enough members approved it in its time."""
         operations = proven.transaction.body.operations
         if proven.entry.operation >= len(operations) or self._chain.genesis is None:
-            return []
+            return [], False
         operation = operations[proven.entry.operation]
         if operation.WhichOneof("kind") != "govern":
-            return []
+            return [], False
         try:
             proposal = codec.decode(GovernanceProposal, operation.govern.proposal, TRANSACTION_BYTES_MAX)
         except ChiptraceError:
-            return []
+            return [], False
         if proposal.chain_id != self._chain.trust.chain_id:
-            return []
+            return [], False
+        time_ms = self._time_ms(proven)
+        in_time = time_ms <= proposal.expires_ms <= time_ms + PROPOSAL_EXPIRY_MS_MAX
         members = self._approvers(operation.govern, proven.entry.height, depth)
         enough = len(members) >= self._chain.genesis.parameters.governance_threshold
-        return list(proposal.changes) if enough else []
+        return list(proposal.changes), enough and in_time
+
+    def _time_ms(self, proven: ProvenEntry) -> int:
+        return self._chain.times([proven.entry.height])[proven.entry.height]
 
     def _approvers(self, govern: Govern, height: int, depth: int) -> set[str]:
         chain_id, found = self._chain.trust.chain_id, set()

@@ -31,6 +31,7 @@ CODES: Final[Mapping[str, str]] = {
     "KEY_NOT_VALID": "a signing key was not valid at the time",
     "KEY_COMPROMISED": "a signing key had been compromised by then",
     "KEY_NOT_APPROVED": "neither the genesis nor enough members' admin keys vouch for a signing key",
+    "PARTY_NOT_APPROVED": "neither the genesis nor enough members' admin keys vouch that an identifier names who received it",
     "ROLE_NOT_ALLOWED": "a signing key had a role that may not do this",
     "NOT_IN_CUSTODY": "somebody acted on it who did not possess it",
     "CONTRADICTION": "what is said of it cannot all be true",

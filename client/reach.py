@@ -37,7 +37,6 @@ from ledger.errors import ChiptraceError
 from ledger.identifiers import canonical, interval_text
 from ledger.intervals import is_interval, pieces
 from ledger.limits import CONTAINER_DEPTH_MAX
-from ledger.members import member_for
 from proto.chiptrace.v1.bridge_pb2 import ArrivalRecord, ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import (
     EntryKind,
@@ -208,7 +207,7 @@ class Reach:
             if code in ("CONTRADICTION", "NOT_IN_CUSTODY"):
                 self._walk.gap(f"chain {chain.trust.name}: {record.id}, entry {reading.n}: {why}", key)
 
-        custody = Custody(record.id, lambda name: member_for(chain, name), inside.closing, wrong)
+        custody = Custody(record.id, self._reader(chain).named, inside.closing, wrong)
         custody.follow(readings)
         for difference in custody.compare(record) if readings else ():
             self._found(chain, record.id, "CONTRADICTION", difference)

@@ -7,6 +7,8 @@ rule enters, a decision that members let expire. Each of these was seen to be to
 import pytest
 
 from client.audit_report import Verdict
+from ledger import hashes, state
+from ledger.history import append_entry
 from proto.chiptrace.v1.ledger_pb2 import (
     ADOPTED_EVENT,
     CONTESTED,
@@ -14,6 +16,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     DELEGATION_EXCEEDED,
     EVENT,
     FLAG,
+    GOVERNED,
     KEY_NOT_VALID,
     LATE_RECORD,
     LICENCE_MISSING,
@@ -23,17 +26,35 @@ from proto.chiptrace.v1.ledger_pb2 import (
     OVER_RECEIPT,
     PARTY_NOT_A_MEMBER,
     REPEATED_COMMISSIONING,
+    RETURNED,
     ROLE_NOT_ALLOWED,
     SEEN_AFTER_END,
     SEEN_ELSEWHERE,
     SERIAL_CLAIMED_TWICE,
     SUPERSEDES_ADOPTION,
+    Change,
+    Field,
+    IdentifierRecord,
+    KeyRecord,
+    List,
+    MemberRecord,
+    Object,
+    PutKey,
+    PutMember,
+    RevokeKey,
+    Role,
+    Value,
 )
-from tests.bridge.two_chains import World, object_event, serial
+from tests.bridge.two_chains import World, object_event, serial, shipping_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
+from tests.ledger.chain_fixture import key_of
 
 PART = serial(7001)
+GLN = "https://id.gs1.org/417/4012345000009"
+SEED = bytes(range(32))
+KEY = hashes.public_key(SEED)
+PUT = PutKey(key=KEY, member="ada", role=Role.OPERATOR)
 
 
 @pytest.fixture
@@ -111,3 +132,118 @@ def test_an_event_may_be_late(world, lie):
     entries = [begun(lie), lie.entry(PART, seen, EVENT, finding=LATE_RECORD)]
     lie.part(PART, entries, status=LIVE, holder="ada", owner="ada")
     assert codes(told(world, lie)) == {"LATE_RECORD"}
+
+
+# ---- keys and names -----------------------------------------------------------------------------------------------
+
+
+def signer(lie):
+    return lie.signed("ada", object_event("OBSERVE", "inspecting", PART)).body.signer
+
+
+@pytest.mark.parametrize("fields", [{"revoked_at_ms": 1}, {"compromised_since_ms": 1}])
+def test_a_key_ends_by_its_members_decision(world, lie, fields):
+    """Else whoever signed with it would be said to have been a thief."""
+    lie.part(PART, [begun(lie)], status=LIVE, holder="ada", owner="ada")
+    key = state.signer_key(signer(lie))
+    record = lie.chain.record(key, KeyRecord)
+    for name, value in fields.items():
+        setattr(record, name, value)
+    lie.put(key, record)
+    assert codes(told(world, lie)) == {"KEY_NOT_APPROVED"}
+
+
+@pytest.mark.parametrize("since", [0, 1])
+def test_a_key_that_members_ended_is_told_as_ended(world, lie, since):
+    part = world.commission("a", "ada")
+    revoked = RevokeKey(key=signer(lie), compromised_since_ms=since)
+    assert world.govern("a", Change(put_key=PUT)).ok
+    assert world["a"].operate("abe", world["a"].govern(Change(revoke_key=revoked))).ok
+    assert codes(told(world, lie, part)) == ({"KEY_COMPROMISED"} if since else set())
+    # Said once more, and from earlier on.
+    revoked.compromised_since_ms = since or world["a"].info.time_ms
+    if not since:
+        assert world["a"].operate("abe", world["a"].govern(Change(revoke_key=revoked))).ok
+        assert codes(told(world, lie, part)) == set()
+
+
+@pytest.mark.parametrize(("later_ms", "found"), [(0, set()), (7_200_000, {"KEY_NOT_APPROVED"})])
+def test_what_members_let_expire_is_not_approved(world, lie, later_ms, found):
+    """They proposed a key, thought better of it, and a corrupt quorum carries it out afterwards."""
+    governing = world["a"].govern(Change(put_key=PUT))
+    world.pass_time(later_ms)
+    put = lie.entry("", lie.signed("amy", governing), GOVERNED, key=state.signer_key(KEY))
+    record = KeyRecord(key=KEY, member="ada", role=Role.OPERATOR)
+    stored = append_entry(lie.chain.chain_id, record.history, put)[1]
+    lie.histories[state.signer_key(KEY)] = [stored]
+    lie.put(state.signer_key(KEY), record)
+    made = lie.signed("ada", object_event("ADD", "commissioning", PART), seed=SEED)
+    lie.part(PART, [lie.entry(PART, made, EVENT)], status=LIVE, holder="ada", owner="ada")
+    assert codes(told(world, lie)) == found
+
+
+def named(member, *identifiers):
+    admin = [key_of(member, "admin")]
+    return Change(put_member=PutMember(id=member, name=member, identifiers=identifiers, admin_keys=admin))
+
+
+def shipped_to(part, identifier):
+    fields = [("destination", identifier), ("type", "possessing_party")]
+    to = Object(fields=[Field(name=name, value=Value(text=text)) for name, text in fields])
+    listed = Value(list=List(items=[Value(object=to)]))
+    return object_event("OBSERVE", "shipping", part, number=3, destinationList=listed)
+
+
+@pytest.fixture
+def under_way(world, lie):
+    """A part that ada shipped to whom an identifier names, which is abe."""
+    assert world.govern("a", named("abe", GLN)).ok
+    part = world.commission("a", "ada")
+    assert world["a"].operate("ada", shipped_to(part, GLN)).ok
+    return part
+
+
+def test_a_chain_does_not_say_whom_an_identifier_names(world, lie, under_way):
+    """Else a member who helps it would have what was shipped to another, and nobody would be told."""
+    lie.put(state.identifier_key(GLN), IdentifierRecord(member="amy"))
+    taken = lie.signed("amy", object_event("OBSERVE", "receiving", under_way, number=4))
+    entries = [*lie.real(under_way), lie.entry(under_way, taken, EVENT)]
+    lie.part(under_way, entries, status=LIVE, holder="amy", offered_to="", offered_at_ms=0)
+    assert "CONTRADICTION" in codes(told(world, lie, under_way))
+
+
+def test_nor_with_a_change_that_no_member_approved(world, lie, under_way):
+    sent = lie.real(under_way)
+    change = named("amy", GLN)
+    proposal = world["a"].govern(change, approvers=[])
+    key = state.member_key("amy")
+    record = lie.chain.record(key, MemberRecord)
+    stored = lie.chain.app.store.entries(key, 0, 10)
+    early = lie.entry("", lie.signed("amy", proposal), GOVERNED, key=key, height=sent[-1].height)
+    stored.append(append_entry(lie.chain.chain_id, record.history, early)[1])
+    lie.histories[key] = stored
+    lie.transactions[hashes.ZERO] = b""  # of the genesis
+    lie.put(key, record)
+    taken = lie.signed("amy", object_event("OBSERVE", "receiving", under_way, number=4))
+    entries = [*sent, lie.entry(under_way, taken, EVENT)]
+    lie.part(under_way, entries, status=LIVE, holder="amy", offered_to="", offered_at_ms=0)
+    assert codes(told(world, lie, under_way)) == {"PARTY_NOT_APPROVED"}
+
+
+@pytest.mark.parametrize("received", [False, True])
+def test_an_identifier_that_names_another_member_since(world, under_way, received):
+    """Who had it then received it; nobody is accused."""
+    if received:
+        assert world["a"].operate("abe", object_event("OBSERVE", "receiving", under_way, number=4)).ok
+    assert world.govern("a", named("abe"), named("amy", GLN)).ok
+    report = audited(world, under_way, "a")
+    assert (report.verdict, report.findings) == (Verdict.VERIFIED, [])
+
+
+def test_who_did_not_ship_takes_nothing_back(world, lie):
+    for member, found in (("ada", set()), ("ann", {"NOT_IN_CUSTODY"})):
+        shipped, back = shipping_event(PART, "abe"), object_event("OBSERVE", "void_shipping", PART)
+        entries = [begun(lie), lie.entry(PART, lie.signed("ada", shipped), EVENT)]
+        entries.append(lie.entry(PART, lie.signed(member, back), RETURNED))
+        lie.part(PART, entries, status=LIVE, holder="ada", owner="ada")
+        assert codes(told(world, lie)) == found
