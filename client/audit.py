@@ -148,8 +148,8 @@ class Audit:
             self._profile,
             lambda of, code, text, on: self._find(places[of.chain], of.id, code, text, on),
         )
-        for reader in self._readers.values():
-            reader.claims.check(self._chains)
+        for reader in list(self._readers.values()):
+            reader.claims.check(self._chains, lambda of, claim: self._reader(of).licences.attestation(claim))
         Others(self._chains, self._find).check(self._present, self._made, self._clients, self._left)
         for one in self._chains.values():
             if one.pinned is not None:

@@ -2,8 +2,8 @@
 
 1. What stands in the subject's history, and what the chain lists that stands in none, is in a record named by the chain
    that sent it; the record is what its packet said, and the packet came over a client of that chain, proven here.
-2. Where that chain is in the trust file, it is asked: its own record of the claim says the same, and the packet stands in
-   the complete history of it. It can do so though no light client here is believed: the auditor follows it herself.
+2. Where that chain is in the trust file, it is asked: its own record of the claim says the same, as its issuer signed it,
+   and the packet stands in the complete history of it. It can do so though no light client here is believed: the auditor follows it herself.
 3. A claim that a chain only passed on is that chain's word, and is said to be so.
 """
 
@@ -24,6 +24,9 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
 )
 
+Signed = Callable[
+    [VerifiedChain, str], AttestationRecord | None
+]  # of a chain, a claim as its issuer signed it
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
 
 
@@ -110,7 +113,7 @@ class Claims:
 
     # ---- at its source --------------------------------------------------------------------------------------
 
-    def check(self, chains: Mapping[bytes, VerifiedChain]) -> None:
+    def check(self, chains: Mapping[bytes, VerifiedChain], signed: Signed) -> None:
         """Step 2, for every claim that was met. Raises NotVerifiable, Overtaken."""
         for record in self._records.values():
             source = chains.get(record.chain)
@@ -119,9 +122,9 @@ class Claims:
                 text = f"{claim.kind} {claim.id} was told by chain {record.chain.hex()}, which the trust file does not name"
                 self._find(self._chain, claim.subject, "CHAIN_NOT_TRUSTED", text, ())
             elif source is not self._chain:
-                self._asked(source, record)
+                self._asked(source, record, signed)
 
-    def _asked(self, source: VerifiedChain, record: ForeignAttestationRecord) -> None:
+    def _asked(self, source: VerifiedChain, record: ForeignAttestationRecord, signed: Signed) -> None:
         copy, claim = record.copy, AttestationRecord()
         mine: AttestationRecord | ForeignAttestationRecord | None
         if copy.passed:
@@ -130,7 +133,7 @@ class Claims:
             claim = AttestationRecord() if mine is None else mine.copy.record
         else:
             key = state.attestation_key(copy.record.id)
-            mine = source.record(key, AttestationRecord)
+            mine = signed(source, copy.record.id)
             if mine is not None:
                 claim.CopyFrom(mine)
                 for name in ("history", "copied_to", "waiting"):
@@ -141,16 +144,22 @@ class Claims:
         sent = self._commitment(record)
         entries = [] if mine is None else source.history(key, mine.history)
         if said != claim or all(entry.entry.digest != sent for entry in entries):
-            text = (
-                f"chain {source.trust.name} told chain {self._chain.trust.name} of {copy.record.id}, and proves "
-                "a history in which it said no such thing"
+            raise self._older_or_false(
+                source, f"of {copy.record.id}, and proves a history in which it said no such thing"
             )
-            if self._chain.snapshot().time_ms > source.snapshot().time_ms:
-                raise Overtaken(text, Reason.PACKET_MISMATCH)
-            raise NotVerifiable(f"{text}. Tell the members of both chains.", Reason.PACKET_MISMATCH)
+        if copy.record.revoked_at_ms and not claim.revoked_at_ms:
+            raise self._older_or_false(
+                source, f"{copy.record.id} was revoked, and proves that it is in force"
+            )
         if claim.revoked_at_ms and not copy.record.revoked_at_ms:
             text = f"{copy.record.kind} {copy.record.id} by {claim.issuer} was revoked on chain {source.trust.name}"
             self._find(self._chain, copy.record.subject, "REVOKED_ATTESTATION", text, ())
+
+    def _older_or_false(self, source: VerifiedChain, what: str) -> NotVerifiable:
+        text = f"chain {source.trust.name} told chain {self._chain.trust.name} {what}"
+        if self._chain.snapshot().time_ms > source.snapshot().time_ms:
+            return Overtaken(text, Reason.PACKET_MISMATCH)
+        return NotVerifiable(f"{text}. Tell the members of both chains.", Reason.PACKET_MISMATCH)
 
     def _commitment(self, record: ForeignAttestationRecord) -> bytes:
         """Of the packet that brought the claim as it stands: in the newest entry of its history here."""

@@ -7,7 +7,7 @@ from client.audit_claims import Claims
 from client.audit_keys import Vouching
 from client.audit_kinds import ROLES, Said, is_among, is_filling, mismatch, undoes_filling
 from client.audit_packets import Carried, Told, brought, sent
-from client.audit_policies import Licences
+from client.audit_policies import Licences, content_of
 from client.audit_rehoming import Rehomed
 from client.audit_report import CODES, Step
 from client.audit_rights import Rights
@@ -329,10 +329,12 @@ class EntryReader:
         if record is None or not (record.subject == name or covers(self._chain, record.subject, name)):
             raise self._broken(name, proven, f"attestation {identifier} has no record about it")
         claim = operation.attest
-        said = (record.issuer, record.kind, record.valid_until_ms, record.scope, list(record.destinations))
-        told = (member, claim.kind, claim.valid_until_ms, claim.scope, list(claim.destinations))
-        if claim.id and said != told:
+        if claim.id and (record.issuer, *content_of(record)) != (member, *content_of(claim)):
             raise self._broken(name, proven, f"attestation {identifier} is not what {member} signed")
+        if record.revoked_at_ms:
+            self.licences.attestation(identifier)  # its issuer signed that, too
+        elif not claim.id:
+            raise self._broken(name, proven, f"attestation {identifier} is in force by its record")
         claimed = f"{record.kind} {identifier} by {record.issuer}"
         now_ms = self._chain.snapshot().time_ms
         if record.revoked_at_ms:

@@ -139,7 +139,7 @@ class Licences:
         entries = [
             proven for proven in history if proven.entry.kind == EntryKind.ATTESTED
         ]  # not where it was sent
-        if not entries or (len(entries) > 1) != bool(record.revoked_at_ms):
+        if len(entries) != (2 if record.revoked_at_ms else 1):
             raise self._broken(what, "its record and its history do not agree")
         for place, proven in enumerate(entries):
             body, height = proven.transaction.body, proven.entry.height
@@ -153,8 +153,16 @@ class Licences:
             if operation.WhichOneof("kind") != kind or digest != proven.entry.digest:
                 raise self._broken(what, f"no operation {kind} made entry {place}")
             member = self._signer(what, proven, operation, self._chain.times([height])[height])
-            told = (record.issuer, identifier, *_said(record))
-            if place == 0 and told != (member, claim.id, *_said(claim)):
+            time_ms = self._chain.times([height])[height]
+            if place == 0:
+                told, signed = (
+                    (record.issuer, identifier, *content_of(record)),
+                    (member, claim.id, *content_of(claim)),
+                )
+            else:
+                told = (record.issuer, identifier, record.revoked_at_ms)
+                signed = (member, operation.revoke_attestation.id, time_ms)
+            if told != signed:
                 raise self._broken(what, f"it is not what {member} signed")
 
     def _broken(self, what: str, why: str) -> NotVerifiable:
@@ -164,11 +172,15 @@ class Licences:
         )
 
 
-def _said(claim: AttestationRecord | Attest) -> tuple[object, ...]:
+def content_of(claim: AttestationRecord | Attest) -> tuple[object, ...]:
+    """What a claim says: all that its issuer signs, but its own id."""
     return (
         claim.subject,
         claim.kind,
         claim.valid_from_ms,
         claim.valid_until_ms,
         tuple(claim.destinations),
+        claim.scope,
+        claim.document_sha256,
+        claim.document_name,
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from client.audit_claims import Claims
+from client.audit_entries import EntryReader
 from client.cli_parts import Minutes, idempotency_key, tell
 from client.console import (
     DEFAULT_TRUST,
@@ -116,7 +117,7 @@ def claims(
             raise Malformed(f"the trust file names no chain {chain}")
         told = Claims(view, find, evidence)
         told.about(name, [chain_id for chain_id in views if chain_id != view.trust.chain_id])
-        told.check(views)
+        told.check(views, lambda of, claim: EntryReader(of, find).licences.attestation(claim))
     in_force = evidence.get(name, [])
     if as_json:
         print_json({"subject": name, "in_force": in_force, "findings": found})

@@ -8,9 +8,11 @@ import pytest
 
 from client.audit_report import Verdict
 from ledger import hashes, state
+from ledger.attestations import foreign_attestation_key
 from ledger.history import append_entry
 from proto.chiptrace.v1.ledger_pb2 import (
     ADOPTED_EVENT,
+    ATTESTED,
     CONTESTED,
     CORRECTION_PENDING,
     DELEGATION_EXCEEDED,
@@ -32,19 +34,25 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SEEN_ELSEWHERE,
     SERIAL_CLAIMED_TWICE,
     SUPERSEDES_ADOPTION,
+    Attest,
+    AttestationRecord,
     Change,
     Field,
+    ForeignAttestationRecord,
     IdentifierRecord,
     KeyRecord,
     List,
     MemberRecord,
     Object,
+    Operation,
     PutKey,
     PutMember,
+    RevokeAttestation,
     RevokeKey,
     Role,
     Value,
 )
+from tests.bridge.test_attest_port import send
 from tests.bridge.two_chains import World, object_event, serial, shipping_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
@@ -247,3 +255,113 @@ def test_who_did_not_ship_takes_nothing_back(world, lie):
         entries.append(lie.entry(PART, lie.signed(member, back), RETURNED))
         lie.part(PART, entries, status=LIVE, holder="ada", owner="ada")
         assert codes(told(world, lie)) == found
+
+
+# ---- claims -------------------------------------------------------------------------------------------------------
+
+ID = "https://amy.example/1"
+
+
+def claimed(world, part, kind="recall", by="amy", **more):
+    claim = Attest(id=ID, subject=part, kind=kind, valid_from_ms=1, scope="cracks", **more)
+    assert world["a"].operate(by, Operation(attest=claim)).ok
+
+
+def changed(lie, **fields):
+    """Certify the record of the claim with other fields."""
+    key = state.attestation_key(ID)
+    record = lie.chain.record(key, AttestationRecord)
+    for name, value in fields.items():
+        setattr(record, name, value)
+    lie.put(key, record)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"revoked_at_ms": 1_700_000_000_500},
+        {"kind": "certificate"},
+        {"scope": "none of them"},
+        {"valid_from_ms": 2},
+        {"valid_until_ms": 3},
+        {"document_name": "all is well"},
+        {"document_sha256": bytes(32)},
+        {"issuer": "ann"},
+    ],
+)
+def test_a_claim_is_as_its_issuer_signed_it(world, lie, fields):
+    """A recall would be one that is over."""
+    part = world.commission("a", "ada")
+    claimed(world, part)
+    assert codes(told(world, lie, part)) == {"RECALLED"}
+    changed(lie, **fields)
+    report = told(world, lie, part)
+    assert (report.verdict, codes(report)) == (Verdict.NOT_VERIFIABLE, set())
+
+
+@pytest.mark.parametrize(
+    ("by", "what", "is_so"), [("amy", ID, True), ("ann", ID, False), ("amy", f"{ID}0", False)]
+)
+def test_its_issuer_revoked_it_and_no_other(world, lie, by, what, is_so):
+    part = world.commission("a", "ada")
+    claimed(world, part)
+    key = state.attestation_key(ID)
+    record = lie.chain.record(key, AttestationRecord)
+    entries = lie.chain.entries(key)
+    for entry in entries:
+        lie.transactions[entry.transaction] = lie.chain.app.store.transaction(entry.transaction).data
+    ended = lie.signed(by, Operation(revoke_attestation=RevokeAttestation(id=what)))
+    entries.append(lie.entry("", ended, ATTESTED, key=key))
+    record.revoked_at_ms = lie.chain.info.time_ms
+    record.history.Clear()
+    lie.histories[key] = [append_entry(lie.chain.chain_id, record.history, one)[1] for one in entries]
+    lie.put(key, record)
+    report = told(world, lie, part)
+    assert codes(report) == ({"REVOKED_ATTESTATION"} if is_so else set()), report.problem
+
+
+def test_what_was_revoked_is_over(world, lie):
+    part = world.commission("a", "ada")
+    claimed(world, part)
+    assert world["a"].operate("amy", Operation(revoke_attestation=RevokeAttestation(id=ID))).ok
+    assert codes(told(world, lie, part)) == {"REVOKED_ATTESTATION"}
+    changed(lie, revoked_at_ms=0)
+    assert told(world, lie, part).verdict is Verdict.NOT_VERIFIABLE
+
+
+def at_b(world):
+    part = world.commission("a", "ada")
+    assert world.send("a", part, "bob").ok
+    world.relay()
+    assert world.accept("b", part, "bob").ok
+    world.relay()
+    return part
+
+
+def test_a_claim_that_a_chain_told_was_signed_there(world, lie):
+    """The home of the part says of its own member that she recalls it, and tells the chain where it is."""
+    part = at_b(world)
+    claimed(world, part, kind="certificate")
+    changed(lie, issuer="ann", kind="recall")
+    assert send(world, "a", "ann", "b-1", ID).ok
+    world.relay()
+    report = told(world, lie, part, "b")
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "it is not what amy signed" in report.problem
+
+
+def test_a_claim_of_another_chain_is_in_force_as_long_as_that_one_says():
+    """Where the part is the chain is corrupt: it says that the recall it was told of is over."""
+    world = World("a", "b", corrupt="b")
+    part = at_b(world)
+    claimed(world, part)
+    world.relay()
+    chain_id = world["a"].chain_id
+    key = foreign_attestation_key(chain_id, chain_id, ID)
+    record = world["b"].record(key, ForeignAttestationRecord)
+    record.copy.record.revoked_at_ms = world["b"].info.time_ms
+    lie = Forged(world["b"])
+    lie.put(key, record)
+    report = audited(world, part, "b", stubs={"b": lie})
+    assert report.verdict is Verdict.NOT_VERIFIABLE
+    assert "in force" in report.problem
