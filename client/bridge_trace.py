@@ -12,12 +12,19 @@ from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
 from proto.chiptrace.v1.ledger_pb2 import EntryKind, PartRecord, PartStatus
 
-CROSSING: Final = (EntryKind.SENT, EntryKind.ARRIVED, EntryKind.DEPARTED_FOR_GOOD, EntryKind.RETURNED)
+CROSSING: Final = (
+    EntryKind.SENT,
+    EntryKind.ARRIVED,
+    EntryKind.DEPARTED_FOR_GOOD,
+    EntryKind.RETURNED,
+    EntryKind.FOLLOWED,
+)
 _WORDS: Final = {
     EntryKind.SENT: "sent over the bridge",
     EntryKind.ARRIVED: "arrived over the bridge",
     EntryKind.DEPARTED_FOR_GOOD: "departed: the other chain has it",
     EntryKind.RETURNED: "returned: refused there, timed out, or the offer was given back",
+    EntryKind.FOLLOWED: "known to have gone on from another chain",
 }
 
 
@@ -91,19 +98,22 @@ def _standing(chains: Mapping[str, VerifiedChain], chain: VerifiedChain, record:
         if other:
             place = Place(chain.trust.name, outermost.client, other)
             packet = packet_status(chains, place, outermost.sequence)
-    why = _why(outermost, packet)
+    why = _why(chains, outermost, packet)
     if outermost is not record:
         why = f"inside {outermost.id}, which {'is ' if not why.startswith('is ') else ''}{why}"
     return Standing(chain.trust.name, record, why, packet)
 
 
-def _why(record: PartRecord, packet: PacketStatus | None) -> str:
+def _why(chains: Mapping[str, VerifiedChain], record: PartRecord, packet: PacketStatus | None) -> str:
     if record.status == PartStatus.IN_TRANSIT:
         if packet is None:
             return f"under way over client '{record.client}', whose chain the trust file does not name"
         return f"under way as packet {packet.sequence} over client '{record.client}': {packet.state}; {packet.why}".rstrip(
             "; "
         )
+    if record.status == PartStatus.DEPARTED and record.gone_to:
+        names = [item.trust.name for item in chains.values() if item.trust.chain_id == record.gone_to]
+        return f"known to have gone on to chain {(names or [record.gone_to.hex()])[0]}"
     if record.status == PartStatus.DEPARTED:
         return f"on the chain that client '{record.client}' follows (packet {record.sequence})"
     if record.status == PartStatus.OFFERED:

@@ -1,10 +1,11 @@
-"""Commands about what crosses: export-part, return-part, materialise."""
+"""Commands about what crosses: export-part, return-part, materialise, follow-part."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from client import following
 from client.cli_parts import Licences, Minutes, Part, Parts, idempotency_key, tell
 from client.console import (
     DEFAULT_TRUST,
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("export-part")(export_part)
     app.command("return-part")(return_part)
     app.command("materialise")(materialise)
+    app.command("follow-part")(follow_part)
 
 
 @without_traceback
@@ -143,3 +145,25 @@ def materialise(
             idempotency_key("materialise", source, *unique),
         )
         tell(recorded, f"{len(unique)} known here now", as_json=as_json)
+
+
+@without_traceback
+def follow_part(
+    part: Part,
+    source: Annotated[str, typer.Option("--from", help="The chain that it went on from.")],
+    chain: ChainOption,
+    member: MemberOption,
+    trust: TrustOption = DEFAULT_TRUST,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a chain know where a part went on to, so that it may come from there: a step of a long route. Anyone may.
+
+    Example: chiptrace follow-part ID --from assembler --chain chipmaker --as chipdist
+    """
+    name = canonical(part).text
+    with open_chain(trust, chain, member) as session, open_chain(trust, source) as other:
+        recorded = session.submitter().submit(
+            following.operations(session.verified, other.verified, name),
+            idempotency_key("follow", source, name),
+        )
+        tell(recorded, f"known here: {name} left chain {source}", as_json=as_json)

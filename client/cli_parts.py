@@ -86,10 +86,15 @@ def tell(recorded: Recorded, what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_recorded_json(recorded))
         return
+    at = f"{plain(what)}: height {recorded.height}, {recorded.transaction.hex()[:16]}"
+    if recorded.repeated:
+        OUT.print(
+            f"[yellow]REPEATED[/] final before now: {at}; nothing was recorded now. The same document is recorded once, "
+            "the same command once a minute: wait that long to do it again"
+        )
+        return
     finding = f" [yellow]{Reason.Name(recorded.finding)}[/]" if recorded.finding else ""
-    OUT.print(
-        f"[green]final[/] {plain(what)}: height {recorded.height}, {recorded.transaction.hex()[:16]}{finding}"
-    )
+    OUT.print(f"[green]final[/] {at}{finding}")
 
 
 @without_traceback

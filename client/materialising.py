@@ -65,20 +65,9 @@ def operations(
     in_lists: of serials of roots that were first touched there, where in their lists they are.
     Raises Refused(UNKNOWN_CLIENT, CLIENT_FROZEN), NotVerifiable, NodeRefused, NoAnswer.
     """
+    # (1) Their records.
     keys = [key for name in names for key in _keys(there, name)]
-    found: list[Operation] = []
-    lost = here.record(rehoming_key(there.trust.chain_id), RehomingRecord)
-    if lost is not None:
-        client_id, reply, header_height = lost.client, _last(there, lost, keys), lost.height + 1
-    else:
-        client = _client(here, there)
-        # (1) Proofs under the newest header, or under the newest that the client knows if the node is behind.
-        reply = _prove(there, keys, 0)
-        if reply.height + 1 < client.latest_height:
-            reply = _prove(there, keys, client.latest_height - 1)
-        if reply.height + 1 > client.latest_height:
-            found.append(_update(there, client, reply))
-        client_id, header_height = client.id, reply.height + 1
+    client_id, header_height, reply, found = proven(here, there, keys)
     # (2) One operation for each.
     shown = {one.key: ProvenRecord(value=one.value, proof=one.proof) for one in reply.keys}
     for name in names:
@@ -99,6 +88,26 @@ def operations(
             message.membership.CopyFrom(in_lists[name])
         found.append(Operation(materialise=codec.encode(message)))
     return found
+
+
+def proven(
+    here: VerifiedChain, there: VerifiedChain, keys: list[bytes]
+) -> tuple[str, int, ProveReply, list[Operation]]:
+    """A client here of the other chain, the height of a header it keeps, and proofs under that header; with the operation
+    that brings it the header where it does not keep it yet.
+
+    Raises Refused(UNKNOWN_CLIENT), NotVerifiable, NodeRefused, NoAnswer.
+    """
+    lost = here.record(rehoming_key(there.trust.chain_id), RehomingRecord)
+    if lost is not None:
+        return lost.client, lost.height + 1, _last(there, lost, keys), []
+    client = _client(here, there)
+    # Under the newest header, or under the newest that the client knows if the node is behind.
+    reply = _prove(there, keys, 0)
+    if reply.height + 1 < client.latest_height:
+        reply = _prove(there, keys, client.latest_height - 1)
+    newer = [_update(there, client, reply)] if reply.height + 1 > client.latest_height else []
+    return client.id, reply.height + 1, reply, newer
 
 
 def _client(here: VerifiedChain, there: VerifiedChain) -> ClientRecord:

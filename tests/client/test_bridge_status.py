@@ -11,6 +11,8 @@ from ledger.errors import Malformed
 from ledger.limits import U64_MAX
 from proto.chiptrace.v1.bridge_pb2 import SubmitMisbehaviour
 from proto.chiptrace.v1.ledger_pb2 import Operation
+from tests.bridge.crossing import carry
+from tests.bridge.test_custody_traces import follow, routed
 from tests.bridge.two_chains import TRUSTING_MS, World
 from tests.client.relaying import carried, route_over
 from tests.client.test_witness import forged, seen
@@ -172,6 +174,23 @@ def test_the_way_of_a_part_there_and_back():
     carried(route_over(world), world)
     assert len(trace(chains(world), part).steps) == 6
     assert trace(chains(world), "https://id.gs1.org/01/04012345111118/21/nobody").standings == ()
+
+
+def test_what_is_known_to_have_gone_on_is_told_with_its_chain():
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    part = world.commission("a", "ada")
+    carry(world, "a", part, "bob", to="b")
+    assert follow(world, "c", part, "a").ok
+    world.settle()
+    found = trace(chains(world), part)
+    assert ("c", "known to have gone on from another chain") in [(one.chain, one.text) for one in found.steps]
+    assert {one.chain: one.why for one in found.standings}["c"] == "known to have gone on to chain b"
+    # A chain that the trust file does not name stands by its id.
+    known = chains(world)
+    del known["b"]
+    assert (
+        trace(known, part).standings[-1].why == f"known to have gone on to chain {world['b'].chain_id.hex()}"
+    )
 
 
 def test_places_are_named_by_a_configuration_or_by_the_chains(tmp_path):

@@ -34,6 +34,7 @@ COMMANDS = {
     ("export-part",): (PART, "--to", "b-1", "--receiver", "bob", *AS),
     ("return-part",): (PART, *AS),
     ("materialise",): (PART, "--from", "b", *AS),
+    ("follow-part",): (PART, "--from", "b", *AS),
     ("attest",): (PART, "--kind", "certificate", "--id", "https://ada.example/1", *AS),
     ("resume",): AS,
     ("delegate",): ("gs1:4012345", "--to", "abe", "--serials", "3", *AS),
