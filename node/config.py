@@ -7,6 +7,7 @@ relative to the file.
 
 import dataclasses
 import os
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from ledger.errors import ChiptraceError, Malformed
 from ledger.genesis import decode_genesis
 
 _FILE_BYTES_MAX: Final = 1_048_576
+TEXT_CHARACTERS_MAX: Final = 4_096  # a path is no longer either
 CONSENSUS_MS_MAX: Final = 60_000  # views grow to eight times that
+STREAMS_MAX: Final = 65_536  # of one connection
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 Section = TypeVar("Section")
 
 
@@ -43,6 +47,13 @@ class ClientPortConfig:
         30_000
     )
 
+    def __post_init__(self) -> None:
+        _address(self.listen, "listen of [clients]")
+        if self.streams_per_connection_max > STREAMS_MAX:
+            raise Malformed(
+                f"streams_per_connection_max of [clients] is more than {STREAMS_MAX}; choose less"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsensusPortConfig:
@@ -59,6 +70,7 @@ class ConsensusPortConfig:
     ] = 1
 
     def __post_init__(self) -> None:
+        _address(self.listen, "listen of [consensus_port]")
         if self.streams_per_validator > 2:
             raise Malformed("streams_per_validator must be 1 or 2")
 
@@ -156,7 +168,12 @@ class NodeConfig:
         for peer in self.peers:
             _digest(peer.key, f"key of peer {peer.member}")
             _digest(peer.pin, f"pin of peer {peer.member}")
-            split_address(peer.address)
+            _address(peer.address, f"address of peer {peer.member}")
+        if _real(self.key_dir).is_relative_to(_real(self.data_dir)):
+            raise Malformed(
+                "key_dir lies in data_dir, which may be deleted and put back, as a signing record never may; "
+                "choose another directory for one of them"
+            )
         if split_address(self.clients.listen) == split_address(self.consensus_port.listen):
             raise Malformed(
                 f"[clients] and [consensus_port] both listen on {self.clients.listen}; give each a port of its own"
@@ -208,7 +225,7 @@ class RelayConfig:
                     f"the route {route.first}-{route.second} must join two of: {', '.join(names)}"
                 )
         if self.listen:
-            split_address(self.listen)
+            _address(self.listen, "listen")
 
     def member(self, chain: str) -> str:
         """Whose identity is used on a chain."""
@@ -217,10 +234,13 @@ class RelayConfig:
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of "host:port" ("[::1]:80" for IPv6). Raises Malformed."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise Malformed(f"'{address}' is not host:port")
-    return host.strip("[]"), int(port)
+    host, _, port = address.rpartition(":")
+    inner = host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host
+    # Colons in a host without brackets: where it ends is not known.
+    plain = inner and not set(inner) & set("[]/ ") and (inner != host or ":" not in host)
+    if not plain or not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
+        raise Malformed(f"'{address}' is not host:port, or [address]:port for IPv6")
+    return inner, int(port)
 
 
 def read(path: Path, kind: type[Section]) -> Section:
@@ -233,7 +253,10 @@ def read(path: Path, kind: type[Section]) -> Section:
         raise Malformed(f"configuration {path} is larger than {_FILE_BYTES_MAX} bytes")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also a number of 5,000 digits, and lists in lists in lists
         raise Malformed(f"configuration {path} is not TOML: {error}") from None
     try:
         return _section(kind, table, "top level", path.parent.resolve())
@@ -264,6 +287,17 @@ def write(path: Path, config: object) -> None:
 def _digest(text: str, what: str) -> None:
     if len(text) != 64 or any(digit not in "0123456789abcdef" for digit in text):
         raise Malformed(f"{what} must be 64 lower-case hexadecimal digits")
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises for a link to itself
+
+
+def _address(text: str, what: str) -> None:
+    try:
+        split_address(text)
+    except Malformed as error:
+        raise Malformed(f"{what}: {error}") from None
 
 
 def _abouts(kind: type) -> dict[str, str]:
@@ -301,6 +335,8 @@ def _value(hint: Any, value: object, place: str, name: str, home: Path) -> objec
     wanted = str if hint is Path else hint
     if isinstance(hint, types.GenericAlias) or type(value) is not wanted:
         raise Malformed(f"{place} must be {_TYPE_NAMES[wanted]}")
+    if isinstance(value, str) and (len(value) > TEXT_CHARACTERS_MAX or not value.isprintable()):
+        raise Malformed(f"{place} must be {TEXT_CHARACTERS_MAX} characters at most, all of them printable")
     if hint is int and isinstance(value, int) and (value < 0 or (value == 0 and name not in _MAY_BE_ZERO)):
         raise Malformed(f"{place} must {'not be below' if name in _MAY_BE_ZERO else 'be above'} zero")
     return home / value if hint is Path and isinstance(value, str) else value

@@ -24,7 +24,7 @@ from ledger.limits import RECOVERY_BYTES_MAX
 from ledger.recovery import Opened, Standing
 from node import journal_file, signer
 from node.chain_host import ChainHost
-from node.config import NodeConfig
+from node.config import NodeConfig, read_genesis
 from node.signer import SignState
 from proto.chiptrace.v1.consensus_pb2 import BoundaryReply, PeerMessage
 from proto.chiptrace.v1.ledger_pb2 import Reason
@@ -88,7 +88,7 @@ class Effect(StrEnum):
 @contextmanager
 def opened_node(config: NodeConfig) -> Iterator[Stopped]:
     """The store of a stopped node, without the recoveries given to it. Raises StoreError while it runs."""
-    chain_id = genesis.chain_id(config.genesis.read_bytes())
+    chain_id = genesis.chain_id(read_genesis(config.genesis))
     signing = signer.inspect(config.key_dir)
     database = config.data_dir / "chain"
     if not database.is_dir():

@@ -76,7 +76,19 @@ def test_paths_stand_relative_to_the_file_so_that_the_directory_may_move(network
         ("verifiers = 0", "verifiers = 2", "verifiers must be 0 or 1"),
         ("verifiers = 0", "verifiers = true", "'verifiers' must be a whole number"),
         ("verifiers = 0", "verifiers = -1", "'verifiers' must not be below zero"),
-        ('listen = "127.0.0.1:', 'listen = "127.0.0.1', "is not host:port"),
+        ('listen = "127.0.0.1:', 'listen = "127.0.0.1', "listen of [clients]: '127.0.0.1"),
+        ('address = "127.0.0.1:', 'address = "::1:', "address of peer"),
+        ('genesis = "', 'genesis = "\\u0000', "top level: 'genesis' must be 4096 characters at most"),
+        ('data_dir = "', 'data_dir = "\\u202e', "'data_dir' must be 4096 characters at most, all of them pr"),
+        ('member = "', f'member = "{"m" * 4_097}', "[peers]: 'member' must be 4096 characters at most"),
+        ('key_dir = "keys"', 'key_dir = "data/keys"', "key_dir lies in data_dir"),
+        ("calls_max = 512", f"calls_max = 1{'0' * 5_000}", "is not TOML"),
+        ("calls_max = 512", f"calls_max = {'[' * 100_000}", "is not TOML"),
+        (
+            "streams_per_connection_max = 256",
+            f"streams_per_connection_max = {2**31}",
+            "streams_per_connection_max of [clients] is more than 65536",
+        ),
         ('pin = "', 'pin = "zz', "pin of peer"),
         ("[tls]", "[[tls]]", "must be a section"),
         ("[tls]", "[tls", "is not TOML"),
@@ -108,7 +120,14 @@ def test_a_missing_file_is_named(tmp_path):
         config.read(tmp_path / "nowhere.toml", NodeConfig)
 
 
-@pytest.mark.parametrize("address", ["localhost", ":80", "host:", "host:0", "host:65536", "host:8o"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("localhost", ":80", "host:", "host:0", "host:65536", "host:8o", "a b:80", "http://a:80"),
+        *("::1:80", ":::80", "[]:80", "[:80", "[::1:80", "a]:80", "[[::1]]:80"),
+        *("host:１２３４", "host:+5", "host:" + "9" * 5_000),
+    ],
+)
 def test_addresses_that_are_none(address):
     with pytest.raises(Malformed):
         config.split_address(address)
@@ -117,3 +136,4 @@ def test_addresses_that_are_none(address):
 def test_addresses():
     assert config.split_address("a.b:1") == ("a.b", 1)
     assert config.split_address("[::1]:65535") == ("::1", 65_535)
+    assert config.split_address("[fe80::1%eth0]:1") == ("fe80::1%eth0", 1)
