@@ -3,7 +3,7 @@
 Nothing here is believed: it only saves asking again. Two cursors move up: `low` (every lower sequence is closed, so a
 scan begins there; the one number worth keeping over a restart) and `next` (where new packets are looked for). A node
 that lies about either costs time, no more: scans from `low` ask one node after another and find what was missed, `low`
-moves no further than each of so many scans in a row says, and a wrong answer is put right by the chain's own refusal.
+moves no further than each of the nodes has said by itself, and a wrong answer is put right by the chain's own refusal.
 Losing all of it costs one scan.
 
 A packet is in one of two lanes. LIVE: it was seen as it was sent. CLEARING: it was found by a scan, because the relayer
@@ -22,6 +22,7 @@ from proto.chiptrace.v1.ledger_pb2 import Reason
 from proto.chiptrace.v1.node_pb2 import PacketItem
 
 OPEN_MAX: Final = 20_000  # packets held at a time; a longer backlog is taken from its beginning
+OPEN_BYTES_MAX: Final = 67_108_864  # of their bodies
 SEQUENCE_MAX: Final = 2**62  # no chain comes to send so many; whoever keeps a cursor has room for it
 RUN_GAP_MAX: Final = 64  # answered packets read once more so that one question does for two
 
@@ -48,9 +49,17 @@ class OpenPacket:
         return self.sent.packet.sequence
 
 
+@dataclass(slots=True)
+class _Scan:
+    """A scan under way, as one node tells it."""
+
+    at: int  # where it goes on
+    low: int = 0  # the first open sequence that it met; 0: none yet
+
+
 class Outbox:
-    """The packets sent over `client` to the chain that calls this one `counterparty`. `voices`: how many scans in a row,
-    each asked of another node, must agree before `low` moves; with one for each node a single honest one is enough."""
+    """The packets sent over `client` to the chain that calls this one `counterparty`. `voices`: how many nodes
+    must each have told a whole scan before `low` moves; where that is all of them, a single honest one is enough."""
 
     def __init__(self, client: str, counterparty: str, low: int = 1, voices: int = 2) -> None:
         self.client = client
@@ -58,9 +67,10 @@ class Outbox:
         self.low = low
         self.next = low
         self._open: dict[int, OpenPacket] = {}  # ascending, but for what a scan has found
-        self._scan = low  # where the scan under way goes on
-        self._scan_low = 0  # the first open sequence that it met; 0: none yet
-        self._claims = [low] * (voices - 1)  # what the scans before said `low` may be
+        self._bytes = 0  # of the bodies of these
+        self._scans: dict[str, _Scan] = {}  # by who tells
+        self._voices = voices
+        self._claims: dict[str, int] = {}  # what `low` may be, by who told a whole scan
 
     def __len__(self) -> int:
         return len(self._open)
@@ -68,12 +78,11 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether no more packets are taken in for now."""
-        return len(self._open) >= OPEN_MAX
+        return len(self._open) >= OPEN_MAX or self._bytes >= OPEN_BYTES_MAX
 
-    @property
-    def scan_from(self) -> int:
-        """Where the scan goes on."""
-        return self._scan
+    def scan_from(self, voice: str) -> int:
+        """Where the scan that this node tells goes on. Each has its own, so that one without an end holds up no other."""
+        return self._scan(voice).at
 
     def open(self) -> tuple[OpenPacket, ...]:
         """What is open, ascending."""
@@ -92,27 +101,31 @@ class Outbox:
                 self._take(item, Lane.LIVE)
             self.next = item.packet.sequence + 1
 
-    def see_scanned(self, items: Sequence[PacketItem]) -> bool:
-        """Packets from `scan_from` on; True when the scan is through. `low` moves only then. Raises Invalid."""
-        checked = self._checked(items, self._scan)
+    def see_scanned(self, items: Sequence[PacketItem], voice: str) -> bool:
+        """Packets from `scan_from` on, as this node tells; True when its scan is through. `low` moves only then. Raises
+        Invalid."""
+        scan = self._scan(voice)
+        checked = self._checked(items, scan.at)
+        self._make_room(checked)
         for item in checked:
             sequence = item.packet.sequence
             if item.open:
-                self._take(item, Lane.CLEARING)
-                self._scan_low = self._scan_low or sequence
+                self._take_again(item)
+                scan.low = scan.low or sequence
             else:
-                self._open.pop(sequence, None)
-            self._scan = sequence + 1
+                self.close(sequence)
+            scan.at = sequence + 1
         if checked and not self.full:
             return False
-        through = self._scan
         if not self.full:
-            claims = [*self._claims, self._scan_low or through]
-            self.low, self._claims = max(self.low, min(claims)), claims[1:]
-            self.next = through
-            for sequence in [sequence for sequence in self._open if sequence < self.low]:
-                del self._open[sequence]
-        self._scan, self._scan_low = self.low, 0
+            self._claims[voice] = scan.low or scan.at
+            if len(self._claims) >= self._voices:
+                self.low = max(self.low, min(self._claims.values()))
+            # What lies beyond is a node's word against this one; if it is there, it is found as new.
+            self.next = scan.at
+            for sequence in [one for one in self._open if not self.low <= one < scan.at]:
+                self.close(sequence)
+        del self._scans[voice]
         return True
 
     def see_answers(self, items: Sequence[PacketItem], first: int, last: int) -> None:
@@ -146,13 +159,14 @@ class Outbox:
         if found is not None and holds:
             found.checked = True
         elif found is not None:
-            del self._open[sequence]
+            self.close(sequence)
 
     # ---- what became of them --------------------------------------------------------------------------------
 
     def close(self, sequence: int) -> None:
         """It is acknowledged or timed out, as far as is known."""
-        self._open.pop(sequence, None)
+        found = self._open.pop(sequence, None)
+        self._bytes -= found.sent.packet.ByteSize() if found is not None else 0
 
     def set_back(self, sequence: int) -> None:
         """A try was refused: what was answered is asked again, and it goes to the clearing lane."""
@@ -160,11 +174,37 @@ class Outbox:
         if found is not None:
             found.answer, found.lane = None, Lane.CLEARING
 
+    def _scan(self, voice: str) -> _Scan:
+        return self._scans.setdefault(voice, _Scan(self.low))
+
+    def _make_room(self, items: Sequence[PacketItem]) -> None:
+        """For these, at the expense of what lies further on, which may be made up: a backlog is taken from its beginning."""
+        size = sum(item.packet.ByteSize() for item in items)
+
+        def wanting() -> bool:
+            return len(self._open) + len(items) > OPEN_MAX or self._bytes + size > OPEN_BYTES_MAX
+
+        if items and wanting():
+            beyond = sorted(one for one in self._open if one > items[-1].packet.sequence)
+            while beyond and wanting():
+                self.close(beyond.pop())
+
     def _take(self, item: PacketItem, lane: Lane) -> None:
         if item.packet.sequence not in self._open and not self.full:
             packet = Packet()
             packet.CopyFrom(item.packet)
+            self._bytes += packet.ByteSize()
             self._open[packet.sequence] = OpenPacket(SentPacket(packet, item.height), lane)
+
+    def _take_again(self, item: PacketItem) -> None:
+        """As a scan tells it. Heights are a node's word that nothing proves, of packets and of answers: whoever told one
+        that will never be would hold the packet up for ever, so the last voice counts, and answers are asked for anew."""
+        found = self._open.get(item.packet.sequence)
+        if found is not None and found.sent == SentPacket(item.packet, item.height):
+            found.answer = None
+            return
+        self.close(item.packet.sequence)
+        self._take(item, Lane.CLEARING)
 
     def _checked(self, items: Iterable[PacketItem], first: int) -> list[PacketItem]:
         """Ascending from `first`, none beyond what any chain sends, and between these two clients."""

@@ -67,3 +67,8 @@ _MEANING: Final[dict[int, str]] = {
 def meaning(reason: "Reason.ValueType") -> str:
     """One sentence for people, or nothing."""
     return _MEANING.get(reason, "")
+
+
+def known(reason: "Reason.ValueType") -> "Reason.ValueType":
+    """The reason that a node gave; REASON_UNSPECIFIED for a number that this version has no name for."""
+    return reason if reason in Reason.values() else Reason.REASON_UNSPECIFIED

@@ -28,7 +28,8 @@ from bridge.relayer_plan import (
     update_operation,
 )
 from client import clock, keys
-from client.connection import Connection
+from client.connection import DETAILS_CHARACTERS_MAX, Connection
+from client.reasons import known
 from client.trust import ChainTrust, Trust
 from ledger import codec, limits, state, tree_proof
 from ledger.block import app_hash, decode_header, parse_log_leaf, sign_transaction
@@ -114,10 +115,13 @@ class RelayEnd:
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self.trust = trust
-        self.outbox = Outbox(client, counterparty, low, max(2, len(trust.endpoints)))
+        self.outbox = Outbox(client, counterparty, low, len(set(trust.endpoints)))
         self.connection = connection
         self.now_ms = now_ms
         self.record: ClientRecord | None = None  # of the other chain, as this one keeps it
+        self.stale = (
+            False  # the head last looked at: the round goes on with it, the next one asks another node
+        )
         self.lies = 0
         self._seed = seed
         self._times: dict[int, int] = {}
@@ -151,9 +155,7 @@ class RelayEnd:
         status = self.connection.call(lambda stub: stub.GetStatus, StatusRequest(), ASK_SECONDS)
         proven = self.prove([state.client_key(self.client)], 0)
         if not proven.keys[0].present:
-            raise NotReady(
-                f"chain {self.trust.name} has no client '{self.client}' yet; governance creates it"
-            )
+            raise self._not_so(f"has no client '{self.client}' yet; governance creates it")
         try:
             record = codec.decode(ClientRecord, proven.keys[0].value, limits.STATE_VALUE_BYTES_MAX)
             head = decode_header(proven.head.header)
@@ -161,15 +163,14 @@ class RelayEnd:
         except (Malformed, Invalid) as error:
             raise self.lied(error) from error
         if record.counterparty_client != self.outbox.counterparty:
-            raise NotReady(
-                f"client '{self.client}' of chain {self.trust.name} pairs with '{record.counterparty_client}', not with "
+            raise self._not_so(
+                f"has a client '{self.client}' that pairs with '{record.counterparty_client}', not with "
                 f"'{self.outbox.counterparty}'; correct the route in the relayer's configuration"
             )
         if self.record is None:
             self.outbox.begin(record.next_sequence)
         self.record = record
-        if self.now_ms() - head.time_ms > STALE_HEARTBEATS * self.trust.heartbeat_ms:
-            self.turn()  # this round goes on with what there is; the next one asks another node
+        self.stale = self.now_ms() - head.time_ms > STALE_HEARTBEATS * self.trust.heartbeat_ms
         return Look(head.height, head.time_ms, proven_ms, status.proof_height_min, record)
 
     def view(self, look: Look, other: Outbox) -> ChainView:
@@ -304,15 +305,9 @@ class RelayEnd:
 
     def _judge_headers(self, record: ClientRecord, headers: Sequence[SignedHeader]) -> Header:
         """The last of the headers, all of which extend what the client holds."""
-        trusted = TrustedState(
-            chain_id=self.trust.chain_id,
-            validators=record.validators,
-            latest_height=record.latest_height,
-            latest_time_ms=record.latest_time_ms,
-            latest_block_hash=ZERO,  # the client's own header is never brought again
-            latest_validators_hash=record.latest_validators_hash,
-            latest_next_validators_hash=record.latest_next_validators_hash,
-        )
+        held = record.latest_height, record.latest_time_ms, ZERO  # its own header is never brought again
+        sets = record.latest_validators_hash, record.latest_next_validators_hash
+        trusted = TrustedState(self.trust.chain_id, record.validators, *held, *sets)
         try:
             for signed in headers:
                 trusted = verify_header(trusted, signed, self.now_ms(), None)
@@ -363,6 +358,11 @@ class RelayEnd:
         self.turn()
         return NodeLied(f"node {node} of chain {self.trust.name} gave an answer that does not hold: {error}")
 
+    def _not_so(self, how: str) -> NotReady:
+        """What is to be raised; nobody has judged the header it was proven under, so another node is asked next."""
+        self.turn()
+        return NotReady(f"chain {self.trust.name} {how}")
+
     # ---- bringing -----------------------------------------------------------------------------------------
 
     def submit(self, groups: Sequence[Sequence[Operation]]) -> list[Result]:
@@ -382,15 +382,15 @@ class RelayEnd:
         results = []
         for outcome in outcomes:
             if not outcome.final:
-                raise NotReady(
-                    f"chain {self.trust.name} did not take a transaction: {outcome.detail}", outcome.reason
-                )
-            if outcome.ok:
-                results.append(Result(transaction=outcome.transaction, ok=True, reason=outcome.reason))
-                continue
-            asked = TransactionRequest(id=outcome.transaction)
-            found = self.connection.call(lambda stub: stub.GetTransaction, asked, ASK_SECONDS)
-            results.append(codec.decode(Result, found.result, limits.TRANSACTION_BYTES_MAX))
+                why = f"did not take a transaction: {outcome.detail[:DETAILS_CHARACTERS_MAX]}"
+                raise NotReady(f"chain {self.trust.name} {why}", known(outcome.reason))
+            result = Result(transaction=outcome.transaction, ok=True, reason=outcome.reason)
+            if not outcome.ok:
+                asked = TransactionRequest(id=outcome.transaction)
+                found = self.connection.call(lambda stub: stub.GetTransaction, asked, ASK_SECONDS)
+                result = codec.decode(Result, found.result, limits.TRANSACTION_BYTES_MAX)
+            result.reason = known(result.reason)
+            results.append(result)
         return results
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ what the chains say.
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +39,8 @@ TERMINAL: Final = frozenset(
         Reason.PORT_NOT_ALLOWED,
     }
 )
+# Of operations in one request; what is signed around them takes less than a quarter of as much.
+REQUEST_BYTES_MAX: Final = limits.RPC_MESSAGE_BYTES_MAX // 2
 QUIET_PAUSE_SECONDS: Final = 0.1
 NEVER_MS: Final = limits.U64_MAX >> 1
 
@@ -68,6 +70,8 @@ class Direction:
     )  # by the chain that is `host`, by key of the action
     # Which of the host's nodes said that it can never take an action.
     given_up_by: dict[bytes, set[str]] = field(default_factory=dict)
+    # What the host was said to have taken in the round before.
+    said_taken: set[bytes | int] = field(default_factory=set)
     # How many actions go into one transaction: what each of them touches shows only when they are executed.
     together_max: int = limits.OPERATIONS_PER_TRANSACTION_MAX
 
@@ -82,12 +86,14 @@ Told = Callable[[Direction, Sequence[Action], Result], None]
 
 
 @dataclass(slots=True)
-class _Scan:
-    """When the outbox of an end is read anew from its low cursor."""
+class _Scans:
+    """When the outbox of an end is read anew from its low cursor, and by whom."""
 
+    rounds_each: int  # one after another, before the next node is asked
     due_ms: int = 0
-    began_ms: int = 0
-    turn: int = 0  # whose it is to answer
+    turn: int = -1  # whose it is to answer, in rounds
+    asked: str = ""  # the node of this round; empty: no scan is due
+    began_ms: dict[str, int] = field(default_factory=dict)  # by node
 
 
 class Route:
@@ -109,7 +115,8 @@ class Route:
         self._packets_per_round = packets_per_round
         self._clear_ms = clear_ms
         self._told = told
-        self._scans = {id(first): _Scan(), id(second): _Scan()}
+        # Each node of one chain comes together with each of the other: two that lie shall not take turns.
+        self._scans = {id(first): _Scans(1), id(second): _Scans(len(first.trust.endpoints))}
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bring")
 
     @property
@@ -118,16 +125,27 @@ class Route:
         return f"{self.first.trust.name}-{self.second.trust.name}"
 
     def round(self) -> int:
-        """One round; how many actions were brought. Raises ChiptraceError when a chain does not answer."""
+        """One round; how many actions were brought. Raises ChiptraceError when a chain does not answer, or a node lied."""
         first, second = self.first, self.second
-        # (1) Where both stand.
-        first_look, second_look = first.look(), second.look()
-        # (2) What is new on either chain; and now and then all that is open, asked of another node.
+        errors: list[BaseException] = []
+        # (1) Where both stand. A node that is asked for a scan is asked for all else in that round, too: what two tell
+        #     does not go together where one of them lies.
         for end in (first, second):
-            self._find(end)
+            self._choose(end)
+        first_look, second_look = first.look(), second.look()
+        # (2) What is new on either chain; and now and then all that is open, asked of another node. A list that does not
+        #     hold is told at the end: what is known already is brought all the same.
         # (3) What each has answered to the other's packets.
-        self._answers(first, second)
-        self._answers(second, first)
+        for find, ends in (
+            (self._find, (first,)),
+            (self._find, (second,)),
+            (self._answers, (first, second)),
+            (self._answers, (second, first)),
+        ):
+            try:
+                find(*ends)
+            except ChiptraceError as problem:
+                errors.append(problem)
         # (4) The plan.
         plan = relayer_plan.plan(
             first.view(first_look, second.outbox),
@@ -144,7 +162,7 @@ class Route:
             self._pool.submit(self._bring, self.back, plan.on_a),
             self._pool.submit(self._bring, self.forth, plan.on_b),
         ]
-        errors = [error for job in jobs if (error := job.exception()) is not None]
+        errors += [error for job in jobs if (error := job.exception()) is not None]
         if errors:
             raise errors[0]
         return sum(job.result() for job in jobs)
@@ -157,28 +175,36 @@ class Route:
 
     # ---- finding ------------------------------------------------------------------------------------------
 
+    def _choose(self, end: RelayEnd) -> None:
+        """Which node is asked in this round: while a scan is due, each in turn, for what one keeps back another tells."""
+        scans = self._scans[id(end)]
+        if end.stale:
+            end.turn()
+        scans.asked = ""
+        if end.now_ms() >= scans.due_ms:
+            scans.turn += 1
+            end.ask(scans.turn // scans.rounds_each)
+            scans.asked = end.connection.endpoint
+            scans.began_ms.setdefault(scans.asked, end.now_ms())
+
     def _find(self, end: RelayEnd) -> None:
         """What is new, first: what a scan finds is in the clearing lane."""
-        outbox, scan = end.outbox, self._scans[id(end)]
+        outbox, scans = end.outbox, self._scans[id(end)]
         try:
             for _ in range(PAGES_MAX):
                 items = [] if outbox.full else end.packets(outbox.next)
                 outbox.see_new(items)
                 if len(items) < limits.PACKETS_PER_REPLY_MAX:
                     break
-            if end.now_ms() < scan.due_ms:
-                return
-            if not scan.began_ms:
-                scan.began_ms, scan.turn = end.now_ms(), scan.turn + 1
-            end.ask(scan.turn)  # what one node keeps back, another tells
-            for _ in range(SCAN_PAGES):
-                if outbox.see_scanned(end.packets(outbox.scan_from)):
-                    took = end.now_ms() - scan.began_ms
-                    scan.due_ms = end.now_ms() + max(self._clear_ms, SCAN_TIMES * took)
-                    scan.began_ms = 0
+            for _ in range(SCAN_PAGES if scans.asked else 0):
+                items = end.packets(outbox.scan_from(scans.asked))
+                if end.connection.endpoint != scans.asked:
+                    return  # it did not answer, and what another one tells is not its word
+                if outbox.see_scanned(items, scans.asked):
+                    took = end.now_ms() - scans.began_ms.pop(scans.asked)
+                    scans.due_ms = end.now_ms() + max(self._clear_ms, SCAN_TIMES * took)
                     return
         except Invalid as error:
-            scan.turn += 1  # else the scan would ask the same node for ever
             raise end.lied(error) from error
 
     @staticmethod
@@ -204,8 +230,8 @@ class Route:
         return frozenset(key for key, refusal in direction.refusals.items() if refusal.until_ms > now)
 
     def _bring(self, direction: Direction, actions: Sequence[Action]) -> int:
-        """The first group is final before the others leave, for they rest on its headers; those leave together. How many
-        actions were brought."""
+        """The first group is final before the others leave, for they rest on its headers; those leave together, as many as
+        one request carries. How many actions were brought, and were not said to be before."""
         host = direction.host
         built = list(direction.source.build(actions, host))
         operations = {id(item.action): item.operation for item in built}
@@ -214,16 +240,20 @@ class Route:
             lambda action: operations[id(action)].ByteSize(),
             direction.together_max,
         )
-        for batch in (groups[:1], groups[1:]):
-            if not batch:
-                break
+        # Whoever said that it was taken lied, or lags.
+        before, direction.said_taken = direction.said_taken, set()
+        again = sum(_name(item.action) in before for item in built)
+        if again:
+            host.turn()
+        requests = _requests(groups, lambda action: operations[id(action)].ByteSize())
+        for number, batch in enumerate(requests):
             results = host.submit([[operations[id(action)] for action in group] for group in batch])
             for group, result in zip(batch, results, strict=True):
                 self._told(direction, group, result)
                 self._settle(direction, group, result)
-            if not results[0].ok:
+            if number == 0 and not results[0].ok:
                 break
-        return len(built)
+        return len(built) - again
 
     def _settle(self, direction: Direction, group: Sequence[Action], result: Result) -> None:
         if not result.ok and result.reason in TOO_MUCH and result.operation > 0:
@@ -245,6 +275,7 @@ class Route:
         if len(group) == direction.together_max:
             direction.together_max = min(2 * direction.together_max, limits.OPERATIONS_PER_TRANSACTION_MAX)
         for action in group:
+            direction.said_taken.add(_name(action))
             if isinstance(action, Update):
                 continue
             direction.refusals.pop(action.key, None)
@@ -276,6 +307,30 @@ class Route:
         sender.outbox.set_back(action.packet.sequence)
         if reason == Reason.PACKET_MISMATCH:
             sender.outbox.check(action.packet.sequence, holds=False)
+
+
+def _name(action: Action) -> bytes | int:
+    """By which an action is known that is to be brought once more."""
+    return action.from_height if isinstance(action, Update) else action.key
+
+
+def _requests(
+    groups: Sequence[Sequence[Action]], bytes_of: Callable[[Action], int]
+) -> Iterator[Sequence[Sequence[Action]]]:
+    """What is submitted at once: the first group by itself, then as many as a request has room for."""
+    yield from ([group] for group in groups[:1])
+    request: list[Sequence[Action]] = []
+    size = 0
+    for group in groups[1:]:
+        more = sum(map(bytes_of, group))
+        full = len(request) == limits.SUBMIT_TRANSACTIONS_MAX
+        if request and (full or size + more > REQUEST_BYTES_MAX):
+            yield request
+            request, size = [], 0
+        request.append(group)
+        size += more
+    if request:
+        yield request
 
 
 def carry_all(

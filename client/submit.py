@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from client import keys
 from client.connection import Connection, NoAnswer, NodeRefused
-from client.reasons import meaning
+from client.reasons import known, meaning
 from client.trust import ChainTrust, Identity
 from ledger import hashes
 from ledger.block import parse_transaction, sign_transaction
@@ -196,8 +196,7 @@ class Submitter:
 
 def _known(outcome: Outcome) -> Outcome:
     """The outcome, with a reason that this version has a name for."""
-    if outcome.reason not in Reason.values():
-        outcome.reason = Reason.REASON_UNSPECIFIED
+    outcome.reason = known(outcome.reason)
     return outcome
 
 

@@ -109,7 +109,7 @@ class RouteLoop:
                 "from": direction.source.trust.name,
                 "to": direction.host.trust.name,
                 "actions": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-                "reason": Reason.Name(result.reason) if result.reason in Reason.values() else result.reason,
+                "reason": Reason.Name(result.reason),
                 "transaction": result.transaction.hex(),
             },
         )

@@ -282,7 +282,7 @@ class ChainWatch:
                 "chain": self.name,
                 "to": client.host.trust.name,
                 "ok": result.ok,
-                "reason": Reason.Name(result.reason) if result.reason in Reason.values() else result.reason,
+                "reason": Reason.Name(result.reason),
             },
         )
 

@@ -158,6 +158,7 @@ def test_terminal_reasons_are_not_tried_again(reason):
     route = route_over(world)
     world.settle()
     for end in (route.first, route.second):
+        route._choose(end)
         end.look()
         route._find(end)
     (found,) = route.first.outbox.open()
@@ -238,6 +239,7 @@ def test_a_table_that_was_lost_costs_a_scan_and_one_that_was_kept_costs_none():
     for kept in ({}, {"a": low}):
         again = route_over(world, low=kept)
         world.settle()
+        again._choose(again.first)
         again.first.look()
         asked = []
         packets = again.first.packets

@@ -132,7 +132,7 @@ def test_pages_are_served_and_nothing_else(clock):
 
         assert get("/health")[0] == 503
         route.first.outbox.begin(3)
-        route.first.outbox.see_scanned(opened(1, 2))
+        route.first.outbox.see_scanned(opened(1, 2), "node")
         route.first.outbox.see_new(opened(3))
         metrics.round(route, 0.1, "")
         packet = opened(1)[0].packet

@@ -1,0 +1,240 @@
+"""One lying node of each chain, by seeds: everything is carried all the same, and nothing but delay comes of it."""
+
+import contextlib
+import random
+
+import pytest
+
+from bridge.sending import send_packet
+from client.connection import NodeRefused
+from ledger import codec
+from ledger.errors import ChiptraceError
+from ledger.limits import RPC_MESSAGE_BYTES_MAX
+from node.relay_metrics import RelayMetrics
+from node.relay_table import RelayTable
+from proto.chiptrace.v1.bridge_pb2 import Packet
+from proto.chiptrace.v1.ledger_pb2 import DEPARTED, OFFERED, Change, Evidence, Operation, Reason, Result
+from proto.chiptrace.v1.node_pb2 import Outcome, SubmitReply, TransactionReply
+from tests.bridge import two_chains
+from tests.bridge.two_chains import MEMBERS, PREFIX, BridgedChain, World
+from tests.client.hostile_nodes import altered, one_lies, parallel
+from tests.client.relaying import NODES, Line, RelayStub, route_over
+from tests.client.test_relay_route import over, sent
+
+ROUNDS_MAX = 240
+
+
+def through(world, parts):
+    return all(world.part("b", part).status == OFFERED for part in parts) and all(
+        world.part("a", part).status == DEPARTED for part in parts
+    )
+
+
+def rounds(route, world, count, step_ms):
+    for _ in range(count):
+        world.settle()
+        with contextlib.suppress(ChiptraceError):
+            route.round()
+        world.clock.now_ms += step_ms
+
+
+# ---- whatever a node writes into its answers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_answer_of_one_node_ends_a_relayer_or_keeps_anything_from_being_carried(seed, tmp_path):
+    """As the process does it (node/relay.py): what is no ChiptraceError would end it."""
+    toss = random.Random(seed)
+    world = World()
+    parts = sent(world, 3)
+    line = one_lies(altered(toss, toss.choice((0.1, 0.4, 1.0))), toss.choice(NODES))
+    metrics, table = RelayMetrics(60_000), RelayTable(tmp_path / "relay.db")
+    route = route_over(world, line, told=metrics.carried)
+    for number in range(ROUNDS_MAX):
+        world.settle()
+        if number == 8:
+            parts += sent(world, 2)
+        trouble = ""
+        try:
+            route.round()
+        except ChiptraceError as error:
+            trouble = str(error)
+        table.save((route.forth, route.back))
+        metrics.round(route, 1.0, trouble)
+        metrics.health()
+        world.clock.now_ms += 10_000
+        if number > 8 and through(world, parts):
+            break
+    assert through(world, parts)
+    route.close()
+    table.close()
+
+
+class NamesNoReason(RelayStub):
+    """It says that everything was refused, for reasons that have no name."""
+
+    def Submit(self, request):
+        return SubmitReply(outcomes=[Outcome(final=True, transaction=bytes(32))] * len(request.transactions))
+
+    def GetTransaction(self, request):
+        return TransactionReply(result=codec.encode(Result(transaction=request.id, reason=9_999)))
+
+
+@pytest.mark.parametrize("liar", NODES)
+def test_a_reason_that_has_no_name_is_counted_under_none(liar):
+    world = World()
+    parts = sent(world, 2)
+    metrics = RelayMetrics(60_000)
+    bad = over(NamesNoReason, liar)
+    seen = set()
+
+    def told(direction, actions, result):
+        seen.add(result.reason)
+        metrics.carried(direction, actions, result)
+
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "b" else Line(chain), told=told)
+    rounds(route, world, 20, 20_000)
+    assert Reason.REASON_UNSPECIFIED in seen
+    assert through(world, parts)
+
+
+# ---- a history of its own ----------------------------------------------------------------------------------------------
+
+
+def strangers():
+    """The same chains, that know nothing of each other."""
+    world = World()
+    world.chains = {
+        name: BridgedChain(name, world.clock, grants={PREFIX: MEMBERS[name][0]} if name == "a" else None)
+        for name in world.chains
+    }
+    for chain in world.chains.values():
+        for _ in range(4):
+            chain.produce()
+    return world
+
+
+def paired_with_others():
+    world = strangers()
+    for host, source in (("a", "b"), ("b", "a")):
+        made = world.client_of(source, host, counterparty_client="nobody")
+        assert world.govern(host, Change(create_client=made)).ok
+    world.settle()
+    return world
+
+
+def far_ahead():
+    world = World()
+    sent(world, 40)
+    world.settle()
+    return world
+
+
+@pytest.mark.parametrize("other", [strangers, paired_with_others, far_ahead])
+@pytest.mark.parametrize("which", ["a", "b"])
+@pytest.mark.parametrize("liar", NODES)
+def test_a_history_that_nobody_certified_holds_no_route_up(other, which, liar):
+    world = World()
+    parts = sent(world, 3)
+    bad = one_lies(parallel(other()), liar)
+    route = route_over(world, lambda chain: bad(chain) if chain.name == which else Line(chain))
+    rounds(route, world, 20, 20_000)
+    assert through(world, parts)
+
+
+class HeightsThatNeverCome(RelayStub):
+    """What it lists was sent, and answered, at a height that no chain comes to; and more than there is was sent."""
+
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        for item in reply.items:
+            item.height = 2**62
+        if not request.received:
+            for sequence in range(max(100, request.from_sequence), 10_000, 100):
+                packet = Packet(sequence=sequence, source_client=request.client, destination_client=self.pair)
+                packet.timeout_ms = 2**63
+                reply.items.add(packet=packet, height=2**62, open=True)
+        return reply
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+@pytest.mark.parametrize("liar", NODES)
+def test_heights_that_never_come_hold_no_packet_up(which, liar):
+    world = World()
+    parts = sent(world, 3)
+    bad = over(HeightsThatNeverCome, liar)
+    bad.wrong.pair = f"{which}-1"
+    route = route_over(world, lambda chain: bad(chain) if chain.name == which else Line(chain))
+    rounds(route, world, 10, 20_000)
+    parts += sent(world, 2)
+    rounds(route, world, 20, 20_000)
+    assert through(world, parts)
+    left = []
+    for _ in range(4):
+        rounds(route, world, 1, 20_000)
+        left.append(len(route.first.outbox) + len(route.second.outbox))
+    assert 0 in left  # else its health would be bad for ever
+
+
+class SaysDone(RelayStub):
+    """It submits nothing, and says that it is done."""
+
+    def Submit(self, request):
+        done = Outcome(final=True, ok=True, transaction=bytes(32))
+        return SubmitReply(outcomes=[done] * len(request.transactions))
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+@pytest.mark.parametrize("liar", NODES)
+def test_what_was_only_said_to_be_done_is_no_work_and_another_node_does_it(which, liar):
+    world = World()
+    parts = sent(world, 3)
+    bad = over(SaysDone, liar)
+    route = route_over(
+        world, lambda chain: bad(chain) if chain.name == which else Line(chain), clear_ms=5_000
+    )
+    brought = []
+    for _ in range(60):
+        world.settle()
+        brought.append(route.round())
+        world.clock.now_ms += 250
+    assert through(world, parts)
+    assert sum(map(bool, brought)) <= 8  # a relayer does not pause after a round that brought something
+
+
+# ---- much, and large ------------------------------------------------------------------------------------------------------
+
+
+class AsGrpc(Line):
+    """No request is larger than a line carries."""
+
+    def answer(self, method, request):
+        if request.ByteSize() > RPC_MESSAGE_BYTES_MAX:
+            raise NodeRefused(f"a message of {request.ByteSize()} bytes")
+        return method(request)
+
+
+def test_packets_that_are_too_many_bytes_for_one_request_go_in_several(monkeypatch):
+    def send_anything(ctx, evidence):
+        packet = Packet.FromString(evidence.first)
+        send_packet(ctx, packet.source_client, packet.timeout_ms, "custody/1", "1", "proto", bytes(200_000))
+
+    monkeypatch.setattr(two_chains, "write_anything", send_anything)
+    monkeypatch.setattr("bridge.sending.BYTES_PER_RECORD", RPC_MESSAGE_BYTES_MAX)
+    world = World("a", "b", corrupt="a")
+    count = 45
+    for _ in range(count):
+        packet = Packet(source_client="b-1", timeout_ms=world.clock.now_ms + 3_600_000)
+        evidence = Evidence(first=codec.encode(packet), second=b"")
+        assert world["a"].operate("ada", Operation(evidence=evidence)).ok
+    assert count * 200_000 > RPC_MESSAGE_BYTES_MAX
+    received = []
+
+    def told(direction, actions, result):
+        if direction.name == "a>b" and result.ok:
+            received.extend(action for action in actions if type(action).__name__ == "Receive")
+
+    route = route_over(world, AsGrpc, told=told)
+    world.settle()
+    route.round()
+    assert len(received) == count
