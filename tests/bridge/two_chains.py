@@ -64,6 +64,7 @@ MEMBERS = {
     "a": ("ada", "abe", "amy", "ann"),
     "b": ("bob", "ben", "bea", "bel"),
     "c": ("cyd", "cal", "cam", "coe"),
+    "d": ("dan", "dee", "dot", "dov"),
 }
 TRUSTING_MS = 14 * 86_400_000
 OFFER_EXPIRY_MS = 3_600_000

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pytest
@@ -218,12 +219,9 @@ def making(
 
 
 def iso(time_ms: int) -> str:
-    """ISO 8601 in UTC for test times, which lie within a few days of START_MS (2023-11-14T22:13:20Z)."""
+    """ISO 8601 in UTC."""
     seconds, milliseconds = divmod(time_ms, 1000)
-    days, rest = divmod(seconds, 86_400)
-    day = days - 19_675 + 14  # of November 2023
-    assert 1 <= day <= 30
-    return f"2023-11-{day:02}T{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}.{milliseconds:03}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
 
 
 # ---- world --------------------------------------------------------------------------------------------------
