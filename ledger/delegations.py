@@ -306,8 +306,11 @@ def _count_below(reader: Reader, member: str, prefix: str) -> int:
 
 
 def _count(overlay: Overlay, member: str, prefix: str, change: int) -> None:
-    """Counts a delegation, or one less, along all prefixes that cover its own."""
-    for covering in outer_prefixes(prefix):
+    """Counts a delegation, or one less, along all prefixes that cover its own. Raises Refused(TOO_MANY_RECORDS)."""
+    outer = outer_prefixes(prefix)
+    # The same delegation may be made and revoked a thousand times.
+    overlay.go_through_records(len(outer))
+    for covering in outer:
         count = _count_below(overlay, member, covering) + change
         if count < 0:
             raise InvariantBroken(f"a delegation of {prefix} to {member} was not counted below {covering}")

@@ -189,27 +189,25 @@ def run_claim(fields: Mapping[str, Value]) -> RunClaim:
     if ilmd is None or ilmd.WhichOneof("kind") != "object":
         return _NO_CLAIM
     members = {field.name: field.value for field in ilmd.object.fields}
-    context = fields.get("@context")
-    declared, scrap, samples = (_amounts(members, context, word) for word in ("yield", "scrap", "samples"))
-    name = _our_name(members, context, "closesRun")
+    ours = _our_beginnings(fields.get("@context"))
+    declared, scrap, samples = (_amounts(members, ours, word) for word in ("yield", "scrap", "samples"))
+    name = _our_name(members, ours, "closesRun")
     if name and members[name].WhichOneof("kind") != "truth":
         raise Refused(f"ilmd.{name}: true or false", Reason.YIELD_INVALID)
     closes = bool(name) and members[name].truth
-    return RunClaim(declared, scrap, samples, closes, _candidates(members, context))
+    return RunClaim(declared, scrap, samples, closes, _candidates(members, ours))
 
 
-def _candidates(members: Mapping[str, Value], context: Value | None) -> tuple[Identifier, ...]:
-    name = _our_name(members, context, "candidates")
+def _candidates(members: Mapping[str, Value], ours: Sequence[str]) -> tuple[Identifier, ...]:
+    name = _our_name(members, ours, "candidates")
     listed = texts_in(members, name, "ilmd") if name else []
     if len(listed) > CANDIDATES_MAX:
         raise invalid(f"ilmd.{name}", f"{len(listed)} things are named, {CANDIDATES_MAX} are allowed")
     return tuple(dict.fromkeys(canonical(text) for text in listed))
 
 
-def _amounts(
-    members: Mapping[str, Value], context: Value | None, word: str
-) -> tuple[tuple[str, Decimal], ...]:
-    name = _our_name(members, context, word)
+def _amounts(members: Mapping[str, Value], ours: Sequence[str], word: str) -> tuple[tuple[str, Decimal], ...]:
+    name = _our_name(members, ours, word)
     if not name:
         return ()
     value, found = members[name], dict[str, Decimal]()
@@ -262,8 +260,8 @@ def serials(fields: Mapping[str, Value]) -> GivenSerials | None:
     if ilmd is None or ilmd.WhichOneof("kind") != "object":
         return None
     members = {field.name: field.value for field in ilmd.object.fields}
-    context = fields.get("@context")
-    names = {word: _our_name(members, context, word) for word in _SERIAL_WORDS}
+    ours = _our_beginnings(fields.get("@context"))
+    names = {word: _our_name(members, ours, word) for word in _SERIAL_WORDS}
     given = tuple(word for word, name in names.items() if name)
     text = {word: text_in(members, names[word], "ilmd") for word in given if word != "serials"}
     empty = [word for word, value in text.items() if not value]
@@ -294,14 +292,19 @@ def serials(fields: Mapping[str, Value]) -> GivenSerials | None:
     return found
 
 
-def _our_name(members: Mapping[str, Value], context: Value | None, word: str) -> str:
-    """Under which name a word of our namespace stands there; empty where it does not."""
+def _our_beginnings(context: Value | None) -> list[str]:
+    """How a word of our namespace begins: in full, or with a prefix that stands for it. A context may be long."""
     prefixes: dict[str, str] = {}
     for item in context_items(context):
         if item.WhichOneof("kind") == "object":
-            prefixes |= {field.name: field.value.text for field in item.object.fields}
-    names = [OURS + word, *(f"{prefix}:{word}" for prefix, stands in prefixes.items() if stands == OURS)]
-    found = [name for name in names if name in members]
+            for field in item.object.fields:
+                prefixes[field.name] = field.value.text
+    return [OURS, *(f"{prefix}:" for prefix, stands in prefixes.items() if stands == OURS)]
+
+
+def _our_name(members: Mapping[str, Value], ours: Sequence[str], word: str) -> str:
+    """Under which name a word of our namespace stands there; empty where it does not."""
+    found = [beginning + word for beginning in ours if beginning + word in members]
     if len(found) > 1:
         raise invalid(f"ilmd.{found[0]}", "stands there twice, under two prefixes")
     return found[0] if found else ""

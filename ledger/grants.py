@@ -25,7 +25,9 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 def grant_for(reader: Reader, identifier: Identifier) -> GrantRecord | None:
     """The one grant in force that covers an identifier, or None."""
-    keys = _grant_keys(identifiers.grant_prefixes(identifier))
+    prefixes = identifiers.grant_prefixes(identifier)
+    # Of company prefixes alone they are kept together: those of other names may be long, and of each name its own.
+    keys = _grant_keys(prefixes) if identifier.gs1_key_digits else map(state.grant_key, prefixes)
     for key, value in state.among(reader, keys):
         record = state.looked_at(key, value, GrantRecord)
         if not record.revoked:

@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from ledger import gs1_keys, gs1_urns
 from ledger.errors import Refused
-from ledger.limits import IDENTIFIER_BYTES_MAX
+from ledger.limits import IDENTIFIER_BYTES_MAX, PREFIXES_MAX
 from proto.chiptrace.v1.ledger_pb2 import Reason
 
 GS1_PREFIX_DIGITS_MIN: Final = 4
@@ -321,11 +321,14 @@ def canonical_grant(text: str) -> str:
         raise _refused(f"{text}: GS1 keys are granted as gs1: and the digits of the company prefix")
     if identifier.text != probe or "?" in text or text.startswith(_EPC_CLASSES):
         raise _refused(f"{text}: a namespace is an authority and whole segments")
+    if text not in grant_prefixes(identifier):
+        raise _refused(f"{text}: a namespace has at most {PREFIXES_MAX} segments")
     return text
 
 
 def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
-    """Every grant prefix that covers the identifier, longest first, so that the ledger looks up points."""
+    """Every grant prefix that covers the identifier, longest first, so that the ledger looks up points: PREFIXES_MAX at most,
+    for each is looked up whenever the identifier is named."""
     digits = identifier.gs1_key_digits
     if digits:
         return _company_prefixes(digits[:GS1_PREFIX_DIGITS_MAX])
@@ -340,7 +343,7 @@ def grant_prefixes(identifier: Identifier) -> tuple[str, ...]:
         parts = 3 if text.startswith("urn:epc:") else 2 if text.startswith("urn:") else 1
         first = len(":".join(text.split(":", parts)[:parts])) + 1
         ends = [place for place in range(first, len(text)) if text[place] in _SEGMENT_ENDS]
-    return tuple(text[:end] for end in reversed([*ends, len(text)]))
+    return tuple(text[:end] for end in reversed([*ends, len(text)][:PREFIXES_MAX]))
 
 
 @lru_cache(maxsize=16_384)

@@ -13,6 +13,7 @@ GENESIS_BYTES_MAX: Final = 4_194_304
 EVENT_BYTES_MAX: Final = 131_072
 IDENTIFIER_BYTES_MAX: Final = 512
 NAME_BYTES_MAX: Final = 256
+KEY_COMPONENT_BYTES_MAX: Final = IDENTIFIER_BYTES_MAX
 TEXT_BYTES_MAX: Final = 65_536
 EPCIS_DOCUMENT_BYTES_MAX: Final = 16_777_216
 
@@ -36,6 +37,9 @@ RECORDS_PER_TRANSACTION_MAX: Final = 16_384
 RECORDS_PER_BLOCK_MAX: Final = 65_536
 IDENTIFIERS_PER_EVENT_MAX: Final = 1_000
 EVENT_FIELDS_MAX: Final = 64
+PREFIXES_MAX: Final = (
+    32  # under which an identifier can lie, from the outermost: no namespace is granted deeper
+)
 CANDIDATES_MAX: Final = 64  # of what may have gone into one transformation
 VALUE_NODES_MAX: Final = 10_000
 VALUE_DEPTH_MAX: Final = 16

@@ -18,8 +18,9 @@ from ledger.identifiers import Identifier, canonical
 from ledger.limits import IDENTIFIER_BYTES_MAX, IDENTIFIERS_PER_EVENT_MAX
 from proto.chiptrace.v1.ledger_pb2 import Field, Value
 
-# So many are kept, of fields that are as long as an event may be: 64 MB at worst, 1 MB as events are.
+# So many are kept, of fields that have so many bytes together at most: 10 MB at worst, 1 MB as events are.
 _SHARED_KEPT: Final = 512
+_SHARED_BYTES_MAX: Final = 4_096
 # Every field that a view depends on is among these, among what a plain event has of its own, or not in a plain event.
 _SHARED: Final = (
     *("type", "action", "bizStep", "disposition", "persistentDisposition"),
@@ -75,8 +76,13 @@ def _plain(fields: Mapping[str, ReadField]) -> EventView:
 
 @lru_cache(maxsize=_SHARED_KEPT)
 def _shared_view(shared: tuple[ReadField | None, ...]) -> EventView | None:
-    """The view of an event that has these fields, at any time, and names nothing; None where it would be refused."""
+    """The view of an event that has these fields, at any time, and names nothing; None where it would be refused.
+
+    Raises _NotPlain for long fields, of which nothing is kept then.
+    """
     fields = {field.name: field for field in shared if field is not None}
+    if sum(len(field.data) for field in fields.values()) > _SHARED_BYTES_MAX:
+        raise _NotPlain
     try:
         return event.view_fields(fields | {_ANY_TIME.name: _ANY_TIME})
     except Refused:

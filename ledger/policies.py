@@ -143,7 +143,9 @@ class Asked:
         """
         if not _is_classed(name):
             return
-        for key, value in self._context.overlay.among(_policy_keys(identifiers.grant_prefixes(name))):
+        prefixes = identifiers.grant_prefixes(name)
+        keys = _policy_keys(prefixes) if name.gs1_key_digits else map(state.policies_key, prefixes)
+        for key, value in self._context.overlay.among(keys):
             for policy in self._policies_at(key, value):
                 for item in items_of(name, lot):
                     if not item.subjects & self._licensed_by(policy, name):

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ledger import codec
 from ledger.errors import Malformed, Refused, StoreError
-from ledger.limits import U64_MAX
+from ledger.limits import KEY_COMPONENT_BYTES_MAX, U64_MAX
 from ledger.overlay import MappingReader as MappingReader
 from ledger.overlay import Overlay as Overlay
 from ledger.overlay import Reader as Reader
@@ -77,7 +77,7 @@ class Kind(IntEnum):
 def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
     """The key of the state tree for these components.
 
-    Raises Refused(OVERSIZE) for a key of 2^16 bytes or more, Refused(MALFORMED) for text that is not UTF-8 or
+    Raises Refused(OVERSIZE) for a component longer than an identifier or a key of 2^16 bytes or more, Refused(MALFORMED) for text that is not UTF-8 or
     an integer outside 0..2^64 - 1.
     """
     parts = [bytes((kind,))]
@@ -93,8 +93,10 @@ def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
             if not 0 <= component <= U64_MAX:
                 raise Refused(f"{component} does not fit 64 bits", Reason.MALFORMED)
             data = component.to_bytes(8, "big")
-        if len(data) > KEY_BYTES_MAX:
-            raise Refused(f"a key component of {len(data)} bytes exceeds {KEY_BYTES_MAX}", Reason.OVERSIZE)
+        if len(data) > KEY_COMPONENT_BYTES_MAX:
+            raise Refused(
+                f"a key component of {len(data)} bytes exceeds {KEY_COMPONENT_BYTES_MAX}", Reason.OVERSIZE
+            )
         parts.append(len(data).to_bytes(2, "big"))
         parts.append(data)
     key = b"".join(parts)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import decimals, history, identifiers, limits, state
+from ledger import decimals, grants, history, identifiers, limits, state
 from ledger.delegations import load_delegation
 from ledger.identifiers import canonical
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -414,3 +414,12 @@ def test_drawing_reads_a_few_keys(world):
     # Each part, and the delegation once.
     kinds = Counter(key[0] for key in world.touched)
     assert (kinds[state.Kind.PART], kinds[state.Kind.DELEGATION]) == (50, 1)
+
+
+def test_prefixes_that_are_counted_along_are_records(world):
+    # One delegation that was made and revoked fifty thousand times took a block five seconds.
+    outer = len(grants.outer_prefixes(ITEM))
+    world.overlay = world.overlay.child(records_max=outer + 1)
+    world.act("ada", delegating(prefix=ITEM))
+    with refused(Reason.TOO_MANY_RECORDS):
+        world.act("ada", ending(prefix=ITEM))

@@ -152,3 +152,12 @@ def test_plain_events_are_not_read_as_a_whole() -> None:
     assert is_plain(fields_of(ZONED | seen([part(number) for number in range(1_000)])))
     assert not is_plain(fields_of(ZONED | seen([part(number) for number in range(1_001)])))
     assert not is_plain(fields_of(ZONED | seen([lot("L")])))
+
+
+def test_of_long_fields_nothing_is_kept() -> None:
+    # What 512 views of events that are as long as can be hold is several times as much as the events.
+    long = shipping([part(1)], to="bob", readPoint={"id": "x" * plain_event._SHARED_BYTES_MAX})
+    fields = read_fields(codec.encode(Event(seed=bytes(16), fields=to_fields(ZONED | long)))).fields
+    kept = plain_event._shared_view.cache_info().currsize
+    assert view_event(fields) == view_fields(fields)
+    assert plain_event._shared_view.cache_info().currsize == kept

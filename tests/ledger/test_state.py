@@ -45,7 +45,7 @@ def test_text_is_utf8_and_neighbours_do_not_run_together():
         (-1, Reason.MALFORMED),
         (U64_MAX + 1, Reason.MALFORMED),
         ("\ud800", Reason.MALFORMED),
-        (bytes(2**16), Reason.OVERSIZE),
+        (bytes(limits.KEY_COMPONENT_BYTES_MAX + 1), Reason.OVERSIZE),
     ],
 )
 def test_components_that_fit_no_key_are_refused(component, reason):
@@ -55,9 +55,12 @@ def test_components_that_fit_no_key_are_refused(component, reason):
 
 
 def test_a_whole_key_has_a_greatest_size():
-    state.state_key(Kind.PART, bytes(state.KEY_BYTES_MAX - 3))
+    longest = bytes(limits.KEY_COMPONENT_BYTES_MAX)
+    most, rest = divmod(state.KEY_BYTES_MAX - 1, 2 + len(longest))
+    key = state.state_key(Kind.PART, *[longest] * most, bytes(rest - 2))
+    assert len(key) == state.KEY_BYTES_MAX
     with pytest.raises(Refused) as refusal:
-        state.state_key(Kind.PART, bytes(state.KEY_BYTES_MAX // 2), bytes(state.KEY_BYTES_MAX // 2))
+        state.state_key(Kind.PART, *[longest] * most, bytes(rest - 1))
     assert refusal.value.reason == Reason.OVERSIZE
 
 
