@@ -22,7 +22,8 @@ finalization. The rules, by the numbers that the code cites:
     votes come back from the journal after a restart, into our own count.
  7. Repair. Certificates go out once when formed or received. Standing still, we resend a part of what others may
     lack; a leader resends its proposal to those whose vote it lacks: one lost message does not cost the view.
-    timeout(v) = base * min(8, 1.5^(v - 1)). Leaders known dead are skipped, as a hint that fails open.
+    timeout(v) = base * min(8, 1.5^(v - 1)). Leaders known dead are skipped, and those that let their last turns pass
+    have a quarter of it in the first views of a height: local hints that fail open (presence.py).
  8. Empty blocks. The height's clock starts on waiting transactions, on any valid vote, proposal or certificate for
     the height, or when a block is due. Before that view 1 does not time out. Once it runs, the leader may propose an
     empty block. One that only certifies the height before is held back for as long as that took, a quarter of a

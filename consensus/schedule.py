@@ -12,6 +12,7 @@ from consensus.quorum import VIEW_FIRST
 # 1.5^32 is far above any factor allowed; beyond it the power need not be computed.
 _EXPONENT_MAX = 32
 CERTIFYING_WAIT_MS_MAX: Final = 250
+IDLE_PART: Final = 4  # of a view whose leader is called idle
 
 
 def view_timeout_ms(settings: EngineSettings, view: int) -> int:
@@ -42,6 +43,7 @@ class Schedule:
     started_ms: int | None = None
     propose_at_ms: int | None = None  # end of a leader's grace
     timed_out: bool = False  # this view's timer has fired
+    idle: bool = False  # this view's leader let its last turns pass (presence.py)
 
     def start(self, now_ms: int) -> bool:
         """The clock runs from now on; says whether it did not before."""
@@ -51,20 +53,21 @@ class Schedule:
         self.progress_ms = max(self.progress_ms, now_ms)
         return True
 
-    def enter(self, view: int, now_ms: int, grace: int) -> None:
+    def enter(self, view: int, now_ms: int, grace: int, *, idle: bool = False) -> None:
         """A new view: its timer starts, the old one is gone."""
         self.start(now_ms)
         self.view = view
         self.entered_ms = self.progress_ms = now_ms
         self.propose_at_ms = now_ms + grace if grace else None
         self.timed_out = False
+        self.idle = idle
 
     def timeout_at_ms(self) -> int | None:
         """When the current view times out; None while it cannot (rule 3: always running above view 1)."""
         if self.timed_out or self.started_ms is None:
             return None
         since = self.started_ms if self.view == VIEW_FIRST else self.entered_ms
-        return since + view_timeout_ms(self.settings, self.view)
+        return since + max(1, view_timeout_ms(self.settings, self.view) // (IDLE_PART if self.idle else 1))
 
     def certifying_wait_ms(self, now_ms: int) -> int:
         """How long a next block that has nothing to do but certify this height is held back: as long as this height

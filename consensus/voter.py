@@ -60,6 +60,7 @@ class Voter:
         self._presence = presence
         self._out = out
         self._begun = False  # the journal has a record of this height
+        self.schedule.idle = presence.idle(opening.validators, opening.height, VIEW_FIRST)
         self._safety: Safety | None = None
         index = index_of(opening.validators, identity.own_key)
         if index is not None and identity.sign is not None:
@@ -80,7 +81,7 @@ class Voter:
         return (
             self._safety is not None
             and self.decision is None
-            and self._leader() == self.identity.own_key
+            and self._leader(self.view) == self.identity.own_key
             and self._safety.may_notarize(self.view)
         )
 
@@ -108,12 +109,16 @@ class Voter:
             if pass_on:
                 self._out.send_certificate(certificate, teller)
             self._end_view(now_ms)
+            self._presence.proposed(self._leader(certificate.view))
             return
         # Rule 6: durable before any vote that rests on it; rule 7: rebroadcast once.
         self._keep(journal.of_certificate(certificate))
         self._out.send_certificate(certificate, teller)
         if certificate.kind == VoteKind.NOTARIZE:
             self._finalize(certificate, now_ms)
+            self._presence.proposed(self._leader(certificate.view))
+        elif self.held.notarization(certificate.view) is None:
+            self._presence.turn_passed(self.opening.validators, self._leader(certificate.view))
         # Rules 3 and 4. Z(v) takes nothing from what pends on N(v): it is held and counts as before.
         if self.held.finalization is not None:
             return  # our own vote has decided the height
@@ -156,11 +161,14 @@ class Voter:
     def _enter(self, view: int, now_ms: int, *, notarized: bool) -> None:
         self._end_view(now_ms)
         # Rule 3: only a leader waits, and only where a finalization may be forming.
-        self.schedule.enter(view, now_ms, grace_ms(self.identity.settings, view) if notarized else 0)
+        grace = grace_ms(self.identity.settings, view) if notarized else 0
+        # Where a finalization may be forming nobody is hurried, or the grace would take most of the view.
+        idle = not notarized and self._presence.idle(self.opening.validators, self.opening.height, view)
+        self.schedule.enter(view, now_ms, grace, idle=idle)
         self._begin_view(now_ms)
 
     def _begin_view(self, now_ms: int) -> None:
-        if self._presence.dead(self._leader()):
+        if self._presence.dead(self._leader(self.view)):
             self.nullify(now_ms)  # rule 4: a leader known dead
         else:
             self.propose(now_ms)
@@ -270,8 +278,8 @@ class Voter:
         self.bodies.put(block_hash, body, durable=True)
         self._cast(vote, now_ms, proposal)
 
-    def _leader(self) -> bytes:
-        return leader(self.opening.validators, self.opening.height, self.view)
+    def _leader(self, view: int) -> bytes:
+        return leader(self.opening.validators, self.opening.height, view)
 
     # ---- after a restart ------------------------------------------------------------------------------
 
