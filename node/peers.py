@@ -32,6 +32,9 @@ from proto.chiptrace.v1.node_pb2 import PeerFrame
 
 _LOG: Final = logging.getLogger("chiptrace.peers")
 TRANSACTION_FRAME_BYTES_MAX: Final = 1_048_576
+# Half of those bytes leave at a time, and no transaction has fewer than 100. Two million empty ones, which fit into one
+# message, would hold up everything else while they are read.
+FRAME_TRANSACTIONS_MAX: Final = 16_384
 # A message costs the same whether it holds one transaction or a hundred (300 µs at both ends and in between). Where many
 # come, the next frame waits longer to be filled: 8 to 5 frames per height, and nobody there notices 20 ms.
 BUSY_FRAME: Final = 10  # transactions in the frame before
@@ -114,7 +117,11 @@ class _Door(node_pb2_grpc.PeerServicer):
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            await self._receive(key, codec.decode(PeerMessage, data, PEER_MESSAGE_BYTES_MAX))
+            message = codec.decode(PeerMessage, data, PEER_MESSAGE_BYTES_MAX)
+            count = len(message.transactions.transactions)
+            if count > FRAME_TRANSACTIONS_MAX:
+                raise Malformed(f"a frame holds {count} transactions; at most {FRAME_TRANSACTIONS_MAX} fit")
+            await self._receive(key, message)
         except Malformed:
             self._away_until[key] = loop.time() + AWAY_TIMES * (loop.time() - begun)
             raise

@@ -231,7 +231,6 @@ class Node:
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-                ("grpc.max_connection_idle_ms", 600_000),
                 *tls_port.options(UNREAD_BYTES_MAX),
             ),
         )

@@ -22,6 +22,9 @@ _ISSUE: Final = (
 )
 # Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
 HANDSHAKE_MS_MAX: Final = 5_000
+# Of a connection without a call: any certificate of the authority opens one at either port, and who forgets to close them,
+# or never means to, would keep everybody else out.
+IDLE_MS_MAX: Final = 30_000
 
 
 def options(unread_bytes_max: int) -> tuple[tuple[str, int], ...]:
@@ -30,6 +33,7 @@ def options(unread_bytes_max: int) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_allowed_incoming_connections", open_files.connections_max()),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
+        ("grpc.max_connection_idle_ms", IDLE_MS_MAX),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", unread_bytes_max),
         ("grpc.so_reuseport", 0),

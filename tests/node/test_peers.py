@@ -21,7 +21,7 @@ from node.peer_line import TWICE_BYTES_MAX, Line
 from node.peer_outbox import Outbox
 from node.peers import BUSY_DELAY_TIMES, BUSY_FRAME, Peers
 from proto.chiptrace.v1 import node_pb2_grpc
-from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Tip, Vote
+from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, PeerMessage, Tip, TransactionFrame, Vote
 from proto.chiptrace.v1.node_pb2 import PeerFrame
 
 HELLO = (("chiptrace-chain", "00"), ("chiptrace-state-version", "1"))
@@ -35,13 +35,13 @@ def free_port():
 
 
 class Consortium:
-    """An authority and the certificates of nodes a, b (validators) and c (same authority, no validator)."""
+    """An authority and certificates of it: of nodes a, b and c, and of d, who is nobody's validator."""
 
     def __init__(self, directory):
         self.directory = directory
         certificates.create_authority(directory, "test", now_ms())
         self.pins = {
-            n: certificates.issue(directory, directory / f"{n}.pem", n, HOSTS, now_ms()) for n in "abc"
+            n: certificates.issue(directory, directory / f"{n}.pem", n, HOSTS, now_ms()) for n in "abcd"
         }
         self.ports = {n: free_port() for n in "abc"}
 
@@ -313,6 +313,32 @@ def test_strangers_take_a_part_of_the_files_only_and_not_for_long(consortium, ru
     run(scenario())
 
 
+def test_a_certificate_alone_keeps_no_connection(consortium, run, monkeypatch):
+    """Any of the authority's opens one, at the port of validators too; who is no validator may make no call there."""
+    monkeypatch.setattr(open_files, "connections_max", lambda: 6)
+    monkeypatch.setattr(tls_port, "IDLE_MS_MAX", 500)
+
+    async def scenario():
+        a, b, c = (consortium.node(name, "abc".replace(name, "")) for name in "abc")
+        tls = consortium.tls("d")
+        context = ssl.create_default_context(cafile=str(tls.ca))
+        context.load_cert_chain(tls.certificate, tls.private_key)
+        context.set_alpn_protocols(["h2"])
+        async with running(b, a):
+            await until(a.connected)
+            port = consortium.ports["b"]
+            silent = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(5)]
+            for _, writer in silent:  # all that makes a connection, and no more
+                writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+            async with running(c):
+                await until(lambda: key("b") in c.connected())
+            assert a.connected()  # a line that is used stays
+            for _, writer in silent:
+                writer.transport.abort()
+
+    run(scenario())
+
+
 def test_a_renewed_certificate_is_shown_and_accepted_without_a_restart(tmp_path, run):
     consortium = Consortium(tmp_path)
 
@@ -332,7 +358,20 @@ def test_a_renewed_certificate_is_shown_and_accepted_without_a_restart(tmp_path,
     run(scenario())
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 40, b"\x12\x02\x08\x01\x12\x02\x08\x01", b"\x9a\x06\x00"])
+def passed_on(count):
+    return PeerMessage(transactions=TransactionFrame(transactions=[b""] * count)).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff" * 40,
+        b"\x12\x02\x08\x01\x12\x02\x08\x01",
+        b"\x9a\x06\x00",
+        passed_on(peers.FRAME_TRANSACTIONS_MAX + 1),
+    ],
+    ids=["no message", "not canonical", "unknown", "more transactions than are sent"],
+)
 def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage, run):
     async def scenario():
         b = consortium.node("b", "a")
@@ -345,11 +384,12 @@ def test_a_frame_that_is_no_message_ends_its_own_stream_only(consortium, garbage
             grpc.aio.secure_channel(f"127.0.0.1:{consortium.ports['b']}", credentials) as channel,
         ):
             stub = node_pb2_grpc.PeerStub(channel)
-            for frame in (garbage, vote().SerializeToString(deterministic=True)):
-                call = stub.Exchange(metadata=grpc.aio.Metadata(*HELLO))
-                await call.write(PeerFrame(message=frame))
-                if frame == garbage:
-                    assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+            call = stub.Exchange(metadata=grpc.aio.Metadata(*HELLO))
+            await call.write(PeerFrame(message=garbage))
+            assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+            await asyncio.sleep(peers.AWAY_TIMES * 0.01)
+            call = stub.Exchange(metadata=grpc.aio.Metadata(*HELLO))
+            await call.write(PeerFrame(message=vote().SerializeToString(deterministic=True)))
             await until(lambda: b.inbox)
             assert b.inbox == [(key("a"), vote())]
 
