@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from client.audit_chains import LEFT, PRESENT, Others, hop_of, left_over, lot_elsewhere, present_status
+from client.audit_chains import CAME, LEFT, PRESENT, Others, left_over, lot_elsewhere, present_status
 from client.audit_contents import Contents
 from client.audit_crossing import check_crossing, check_lot, check_materialised
 from client.audit_custody import Custody
@@ -55,7 +55,6 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 SUBJECTS_MAX = 10_000
 Progress = Callable[[str], None]
-_CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
 _CAME_OVER = (EntryKind.ARRIVED, EntryKind.MATERIALISED)
 _LOT_BEGINS = (EntryKind.ADOPTED_EVENT, EntryKind.ARRIVED)
 
@@ -88,7 +87,7 @@ class Audit:
         self._containers: dict[bytes, Containers] = {}
         self._found: dict[Finding, None] = {}
         self._contents = Contents(self._find, self._refer, self._wrong)
-        self._present: dict[str, dict[VerifiedChain, int]] = {}  # by name, where, and at which hop
+        self._present: dict[str, dict[VerifiedChain, PartRecord]] = {}  # by name, where, and its record there
         self._made: list[tuple[VerifiedChain, str]] = []
         self._clients: list[tuple[VerifiedChain, str]] = []
         self._left: list[tuple[VerifiedChain, str]] = []
@@ -282,7 +281,7 @@ class Audit:
         subject.kind, subject.status = "part", name_of(PartStatus, status)
         subject.holder, subject.owner = holder, owner
         if status in PRESENT:
-            self._present.setdefault(subject.id, {})[chain] = hop_of(chain, record)
+            self._present.setdefault(subject.id, {})[chain] = record
         if status in LEFT:
             self._left.append((chain, left_over(chain, record)))
         if record.adopted:
@@ -362,7 +361,7 @@ class Audit:
         first = readings[0] if readings else None
         if first is None:
             self._find(chain, record.id, "GAP", f"{record.id} has a record but no history")
-        elif first.entry.kind not in _CAME:
+        elif first.entry.kind not in CAME:
             self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
             if record.origin_chain != chain.trust.chain_id:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from client.audit_entries import Find
 from client.connection import NoAnswer, NodeRefused
+from client.serials import histories, recorded_as
 from client.verified import STALE_HEARTBEATS, NotVerifiable, Overtaken, VerifiedChain
 from ledger import state
 from ledger.containers import normalise, standing
@@ -28,6 +29,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
 
 PRESENT = (PartStatus.LIVE, PartStatus.OFFERED)
 LEFT = (PartStatus.IN_TRANSIT, PartStatus.DEPARTED)
+CAME = (EntryKind.ARRIVED, EntryKind.REHOMED, EntryKind.MATERIALISED, EntryKind.FOLLOWED)
 
 
 def present_status(chain: VerifiedChain, record: PartRecord) -> tuple["PartStatus.ValueType", str, str]:
@@ -81,12 +83,15 @@ def _copy(record: PartRecord) -> PartRecord:
     return copy
 
 
-def _check_newest(chain: VerifiedChain, record: PartRecord, places: Mapping[VerifiedChain, int]) -> None:
+def _check_newest(
+    chain: VerifiedChain, record: PartRecord, name: str, places: Mapping[VerifiedChain, PartRecord]
+) -> None:
     """Each crossing has a hop of its own, above the one before: what was here at a later hop is not there any more."""
-    for place, hop in places.items():
-        if record.hop > hop and not _was_taken_over(place, record.id):
+    for place, shown in places.items():
+        hop = hop_of(place, shown)
+        if record.hop > hop and not _was_taken_over(place, name):
             raise Overtaken(
-                f"chain {place.trust.name} shows {record.id} as it was at hop {hop}, and on chain {chain.trust.name} it was "
+                f"chain {place.trust.name} shows {name} as it was at hop {hop}, and on chain {chain.trust.name} it was "
                 f"at hop {record.hop}: it left since. Ask again; for a passport, ask for one whose parts are of one time",
                 Reason.BAD_PROOF,
             )
@@ -110,12 +115,12 @@ class Others:
 
     def check(
         self,
-        present: Mapping[str, Mapping[VerifiedChain, int]],
+        present: Mapping[str, Mapping[VerifiedChain, PartRecord]],
         made: Iterable[tuple[VerifiedChain, str]],
         clients: Iterable[tuple[VerifiedChain, str]],
         left: Iterable[tuple[VerifiedChain, str]],
     ) -> None:
-        """present: parts and the chains on which they were found to be, each with the hop it came to there; made: where things began; clients: of whom
+        """present: parts and the chains on which they were found to be, each with its record there; made: where things began; clients: of whom
         (chain, client id) the headers are compared; left: over which things went, so that what the chain behind shows
         must not be from before. Raises NotVerifiable, Overtaken."""
         for chain in self._chains.values():
@@ -143,23 +148,21 @@ class Others:
     def _asked(self) -> list[VerifiedChain]:
         return [chain for chain in self._chains.values() if chain.trust.chain_id not in self._silent]
 
-    def _one_place(self, present: Mapping[str, Mapping[VerifiedChain, int]]) -> None:
+    def _one_place(self, present: Mapping[str, Mapping[VerifiedChain, PartRecord]]) -> None:
         """Nothing that is present on one chain is present on another, or was there at a later hop."""
         for chain in self._asked():
             chain.values([state.part_key(name) for name in present])
             for name, places in present.items():
                 if chain in places:
                     continue
-                record = chain.record(state.part_key(name), PartRecord)
-                if record is None:
-                    continue
-                if present_status(chain, record)[0] not in PRESENT:
-                    _check_newest(chain, record, places)
-                    continue
-                self._not_moved_meanwhile(chain, record, places)
-                there = ", ".join(place.trust.name for place in places)
-                text = f"{name} is present on chain {chain.trust.name} and on chain {there}"
-                self._find(chain, name, "LIVE_TWICE", text, ())
+                for record in recorded_as(chain, next(iter(places.values()))):
+                    if present_status(chain, record)[0] not in PRESENT:
+                        _check_newest(chain, record, name, places)
+                        continue
+                    self._not_moved_meanwhile(chain, record, places)
+                    there = ", ".join(place.trust.name for place in places)
+                    text = f"{name} is present on chain {chain.trust.name} and on chain {there}"
+                    self._find(chain, name, "LIVE_TWICE", text, ())
         for name, places in present.items():
             if len(places) > 1:
                 there = " and on chain ".join(place.trust.name for place in places)
@@ -169,9 +172,9 @@ class Others:
         self, chain: VerifiedChain, record: PartRecord, places: Iterable[VerifiedChain]
     ) -> None:
         """It may have crossed between the two moments at which the chains were pinned: then ask both anew."""
-        entries = chain.history(state.part_key(record.id), record.history)
-        arrived = [proven.entry.height for proven in entries if proven.entry.kind == EntryKind.ARRIVED]
-        if arrived and chain.times(arrived[-1:])[arrived[-1]] > min(p.snapshot().time_ms for p in places):
+        entries = (proven.entry for _, own in histories(chain, record) for proven in own)
+        came = [entry.height for entry in entries if entry.kind in CAME]
+        if came and chain.times(came[-1:])[came[-1]] > min(p.snapshot().time_ms for p in places):
             raise Overtaken(f"{record.id} crossed to chain {chain.trust.name} meanwhile", Reason.BAD_PROOF)
 
     def _one_home(self, made: Iterable[tuple[VerifiedChain, str]]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from client.audit_packets import Told, told
 from client.histories import ProvenEntry
-from client.verified import NotVerifiable, Overtaken, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain, older_or_false
 from ledger import state
 from ledger.attestations import foreign_attestation_key, foreign_attestations_key
 from proto.chiptrace.v1.bridge_pb2 import ClientRecord
@@ -157,9 +157,7 @@ class Claims:
 
     def _older_or_false(self, source: VerifiedChain, what: str) -> NotVerifiable:
         text = f"chain {source.trust.name} told chain {self._chain.trust.name} {what}"
-        if self._chain.snapshot().time_ms > source.snapshot().time_ms:
-            return Overtaken(text, Reason.PACKET_MISMATCH)
-        return NotVerifiable(f"{text}. Tell the members of both chains.", Reason.PACKET_MISMATCH)
+        return older_or_false(source, self._chain.snapshot().time_ms, text)
 
     def _commitment(self, record: ForeignAttestationRecord) -> bytes:
         """Of the packet that brought the claim as it stands: in the newest entry of its history here."""

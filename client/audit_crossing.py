@@ -6,7 +6,7 @@ from client.audit_entries import Find, Reading
 from client.audit_packets import Carried, carried, sent
 from client.histories import ProvenEntry
 from client.serials import histories
-from client.verified import NotVerifiable, Overtaken, VerifiedChain
+from client.verified import NotVerifiable, VerifiedChain, older_or_false
 from ledger import codec, merkle, state
 from ledger.containers import export_of
 from ledger.history import entry_leaf
@@ -74,9 +74,7 @@ def _check_source(
     # (3)
     if place is None:
         text = f"{where}: chain {source.trust.name} proves a complete history in which it was never sent"
-        if arrival.step.time_ms > source.snapshot().time_ms:
-            raise Overtaken(text, Reason.PACKET_MISMATCH)
-        raise NotVerifiable(text, Reason.PACKET_MISMATCH)
+        raise older_or_false(source, arrival.step.time_ms, text)
     over = _client_of(entries, place)
     there = None if over is None else source.record(state.client_key(over), ClientRecord)
     if over != packet.packet.source_client or there is None or there.chain_id != chain.trust.chain_id:
@@ -152,13 +150,13 @@ def check_materialised(
     put = [one.kind for one in entries if (one.container, one.generation) == place]
     if not put or put[-1] not in (EntryKind.PACKED, EntryKind.MATERIALISED):
         text = f"{where}: chain {found.trust.name} proves a complete history in which it was not inside"
-        raise NotVerifiable(text, Reason.PACKET_MISMATCH)
+        raise older_or_false(found, come.step.time_ms, text)
     # (3)
     inside = PartRecord(id=part, container=place[0], generation=place[1])
     left = export_of(found, inside)
     if left is None or (left.hop, left.destination) != (filling.from_hop, chain.trust.chain_id):
         text = f"{where}: by chain {found.trust.name} that filling did not leave for here at hop {filling.from_hop}"
-        raise NotVerifiable(text, Reason.PACKET_MISMATCH)
+        raise older_or_false(found, come.step.time_ms, text)
     return found, shown.client
 
 
@@ -185,9 +183,8 @@ def check_lot(
         return None
     theirs = source.record(state.lot_key(lot.id), LotRecord)
     if theirs is None or (theirs.origin_chain, theirs.serials) != (lot.origin_chain, lot.serials):
-        raise NotVerifiable(
-            f"{where}: chain {source.trust.name} knows no such lot, or another one", Reason.PACKET_MISMATCH
-        )
+        text = f"{where}: chain {source.trust.name} knows no such lot, or another one"
+        raise older_or_false(source, arrival.step.time_ms, text)
     if lot.serials.count or packet is None:
         return source, client
     entries = source.history(state.lot_key(lot.id), theirs.history)
@@ -195,9 +192,7 @@ def check_lot(
     place = next((one.n for one in entries if _is_send(one.entry, packet.commitment)), None)
     if place is None:
         text = f"{where}: chain {source.trust.name} proves a complete history in which it was not sent"
-        if arrival.step.time_ms > source.snapshot().time_ms:
-            raise Overtaken(text, Reason.PACKET_MISMATCH)
-        raise NotVerifiable(text, Reason.PACKET_MISMATCH)
+        raise older_or_false(source, arrival.step.time_ms, text)
     leaves = [entry_leaf(source.trust.chain_id, codec.encode(one.entry)) for one in entries[:place]]
     if told != (merkle.root(leaves), place):
         raise NotVerifiable(

@@ -18,7 +18,7 @@ from ledger.roots import check_membership, check_path
 from proto.chiptrace.v1.ledger_pb2 import LotRecord, Membership, PartRecord, PartStatus, Reason
 
 CARVINGS_MAX = 10_000  # on the way of one serial
-PIECES_MAX = 10_000  # of what went into one container as an interval
+PIECES_MAX = 10_000  # of one interval
 
 Histories = list[tuple[str, list[ProvenEntry]]]  # whose entries these are, and the entries
 
@@ -121,6 +121,16 @@ def covers(chain: VerifiedChain, interval: str, name: str) -> bool:
     if places is None or record is None or record.lot != canonical(interval).lot_text:
         return False
     return places[0] <= record.start < record.end <= places[1]
+
+
+def recorded_as(chain: VerifiedChain, like: PartRecord) -> list[PartRecord]:
+    """The records in which a chain has what a record of another one stands for: that of its name, or those in which its
+    serials lie there."""
+    own = chain.record(state.part_key(like.id), PartRecord)
+    if own is not None and own.status != PartStatus.SPLIT:
+        return [own]
+    lot = chain.record(state.lot_key(like.lot), LotRecord) if like.lot else None
+    return [] if lot is None else pieces(chain, lot, like.start, like.end, PIECES_MAX)
 
 
 def membership(chain: VerifiedChain, record: PartRecord, shown: Iterable[Membership]) -> str:

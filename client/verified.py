@@ -379,3 +379,11 @@ class VerifiedChain:
             if any(after <= before for before, after in pairwise(times)):
                 raise Invalid("time does not increase with height", Reason.BAD_TIME)
         self._in_order_at = pinned.height
+
+
+def older_or_false(source: VerifiedChain, time_ms: int, text: str) -> NotVerifiable:
+    """What to raise where a chain shows nothing of what another one shows of it at a time: it may be shown as it was before."""
+    if time_ms > source.snapshot().time_ms:
+        why = f"{source.connection.endpoint} shows what was before that; ask again, or another node"
+        return Overtaken(f"{text}: {why}", Reason.PACKET_MISMATCH)
+    return NotVerifiable(f"{text}. Tell the members of both chains.", Reason.PACKET_MISMATCH)
