@@ -97,7 +97,7 @@ def _slots_of(path: bytes, whole: bytes) -> list[bytes]:
     for slot in range(SLOTS):
         bit = 1 << slot
         if leaves & bit:
-            size = LEAF_BYTES * (next(counts) if below & bit else 1)
+            size = LEAF_BYTES * (next(counts, 0) if below & bit else 1)
         elif below & bit:
             size = HASH_BYTES
         else:

@@ -110,6 +110,8 @@ def test_rows_that_no_page_has_are_refused():
         ([(ROW, stored + b"1"), (slot_row(1), leaf)], "has impossible bytes"),
         ([(ROW, stored[:-1]), (slot_row(1), leaf)], "has impossible bytes"),
         ([(ROW, b""), (slot_row(1), leaf)], "has impossible bytes"),
+        ([(ROW, b"\xff" * 4), (slot_row(1), leaf)], "has impossible bytes"),  # ends before its counts
+        ([(ROW, b"\xff" * 19), (slot_row(1), leaf)], "has impossible bytes"),
     ):
         with pytest.raises(StoreError, match=why):
             page_of(PATH, wrong)
