@@ -226,7 +226,7 @@ def _find_all(recording: Recording, identifier: Identifier) -> list[PartRecord]:
         if found is not None:
             lot, start, end = found
             held = pieces(overlay, lot, start, end, PIECES_MAX)
-            if held[0].start >= start and held[-1].end == end:
+            if held and held[0].start >= start and held[-1].end == end:
                 # What the declaration names is not carved by it.
                 recording.named.update(state.part_key(record.id) for record in held)
                 return [normalise(overlay, record) for record in held]

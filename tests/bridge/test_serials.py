@@ -28,7 +28,17 @@ from tests.bridge.crossing import carry, lot_record, materialise, pack, unpack_a
 from tests.bridge.test_custody_transfer import Corrupt, refused
 from tests.bridge.two_chains import PREFIX, World
 from tests.client.direct import verified
-from tests.ledger.rules_world import iso, seen, serials_of, to_fields
+from tests.ledger.rules_world import (
+    destroying,
+    iso,
+    packing,
+    seen,
+    serials_of,
+    shipping,
+    to_fields,
+    unpacking,
+)
+from tests.ledger.test_corrections import wrong
 
 LOT = canonical("urn:epc:class:lgtin:4012345.012345.W1").text
 DIE = f"{canonical(LOT).class_text}/21/0005"
@@ -213,6 +223,33 @@ def test_nothing_of_a_lot_arrives_that_never_left():
     corrupt.nothing_comes_of(corrupt.packet(DIE), Reason.NOT_FROM_HOME)
     for name in (interval_text(LOT, 0, 100), interval_text(LOT, 3, 4)):
         corrupt.nothing_comes_of(corrupt.packet(name), Reason.MALFORMED)
+
+
+def test_serials_that_never_came_are_told_of_without_harm(world):
+    """Of a lot that is known here by others of its serials; also as what an event was wrong about."""
+    assert world.send("a", interval_text(LOT, 10, 20), "bob", member="ada").ok
+    world.relay()
+    box = carried_box(world)
+    for number, (start, end) in enumerate([(0, 5), (20, 25), (0, 15), (15, 30), (0, 100), (10, 20)]):
+        some = [{"epcClass": interval_text(LOT, start, end)}]
+        for event in (
+            seen([], some),
+            shipping([], "ben", some),
+            packing(box, [], some),
+            unpacking(box, [], some),
+            destroying([], some),
+        ):
+            for member in ("bob", "ben"):
+                operation = captured(world, event, number)
+                for told in (wrong(operation), operation):
+                    result = world["b"].operate(member, told)
+                    assert result.ok is (result.reason == 0)
+
+
+def carried_box(world):
+    box = world.commission("a", "ada")
+    carry(world, "a", box, "bob")
+    return box
 
 
 def test_no_serial_of_a_lot_arrives_from_a_home_that_came_later():
