@@ -245,6 +245,11 @@ def _transformation(recording: Recording, original: bytes) -> Inverse | None:
         return None
     if not _has(recording, made, run.member):
         return None
+    stayed = (load_part(overlay, item.text) for item in view.inputs if item in both)
+    named = (*inputs, *outputs, *stayed)
+    if not amounts and not any(record is not None and record.last_event == original for record in named):
+        # Nothing shows that the run has such an event: what was never added to it would be taken from what it made.
+        return None
 
     def apply() -> None:
         enter_correction(recording, run)

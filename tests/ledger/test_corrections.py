@@ -1,6 +1,10 @@
+import contextlib
+
 import pytest
 
 from ledger import codec, corrections, decimals, state
+from ledger.errors import Refused
+from ledger.event_values import OURS
 from proto.chiptrace.v1.ledger_pb2 import (
     CorrectionRecord,
     CorrectionState,
@@ -469,6 +473,30 @@ def test_an_invented_event_of_a_run_revives_nothing(world):
     for member, second in (("bob", 2), ("ada", 3)):
         world.act(member, wrong(invented, f"2023-11-14T22:13:2{second}Z"))
     assert (world.status(mine), world.status(part(10))) == ("CONSUMED", "LIVE")
+
+
+def test_an_invented_event_takes_nothing_from_what_its_run_made(world):
+    """Two members who gave up a part each for it had a wafer again, of which the dies were made."""
+    run, made = "urn:run:1", [part(10), part(11)]
+    yields = {"ilmd": {f"{OURS}yield": decimals.parse("2")}}
+    first = recorded(world, "ada", making([part(1)], run=run, **yields))
+    recorded(world, "ada", making([], made, run=run))
+    world.event("bob", add([part(3, "bob")]))
+    key = state.transformation_key(run)
+    before = world.record(key, TransformationRecord)
+    for named in ([part(2), part(3, "bob")], made):
+        # Also of things that the run made, in an event that it never had.
+        invented = world.capture(making([], named, run=run))
+        for member in ("ada", "bob"):
+            with contextlib.suppress(Refused):
+                world.act(member, wrong(invented))
+    assert world.record(key, TransformationRecord) == before
+    world.act("ada", wrong(first))
+    assert (world.status(part(1)), world.status(part(10)), world.status(part(2))) == (
+        "CONSUMED",
+        "LIVE",
+        "LIVE",
+    )
 
 
 def by_both(world: World, operation: Operation) -> str:
