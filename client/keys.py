@@ -24,7 +24,7 @@ def create(path: Path) -> bytes:
     Raises FileExistsError when there is a file already.
     """
     seed = secrets.token_bytes(32)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(f"{HEADER} {seed.hex()}\n")
@@ -32,6 +32,15 @@ def create(path: Path) -> bytes:
         os.fsync(file.fileno())
     sync_directory(path.parent)
     return hashes.public_key(seed)
+
+
+def make_directory(path: Path, mode: int = 0o777) -> None:
+    """A directory that is there from here on, with those above it, whatever happens to the machine."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=mode, exist_ok=True)
+        sync_directory(one.parent)
+    path.mkdir(exist_ok=True)  # raises FileExistsError where a file stands
 
 
 def sync_directory(path: Path) -> None:

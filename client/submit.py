@@ -90,6 +90,8 @@ class Submitter:
         """Send again what an earlier run left in the outbox; the outcome of each."""
         outcomes: list[tuple[Path, Recorded | ChiptraceError]] = []
         for path in sorted(self._outbox.glob(f"{self._trust.name}-*.transaction")):
+            if "-" in path.name[len(self._trust.name) + 1 :]:
+                continue  # of a chain whose name begins with this one's
             try:
                 outcomes.append((path, self._send(path.read_bytes(), path)))
             except ChiptraceError as error:
@@ -97,10 +99,10 @@ class Submitter:
         return outcomes
 
     def _keep(self, data: bytes) -> Path:
-        self._outbox.mkdir(mode=0o700, exist_ok=True)
+        keys.make_directory(self._outbox, 0o700)
         name = hashes.sha256(data).hex()[:32]
         path = self._outbox / f"{self._trust.name}-{name}.transaction"
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # the same command may run beside this one
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
@@ -178,7 +180,11 @@ class Submitter:
         try:
             reply = self._connection.call(lambda stub: stub.GetTransaction, TransactionRequest(id=wanted))
             result = Result.FromString(reply.result)
-        except (NodeRefused, DecodeError):
+        except DecodeError:
+            return None
+        except NodeRefused as error:
+            if error.reason != Reason.NOT_FOUND:
+                raise  # nobody has said that there is none
             return None
         if result.transaction != wanted:
             return None

@@ -18,6 +18,8 @@ VERSION: Final = 1
 _FILE_BYTES_MAX: Final = 1_048_576
 _CHAIN_ID: Final = re.compile(r"[0-9a-fA-F]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# host:port, or [address]:port; gRPC would take much else for an address, and ask there.
+_ENDPOINT: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def read(path: Path) -> Trust:
     if len(text) > _FILE_BYTES_MAX:
         raise Malformed(f"trust file {path} is larger than {_FILE_BYTES_MAX} bytes")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Malformed(
             f"trust file {path} is not JSON: {error}; `chiptrace testnet up` writes one"
@@ -116,6 +118,17 @@ def read(path: Path) -> Trust:
     if len({chain.chain_id for chain in chains}) != len(chains):
         raise Malformed(f"{path}: one chain id stands under two names")
     return Trust(chains, identities)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose fields stand once each: else one is read by people, and another one believed."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(
+            f"'{next(name for name in names if names.count(name) > 1)}' stands twice in one object"
+        )
+    return found
 
 
 def write(path: Path, trust: Trust) -> None:
@@ -161,13 +174,17 @@ def _relative(path: Path, home: Path) -> str:
 def _chain(fields: "_Fields", home: Path) -> ChainTrust:
     fields.only("name", "chain_id", "endpoints", "ca", "heartbeat_ms", "recoveries")
     endpoints = fields.texts("endpoints")
-    if not endpoints:
-        raise fields.wrong("endpoints", "a list of host:port with at least one entry")
+    if not endpoints or not all(map(_ENDPOINT.fullmatch, endpoints)):
+        raise fields.wrong("endpoints", "a list of host:port, or [address]:port, with at least one entry")
+    if len(set(endpoints)) != len(endpoints):  # they are asked in turn, and as so many voices
+        raise fields.wrong("endpoints", "a list of nodes, each named once")
     if _CHAIN_ID.fullmatch(fields.text("chain_id")) is None:
         raise fields.wrong("chain_id", "64 hexadecimal digits")
     # It stands in commands, in reports and in names of files.
-    if _NAME.fullmatch(fields.text("name")) is None:
-        raise fields.wrong("name", "1 to 64 letters, digits and . _ - beginning with a letter or digit")
+    if _NAME.fullmatch(fields.text("name")) is None or _CHAIN_ID.fullmatch(fields.text("name")):
+        raise fields.wrong(
+            "name", "1 to 64 letters, digits and . _ - beginning with a letter or digit, and no chain id"
+        )
     return ChainTrust(
         name=fields.text("name"),
         chain_id=bytes.fromhex(fields.text("chain_id")),

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
@@ -138,8 +139,9 @@ class Relayer:
         self.failed: BaseException | None = None
 
     def run(self, stopping: threading.Event) -> None:
-        """Until told to stop, or until something failed that must stop it."""
-        server = self.metrics.serve(self._settings.listen) if self._settings.listen else None
+        """Until told to stop, or until something failed that must stop it. Raises OSError for an address that is not to be
+        had."""
+        server = self._serve() if self._settings.listen else None
         open_table = functools.partial(RelayTable, self._settings.table)
         jobs: list[tuple[str, Callable[[], None]]] = [
             (f"route {loop.name}", functools.partial(loop.run, stopping)) for loop in self._loops
@@ -163,6 +165,15 @@ class Relayer:
         if server is not None:
             server.shutdown()
             server.server_close()
+
+    def _serve(self) -> ThreadingHTTPServer:
+        try:
+            return self.metrics.serve(self._settings.listen)
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {self._settings.listen}: {error.strerror or error}; name another `listen` in the "
+                "relayer's configuration, or stop what listens there"
+            ) from error
 
     def _guarded(self, stopping: threading.Event, job: Callable[[], None]) -> None:
         """What ends a thread ends the relayer: one that does half of its work would look like a whole one."""

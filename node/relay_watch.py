@@ -157,6 +157,7 @@ class ChainWatch:
     def run(self, stopping: threading.Event, pause_ms: int, open_table: Callable[[], RelayTable]) -> None:
         """Watch until told to stop. Raises StoreError: the relayer must stop."""
         pause = pause_ms / 1_000
+        said = ""
         with contextlib.closing(open_table()) as table:
             while not stopping.wait(pause * random.uniform(0.8, 1.0)):  # noqa: S311
                 compared, trouble = 0, ""
@@ -166,7 +167,9 @@ class ChainWatch:
                     raise
                 except ChiptraceError as error:
                     trouble = str(error)
-                    _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
+                    if trouble != said:  # once, not once a round
+                        _LOG.warning("the watch was cut short", extra={"chain": self.name, "cause": trouble})
+                said = trouble
                 self._metrics.watched(self.name, compared, trouble)
 
     def _turn(self) -> None:

@@ -62,3 +62,13 @@ def test_a_new_file_is_on_the_disk_by_its_name_too(tmp_path, monkeypatch):
     write_passport(tmp_path / "passport", b"x")
     names = [str(tmp_path / "key"), str(tmp_path), str(tmp_path / "passport"), str(tmp_path)]
     assert synced == names
+
+
+def test_every_directory_that_is_made_is_on_the_disk_by_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(keys, "sync_directory", synced.append)
+    keys.create(tmp_path / "one" / "two" / "key")
+    assert synced == [tmp_path, tmp_path / "one", tmp_path / "one" / "two"]
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        keys.make_directory(tmp_path / "file")

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.sending import send_packet
 from client.connection import NodeRefused
+from client.relay_end import NodeLied, NotReady
 from ledger import codec
 from ledger.errors import ChiptraceError
 from ledger.limits import RPC_MESSAGE_BYTES_MAX
@@ -184,22 +185,92 @@ class SaysDone(RelayStub):
         return SubmitReply(outcomes=[done] * len(request.transactions))
 
 
-@pytest.mark.parametrize("which", ["a", "b"])
 @pytest.mark.parametrize("liar", NODES)
-def test_what_was_only_said_to_be_done_is_no_work_and_another_node_does_it(which, liar):
+def test_what_was_only_said_to_be_done_is_done_by_another_node(liar):
     world = World()
     parts = sent(world, 3)
     bad = over(SaysDone, liar)
-    route = route_over(
-        world, lambda chain: bad(chain) if chain.name == which else Line(chain), clear_ms=5_000
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "b" else Line(chain), clear_ms=10**9)
+    rounds(route, world, 1, 250)  # the scan
+    route.second.connection.endpoint = liar
+    rounds(route, world, 4, 250)
+    assert through(world, parts)
+
+
+def test_a_chain_that_only_says_that_it_is_done_is_not_asked_without_a_pause():
+    """A relayer does not pause after a round that brought something."""
+    world = World()
+    sent(world, 3)
+    bad = type(
+        "Bad", (Line,), {"call": lambda self, method, request, _=0: method(SaysDone(self.chain))(request)}
     )
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "b" else Line(chain))
     brought = []
-    for _ in range(60):
+    for _ in range(20):
         world.settle()
         brought.append(route.round())
         world.clock.now_ms += 250
+    assert brought[0] == 4
+    assert set(brought[1:]) == {0}
+
+
+def test_lists_that_do_not_hold_keep_nothing_from_being_brought_that_is_known():
+    world = World()
+    parts = sent(world, 2)
+    route = route_over(world)
+    world.settle()
+    for end in (route.first, route.second):
+        route._choose(end)
+        end.look()
+        route._find(end)
+
+    def lies(end):
+        raise end.lied(ValueError("a list that cannot be"))
+
+    route._find = lies
+    with pytest.raises(NodeLied):
+        route.round()
+    assert all(world.part("b", part).status == OFFERED for part in parts)
+
+
+class SaysClosed(RelayStub):
+    """It says that nothing is open."""
+
+    def GetPackets(self, request):
+        reply = super().GetPackets(request)
+        for item in reply.items:
+            item.open = False
+        return reply
+
+
+def test_a_node_that_answers_in_another_ones_place_speaks_for_itself_alone():
+    """Else the cursor, which lasts, would leave behind what is open."""
+
+    class OneSilent(Line):
+        def call(self, method, request, seconds=0.0):
+            self.endpoint = NODES[1]
+            return method(SaysClosed(self.chain))(request)
+
+    world = World()
+    parts = sent(world, 3)
+    route = route_over(world, lambda chain: OneSilent(chain) if chain.name == "a" else Line(chain))
+    rounds(route, world, 20, 1_000)
+    assert route.first.outbox.low == 1
+    again = route_over(world, low={"a": route.first.outbox.low})
+    rounds(again, world, 4, 1_000)
     assert through(world, parts)
-    assert sum(map(bool, brought)) <= 8  # a relayer does not pause after a round that brought something
+
+
+def test_a_client_that_is_said_not_to_be_there_is_asked_of_another_node_next():
+    world = World()
+    bad = one_lies(parallel(strangers()), NODES[1])
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "a" else Line(chain), clear_ms=10**9)
+    world.settle()
+    route.round()
+    route.first.connection.endpoint = NODES[1]
+    with pytest.raises(NotReady):
+        route.round()
+    route.round()
 
 
 # ---- much, and large ------------------------------------------------------------------------------------------------------

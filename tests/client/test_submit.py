@@ -1,5 +1,7 @@
 """Signed bytes on their way: kept before they are sent, the same ones until the outcome is known, never two."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,6 +174,36 @@ def test_resume_leaves_other_chains_alone_and_names_what_is_spoilt(made, tmp_pat
     assert len(outbox(tmp_path)) == 2
 
 
+def test_resume_leaves_a_chain_alone_whose_name_goes_on_from_this_one(made, tmp_path):
+    with pytest.raises(NoAnswer):
+        made(Line(NoAnswer("lost")), "a-2").submit([OPERATION], bytes(16))
+    assert made(Line(FINAL), "a").resume() == []
+    assert len(made(Line(FINAL), "a-2").resume()) == 1
+
+
+def test_the_same_command_twice_at_the_very_same_time_keeps_its_bytes_twice(made, tmp_path, monkeypatch):
+    """What one is writing, the other neither empties nor takes away."""
+    first, second = made(Line(FINAL)), made(Line(FINAL))
+    rename, meanwhile = Path.rename, []
+
+    def slow(path, target):
+        if not meanwhile:
+            meanwhile.append(path)
+            monkeypatch.setattr(submit.os, "getpid", lambda: 4_194_305)
+            second.submit([OPERATION], bytes(16))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    assert first.submit([OPERATION], bytes(16)).height == 7
+
+
+def test_the_outbox_itself_is_on_the_disk_before_anything_is_sent(made, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(keys, "sync_directory", synced.append)
+    made(Line(FINAL)).submit([OPERATION], bytes(16))
+    assert synced == [tmp_path, tmp_path / "outbox"]
+
+
 def test_a_refusal_is_told_with_its_reason_and_kept_no_longer(made, tmp_path):
     for said in (
         {"reason": Reason.UNKNOWN_KEY, "transaction": b""},
@@ -239,6 +271,16 @@ def test_what_expired_and_was_never_recorded_is_refused(made):
     with pytest.raises(Refused) as raised:
         made(Line({"reason": Reason.EXPIRED})).submit([OPERATION], bytes(16))
     assert raised.value.code == "EXPIRED"
+
+
+def test_what_expired_is_not_said_to_be_unrecorded_by_nodes_that_do_not_say(made, tmp_path):
+    class Busy(Line):
+        def GetTransaction(self, request):
+            raise NodeRefused("too much to do", Reason.POOL_FULL)
+
+    with pytest.raises(NodeRefused, match="too much to do"):
+        made(Busy({"reason": Reason.EXPIRED})).submit([OPERATION], bytes(16))
+    assert len(outbox(tmp_path)) == 1
 
 
 def test_who_has_no_key_only_reads(tmp_path):

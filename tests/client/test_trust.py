@@ -89,6 +89,11 @@ def test_hostile_files_are_refused(tmp_path, text):
         ("chain_id", "01" * 32),
         ("endpoints", []),
         ("endpoints", ["a:1", 7]),
+        ("endpoints", ["a:1", "b:1", "a:1"]),
+        ("endpoints", ["a"]),
+        ("endpoints", ["unix:/tmp/socket"]),
+        ("endpoints", ["a:1/b:2"]),
+        ("name", "02" * 32),
         ("heartbeat_ms", 0),
         ("heartbeat_ms", True),
     ],
@@ -98,6 +103,15 @@ def test_each_rule_of_a_chain(tmp_path, field, value):
     made["chains"][0][field] = value
     with pytest.raises(Malformed):
         read(tmp_path / "trust.json", made)
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    """People read the first, and the last one would be believed."""
+    text = json.dumps(document(tmp_path))
+    twice = text.replace('"chain_id":', f'"chain_id": "{"dd" * 32}", "chain_id":', 1)
+    (tmp_path / "trust.json").write_text(twice)
+    with pytest.raises(Malformed, match="'chain_id' stands twice"):
+        trust.read(tmp_path / "trust.json")
 
 
 def test_choosing_names_what_there_is(tmp_path):

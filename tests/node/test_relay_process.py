@@ -1,12 +1,14 @@
 """The relayer's threads: what ends one ends all of them, and a chain that does not answer ends none."""
 
+import socket
 import threading
+from dataclasses import replace
 
 import pytest
 
 from client.relay_end import NotReady
 from ledger.errors import StoreError
-from node import config, relay, testnet_layout
+from node import config, relay, relay_watch, testnet_layout
 from node.config import RelayConfig
 from node.relay import Relayer
 from node.testnet_plan import chains
@@ -78,6 +80,31 @@ def test_pauses_grow_while_there_is_trouble_and_the_same_trouble_is_said_once(se
         assert not run(relayer, lambda: count >= 4)
     said = [record for record in caplog.records if getattr(record, "cause", "").startswith("chain osat")]
     assert len(said) == 1
+
+
+def test_the_same_trouble_of_a_watch_is_said_once(settings, monkeypatch, caplog):
+    count = 0
+
+    def round_(*_):
+        nonlocal count
+        count += 1
+        raise NotReady("chain osat does not answer" if count < 8 else "another")
+
+    monkeypatch.setattr(relay_watch.ChainWatch, "round", round_)
+    monkeypatch.setattr(relay.RouteLoop, "run", lambda *_: None)
+    relayer = Relayer(replace(settings, watch_ms=1))
+    with caplog.at_level("WARNING", "chiptrace.relay"):
+        assert not run(relayer, lambda: count >= 12)
+    said = [record.cause for record in caplog.records if record.message == "the watch was cut short"]
+    assert 1 <= said.count("chain osat does not answer") <= 2  # two watches
+    assert len(said) <= 4
+
+
+def test_an_address_that_is_taken_is_told_with_what_to_do(settings):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        there = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"cannot listen on {there}.*name another `listen`"):
+            Relayer(replace(settings, listen=there)).run(threading.Event())
 
 
 def test_a_client_is_watched_wherever_a_route_has_it(settings):
