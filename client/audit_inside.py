@@ -93,10 +93,9 @@ class Containers:
                 f"more than {STEPS_MAX} steps are involved; audit a smaller part", Reason.OVERSIZE
             )
         steps: list[Step] = []
-        for place, reading in enumerate(readings):
+        for reading, out in with_unpackings(readings):
             steps.append(self._step_inside(name, reading))
             if reading.entry.kind in _PUT_IN:
-                out = unpacking_of(reading.entry, [later.entry for later in readings[place + 1 :]])
                 steps += self.steps(reading.entry, out, depth + 1)
         return steps
 
@@ -183,11 +182,16 @@ def _closes(container: str, filling: GenerationRecord, reading: Reading) -> bool
     return filling.closed_by == (ClosedBy.EMPTIED if listed else ClosedBy.UNPACK_ALL)
 
 
-def unpacking_of(packing: Entry, later: Sequence[Entry]) -> Entry | None:
-    """The entry by which what was packed came out again, among those after the packing."""
-    place = (packing.container, packing.generation)
-    out = (e for e in later if e.kind == EntryKind.UNPACKED and (e.container, e.generation) == place)
-    return next(out, None)
+def with_unpackings(readings: Sequence[Reading]) -> list[tuple[Reading, Entry | None]]:
+    """The readings, each with the next entry by which something came out of the container that it names."""
+    out: dict[tuple[str, int], Entry] = {}
+    found: list[tuple[Reading, Entry | None]] = []
+    for reading in reversed(readings):
+        place = reading.entry.container, reading.entry.generation
+        found.append((reading, out.get(place)))
+        if reading.entry.kind == EntryKind.UNPACKED:
+            out[place] = reading.entry
+    return found[::-1]
 
 
 def with_containers(
@@ -195,9 +199,8 @@ def with_containers(
 ) -> list[Step]:
     """A subject's steps with its containers' in between, by height. `steps`: of one container's interval."""
     found: list[Step] = []
-    for place, reading in enumerate(readings):
+    for reading, out in with_unpackings(readings):
         found.append(reading.step)
         if reading.entry.kind in _PUT_IN:
-            later = [r.entry for r in readings[place + 1 :]]
-            found.extend(steps(reading.entry, unpacking_of(reading.entry, later)))
+            found.extend(steps(reading.entry, out))
     return sorted(found, key=_HEIGHT)

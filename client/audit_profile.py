@@ -29,6 +29,7 @@ SPEED_KMH: Final = 1_000  # of an aeroplane
 NEAR_M: Final = 1_000  # one site, however exactly its doors are told
 PROFILE_BYTES_MAX: Final = 16_777_216
 EXPECTED_STEPS_MAX: Final = 10_000  # in all rows: of each part or lot of an audit every one may be missing
+OTHERS_NAMED: Final = 3  # of those that claim a name, in what is said of each
 _EARTH_M: Final = 6_371_000
 _GEO: Final = re.compile(
     r"geo:(-?[0-9]{1,3}(?:\.[0-9]{1,12})?),(-?[0-9]{1,3}(?:\.[0-9]{1,12})?)(?:[,;].*)?\Z"
@@ -188,18 +189,21 @@ def judge(subjects: Iterable[Subject], profile: Profile, find: Find) -> None:
             _travels(told[0], profile, steps, find)
         _complete(told, profile, steps, find)
         _accredited(told[0], profile, steps, find)
+        called: dict[str, None] = {}
         for step in steps:
             for other in step.names if not step.inside else ():
-                text = f"{other.kind} {other.text}"
-                for subject in told:
-                    if text not in subject.also_called:
-                        subject.also_called.append(text)
+                called[f"{other.kind} {other.text}"] = None
                 if other.is_own:
                     named.setdefault((other.kind, other.text), {})[name] = told[0]
+        for subject in told:
+            subject.also_called += called
     for (kind, text), who in named.items():
+        first = sorted(who)[: OTHERS_NAMED + 1]
         for subject in who.values() if len(who) > 1 else ():
-            others = ", ".join(sorted(name for name in who if name != subject.id))
-            find(subject, "NAME_CONFLICT", f"{kind} {text} is claimed by {subject.id} and by {others}", ())
+            others = [name for name in first if name != subject.id][:OTHERS_NAMED]
+            more = len(who) - 1 - len(others)
+            by = ", ".join(others) + (f" and {more} more" if more else "")
+            find(subject, "NAME_CONFLICT", f"{kind} {text} is claimed by {subject.id} and by {by}", ())
 
 
 def _travels(subject: Subject, profile: Profile, steps: Sequence[Step], find: Find) -> None:

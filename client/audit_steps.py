@@ -4,8 +4,9 @@ IR 8536 has six categories of events and leaves it open which EPCIS business ste
 reading. What is said and moves nothing (a certificate, a recall) is of none.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -42,15 +43,15 @@ ATTESTED: Final = "attested "  # before the kind of a claim
 # Names that only one thing has; the others (a marking, a customer's part number) many may share.
 _OWN_NAMES: Final = ("alsoCalled", "ecid")
 _SHARED_NAMES: Final = ("marking", "customerPart")
+NAMES_MAX: Final = 64  # that one event gives to one thing, and to all that it begins; more are not looked at
 
 
 @dataclass(frozen=True)
 class Name:
-    """Another name that an event gives what it names. of: the one thing meant; empty: all that it begins."""
+    """Another name that an event gives what it names."""
 
     kind: str
     text: str
-    of: str = ""
 
     @property
     def is_own(self) -> bool:
@@ -60,10 +61,12 @@ class Name:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an event says beside what rules read. place: where it was, as written; empty where it does not say."""
+    """What an event says beside what rules read. place: where it was, as written; empty where it does not say.
+
+    names: by the thing that has them; without one, of all that the event begins."""
 
     place: str = ""
-    names: tuple[Name, ...] = ()
+    names: Mapping[str, Sequence[Name]] = field(default_factory=dict)
 
 
 NO_FACTS: Final = Facts()
@@ -76,7 +79,11 @@ def facts_of(fields: Mapping[str, ReadField]) -> Facts:
         if not place and name in fields:
             told = _members(fields[name].value).get("id")
             place = "" if told is None else told.text
-    names = tuple(_names(fields)) if "ilmd" in fields else ()
+    names: dict[str, list[Name]] = {}
+    for of, other in _names(fields) if "ilmd" in fields else ():
+        given = names.setdefault(of, [])
+        if len(given) < NAMES_MAX:
+            given.append(other)
     return Facts(place, names) if place or names else NO_FACTS
 
 
@@ -89,17 +96,11 @@ def names_for(name: str, view: EventView | None, facts: Facts) -> tuple[Name, ..
     else:
         made = is_among(name, view.outputs, view.output_quantities)
         begun = made and not is_among(name, view.inputs)
-    return tuple(other for other in facts.names if begun and _is_of(other, name))
+    return (*facts.names.get("", ()), *facts.names.get(name, ())) if begun else ()
 
 
-def _is_of(other: Name, name: str) -> bool:
-    try:
-        return not other.of or canonical(other.of).text == name
-    except Refused:
-        return False
-
-
-def _names(fields: Mapping[str, ReadField]) -> Iterable[Name]:
+def _names(fields: Mapping[str, ReadField]) -> Iterable[tuple[str, Name]]:
+    """Names, each with the one thing that has it."""
     prefixes = [OURS]
     for item in context_items(fields["@context"].value if "@context" in fields else None):
         prefixes += [f"{name}:" for name, value in _members(item).items() if value.text == OURS]
@@ -107,9 +108,11 @@ def _names(fields: Mapping[str, ReadField]) -> Iterable[Name]:
         kind = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), "")
         if kind not in (*_OWN_NAMES, *_SHARED_NAMES):
             continue
-        yield from (Name(kind, text) for text in _texts(value))
+        yield from (("", Name(kind, text)) for text in _texts(value))
         for of, inner in _members(value).items():
-            yield from (Name(kind, text, of) for text in _texts(inner))
+            with suppress(Refused):  # it names nothing
+                thing = canonical(of).text
+                yield from ((thing, Name(kind, text)) for text in _texts(inner))
 
 
 def _members(value: Value) -> dict[str, Value]:

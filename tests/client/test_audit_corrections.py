@@ -2,6 +2,7 @@
 
 import pytest
 
+from client.audit_corrections import _in_circles
 from client.audit_report import Verdict
 from ledger.identifiers import interval_text
 from tests.client.test_audit_honest import Recorded
@@ -102,3 +103,13 @@ def test_corrections_that_lead_on_go_in_no_circle(monkeypatch, world):
     for first, second in ("ab", "bc", "ac", "cd"):
         declared(world, f"urn:test:{first}", f"urn:test:{second}")
     assert said(report_on(monkeypatch, world, part(1)), "CORRECTION_LOOP") == []
+
+
+def test_corrections_without_end_are_gone_through_once():
+    """Each of so many events corrects the one before: looked through from each, they took minutes."""
+    events = {f"e{number}": (f"e{number - 1}", "x") for number in range(50_000)}
+    assert _in_circles(events) == set()
+    events["e0"] = ("e7",)
+    assert _in_circles(events) == set(events)
+    events |= {f"e{number}": () for number in range(9, 100)}
+    assert _in_circles(events) == {f"e{number}" for number in range(9)}

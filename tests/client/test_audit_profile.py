@@ -16,7 +16,7 @@ from client.audit_profile import (
     point_of,
     read_profile,
 )
-from client.audit_steps import CATEGORIES
+from client.audit_steps import CATEGORIES, NAMES_MAX
 from ledger.errors import Malformed
 from proto.chiptrace.v1.ledger_pb2 import Attest, Operation
 from tests.client.direct import verified
@@ -275,6 +275,21 @@ def test_two_chips_with_one_ecid(factory):
     report = audit(factory, part(7))
     assert codes(report) == ["NAME_CONFLICT", "NAME_CONFLICT"]
     assert {finding.subject for finding in report.findings} == {OTHER, part(7)}
+
+
+def test_more_names_than_anything_has(factory):
+    """One event gave a thousand things thousands of names each: an audit of what they are in took hours and gigabytes."""
+    chips = [part(number) for number in range(100, 160)]
+    every = [f"N{number}" for number in range(1_000)]
+    factory.event("ada", add([*chips, BOARD], ilmd={f"{OURS}alsoCalled": every}))
+    factory.event("ada", packing(BOARD, chips, kind="Association"))
+    report = audit(factory, BOARD)
+    called = [f"alsoCalled {name}" for name in every[:NAMES_MAX]]
+    assert all(subject.also_called == called for subject in report.subjects)
+    assert len(report.findings) == (len(chips) + 1) * NAMES_MAX
+    assert {finding.code for finding in report.findings} == {"NAME_CONFLICT"}
+    assert max(len(finding.message) for finding in report.findings) < 400
+    assert all("and 57 more" in finding.message for finding in report.findings)
 
 
 # ---- beside a gap, and in words ------------------------------------------------------------------------------------
