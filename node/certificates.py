@@ -82,10 +82,21 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """All certificates in a PEM file, one at least. Raises Malformed naming the file."""
+    return parsed(read_pem(path), path)
+
+
+def read_pem(path: Path) -> bytes:
+    """What stands in a file with certificates. Raises Malformed naming it."""
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise Malformed(f"certificate {path} cannot be read: {error.strerror}") from None
+
+
+def parsed(data: bytes, path: Path) -> list[x509.Certificate]:
+    """All certificates in what stands in a file, one at least. Raises Malformed naming the file."""
+    try:
+        return x509.load_pem_x509_certificates(data)
     except ValueError as error:
         raise Malformed(f"{path} is not a certificate in PEM: {error}") from None
 

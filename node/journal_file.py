@@ -44,13 +44,13 @@ class Content:
     marker: bytes
     start: int
     frames: Sequence[bytes]  # their payloads
-    good: int  # where the last whole frame ends
+    whole: bytes  # the file up to where the last whole frame ends
     tail: bytes  # what stands behind it: torn, or just being written
 
     @property
     def position(self) -> int:
         """All bytes of frames ever appended for this key."""
-        return self.start + self.good - _FILE_HEAD.size
+        return self.start + len(self.whole) - _FILE_HEAD.size
 
     def records(self) -> Iterator[JournalRecord]:
         """The records, oldest first. Raises StoreError when one cannot be read."""
@@ -74,7 +74,7 @@ def read(path: Path) -> Content:
         raise StoreError(
             f"signing record {path} is damaged at byte {good} (not a torn end): votes may be missing"
         )
-    return Content(path, marker, start, frames, good, data[good:])
+    return Content(path, marker, start, frames, data[:good], data[good:])
 
 
 class JournalFile:
@@ -86,7 +86,7 @@ class JournalFile:
         self._content = content
         self._marker = content.marker
         self._start = content.start
-        self._bytes = content.good
+        self._bytes = len(content.whole)
         self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._failure = ""
 
@@ -107,7 +107,7 @@ class JournalFile:
         # The last frame may be whole and yet in no disk: the process was killed before its fsync ended, or that failed,
         # after which reading shows it and another fsync of this file would write nothing. What is told here as recorded
         # is sent again, so it is written anew first.
-        write_durably(path, path.read_bytes()[: content.good])
+        write_durably(path, content.whole)
         return cls(content, torn)
 
     def records(self) -> Iterator[JournalRecord]:

@@ -317,14 +317,14 @@ def describe(path: Path) -> list[tuple[str, str]]:
     if key is not None:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
         role += f"; it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
-    certificate = tls_port.checked(config.tls)
-    over = "ended" if certificates.expires_ms(certificate) < now_ms() else "ends"
+    tls = tls_port.checked(config.tls)
+    over = "ended" if certificates.expires_ms(tls.own) < now_ms() else "ends"
     return [
         ("node", config.name),
         ("chain", f"{document.name} {genesis.chain_id(genesis_bytes).hex()}"),
         ("key", f"{key.hex() if key else '-'} ({role})"),
-        ("certificate", f"{config.tls.certificate}, {over} {certificate.not_valid_after_utc:%Y-%m-%d}"),
-        ("pin", certificates.pin(config.tls.certificate.read_bytes())),
+        ("certificate", f"{config.tls.certificate}, {over} {tls.own.not_valid_after_utc:%Y-%m-%d}"),
+        ("pin", certificates.pin(tls.certificate)),
         ("clients", config.clients.listen),
         ("validators", config.consensus_port.listen),
         ("verifiers", f"{processes_here() if config.verifiers is None else config.verifiers}"),

@@ -317,7 +317,7 @@ def inspect(directory: Path) -> SignState:
         height=height,
         votes=[vote for vote in votes if vote.height == height],
         last_vote=votes[-1] if votes else None,
-        size=content.good + len(content.tail),
+        size=len(content.whole) + len(content.tail),
         position=content.position,
         tail_bytes=len(content.tail),
         torn=torn,

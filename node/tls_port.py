@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from cryptography import x509
@@ -97,40 +97,49 @@ class _Served:
         return fresh
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        checked(self._tls)
-        files = (self._tls.private_key, self._tls.certificate, self._tls.ca)
-        key, certificate, authority = (path.read_bytes() for path in files)
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+        found = checked(self._tls)
+        return grpc.ssl_server_certificate_configuration([(found.key, found.certificate)], found.ca)
 
 
-def checked(tls: TlsConfig) -> x509.Certificate:
-    """The certificate, if a port can be opened with it; gRPC would only say that it cannot. Raises Malformed naming the file.
+class Checked(NamedTuple):
+    """What stood in the files of a port when they were read, once, and was found to fit."""
+
+    key: bytes
+    certificate: bytes
+    ca: bytes
+    own: x509.Certificate  # the first in `certificate`
+
+
+def checked(tls: TlsConfig) -> Checked:
+    """The files, if a port can be opened with them; gRPC would only say that it cannot. Raises Malformed naming the file.
 
     1. Key, certificate and authority can be read.
     2. The certificate is of this key.
     3. The authority, or what stands behind the certificate in its file, issued it.
     """
     try:
-        own, *above = certificates.read_certificates(tls.certificate)
-        authorities = certificates.read_certificates(tls.ca)
+        certificate, ca = certificates.read_pem(tls.certificate), certificates.read_pem(tls.ca)
+        own, *above = certificates.parsed(certificate, tls.certificate)
+        authorities = certificates.parsed(ca, tls.ca)
     except Malformed as error:
         raise Malformed(f"{error}; {_ISSUE}") from None
     try:
-        key = serialization.load_pem_private_key(tls.private_key.read_bytes(), None)
+        key = tls.private_key.read_bytes()
+        public_key = serialization.load_pem_private_key(key, None).public_key()
     except OSError as error:
         raise Malformed(f"{tls.private_key} cannot be read: {error.strerror}; {_ISSUE}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Malformed(f"{tls.private_key} is no private key in PEM: {error}; {_ISSUE}") from None
-    if key.public_key() != own.public_key():
+    if public_key != own.public_key():
         raise Malformed(f"the certificate {tls.certificate} is not of the key {tls.private_key}; {_ISSUE}")
     if not any(_issued(own, issuer) for issuer in (*above, *authorities)):
         raise Malformed(f"the certificate {tls.certificate} is not from the authority {tls.ca}; {_ISSUE}")
-    return own
+    return Checked(key, certificate, ca, own)
 
 
 def ending(tls: TlsConfig, now_ms: int) -> str:
     """What is to be said of the end of the certificate, if it is near or past. Raises Malformed as `checked` does."""
-    left_ms = certificates.expires_ms(checked(tls)) - now_ms
+    left_ms = certificates.expires_ms(checked(tls).own) - now_ms
     if left_ms >= WARNING_DAYS * DAY_MS:
         return ""
     when = (

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import StoreError
+from node import journal_file
 from node.journal_file import JournalFile, read
 from proto.chiptrace.v1.consensus_pb2 import NOTARIZE, JournalRecord, Vote
 
@@ -127,7 +128,7 @@ def test_reading_changes_nothing_and_tells_of_a_tail(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole + b"torn")
     content = read(path)
-    assert (views(content), content.tail, content.good) == ([1], b"torn", len(whole))
+    assert (views(content), content.tail, content.whole) == ([1], b"torn", whole)
     assert path.read_bytes() == whole + b"torn"
 
 
@@ -301,3 +302,13 @@ def test_a_file_cut_inside_its_marker_is_damage(tmp_path):
     (tmp_path / "journal").write_bytes(b"1234")
     with pytest.raises(StoreError, match="damaged"):
         JournalFile.open(tmp_path / "journal")
+
+
+def test_what_is_written_anew_at_opening_is_what_was_read(tmp_path, monkeypatch):
+    path = tmp_path / "record"
+    JournalFile.create(path).close()
+    content = read(path)
+    monkeypatch.setattr(journal_file, "read", lambda _: content)
+    path.write_bytes(b"changed since")
+    JournalFile.open(path).close()
+    assert path.read_bytes() == content.whole

@@ -122,3 +122,16 @@ def test_an_address_that_cannot_be_had_is_said_with_the_systems_reason(files, ru
         pytest.skip("this machine has no IPv6")
     with taken:
         run(scenario(address.format(taken=taken.getsockname()[1])))
+
+
+def test_what_is_shown_is_what_was_checked_though_the_file_changes_meanwhile(files, monkeypatch):
+    certificate, read = files.certificate.read_bytes(), certificates.read_pem
+
+    def then_changed(path):
+        data = read(path)
+        if path == files.certificate:
+            path.write_bytes(b"half of the next")
+        return data
+
+    monkeypatch.setattr(certificates, "read_pem", then_changed)
+    assert tls_port.checked(files).certificate == certificate
