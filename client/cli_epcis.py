@@ -135,7 +135,7 @@ def convert(
     imported = read_files(files, strict=not lenient)
     bad = errors(imported.findings)
     if bad:
-        raise Malformed(f"{bad[0]}; `chiptrace epcis check` lists all {len(bad)} errors")
+        raise Malformed(f"{bad[0]}; `chiptrace epcis check` lists every error, {len(bad)} in all")
     header = imported.headers[0] if len(imported.headers) == 1 else None
     if header is None and any(map(epcis_hash_document.ignore_members, imported.headers)):
         raise Malformed(

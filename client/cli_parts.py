@@ -123,7 +123,7 @@ def capture_command(
     bad = errors(imported.findings)
     if bad and not lenient:
         raise Malformed(
-            f"{bad[0]}; nothing was recorded. `chiptrace epcis check` lists all {len(bad)} errors"
+            f"{bad[0]}; nothing was recorded. `chiptrace epcis check` lists every error, {len(bad)} in all"
         )
     for finding in imported.findings:
         ERR.print(plain(str(finding)))

@@ -10,8 +10,8 @@
     kind = "set_validators"
     validators = [ { member = "siliconfab", key = "41d2…" }, … ]
 
-TOML, or the same as JSON. The changes are carried out in the order in which they stand. Whatever is not exactly such a
-file is an error that names file, change and field.
+TOML, or the same as JSON. The changes are carried out in the order in which they stand. A genesis file holds the fields of
+one Genesis in the same way. Whatever is not exactly such a file is an error that names file, change and field.
 """
 
 import datetime as dt
@@ -24,8 +24,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from ledger.errors import Malformed
+from ledger.genesis import STATE_VERSION
 from ledger.limits import CHANGES_PER_PROPOSAL_MAX
-from proto.chiptrace.v1.ledger_pb2 import Change
+from proto.chiptrace.v1.ledger_pb2 import Change, Genesis
 
 _FILE_BYTES_MAX: Final = 1_048_576
 _UNSIGNED: Final = {FieldDescriptor.TYPE_UINT32: 2**32, FieldDescriptor.TYPE_UINT64: 2**64}
@@ -33,21 +34,33 @@ _UNSIGNED: Final = {FieldDescriptor.TYPE_UINT32: 2**32, FieldDescriptor.TYPE_UIN
 
 def read(path: Path) -> list[Change]:
     """The changes of a file, in order. Raises Malformed, OSError."""
-    with path.open("rb") as file:
-        data = file.read(_FILE_BYTES_MAX + 1)
-    if len(data) > _FILE_BYTES_MAX:
-        raise Malformed(f"{path} is larger than {_FILE_BYTES_MAX} bytes; split the proposal")
-    try:
-        text = data.decode()
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"{path} cannot be read: {error}") from None
+    document = _parsed(path)
     if not isinstance(document, dict) or set(document) != {"change"}:
         raise Malformed(f"{path}: a change file holds [[change]] sections and nothing else")
     items = document["change"]
     if not isinstance(items, list) or not 0 < len(items) <= CHANGES_PER_PROPOSAL_MAX:
         raise Malformed(f"{path}: a change file holds 1 to {CHANGES_PER_PROPOSAL_MAX} [[change]] sections")
     return [_change(item, f"{path}: change {number}") for number, item in enumerate(items, start=1)]
+
+
+def read_genesis(path: Path) -> Genesis:
+    """What a chain is to begin with, by the fields of the message Genesis; not judged yet. Raises Malformed, OSError."""
+    document = Genesis(state_version=STATE_VERSION)
+    _fill_part(document, _parsed(path), str(path))
+    return document
+
+
+def _parsed(path: Path) -> object:
+    with path.open("rb") as file:
+        data = file.read(_FILE_BYTES_MAX + 1)
+    if len(data) > _FILE_BYTES_MAX:
+        raise Malformed(f"{path} is larger than {_FILE_BYTES_MAX} bytes; split it")
+    try:
+        text = data.decode()
+        found: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{path} cannot be read: {error}") from None
+    return found
 
 
 def _change(item: object, place: str) -> Change:
@@ -170,6 +183,7 @@ _REQUIRED: Final = {
     "RehomeChain": ("client", "header_height", "opening", "why", "counterparty_approvals"),
     "AppHashOpening": ("state_root", "log_size", "log_root"),
     "MemberHere": ("there", "here"),
+    "Genesis": ("name", "time_ms", "members", "validators", "parameters"),
     "ThawClient": ("id", "header", "certificate", "validators", "counterparty_approvals"),
 }
 

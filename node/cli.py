@@ -35,6 +35,7 @@ _OF_CLIENT: Final = (
     "client.cli_rights",
     "client.cli_lots",
     "client.cli_govern",
+    "client.cli_found",
     "client.cli_lost",
     "client.cli_claims",
     "client.cli_audit",
