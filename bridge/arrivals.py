@@ -94,7 +94,7 @@ def materialise(ctx: Context, message: Materialise) -> None:
     if place is not None:
         serial_lots.settle(ctx, part, place, known is not None, ctx.operation_digest)
     elif known is None:
-        note_single(ctx.overlay, canonical(part.id))
+        note_single(ctx.overlay, canonical(part.id), begins=False)
     _enter_filling(ctx, part, theirs, arrival, departure)
     if inner is not None:
         open_arrived(ctx, client, part, inner, arrival.hop, message.header_height, owner)

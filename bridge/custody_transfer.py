@@ -248,7 +248,7 @@ def receive(ctx: Context, client: ClientRecord, packet: Packet) -> None:
     if place is not None:
         serial_lots.settle(ctx, part, place, known is not None, packet_commitment(packet))
     elif known is None:
-        note_single(ctx.overlay, canonical(part.id))
+        note_single(ctx.overlay, canonical(part.id), begins=False)
     # (3) What is inside, in a new filling; none that it had when it left is open any more.
     contents.leave_behind(ctx.overlay, part, None if departure is None else departure.filling)
     part.container, part.generation = "", 0

@@ -81,7 +81,7 @@ def follow_part(ctx: Context, message: FollowPart) -> None:
                 Reason.NOT_FROM_HOME,
             )
         check_member_id(theirs.commissioner)
-        note_single(ctx.overlay, identifier)
+        note_single(ctx.overlay, identifier, begins=False)
         part = PartRecord(
             id=message.part,
             status=DEPARTED,

@@ -316,7 +316,7 @@ def _inherited(ctx: Context, rehoming: RehomingRecord, there: PartRecord) -> Par
             Reason.NOT_FROM_HOME,
         )
     check_member_id(there.commissioner, Reason.BAD_PROOF)
-    note_single(ctx.overlay, canonical(there.id))
+    note_single(ctx.overlay, canonical(there.id), begins=False)
     return PartRecord(
         id=there.id,
         origin_chain=there.origin_chain,

@@ -224,7 +224,7 @@ def settle(ctx: Context, part: PartRecord, place: Place, known: bool, digest: by
             serials=place.serials,
         )
         if lot.serials.width:
-            add_range(ctx.overlay, lot.id, lot.serials)
+            add_range(ctx.overlay, lot.id, lot.serials, begins=False)
         ctx.enter(state.lot_key(lot.id), lot.history, EntryKind.ARRIVED, digest)
         state.save(ctx.overlay, state.lot_key(lot.id), lot)
     # (2) The piece, which touches no other.
@@ -239,7 +239,7 @@ def _note(ctx: Context, part: PartRecord) -> None:
     """Notes a serial that gets a record of its own, and that no run of its lot says is there. Raises Refused(SERIALS_OVERLAP)."""
     identifier = canonical(part.id)
     if not is_interval(part) and find_range(ctx.overlay, identifier) != (part.lot, part.start):
-        note_single(ctx.overlay, identifier)
+        note_single(ctx.overlay, identifier, begins=part.origin_chain == ctx.chain_id)
 
 
 def _carve(ctx: Context, piece: PartRecord) -> None:

@@ -117,7 +117,7 @@ def _make(recording: Recording, lot: LotRecord, serial: Identifier, place: int) 
     held = covering(overlay, lot, place)
     piece = piece_of(held, serial.text, place, place + 1)
     carve(recording, lot, held, piece)
-    note_single(overlay, serial)
+    note_single(overlay, serial, begins=lot.origin_chain == recording.context.chain_id)
     state.save(overlay, state.part_key(serial.text), piece)
 
 

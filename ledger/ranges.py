@@ -9,7 +9,8 @@ What is commissioned one by one lies in no run. That no run is laid over it is k
 serials of a new lot are looked up one by one. Of more it is asked whether anything was commissioned one by one in
 that part of the numbers: for each class and number of digits there are 256 parts, each with a mark that is set once.
 So a run may be refused that would do no harm, never the other way; and commissioning one by one writes a mark at most
-256 times, and else nothing but the part itself.
+256 times, and else nothing but the part itself. What came from another chain is marked apart: it keeps a run from
+beginning here, and none from coming, which was compared where both began.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from ledger.errors import InvariantBroken, Refused
 from ledger.gs1_keys import escape, unescape
 from ledger.identifiers import Identifier, canonical
 from ledger.limits import IDENTIFIERS_PER_EVENT_MAX
-from ledger.state import Overlay, Reader
+from ledger.state import Kind, Overlay, Reader, state_key
 from proto.chiptrace.v1.ledger_pb2 import IntervalRecord, Reason, SerialClassRecord, Serials
 
 # 10 ^ 19 numbers are the most that fit 64 bits.
@@ -118,8 +119,11 @@ def _find_run(
     return found[1].lot, found[1].place + number - found[0]
 
 
-def add_range(overlay: Overlay, lot: str, serials: Serials) -> None:
-    """Enters a lot's range among the runs of its class. Raises Refused(SERIALS_OVERLAP)."""
+def add_range(overlay: Overlay, lot: str, serials: Serials, *, begins: bool = True) -> None:
+    """Enters a lot's range among the runs of its class; begins: here, and not on a chain that some of it came from.
+
+    Raises Refused(SERIALS_OVERLAP).
+    """
     # (1) No run has a serial in common with it. (2) Nor has what was commissioned one by one.
     width = serials.width
     _check_runs(overlay, lot, serials.item_class, serials.prefix, width, serials.first, serials.count)
@@ -127,7 +131,7 @@ def add_range(overlay: Overlay, lot: str, serials: Serials) -> None:
         for number in range(serials.first, serials.first + serials.count):
             _check_single(overlay, lot, serials.item_class, serials.prefix + str(number).zfill(width))
     else:
-        _check_marks(overlay, lot, serials)
+        _check_marks(overlay, lot, serials, begins)
     # (3) It is one of them.
     _add_run(overlay, lot, 0, serials.item_class, serials.prefix, width, serials.first, serials.count)
 
@@ -167,9 +171,14 @@ def _check_single(overlay: Overlay, lot: str, item_class: str, serial: str) -> N
         raise Refused(f"{lot}: {name} was commissioned one by one already", Reason.SERIALS_OVERLAP)
 
 
-def _check_marks(overlay: Overlay, lot: str, serials: Serials) -> None:
+def _check_marks(overlay: Overlay, lot: str, serials: Serials, begins: bool) -> None:
     width = serials.width
-    marks = int.from_bytes(_load_class(overlay, serials.item_class, width).singles, "big")
+    keys = [state.serial_class_key(serials.item_class, width)]
+    if begins:
+        keys.append(_came_key(serials.item_class, width))
+    marks = 0
+    for key in keys:
+        marks |= int.from_bytes((state.look(overlay, key, SerialClassRecord) or _NO_CLASS).singles, "big")
     low, high = _mark(width, serials.first), _mark(width, serials.first + serials.count - 1)
     found = next((mark for mark in range(low, high + 1) if marks >> mark & 1), None)
     if found is not None:
@@ -197,8 +206,11 @@ def _add_run(
 # ---- one by one ---------------------------------------------------------------------------------------------
 
 
-def note_single(overlay: Overlay, identifier: Identifier) -> None:
-    """Notes a serial that gets a record of its own outside of runs. Raises Refused(SERIALS_OVERLAP) for one of a run."""
+def note_single(overlay: Overlay, identifier: Identifier, *, begins: bool = True) -> None:
+    """Notes a serial that gets a record of its own outside of runs; begins: here, and not on another chain.
+
+    Raises Refused(SERIALS_OVERLAP) for one of a run.
+    """
     if identifier.scheme != "sgtin":
         return
     prefix, digits = _split_name(identifier.class_text, identifier.text)
@@ -207,12 +219,16 @@ def note_single(overlay: Overlay, identifier: Identifier) -> None:
     found = _find_run(overlay, record, identifier.class_text, prefix, digits)
     if found is not None:
         raise Refused(f"{identifier.text} is a serial of {found[0]}", Reason.SERIALS_OVERLAP)
+    key = state.serial_class_key(identifier.class_text, width)
+    if not begins:
+        key = _came_key(identifier.class_text, width)
+        record = state.look(overlay, key, SerialClassRecord) or _NO_CLASS
     marks = int.from_bytes(record.singles, "big")
     marked = marks | 1 << _mark(width, _number(digits))
     if marked != marks:
-        record = _load_class(overlay, identifier.class_text, width)
+        record = state.load(overlay, key, SerialClassRecord) or SerialClassRecord()
         record.singles = marked.to_bytes(_MARKS_BYTES, "big")
-        state.save(overlay, state.serial_class_key(identifier.class_text, width), record)
+        state.save(overlay, key, record)
 
 
 def bare_serial(identifier: Identifier) -> str:
@@ -253,6 +269,11 @@ def _split(serial: str) -> tuple[str, str]:
 def _load_class(reader: Reader, item_class: str, width: int) -> SerialClassRecord:
     key = state.serial_class_key(item_class, width)
     return state.load(reader, key, SerialClassRecord) or SerialClassRecord()
+
+
+def _came_key(item_class: str, width: int) -> bytes:
+    """Key of a SerialClassRecord with nothing but the marks of what came from other chains."""
+    return state_key(Kind.SERIAL_CLASS, item_class, width, "came")
 
 
 def _look_at_class(reader: Reader, item_class: str, width: int) -> SerialClassRecord:

@@ -29,6 +29,7 @@ from tests.bridge.test_custody_transfer import Corrupt, refused
 from tests.bridge.two_chains import PREFIX, World
 from tests.client.direct import verified
 from tests.ledger.rules_world import (
+    add,
     destroying,
     iso,
     packing,
@@ -223,6 +224,23 @@ def test_nothing_of_a_lot_arrives_that_never_left():
     corrupt.nothing_comes_of(corrupt.packet(DIE), Reason.NOT_FROM_HOME)
     for name in (interval_text(LOT, 0, 100), interval_text(LOT, 3, 4)):
         corrupt.nothing_comes_of(corrupt.packet(name), Reason.MALFORMED)
+
+
+def test_a_range_comes_after_serials_that_came_one_by_one():
+    """Of the same class and with as many digits: they mark what is free, which where both began was known to be."""
+    world = World("a", "b")
+    single = f"{canonical(LOT).class_text}/21/X0042"
+    for number, event in enumerate((serials_of(LOT, "W0000", "W4999", 5_000), add([single]))):
+        assert world["a"].operate("ada", captured(world, event, number)).ok
+    carry(world, "a", single, "bob")
+    assert world.send("a", interval_text(LOT, 0, 10), "bob", member="ada").ok
+    world.relay()
+    assert world.part("b", interval_text(LOT, 0, 10)).status == PartStatus.OFFERED
+    # Should the home of the class move there, no range begins there over what came.
+    assert world.govern("b", Change(revoke_grant=RevokeGrant(prefix=PREFIX))).ok
+    assert world.govern("b", Change(put_grant=PutGrant(prefix=PREFIX, holder="bob"))).ok
+    around = serials_of(LOT.replace("W1", "W2"), "X0000", "X1999", 2_000)
+    refused(world["b"].operate("bob", captured(world, around)), Reason.SERIALS_OVERLAP)
 
 
 def test_serials_that_never_came_are_told_of_without_harm(world):
