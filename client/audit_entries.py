@@ -220,8 +220,9 @@ class EntryReader:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
         return said, facts
 
-    def event(self, name: str, proven: ProvenEntry) -> EventView | None:
-        """The event behind an entry of a history of no part and no lot (a run's); None for what is no event."""
+    def event(self, name: str, proven: ProvenEntry, time_ms: int) -> tuple[EventView, Operation, str] | None:
+        """The event behind an entry of a history of no part and no lot (a run's), with its operation and who signed it; None
+        for what is no event."""
         entry, operations = proven.entry, proven.transaction.body.operations
         if entry.operation >= len(operations):
             raise self._broken(name, proven, "its transaction has no such operation")
@@ -229,9 +230,11 @@ class EntryReader:
             said, _ = self._meaning(proven.transaction.id, entry.operation, operations[entry.operation])
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
-        if said.view is not None and said.digest != entry.digest:
+        if said.view is None:
+            return None
+        if said.digest != entry.digest:
             raise self._broken(name, proven, "its operation is not the one the entry was made for")
-        return said.view
+        return said.view, said.operation, self._signer(name, proven, said.operation, time_ms)
 
     def _meaning(self, transaction: bytes, place: int, operation: Operation) -> tuple[Said, Facts]:
         """What an operation says, with the digest that stands for it; and the facts of an event."""

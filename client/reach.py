@@ -191,7 +191,7 @@ class Reach:
                 elif reading.entry.kind == EntryKind.REHOMED:
                     text = f"{record.id} was taken over from a chain that is lost: what was made of it there is not known"
                     self._walk.gap(text, key)
-            if mode == Mode.WITH_CONTENTS and record.generations:
+            if mode == Mode.WITH_CONTENTS:
                 self._contents(chain, key, self._path(chain).inside(record, readings, window), window)
         went = self._path(chain).went_to(record, status)
         if went is not None:

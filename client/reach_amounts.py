@@ -17,7 +17,9 @@ from client.reach_report import Amount
 from client.records import name_of
 from client.verified import VerifiedChain
 from ledger import codec, decimals, state
-from ledger.event import EventView, Quantity
+from ledger.corrections import original_of
+from ledger.event import EventView, Quantity, given_digest
+from ledger.event_fields import read_fields
 from ledger.inbound import inbound_place
 from ledger.limits import TRANSACTION_BYTES_MAX
 from ledger.lots import offer_place
@@ -30,6 +32,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Decimal,
     EntryKind,
     LotRecord,
+    Operation,
     PartRecord,
     PartStatus,
 )
@@ -53,9 +56,18 @@ class Spread:
     abroad: dict[bytes, dict[str, Decimal]] = field(default_factory=dict)
 
 
-def undone(chain: VerifiedChain, digests: Iterable[bytes]) -> set[bytes]:
-    """Of these events the ones that were declared wrong and taken back, by the proven record of that."""
-    asked = list(dict.fromkeys(digests))
+def undone(chain: VerifiedChain, events: Iterable[tuple[EventView | None, Operation, str]]) -> set[bytes]:
+    """Of a history's events, each with who signed it, the ones that were declared wrong, by who had recorded them among
+    others, and taken back, by the proven record of that. What only the record says counts for nothing."""
+    chain_id = chain.trust.chain_id
+    told = [(view, operation.capture.event, member) for view, operation, member in events if view is not None]
+    declared = {
+        (original_of(chain_id, data), who) for view, data, who in told if view.error_declaration is not None
+    }
+    if not declared:
+        return set()
+    recorded = ((given_digest(chain_id, read_fields(data)), who) for _, data, who in told)
+    asked = list(dict.fromkeys(digest for digest, who in recorded if (digest, who) in declared))
     chain.values(state.correction_key(digest) for digest in asked)
     found = ((digest, chain.record(state.correction_key(digest), CorrectionRecord)) for digest in asked)
     return {d for d, record in found if record is not None and record.state == CorrectionState.TAKEN_BACK}
@@ -185,7 +197,7 @@ def _of(lot: str, view: EventView | None) -> list[Quantity]:
 
 def _account(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading], found: Spread) -> None:
     """As much was made as lies somewhere now, was consumed or destroyed, exactly and by unit; else a place is missing."""
-    back = undone(chain, (r.entry.digest for r in readings if r.view is not None))
+    back = undone(chain, ((r.view, r.operation, r.step.member) for r in readings))
     left: dict[str, Decimal] = {}
     for reading in readings:
         view = reading.view

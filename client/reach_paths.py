@@ -85,13 +85,15 @@ class Paths:
     def made_of(self, readings: Sequence[Reading], window: Window) -> list[Made]:
         """What came out of every transformation that a thing went into, by its complete history."""
         used = [reading for reading in readings if _goes_in(reading) and window.holds(reading.step.time_ms)]
-        back = undone(self._chain, (reading.entry.digest for reading in used))
+        back = undone(self._chain, ((one.view, one.operation, one.step.member) for one in readings))
         found: list[Made] = []
         for reading in used:
             view = reading.view
             if view is None or reading.entry.digest in back:
                 continue
             alone = not is_among(reading.name, view.run.candidates)
+            if not alone and self._is_undone(view, reading.entry.digest):
+                continue  # what may have gone in is not told of that
             if not view.transformation_id:
                 found += [Made(name, reading.entry.digest, alone) for name in _outputs(view)]
                 continue
@@ -110,6 +112,9 @@ class Paths:
     def is_run(self, name: str) -> bool:
         """Whether the chain knows a run of this name."""
         return self._chain.get(state.transformation_key(name)) is not None
+
+    def _is_undone(self, view: EventView, digest: bytes) -> bool:
+        return all(digest != other for _, other, _ in self._events(run_name(view, digest)))
 
     def _of_run(self, run: str, reading: Reading, *, certain: bool) -> Iterator[Made]:
         """Which of a run's inputs became which of its outputs nobody said, unless there was only one."""
@@ -131,16 +136,17 @@ class Paths:
             raise self._broken(f"run {run} of a recorded event has no record")
         entries = self._chain.history(key, record.history)
         times = self._chain.times(proven.entry.height for proven in entries)
-        told = []
+        told, said = [], []
         for proven in entries:
-            view = self._reader.event(run, proven)
-            if view is None or (
-                proven.entry.kind == EntryKind.EVENT and _run_of(view, proven.entry.digest) != run
+            event = self._reader.event(run, proven, times[proven.entry.height])
+            if event is None or (
+                proven.entry.kind == EntryKind.EVENT and run_name(event[0], proven.entry.digest) != run
             ):
                 raise self._broken(f"entry {proven.n} of run {run} is for no event of it")
+            said.append(event)
             if proven.entry.kind == EntryKind.EVENT:
-                told.append((view, proven.entry.digest, times[proven.entry.height]))
-        back = undone(self._chain, (digest for _, digest, _ in told))
+                told.append((event[0], proven.entry.digest, times[proven.entry.height]))
+        back = undone(self._chain, said)
         self._runs[run] = [event for event in told if event[1] not in back]
         return self._runs[run]
 
@@ -216,10 +222,6 @@ class Paths:
 
     def _broken(self, why: str) -> NotVerifiable:
         return NotVerifiable(f"chain {self._chain.trust.name}: {why}", Reason.BAD_PROOF)
-
-
-def _run_of(view: EventView, digest: bytes) -> str:
-    return run_name(view, digest)
 
 
 def _goes_in(reading: Reading) -> bool:

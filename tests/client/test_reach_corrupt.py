@@ -3,11 +3,23 @@
 import pytest
 
 from ledger import state
-from proto.chiptrace.v1.ledger_pb2 import CONSUMED, DEPARTED, DESTROYED, EVENT, PartRecord
+from ledger.event import event_digest
+from proto.chiptrace.v1.ledger_pb2 import (
+    CONSUMED,
+    DEPARTED,
+    DESTROYED,
+    EVENT,
+    TAKEN_BACK,
+    BalanceRecord,
+    CorrectionRecord,
+    Decimal,
+    Event,
+    PartRecord,
+)
 from tests.bridge.two_chains import World, object_event
 from tests.client.corrupt import Forged
 from tests.client.reach_world import Factory, things
-from tests.ledger.rules_world import add, making, part, receiving, shipping
+from tests.ledger.rules_world import add, lot, making, packing, part, quantity, receiving, shipping
 
 WAFER, CHIP, OTHER = part(1), part(3), part(4)
 
@@ -94,3 +106,53 @@ def test_a_chain_that_names_another_one_than_where_something_came_from():
     report = factory.reach(WAFER, on="b", stubs={"b": lie})
     assert report.exit_code == 1
     assert report.gaps == [f"{WAFER} is said to come from chain c, which knows nothing of it"]
+
+
+def test_a_container_that_is_said_never_to_have_been_filled():
+    """Its recall would be complete without what members put into it."""
+    factory = Factory("a", "b")
+    factory.world = World("a", "b", corrupt="a")
+    factory.event("ada", add([WAFER, OTHER]), packing(OTHER, [WAFER]))
+    honest = things(factory.reach(OTHER))
+    assert honest["a", WAFER] == "LIVE ada"
+    lie = Forged(factory.world["a"])
+    record = factory.world["a"].record(state.part_key(OTHER), PartRecord)
+    record.generations, record.open = 0, False
+    lie.put(state.part_key(OTHER), record)
+    report = factory.reach(OTHER, stubs={"a": lie})
+    assert report.exit_code != 0 or things(report) == honest
+
+
+def taken_back(factory, operation, members):
+    """The chain certifies that the event was declared wrong and undone."""
+    chain = factory.world["a"]
+    digest = event_digest(chain.chain_id, Event.FromString(operation.capture.event))
+    record = CorrectionRecord(original=digest, state=TAKEN_BACK, members=members, height=chain.height)
+    lie = Forged(chain)
+    lie.put(state.correction_key(digest), record)
+    return lie
+
+
+@pytest.mark.parametrize("members", [[], ["ada"]])
+def test_what_nobody_declared_wrong_was_made(factory, members):
+    """By the chain's word alone the chip was never made of the wafer, and its holder would not be told of the recall."""
+    factory.event("ada", add([part(6)]))
+    operation = factory.event("ada", making([part(6)], [part(8)]))
+    report = factory.reach(part(6), stubs={"a": taken_back(factory, operation, members)})
+    assert things(report)["a", part(8)] == "LIVE ada"
+
+
+def test_an_amount_that_nobody_declared_wrong_was_made(factory):
+    """Where it lies the chain hides: the sum shows it, whatever the chain says of how it was made."""
+    name = lot(1)
+    operation = factory.event("ada", add(amounts=[quantity(name, 100)]))
+    assert factory.reach(name).exit_code == 0
+    lie = taken_back(factory, operation, ["ada"])
+    chain = factory.world["a"]
+    key = state.balance_key(name, "ada", "")
+    record = chain.record(key, BalanceRecord)
+    record.amount.CopyFrom(Decimal())
+    lie.put(key, record)
+    report = factory.reach(name, stubs={"a": lie})
+    assert report.exit_code == 1
+    assert any("100" in gap for gap in report.gaps)
