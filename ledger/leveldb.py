@@ -60,7 +60,7 @@ class _Health:
             return call()
         except Exception as error:
             self.failure = f"{what} failed: {type(error).__name__}: {error}"
-            held = isinstance(error, plyvel.IOError) and "/LOCK: " in str(error)
+            held = isinstance(error, plyvel.IOError) and "error: lock " in str(error)
             raise StoreError(f"{self.path}: {self.failure}. {_WHEN_HELD if held else _WHAT_TO_DO}") from error
 
     def check(self) -> None:

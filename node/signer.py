@@ -127,7 +127,8 @@ def trouble_of(directory: Path, key: bytes) -> str:
     if (directory / RETIRED_DIRECTORY / key.hex()).exists():
         return f"the key {key.hex()} was retired, for good"
     with contextlib.suppress(FileNotFoundError):
-        return (directory / REFUSED_FILE).read_text(encoding="utf-8").strip() or "its record was refused"
+        words = (directory / REFUSED_FILE).read_text(encoding="utf-8", errors="replace")
+        return words.strip() or "its record was refused"
     return ""
 
 

@@ -118,8 +118,9 @@ def test_a_directory_is_held_by_one(tmp_path):
 
 def test_a_path_that_is_no_directory(tmp_path):
     (tmp_path / "file").write_text("not a store")
-    with pytest.raises(StoreError, match="opening failed"):
+    with pytest.raises(StoreError, match="opening failed") as error:
         LevelKV(tmp_path / "file")
+    assert "Another process" not in str(error.value)
 
 
 def test_closing_with_live_iterators_and_snapshots_is_safe(tmp_path):

@@ -319,3 +319,11 @@ def test_a_full_disk_stops_the_node_and_is_nothing_against_the_key(directory, re
         with pytest.raises(StoreError, match="make room"):
             Signer(directory)
     assert opened(directory, request).may_vote
+
+
+def test_a_refusal_whose_words_cannot_be_read_is_one_all_the_same(directory):
+    (directory / signer.REFUSED_FILE).write_bytes(b"\xff\xff")
+    found = Signer(directory)
+    assert not found.may_vote
+    found.close()
+    assert signer.inspect(directory).trouble
