@@ -6,7 +6,7 @@ publish it, and goes on here. The client that a chain keeps of another one never
 governance of both chains gives it a new anchor (clients.py, `thaw_client`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -101,14 +101,15 @@ class Accepted(Protocol):
         """Its hash."""
 
 
-def check_passed(accepted: Iterable[Accepted], passed: Collection[int], height: int) -> None:
+def check_passed(accepted: Iterable[Accepted], passed: Mapping[int, Opened], height: int) -> None:
     """Returns only if headers that lead to this height went through every recovery accepted for a height below it; `passed`
-    are the heights of those they went through. Raises Invalid(RECOVERY_CONFLICT).
+    are those they went through, by the height before. Raises Invalid(RECOVERY_CONFLICT).
 
     A set that was believed to be lost may have gone on, and what it signs leads from the genesis as well.
     """
     for item in accepted:
-        if item.height < height and item.height not in passed:
+        there = passed.get(item.height)
+        if item.height < height and (there is None or there.hash != item.document):
             raise Invalid(
                 f"the node shows headers up to height {height} that never went through the recovery "
                 f"{item.document.hex()}, which is accepted after height {item.height}. Either the entry is wrong, or the "

@@ -96,6 +96,17 @@ def test_another_recovery_of_the_height_is_not_the_accepted_one(world):
     assert shown.hash.hex() in report.problem
 
 
+def test_who_accepted_two_of_one_height_is_not_told_that_either_will_do(world):
+    """They lead to two histories; a trust file refuses them, and so does whoever follows headers."""
+    part = world.commission("a", "ada")
+    other = World("a", "b")
+    other.commission("a", "ada")
+    both = [recover(other["a"], "one"), recover(world["a"], "two")]
+    report = audited(world, part, both)
+    assert (report.verdict, report.problem_code) == (Verdict.NOT_VERIFIABLE, "RECOVERY_CONFLICT")
+    assert both[0].hash.hex() in report.problem
+
+
 def test_the_old_set_going_on_past_an_accepted_recovery_is_a_fork_and_not_verified(world):
     """Enough of those who were believed to be lost came back; what they sign is as good as it ever was."""
     part = world.commission("a", "ada")
