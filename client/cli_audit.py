@@ -1,6 +1,7 @@
 """Commands that ask: `part show`, `part export`, `audit`. Every answer is checked before it is shown."""
 
 import errno
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -243,7 +244,9 @@ def _check_bundle(bundle: Path, chain: str) -> None:
 def _told_of_bundle(bundle: Path, written: int | None) -> str:
     if written is None:
         return "[yellow]no passport was written:[/] there is nothing to show to others that cannot be verified here"
-    return f"[green]wrote[/] {plain(bundle)}, {written:,} bytes: `chiptrace passport verify {plain(bundle)}` needs no node"
+    # So that it can be typed as it stands, whatever the file is called.
+    typed = shlex.quote(f"./{bundle}" if str(bundle).startswith("-") else str(bundle))
+    return f"[green]wrote[/] {plain(bundle)}, {written:,} bytes: `chiptrace passport verify {plain(typed)}` needs no node"
 
 
 @without_traceback

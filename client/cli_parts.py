@@ -89,8 +89,8 @@ def tell(recorded: Recorded, what: str, *, as_json: bool) -> None:
     at = f"{plain(what)}: height {recorded.height}, {recorded.transaction.hex()[:16]}"
     if recorded.repeated:
         OUT.print(
-            f"[yellow]REPEATED[/] final before now: {at}; nothing was recorded now. The same document is recorded once, "
-            "the same command once a minute: wait that long to do it again"
+            f"[yellow]REPEATED[/] final before now: {at}; nothing new was recorded: a "
+            "document counts once, a command once a minute"
         )
         return
     finding = f" [yellow]{Reason.Name(recorded.finding)}[/]" if recorded.finding else ""

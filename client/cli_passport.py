@@ -66,7 +66,7 @@ def verify_command(
     Exit 0: verified, 1: findings, 2: not verifiable. Example: chiptrace passport verify part.passport --trust trust.json
     """
     known, age_ms = trust_file.read(trust), _age_ms(max_age)
-    held = read_passport(file)
+    held = _held(file)
     collect_seldom()
     report = verify(
         held,
@@ -83,6 +83,13 @@ def verify_command(
         if held.profile and not (profile or its_profile):
             ERR.print("made with a profile, which was not used; --its-profile does, `passport show` shows it")
     raise typer.Exit(report.verdict.exit_code)
+
+
+def _held(file: Path) -> Passport:
+    try:
+        return read_passport(file)
+    except Malformed as error:
+        raise Malformed(f"{file}: {error}; `chiptrace audit --bundle` writes one") from None
 
 
 def _profile(file: Path, held: Passport, own: Path | None, *, its_profile: bool) -> Profile:
@@ -113,7 +120,7 @@ def show(file: File, as_json: JsonOption = False) -> None:
 
     Example: chiptrace passport show part.passport
     """
-    held = read_passport(file)
+    held = _held(file)
     told = _told(file, held)
     if as_json:
         print_json(told)

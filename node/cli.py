@@ -5,6 +5,7 @@ A module is imported only when the first word asks for it, so that a node starts
 
 import importlib
 import os
+import signal
 import sys
 from typing import Final
 
@@ -79,7 +80,13 @@ def main() -> None:
     # Before gRPC is loaded: it would write a line for every odd header of a client, beside the node's own log, 24 MB in a
     # second from one of them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    application(sys.argv[1] if len(sys.argv) > 1 else "")()
+    # Interrupted while it loads, where nothing is begun yet, it ends at once, and without a traceback.
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    loaded = application(sys.argv[1] if len(sys.argv) > 1 else "")
+    signal.signal(signal.SIGINT, handler)
+    loaded()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -352,3 +353,24 @@ def test_every_command_has_help_with_an_example(command):
     assert result.exit_code == 0
     assert f"Example: chiptrace passport {command}" in " ".join(result.stdout.replace("│", " ").split())
     assert "--json" in result.stdout
+
+
+def test_what_is_no_passport_is_named(tmp_path):
+    (tmp_path / "x.passport").write_text("{}")
+    write_trust(tmp_path / "trust.json", World())
+    for words in (
+        ("show", tmp_path / "x.passport"),
+        ("verify", tmp_path / "x.passport", "--trust", tmp_path / "trust.json"),
+    ):
+        message = told("passport", *words, code=2)["error"]["message"]
+        assert f"{tmp_path / 'x.passport'}: this is no passport" in message
+        assert "audit --bundle" in message
+
+
+@pytest.mark.parametrize("name", ["-x.passport", "a b.passport", "it's"])
+def test_the_command_that_is_told_can_be_typed_as_it_stands(name):
+    said = cli_audit._told_of_bundle(Path(name), 1)
+    command = shlex.split(said.split("`")[1])
+    assert command[:3] == ["chiptrace", "passport", "verify"]
+    assert Path(command[3]) == Path(name)
+    assert not command[3].startswith("-")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -41,6 +42,17 @@ def test_help_lists_the_commands_of_nodes_and_of_clients(tmp_path):
     code, text = chiptrace("--help", directory=tmp_path)
     assert code == 0
     assert all(word in text for word in ("node", "relay", "testnet", "capture", "audit", "epcis"))
+
+
+def test_interrupted_while_it_loads_it_ends_at_once_without_a_traceback():
+    program = (
+        "import importlib, os, signal, node.cli\n"
+        "importlib.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "node.cli.main()"
+    )
+    command = [sys.executable, "-c", program, "audit"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_consortium_makes_its_authority_certificates_and_keys(tmp_path):
