@@ -336,6 +336,7 @@ class Audit:
         """Step 5. The story that the entries tell leads to the record."""
         custody = Custody(
             record.id,
+            chain.trust.chain_id,
             self._reader(chain).named,
             self._inside(chain).closing,
             lambda reading, code, why: self._wrong(chain, record.id, reading, code, why),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from client.audit_entries import Reading
 from client.audit_kinds import is_among, is_whole
 from client.records import name_of
+from ledger.corrections import original_of
 from ledger.event import EventView
 from ledger.members import MEMBER_URN
 from proto.chiptrace.v1.ledger_pb2 import (
@@ -50,11 +51,13 @@ class Custody:
     def __init__(
         self,
         part: str,
+        chain_id: bytes,
         named: Callable[[str, str, int], bool],
         closing: Callable[[str, int], Closing],
         wrong: Wrong,
     ) -> None:
         self._part = part
+        self._chain_id = chain_id
         self._named = named
         self._closing = closing
         self._wrong = wrong
@@ -70,6 +73,7 @@ class Custody:
         self._had: list[tuple[str, int, bool]] = []  # holder, since (ms), whether anything was done with it
         self._seen: set[tuple[bytes, int, int]] = set()
         self._events: dict[bytes, bytes] = {}  # digest: transaction
+        self._declared: set[tuple[bytes, str]] = set()  # events said to be wrong, and by whom
         self._unsure = False  # it was freed in the very block of an entry of its own
 
     def follow(self, readings: list[Reading]) -> None:
@@ -104,6 +108,8 @@ class Custody:
         self._seen.add(place)
         if reading.view is None:
             return
+        if reading.view.error_declaration is not None:
+            self._declared.add((self._original(reading), reading.step.member))
         if self._events.setdefault(entry.digest, entry.transaction) != entry.transaction:
             self._wrong(reading, "DUPLICATE_EVENT", "the same event was entered before")
 
@@ -261,7 +267,13 @@ class Custody:
         view = reading.view
         if view is not None and view.type in ("AggregationEvent", "AssociationEvent"):
             self._possess(reading, free=True)
-        elif view is not None and is_among(reading.name, view.inputs):
+            return
+        if (self._original(reading), self.holder) not in self._declared and not self._unsure:
+            text = (
+                f"{self.holder or 'nobody'} had it, and did not say that the event was wrong which is undone"
+            )
+            self._wrong(reading, "NOT_IN_CUSTODY", text)
+        if view is not None and is_among(reading.name, view.inputs):
             if self.status != PartStatus.CONSUMED:
                 self._impossible(reading)
             self.status = PartStatus.LIVE
@@ -269,6 +281,9 @@ class Custody:
             if self.status != PartStatus.LIVE or self.container:
                 self._impossible(reading)
             self.status = PartStatus.VOID
+
+    def _original(self, reading: Reading) -> bytes:
+        return original_of(self._chain_id, reading.operation.capture.event)
 
     def _fill(self, reading: Reading) -> None:
         entry = reading.entry

@@ -207,7 +207,7 @@ class Reach:
             if code in ("CONTRADICTION", "NOT_IN_CUSTODY"):
                 self._walk.gap(f"chain {chain.trust.name}: {record.id}, entry {reading.n}: {why}", key)
 
-        custody = Custody(record.id, self._reader(chain).named, inside.closing, wrong)
+        custody = Custody(record.id, key[0], self._reader(chain).named, inside.closing, wrong)
         custody.follow(readings)
         for difference in custody.compare(record) if readings else ():
             self._found(chain, record.id, "CONTRADICTION", difference)

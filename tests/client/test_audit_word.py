@@ -9,11 +9,13 @@ import pytest
 from client.audit_report import Verdict
 from ledger import hashes, state
 from ledger.attestations import foreign_attestation_key
+from ledger.event import event_digest
 from ledger.history import append_entry
 from proto.chiptrace.v1.ledger_pb2 import (
     ADOPTED_EVENT,
     ATTESTED,
     CONTESTED,
+    CORRECTED,
     CORRECTION_PENDING,
     DELEGATION_EXCEEDED,
     EVENT,
@@ -34,9 +36,14 @@ from proto.chiptrace.v1.ledger_pb2 import (
     SEEN_ELSEWHERE,
     SERIAL_CLAIMED_TWICE,
     SUPERSEDES_ADOPTION,
+    TAKEN_BACK,
+    UNDONE,
+    VOID,
     Attest,
     AttestationRecord,
     Change,
+    CorrectionRecord,
+    Event,
     Field,
     ForeignAttestationRecord,
     IdentifierRecord,
@@ -57,6 +64,7 @@ from tests.bridge.two_chains import World, object_event, serial, shipping_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
 from tests.ledger.chain_fixture import key_of
+from tests.ledger.test_corrections import wrong
 
 PART = serial(7001)
 GLN = "https://id.gs1.org/417/4012345000009"
@@ -365,3 +373,29 @@ def test_a_claim_of_another_chain_is_in_force_as_long_as_that_one_says():
     report = audited(world, part, "b", stubs={"b": lie})
     assert report.verdict is Verdict.NOT_VERIFIABLE
     assert "in force" in report.problem
+
+
+# ---- what is taken back -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_who_has_it_says_so_too_before_it_never_was(world, lie, agreed):
+    """The seller and a corrupt chain declare that what was sold had never been made."""
+    made = object_event("ADD", "commissioning", PART)
+    shipped, taken = shipping_event(PART, "abe"), object_event("OBSERVE", "receiving", PART)
+    entries = [
+        lie.entry(PART, lie.signed(member, operation), EVENT)
+        for member, operation in (("ada", made), ("ada", shipped), ("abe", taken))
+    ]
+    wrong_event = wrong(made, "2023-11-14T22:13:22Z")
+    members = ["abe", "ada"] if agreed else ["ada"]
+    for member in members:
+        kind = UNDONE if member == "ada" else CORRECTED
+        entries.append(lie.entry(PART, lie.signed(member, wrong_event), kind))
+    original = event_digest(lie.chain.chain_id, Event.FromString(made.capture.event))
+    record = CorrectionRecord(original=original, state=TAKEN_BACK, members=members, height=lie.chain.height)
+    lie.put(state.correction_key(original), record)
+    lie.part(PART, entries, status=VOID, holder="abe", owner="ada")
+    found = {"ERROR_DECLARED"} if agreed else {"ERROR_DECLARED", "NOT_IN_CUSTODY"}
+    report = told(world, lie)
+    assert codes(report) - {"DUPLICATE_EVENT"} == found, report.problem
