@@ -3,7 +3,7 @@
 One is never stopped. One is stopped now and then, and starts with other bounds: of what it keeps in memory, of the pages it
 writes at a time, of the leaves in a slot. One does the same on LevelDB. One has no fast path: it looks at everything
 on the disk, and reads every event as a whole. From time to time one begins with a snapshot of another. They get the
-histories of the naive models' walks, so that these are about things that are there.
+histories of the naive models' walks, so that these are about things that are there, and hostile ones.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from ledger.kv import MemoryKV
 from ledger.leveldb import LevelKV
 from ledger.operations import CHANGES, OPERATIONS
 from ledger.overlay import Overlay
-from proto.chiptrace.v1.ledger_pb2 import Reason, Result
-from tests.ledger import naive_tree, test_custody_model, test_serials_model
+from proto.chiptrace.v1.ledger_pb2 import Operation, Reason, Result
+from tests.ledger import hostile, naive_tree, test_custody_model, test_serials_model
 from tests.ledger.chain_fixture import START_MS, Chain, certificate_of, make_genesis, make_parameters
 from tests.ledger.rules_world import GRANTS, World
 from tests.ledger.snapshot_fixture import Taken, on
@@ -286,12 +286,14 @@ def on_replica(chain: Chain, one: Replica) -> Chain:
     return other
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(7))
 def test_whatever_is_different_about_nodes_they_come_to_the_same(seed, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "EXPIRED_HEIGHTS_PER_BATCH", 2)  # so that some are left over
     random = Random(seed)
-    model = (test_custody_model, test_serials_model)[seed % 2]
-    asked = walked(lambda: model.Walk(seed), 150)
+    model = hostile if seed > 5 else (test_custody_model, test_serials_model)[seed % 2]
+    asked = walked(lambda: model.Walk(seed), 150 if seed < 6 else 220)
+    if model is hostile:
+        asked += [("ada", "operator", (Operation(),)), ("ada", "operator", (asked[0][2][0], Operation()))]
     network = Network(seed, tmp_path / "store")
     assert network.plain.app.info().time_ms == START_MS
     while asked:
