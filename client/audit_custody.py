@@ -72,7 +72,9 @@ class Custody:
         self._sent = b""  # commitment of the packet that carries it away
         self._had: list[tuple[str, int, bool]] = []  # holder, since (ms), whether anything was done with it
         self._seen: set[tuple[bytes, int, int]] = set()
-        self._events: dict[bytes, bytes] = {}  # digest: transaction
+        self._events: dict[
+            tuple[bytes, str], bytes
+        ] = {}  # by digest and, of declarations, member: transaction
         self._declared: set[tuple[bytes, str]] = set()  # events said to be wrong, and by whom
         self._unsure = False  # it was freed in the very block of an entry of its own
 
@@ -108,9 +110,11 @@ class Custody:
         self._seen.add(place)
         if reading.view is None:
             return
+        who = ""
         if reading.view.error_declaration is not None:
-            self._declared.add((self._original(reading), reading.step.member))
-        if self._events.setdefault(entry.digest, entry.transaction) != entry.transaction:
+            who = reading.step.member  # each of whom it concerns may sign the same declaration
+            self._declared.add((self._original(reading), who))
+        if self._events.setdefault((entry.digest, who), entry.transaction) != entry.transaction:
             self._wrong(reading, "DUPLICATE_EVENT", "the same event was entered before")
 
     def _normalise(self, reading: Reading) -> None:

@@ -398,4 +398,15 @@ def test_who_has_it_says_so_too_before_it_never_was(world, lie, agreed):
     lie.part(PART, entries, status=VOID, holder="abe", owner="ada")
     found = {"ERROR_DECLARED"} if agreed else {"ERROR_DECLARED", "NOT_IN_CUSTODY"}
     report = told(world, lie)
-    assert codes(report) - {"DUPLICATE_EVENT"} == found, report.problem
+    assert codes(report) == found, report.problem
+
+
+def test_one_declaration_that_two_members_sign_is_no_event_twice():
+    world = World("a", "b")
+    part = world.commission("a", "ada")
+    made = object_event("ADD", "commissioning", part)
+    assert world["a"].operate("ada", shipping_event(part, "abe")).ok
+    assert world["a"].operate("abe", object_event("OBSERVE", "receiving", part)).ok
+    for member in ("ada", "abe"):
+        assert world["a"].operate(member, wrong(made, "2023-11-14T22:13:22Z")).ok
+    assert codes(audited(world, part, "a")) == {"ERROR_DECLARED", "CORRECTION_PENDING"}
