@@ -264,6 +264,19 @@ def groups(
     return tuple(cut)
 
 
+def headers_together(headers: Sequence[SignedHeader]) -> list[SignedHeader]:
+    """As many, from the first on, as one transaction carries: of 31 validators with long names, each
+    change of the set takes four kilobytes."""
+    room = TRANSACTION_BYTES_MAX - _ENVELOPE_BYTES
+    kept: list[SignedHeader] = []
+    for signed in headers:
+        room -= signed.ByteSize() + _FRAME_BYTES
+        if kept and room < 0:
+            break
+        kept.append(signed)
+    return kept
+
+
 def update_operation(action: Update, headers: Sequence[SignedHeader]) -> Operation:
     """The operation that brings these headers (at most HEADERS_PER_UPDATE_MAX)."""
     return Operation(update_client=codec.encode(UpdateClient(client=action.client, headers=headers)))

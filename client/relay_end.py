@@ -24,6 +24,7 @@ from bridge.relayer_plan import (
     Receive,
     TimeOut,
     Update,
+    headers_together,
     packet_operation,
     update_operation,
 )
@@ -295,7 +296,7 @@ class RelayEnd:
             head = self.prove([], action.to_height - 1).head
             if not found or found[-1].header != head.header:
                 found.append(head)
-        return found[: limits.HEADERS_PER_UPDATE_MAX]
+        return headers_together(found[: limits.HEADERS_PER_UPDATE_MAX])
 
     def _height(self, signed: SignedHeader) -> int:
         try:

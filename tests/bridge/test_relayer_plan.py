@@ -17,11 +17,15 @@ from bridge.relayer_plan import (
     TimeOut,
     Update,
     groups,
+    headers_together,
     plan,
+    update_operation,
 )
 from ledger import hashes, state
-from ledger.limits import TRANSACTION_BYTES_MAX
+from ledger.block import sign_transaction
+from ledger.limits import HEADERS_PER_UPDATE_MAX, TRANSACTION_BYTES_MAX, VALIDATORS_MAX
 from proto.chiptrace.v1.bridge_pb2 import Packet
+from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
     LIVE,
@@ -32,6 +36,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
     SetValidators,
     Validator,
+    ValidatorSet,
 )
 from tests.bridge.two_chains import MEMBERS, TRUSTING_MS, World
 from tests.ledger.chain_fixture import key_of, seed_of
@@ -310,3 +315,19 @@ def test_clients_are_kept_fresh_for_a_long_time_without_packets():
     assert world.send("a", part, "bob").ok
     world.relay()
     assert world.part("b", part).status == OFFERED
+
+
+def test_the_headers_of_one_update_fit_into_one_transaction():
+    """31 validators, all of whom signed, with names of 32 letters; the set changed at each height."""
+    members = ValidatorSet(validators=[Validator(key=bytes(32), member="m" * 32)] * VALIDATORS_MAX)
+    signed = SignedHeader(header=bytes(240), next_validators=members.SerializeToString())
+    signed.certificate.signatures.extend([bytes(64)] * VALIDATORS_MAX)
+    headers = [signed] * HEADERS_PER_UPDATE_MAX
+    kept = headers_together(headers)
+    update = update_operation(Update("client", 1, 99), kept)
+    data = sign_transaction(bytes(32), bytes(32), [update], 2**60, bytes(16))
+    assert HEADERS_PER_UPDATE_MAX * signed.ByteSize() > TRANSACTION_BYTES_MAX >= len(data)
+    assert len(data) + signed.ByteSize() > TRANSACTION_BYTES_MAX - 2_048
+    small = [SignedHeader(header=bytes(240))] * HEADERS_PER_UPDATE_MAX
+    assert headers_together(small) == small
+    assert headers_together([]) == []
