@@ -65,7 +65,7 @@ class OpenHeight:
             self._convict(earlier, vote)
         if self.decision is not None:
             return False
-        self.voter.start(now_ms)
+        self.voter.heard(vote.signer, now_ms)
         self.voter.count(vote, now_ms)
         self._consider(now_ms)  # what the proposal lacked may be complete now
         return standing is Standing.NEW
@@ -136,6 +136,7 @@ class OpenHeight:
         # 5. It stands on the block that we know to be final, and says so. Missing is not invalid: no vote at all.
         if not proposals.stands_on(proposal, self.voter.opening.parent_finalization):
             return
+        self.voter.start(now_ms)
         # 6. The block. A new one goes to the application, once; one proposed again needs only to be at hand.
         self._pending = proposal
         if proposal.from_view == 0:

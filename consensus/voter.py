@@ -11,7 +11,7 @@ from consensus.effects import BuildBlock, EngineSettings, Sign, VerifySignature
 from consensus.messages import signed_vote
 from consensus.outbox import Outbox
 from consensus.presence import Presence
-from consensus.quorum import VIEW_FIRST, index_of, leader
+from consensus.quorum import VIEW_FIRST, index_of, leader, quorum
 from consensus.safety import Safety
 from consensus.schedule import Schedule, grace_ms
 from consensus.tally import Held, Standing, Tally
@@ -60,6 +60,7 @@ class Voter:
         self._presence = presence
         self._out = out
         self._begun = False  # the journal has a record of this height
+        self._voters: set[int] = set()  # whose votes at this height were heard, by index
         self.schedule.idle = presence.idle(opening.validators, opening.height, VIEW_FIRST)
         self._safety: Safety | None = None
         index = index_of(opening.validators, identity.own_key)
@@ -157,6 +158,17 @@ class Voter:
         """The height's clock runs (rule 8)."""
         if self.decision is None and self.schedule.start(now_ms):
             self._begin_view(now_ms)
+
+    def heard(self, signer: int, now_ms: int) -> None:
+        """A validator votes at this height (rule 8). More of them than may be dishonest start its clock. Fewer do once they
+        may have waited for a first view themselves: else one of them makes empty blocks as fast as messages travel."""
+        self._voters.add(signer)
+        validators = len(self.opening.validators.validators)
+        if len(self._voters) > validators - quorum(validators):
+            self.start(now_ms)
+        else:
+            waited = self.schedule.entered_ms + self.identity.settings.base_timeout_ms
+            self.schedule.due_ms = min(self.schedule.due_ms, waited)
 
     def _enter(self, view: int, now_ms: int, *, notarized: bool) -> None:
         self._end_view(now_ms)

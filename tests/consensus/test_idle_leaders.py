@@ -38,6 +38,7 @@ def length_of_first_view(node):
     """How long it takes from the first word about the height on until we give the first view up."""
     begun = node.now
     node.vote(3, NULLIFY, 1)
+    node.vote(2, NULLIFY, 1)
     while (NULLIFY, 1, b"") not in node.votes():
         node.now = max(node.now + 1, node.timer())
         node.wait(0)

@@ -40,11 +40,12 @@ def test_work_starts_the_clock():
     assert node.votes() == [(NULLIFY, 1, b"")]
 
 
-@pytest.mark.parametrize("what", ["vote", "proposal", "certificate"])
+@pytest.mark.parametrize("what", ["votes", "proposal", "certificate"])
 def test_any_valid_word_about_the_height_starts_the_clock(what):
     node = Lone(0)
-    if what == "vote":
+    if what == "votes":
         node.vote(1, NULLIFY, 1)
+        node.vote(3, NULLIFY, 1)
     elif what == "proposal":
         node.propose(1, node.block())
     else:
@@ -53,6 +54,42 @@ def test_any_valid_word_about_the_height_starts_the_clock(what):
     node.now = node.timer()
     node.wait(500)
     assert NULLIFY in [vote[0] for vote in node.all_votes()]
+
+
+@pytest.mark.parametrize("view", [1, 9])
+def test_the_votes_of_so_few_that_they_may_lie_start_the_clock_a_view_after_the_height_opened(view):
+    """One that has work, and waited for the leader in vain, loses no time; one that only wants empty blocks gets few."""
+    node = Lone(2)  # leader of view 1
+    node.wait(100)
+    node.vote(1, NULLIFY, view)
+    node.vote(1, NULLIFY, view + 4)
+    assert node.timer() == START_MS + 1_000
+    node.wait(899)
+    assert not node.asked_to_build()
+    node.wait(1)
+    assert node.asked_to_build()
+    late = Lone(2)
+    late.wait(1_500)
+    late.vote(1, NULLIFY, view)
+    assert late.asked_to_build()
+    others = Lone(2)
+    others.vote(1, NULLIFY, view)
+    others.vote(3, NULLIFY, view)
+    assert others.asked_to_build()
+
+
+def test_a_block_that_is_due_earlier_is_not_put_off_by_a_vote():
+    node = Lone(2, due_ms=START_MS + 200)
+    node.vote(1, NULLIFY, 1)
+    node.wait(200)
+    assert node.asked_to_build()
+
+
+def test_a_proposal_of_a_view_to_come_starts_no_clock():
+    """It is its leader's vote, and that of one alone."""
+    node = Lone(0)
+    node.propose(2, node.block())
+    assert node.timer() == START_MS + 1_000
 
 
 def test_words_that_do_not_verify_do_not_start_the_clock():

@@ -594,9 +594,30 @@ VIEWS = [
     Mutant(
         "the clock is not started by votes",
         "height",
-        "        self.voter.start(now_ms)\n        self.voter.count(vote, now_ms)",
+        "        self.voter.heard(vote.signer, now_ms)\n        self.voter.count(vote, now_ms)",
         "        self.voter.count(vote, now_ms)",
-        "rule 8: any valid vote starts the height's clock",
+        "rule 8: valid votes start the height's clock",
+    ),
+    Mutant(
+        "one vote starts the clock",
+        "voter",
+        "        if len(self._voters) > validators - quorum(validators):",
+        "        if self._voters:",
+        "one liar alone makes no empty blocks as fast as messages travel",
+    ),
+    Mutant(
+        "one vote starts no clock",
+        "voter",
+        "            self.schedule.due_ms = min(self.schedule.due_ms, waited)\n",
+        "            pass\n",
+        "who has work alone, and waited for the leader in vain, is heard",
+    ),
+    Mutant(
+        "a vote puts off a block that is due",
+        "voter",
+        "            self.schedule.due_ms = min(self.schedule.due_ms, waited)\n",
+        "            self.schedule.due_ms = waited\n",
+        "blocks that are due come when they are due",
     ),
     Mutant(
         "waiting transactions wake nobody",

@@ -1,7 +1,8 @@
-"""Validators that vote and never propose: how many heights the others decide beside them, and in how many views.
+"""Validators that slow a chain, or drive it on, by nothing that convicts them: one that votes and never proposes, and one
+that has empty blocks made. How many heights the others decide beside them, and in how many views.
 
 Settings and links as a node's are: views of a second, links of a few or of fifty milliseconds, with and without loss.
-Work comes all the time. Nothing that a lazy one signs convicts it, and it is heard like everyone.
+Work comes all the time, or never.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from consensus import effects
 from consensus.effects import EngineSettings
 from node.config import ConsensusConfig
 from tests.simulation.actors.corrupted import Corrupted
-from tests.simulation.application import transaction
+from tests.simulation.application import Stored, transaction
 from tests.simulation.keys import SimulatedKeys
 from tests.simulation.network import Conditions, Network
-from tests.simulation.oracle import Oracle
+from tests.simulation.oracle import NULLIFY, Oracle
 from tests.simulation.replica import Pace, Replica, Setting
 from tests.simulation.world import World
 
@@ -38,6 +39,15 @@ class Lazy(Corrupted):
             super().emit(effect)
 
 
+class Prompter(Corrupted):
+    """Follows the rules, and votes for a view that never comes at each height as it opens: a word that is lawful, and
+    says that somebody is waiting for a block."""
+
+    def executed(self, stored: Stored) -> None:
+        super().executed(stored)
+        self.cast(self.others(), NULLIFY, stored.height + 1, 9)
+
+
 @dataclass(frozen=True)
 class Figures:
     """What came of one run, over all heights decided in it."""
@@ -56,9 +66,18 @@ class Figures:
 
 
 class Consortium:
-    """Validators of one chain, the first of which are lazy, and work for them."""
+    """Validators of one chain, some of which are lazy or what they are told to be, and work for them."""
 
-    def __init__(self, seed: int, size: int, lazy: tuple[int, ...], conditions: Conditions) -> None:
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        lazy: tuple[int, ...],
+        conditions: Conditions,
+        *,
+        way: type[Corrupted] = Lazy,
+        busy: bool = True,
+    ) -> None:
         self.world = World(seed)
         everyone = tuple(range(size))
         keys = SimulatedKeys(size)
@@ -68,8 +87,8 @@ class Consortium:
         setting = Setting(
             self.world, self.network, keys, self.oracle, everyone, settings, 10_000, Pace(2, 2, 4)
         )
-        self.nodes = [(Lazy if index in lazy else Replica)(setting, index, 0) for index in everyone]
-        self.given = 0
+        self.nodes = [(way if index in lazy else Replica)(setting, index, 0) for index in everyone]
+        self.given, self.busy = 0, busy
 
     def work(self) -> None:
         self.given += 1
@@ -82,7 +101,8 @@ class Consortium:
         """So many seconds, from the first on, in which nobody knows anything of anybody yet."""
         for node in self.nodes:
             self.world.schedule(0, node.start)
-        self.world.schedule(1, self.work)
+        if self.busy:
+            self.world.schedule(1, self.work)
         self.world.run(seconds * 1_000, lambda: False, 10**9)
         views = self.oracle.view_of
         return Figures(len(views), sum(views.values()), seconds / 60)

@@ -1,9 +1,10 @@
-"""Who votes and never proposes costs a quarter of a view at each of its turns, and nobody honest pays for that rule."""
+"""Who votes and never proposes costs a quarter of a view at each of its turns, and nobody honest pays for that rule. Who
+has empty blocks made gets one in each length of a first view."""
 
 import pytest
 
 from consensus import presence
-from tests.simulation.lazy import FAR, LOSSY, NEAR, SLOW, measure
+from tests.simulation.lazy import FAR, LOSSY, NEAR, SLOW, Consortium, Prompter, measure
 
 NEVER = 10**9
 
@@ -41,3 +42,11 @@ def test_where_all_are_honest_no_more_views_are_left(patient, size, conditions):
     before, now = patient(size, (), conditions, **seeds), measure(size, (), conditions, **seeds)
     assert now.views_per_height <= before.views_per_height * 1.05
     assert now.heights >= before.heights * 0.98
+
+
+@pytest.mark.parametrize(("size", "liars"), [(4, (0,)), (7, (0, 3))])
+def test_who_wants_empty_blocks_gets_few(size, liars):
+    """Were its vote to start the clock at once, there would be 228 and more a minute; the heartbeat alone makes six."""
+    run = Consortium(0, size, liars, NEAR, way=Prompter, busy=False)
+    assert 30 < run.go(30).heights_per_minute < 70
+    assert not run.oracle.accused
