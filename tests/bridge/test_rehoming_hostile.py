@@ -4,7 +4,9 @@ import pytest
 
 from bridge.clients import rehoming_key
 from ledger import codec, state
+from ledger.identifiers import canonical, interval_text
 from ledger.limits import HOP_MAX
+from ledger.roots import SerialList
 from proto.chiptrace.v1.bridge_pb2 import TimeoutPacket
 from proto.chiptrace.v1.ledger_pb2 import (
     DEPARTED,
@@ -25,6 +27,7 @@ from tests.bridge.crossing import carry, destroy, follow_operation, materialise,
 from tests.bridge.test_containers import refused
 from tests.bridge.test_custody_traces import routed
 from tests.bridge.test_rehoming import HOME_OF_B, box_of_b, bring_head, give_up, moved, rehome, rows_of
+from tests.bridge.test_serials import accepted, captured
 from tests.bridge.two_chains import (
     HOUR_MS,
     MEMBERS,
@@ -36,6 +39,7 @@ from tests.bridge.two_chains import (
     serial,
 )
 from tests.ledger.chain_fixture import START_MS
+from tests.ledger.rules_world import root_of, seen
 
 BOX = serial(77)
 
@@ -137,6 +141,41 @@ def test_a_record_of_another_part_or_of_nobody_is_not_inherited(changed):
     assert (result.ok, result.reason) == (False, Reason.BAD_PROOF)
     assert world.part("a", here) == before
     assert not world.part("a", there).id
+
+
+def test_a_serial_that_lies_in_an_interval_here_is_claimed_twice_when_it_is_shown():
+    """The lost chain, its home, could have given it a second body at any time; nobody here loses what he has."""
+    world = World(corrupt="b")
+    home_on_b(world)
+    lot = canonical("urn:epc:class:lgtin:7654321.011111.R1").text
+    kept = SerialList(world["b"].chain_id, canonical(lot), [f"R{number}X" for number in range(20)])
+    name, some = f"{canonical(lot).class_text}/21/R5X", interval_text(lot, 0, 10)
+    assert world["b"].operate("bob", captured(world, root_of(lot, kept))).ok
+    assert world.send("b", some, "abe", to="a", member="bob").ok
+    world.relay()
+    assert accepted(world, "a", some, "abe").ok
+    forged = PartRecord(
+        id=name,
+        status=LIVE,
+        holder="bob",
+        owner="bob",
+        commissioner="bob",
+        origin_chain=world["b"].chain_id,
+        lot=lot,
+        start=5,
+        end=6,
+    )
+    evidence = Evidence(first=state.part_key(name), second=codec.encode(forged))
+    assert world["b"].operate("bob", Operation(evidence=evidence)).ok
+    bring_head(world)
+    assert give_up(world, heir=True).ok
+    assert rehome(world, name).ok
+    assert world.part("a", name).holder == "ada"
+    operation = captured(world, seen([name]), 7)
+    operation.capture.memberships.append(kept.membership(name))
+    result = world["a"].operate("abe", operation)
+    assert (result.ok, result.reason) == (True, Reason.SERIAL_CLAIMED_TWICE)
+    assert world.part("a", some).holder == "abe"
 
 
 def nested():
