@@ -214,6 +214,23 @@ def test_a_chain_that_only_says_that_it_is_done_is_not_asked_without_a_pause():
     assert set(brought[1:]) == {0}
 
 
+def test_what_a_node_says_for_people_is_cut_to_a_sentence():
+    class Talks(RelayStub):
+        def Submit(self, request):
+            return SubmitReply(
+                outcomes=[Outcome(admitted=True, detail="x" * 1_000_000)] * len(request.transactions)
+            )
+
+    world = World()
+    sent(world, 1)
+    bad = over(Talks, NODES[0])
+    route = route_over(world, lambda chain: bad(chain) if chain.name == "b" else Line(chain))
+    world.settle()
+    with pytest.raises(NotReady) as raised:
+        route.round()
+    assert 500 < len(str(raised.value)) < 700
+
+
 def test_lists_that_do_not_hold_keep_nothing_from_being_brought_that_is_known():
     world = World()
     parts = sent(world, 2)
