@@ -3,6 +3,7 @@
 from bridge.contents import arrival_key
 from bridge.relayer_plan import Update
 from ledger import codec, decimals, state
+from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import (
     ArrivalRecord,
     FollowPart,
@@ -161,7 +162,7 @@ def follow_operation(world, host, part, source) -> Operation:
     proven = Proven(world, host, source)
     message = FollowPart(client=proven.client, part=part, header_height=proven.height)
     name = part
-    while True:
+    for _ in range(2 * CONTAINER_DEPTH_MAX):  # a corrupt chain may say that a box lies in itself
         shown = proven.record(state.part_key(name))
         message.path.append(shown)
         theirs = PartRecord.FromString(shown.value)
