@@ -100,11 +100,15 @@ def test_an_iterator_does_not_see_later_writes(store):
 def test_a_closed_snapshot_refuses(store):
     store.write([(b"a", b"1")])
     snapshot = store.snapshot()
+    look_between = snapshot.looking()
+    assert look_between(b"a", b"b") == [(b"a", b"1")]
     snapshot.close()
     with pytest.raises(StoreError, match="closed"):
         snapshot.get(b"a")
     with pytest.raises(StoreError, match="closed"):
         list(snapshot.iterate(b"", None))
+    with pytest.raises(StoreError, match="closed"):
+        look_between(b"a", b"b")
     assert store.get(b"a") == b"1"
 
 
@@ -113,6 +117,8 @@ def test_a_closed_store_refuses(store):
     store.close()
     for call in (
         lambda: store.get(b"a"),
+        lambda: store.look(b"a"),
+        lambda: store.look_between(b"a", b"b"),
         lambda: list(store.iterate(b"", None)),
         lambda: store.write([]),
         store.snapshot,

@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_a_flipped_byte_in_a_table_is_never_read_as_a_value(tmp_path):
         snapshot.get(b"key 00000")
     snapshot.close()
     kv.close()
+    for of_snapshot in (False, True):
+        kv = LevelKV(tmp_path / "db")
+        snapshot = kv.snapshot()
+        look_between = snapshot.looking() if of_snapshot else kv.look_between
+        with pytest.raises(StoreError, match="checksum"):
+            for item in CONTENT:
+                assert look_between(item[0], item[0] + b"\0") == [item]
+        poisoned(kv)
+        with pytest.raises(StoreError, match="earlier"):
+            look_between(b"key 00000", b"key 00001")
+        kv.close()
 
 
 def test_after_a_failed_write_nothing_is_acknowledged(tmp_path):
@@ -145,6 +157,35 @@ def test_closing_with_live_iterators_and_snapshots_is_safe(tmp_path):
     snapshot.close()
     del iterators, iterator, snapshot, kv
     gc.collect()
+
+
+def test_looks_outlive_neither_their_snapshot_nor_the_store(tmp_path):
+    kv = filled(tmp_path / "db")
+    first = [CONTENT[0]]
+    ends = (CONTENT[0][0], CONTENT[1][0])
+    snapshots = [kv.snapshot() for _ in range(64)]
+    looks = [snapshot.looking() for snapshot in snapshots]
+    assert all(look_between(*ends) == first for look_between in looks)
+    kv.write([(key, None) for key, _ in CONTENT])
+    snapshots[0].close()
+    for look_between in (looks[0], snapshots[0].looking()):
+        with pytest.raises(StoreError, match="the snapshot is closed"):
+            look_between(*ends)
+    assert looks[1](*ends) == first, "one that is closed is no failure of the store"
+    assert kv.look_between(*ends) == []
+    # Their iterators are dropped by whichever thread it is, while another reads and when the store is closed.
+    dropping = threading.Thread(target=lambda: looks.__delitem__(slice(2, 50)))
+    dropping.start()
+    assert looks[1](*ends) == first
+    dropping.join()
+    kv.close()
+    for look_between in (*looks[1:], snapshots[1].looking(), kv.look_between):
+        with pytest.raises(StoreError, match="the store is closed"):
+            look_between(*ends)
+    looks.clear()
+    del look_between
+    gc.collect()
+    snapshots[1].close()
 
 
 def test_a_snapshot_closed_under_its_iterator_still_reads_what_it_saw(tmp_path):
