@@ -157,6 +157,8 @@ def _proven_place(
 ) -> Place | None:
     """Which serials of which lot the part is, by the lot's record there; None for what is of none."""
     if not theirs.lot:
+        if canonical(theirs.id).interval is not None:
+            raise Refused(f"{theirs.id} is of a lot that its record does not tell", Reason.MALFORMED)
         return None
     value = _prove(ctx, client, message, state.lot_key(theirs.lot), message.lot)
     lot = codec.decode(LotRecord, value, STATE_VALUE_BYTES_MAX)

@@ -45,6 +45,20 @@ def test_nothing_lies_in_an_interval():
     refused(materialise(world, "b", record.id), Reason.CONTENTS_INVALID)
 
 
+def test_an_interval_of_no_lot_does_not_come_out_of_a_container():
+    """It would stand under the name of serials that may come later, or be carved here."""
+    world = World(corrupt="a")
+    box, part = world.commission("a", "ada"), world.commission("a", "ada")
+    pack(world, "a", box, part)
+    record = world.part("a", part)
+    record.id = f"{canonical(part).class_text}/10/L1?interval=0-5"
+    assert canonical(record.id).text == record.id
+    write(world, "a", state.part_key(record.id), record)
+    carry(world, "a", box, "bob")
+    refused(materialise(world, "b", record.id), Reason.MALFORMED)
+    assert materialise(world, "b", part).ok
+
+
 def test_a_part_has_no_hop_at_which_it_could_not_have_come():
     """Else whatever is packed with it could never cross again."""
     corrupt = Corrupt(World(corrupt="a"))
