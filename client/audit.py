@@ -311,8 +311,7 @@ class Audit:
             self._find(chain, record.id, "UNKNOWN_ORIGIN", text)
         entries = chain.history(state.lot_key(record.id), record.history)
         readings = self._reader(chain).read_all(record.id, entries)
-        steps = [reading.step for reading in readings]
-        subject.steps.extend(self._reader(chain).licences.shown(record.id, "", steps))
+        subject.steps += self._reader(chain).licences.shown(record.id, "", [one.step for one in readings])
         makings = [reading for reading in readings if reading.adds_to(record.id)]
         if not readings:
             self._find(chain, record.id, "GAP", f"lot {record.id} has a record but no history")
@@ -324,6 +323,7 @@ class Audit:
             self._reader(chain).check_right(record.id, making)
         if makings:
             self._made.append((chain, record.id))
+            self._begun_here(chain, record, makings[0])
         for reading in readings:
             if reading.entry.kind == EntryKind.ARRIVED:
                 found = check_lot(chain, self._chains, record, reading, self._find)
@@ -365,10 +365,7 @@ class Audit:
         elif first.entry.kind not in CAME:
             self._reader(chain).check_right(record.id, first)
             self._made.append((chain, record.id))
-            if record.origin_chain != chain.trust.chain_id:
-                self._wrong(
-                    chain, record.id, first, "CONTRADICTION", "its record names another chain as origin"
-                )
+            self._begun_here(chain, record, first)
             if first.entry.kind == EntryKind.ADOPTED_EVENT and not record.adopted:
                 superseded = (reading.entry.finding == Reason.SUPERSEDES_ADOPTION for reading in readings)
                 if not any(superseded):
@@ -385,6 +382,10 @@ class Audit:
             if source is not None and packet is not None:
                 self._clients.append((source, packet.packet.source_client))
                 self._came(chain, subject, (source, packet.packet.destination_client), arrival.name)
+
+    def _begun_here(self, chain: VerifiedChain, record: PartRecord | LotRecord, making: Reading) -> None:
+        if record.origin_chain != chain.trust.chain_id:
+            self._wrong(chain, record.id, making, "CONTRADICTION", "its record names another chain as origin")
 
     def _came(
         self, chain: VerifiedChain, subject: Subject, found: tuple[VerifiedChain, str] | None, name: str

@@ -1,6 +1,6 @@
 """What a thing is made of, and what is in it: each is a subject of its own, and says the same in its own history."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from client.audit_corrections import doubts
 from client.audit_entries import Find, Reading
@@ -69,6 +69,8 @@ class Contents:
                 self._wrong(chain, subject.id, reading, "AMOUNT_LEFT_OPEN", why)
         for reading, code, why in doubts(readings):
             self._wrong(chain, subject.id, reading, code, why)
+        for reading in _repeated(subject.id, readings) if record is None else ():
+            self._wrong(chain, subject.id, reading, "DUPLICATE_EVENT", "the same event was entered before")
         inside = as_recorded(chain, inside)
         for name, relation in inside.items():
             subject.related.append((relation, self._refer(chain, name)))
@@ -122,6 +124,20 @@ class Contents:
                     "CONTRADICTION",
                     f"it went into {made}, and its history does not say so",
                 )
+
+
+def _repeated(lot: str, readings: Sequence[Reading]) -> Iterator[Reading]:
+    """Entries for what an operation has entered there already, and for a making that was entered before."""
+    seen: set[tuple[bytes, int, int] | bytes] = set()
+    for reading in readings:
+        entry = reading.entry
+        place = entry.transaction, entry.operation, entry.kind
+        makes = reading.adds_to(lot)
+        if reading.view is not None and (place in seen or (makes and entry.digest in seen)):
+            yield reading
+        seen.add(place)
+        if makes:
+            seen.add(entry.digest)
 
 
 def _is_left_open(reading: Reading, lot: str) -> bool:

@@ -199,12 +199,14 @@ def _account(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading], 
     """As much was made as lies somewhere now, was consumed or destroyed, exactly and by unit; else a place is missing."""
     back = undone(chain, ((r.view, r.operation, r.step.member) for r in readings))
     left: dict[str, Decimal] = {}
+    counted: set[bytes] = set()
     for reading in readings:
         view = reading.view
         if view is None or reading.entry.kind not in _HAPPENED or view.error_declaration is not None:
             continue
-        if reading.entry.digest in back:
-            continue
+        if reading.entry.digest in back or reading.entry.digest in counted:
+            continue  # what an event moves it moves once
+        counted.add(reading.entry.digest)
         making = view.type == "ObjectEvent" and view.action == "ADD"
         ending = view.type == "ObjectEvent" and (
             view.action == "DELETE" or view.biz_step in ("destroying", "decommissioning")
@@ -226,6 +228,8 @@ def _account(chain: VerifiedChain, lot: LotRecord, readings: Sequence[Reading], 
     if lot.adopted:
         found.gap = f"lot {lot.id} was adopted: how much of it there was before is on no ledger"
         return
+    if found.makings and lot.origin_chain != chain.trust.chain_id:
+        found.gap = f"lot {lot.id} was made here, and its record names another chain as origin"
     if lot.origin_chain != chain.trust.chain_id:
         # What was made elsewhere is what its home says went here (reach.py compares the two).
         found.brought = {unit: decimals.subtract(Decimal(), amount) for unit, amount in left.items()}

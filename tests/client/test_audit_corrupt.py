@@ -6,8 +6,10 @@ Each of these was seen to be verified with its guard removed.
 import pytest
 
 from client.audit_report import Verdict
+from client.reach import Reach
 from ledger import state
 from ledger.block import decode_transaction
+from ledger.history import append_entry
 from proto.chiptrace.v1.bridge_pb2 import ClientHeader
 from proto.chiptrace.v1.ledger_pb2 import (
     ARRIVED,
@@ -25,13 +27,16 @@ from proto.chiptrace.v1.ledger_pb2 import (
     UNPACKED,
     GenerationRecord,
     KeyRecord,
+    LotRecord,
     Operation,
     PartRecord,
     ReturnOffer,
     Role,
 )
+from tests.bridge import test_amounts as amounts
 from tests.bridge.two_chains import World, event, object_event, packing_event, serial, shipping_event, texts
 from tests.client.corrupt import Forged
+from tests.client.direct import verified
 from tests.client.test_audit import audited, codes
 
 PART, OTHER = serial(7001), serial(7002)
@@ -404,3 +409,37 @@ def test_an_interval_does_not_end_before_it_begins(world, lie):
     child = [begun(lie), lie.entry(PART, packed, PACKED, container_n=3, **inside)]
     lie.part(PART, child, status=LIVE, holder="ada", owner="ada", **inside)
     refused(told(world, lie), "is not in")
+
+
+# ---- lots of amounts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["one entry twice", "one event twice", "from elsewhere"])
+def test_a_lot_is_made_once_and_here(world, how):
+    """Else one signature would stand for any amount; and what is not from here is not added up."""
+    made = amounts.quantity_event(world, "ADD", "commissioning", 100)
+    assert world["a"].operate("ada", made).ok
+    lie = Forged(world["a"])
+    key = state.lot_key(amounts.LOT)
+    (first,) = lie.chain.entries(key)
+    lie.transactions[first.transaction] = lie.chain.app.store.transaction(first.transaction).data
+    again = {
+        "one entry twice": first,
+        "one event twice": lie.entry("", lie.signed("ada", made), EVENT, key=key),
+    }
+    record = lie.chain.record(key, LotRecord)
+    record.history.Clear()
+    entries = [first, again[how]] if how in again else [first]
+    lie.histories[key] = [append_entry(lie.chain.chain_id, record.history, entry)[1] for entry in entries]
+    if how not in again:
+        record.origin_chain = world["b"].chain_id
+    lie.put(key, record)
+    found = codes(told(world, lie, amounts.LOT))
+    assert found == ({"DUPLICATE_EVENT"} if how in again else {"CONTRADICTION"})
+    for chain in world.chains.values():
+        chain.settle()
+    views = {
+        chain.chain_id: verified(chain, lie if chain.name == "a" else None) for chain in world.chains.values()
+    }
+    report = Reach(views).run(amounts.LOT, world["a"].chain_id, lambda: 0)
+    assert report.exit_code == (0 if how in again else 1)  # one hundred were made, and lie with ada
