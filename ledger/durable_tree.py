@@ -35,7 +35,7 @@ from ledger.pages import (
 from ledger.tree import Layer, StateTree
 
 # Deltas hold up to 17 times as many keys, and opening takes up to 90 µs for each, for its pages are read cold; the batch
-# that writes a part writes one or two pages for each.
+# that writes a part writes one or two rows for each.
 KEYS_PER_PART: Final = 512
 PROOF_PAGES_CACHED: Final = 4_096  # decoded; apart from the writer's, whose thread they must not meet
 _PARTS: Final = SLOTS

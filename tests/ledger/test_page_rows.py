@@ -191,3 +191,27 @@ def test_a_damaged_slot_is_found_as_soon_as_it_is_read(change):
         keeper.kv.write([(row, held)])
     read()
     proves(keeper.tree.tree(CHAIN, keeper.root), keeper.state, [b"1", b"9", b"none"])
+
+
+def test_rows_that_changed_places_or_are_too_many_are_found_as_soon_as_they_are_read():
+    def read():
+        keeper.open_again()
+        for number in range(600):
+            keeper.tree.tree(CHAIN, keeper.root).prove(b"%d" % number)
+
+    keeper = changed_after(behind(bound=1, heights=0, keys=600, whole_depths=1))
+    table = keeper.table(rows.PAGE)
+    slots = sorted(slots_on(keeper))
+    wholes = sorted(table.keys() - slots_on(keeper).keys())
+    swaps = [*zip(slots[::9], slots[1::9], strict=False), *zip(wholes[1::6], slots[5::9], strict=False)]
+    wrong = [{one: table[other], other: table[one]} for one, other in swaps if table[one] != table[other]]
+    # A row of a slot where none was written, of what another holds.
+    extra = [whole + bytes((slot,)) for whole in wholes[2::5] for slot in (0, 9)]
+    wrong += [{row: table[slots[0]]} for row in extra if row not in table]
+    assert len(wrong) > 20
+    for changed in wrong:
+        keeper.kv.write(list(changed.items()))
+        with pytest.raises(StoreError, match="sync anew"):
+            read()
+        keeper.kv.write([(row, table.get(row)) for row in changed])
+    read()
