@@ -1,5 +1,6 @@
 """The relayer's watch over chains in one process: a real fork is found and brought, whatever one lying node does."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 from proto.chiptrace.v1.ledger_pb2 import Reason, Result
 from proto.chiptrace.v1.node_pb2 import BlockAtReply, HeadersReply, HistoryItem, HistoryReply
 from tests.bridge.two_chains import World
+from tests.client.hostile_nodes import altered
 from tests.client.relaying import HEARTBEAT_MS, RelayStub
 from tests.client.test_witness import forged, show
 from tests.ledger.chain_fixture import seed_of
@@ -287,3 +289,19 @@ def test_a_search_through_a_history_that_has_no_end_has_one(world, watching):
     record.history.n = 10**6
     assert client.brought(5) is None
     assert len(asked) <= 6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_answer_of_one_node_of_each_chain_hides_a_fork_or_ends_a_watch(seed, world, watching):
+    """Whatever stands in the fields of an answer: no error but such as a watch expects, and nobody honest is accused."""
+    toss = random.Random(seed)
+    liars = {name: altered(toss, toss.choice((0.1, 0.4, 1.0))) for name in toss.sample("abc", seed % 3 + 1)}
+    found = watching(**liars)
+    found.rounds(4)
+    assert found.frozen() == [False, False]
+    fork_on_b(world)
+    for _ in range(15):
+        found.rounds(4)
+        if all(found.frozen()):
+            break
+    assert found.frozen() == [True, True]
