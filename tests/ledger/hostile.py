@@ -173,10 +173,10 @@ class Walk:
 
     def operation(self) -> Operation:
         chance = self.random.random()
-        if chance < 0.82:
+        if chance < 0.76:
             return self.capture()
-        if chance < 0.9:
-            approvers = self.random.sample(MEMBERS, self.random.choice((0, 1, 4)))
+        if chance < 0.87:
+            approvers = self.random.sample(MEMBERS, self.random.choice((0, 4, 4, 4)))
             changes = [self.change() for _ in range(self.random.choice((1, 1, 2)))]
             return self.world.govern(*changes, approvers=approvers)
         operation = Operation()
@@ -207,7 +207,7 @@ class Walk:
         change = Change()
         name = self.random.choice([field.name for field in Change.DESCRIPTOR.fields])
         getattr(change, name).SetInParent()
-        policy = f"p{self.random.randrange(9)}"
+        policy = f"p{self.random.randrange(5)}"
         if name == "set_validators":
             of = self.random.sample(MEMBERS, 4)
             validators = [Validator(key=key_of(member, "validator"), member=member) for member in of]
@@ -222,6 +222,10 @@ class Walk:
             change.put_policy.CopyFrom(PutPolicy(id=policy, prefix="gs1:4012345", trigger=1, **to))
         elif name == "revoke_policy" and self.random.random() < 0.9:
             change.revoke_policy.CopyFrom(RevokePolicy(id=policy))
+        elif name in ("put_grant", "revoke_grant") and self.random.random() < 0.7:
+            getattr(change, name).prefix = f"urn:fab:x:{self.random.randrange(2)}"
+            if name == "put_grant":
+                change.put_grant.holder = self.random.choice(MEMBERS)
         elif name == "set_parameters" and self.random.random() < 0.7:
             change.set_parameters.parameters.CopyFrom(
                 make_parameters(offer_expiry_ms=self.random.choice((0, 5_000)))

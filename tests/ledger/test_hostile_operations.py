@@ -127,10 +127,10 @@ def check_rights(values: dict[bytes, bytes]) -> None:
         assert sorted(listed.ended) == sorted(one.policy.id for one in there if one.revoked_at)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_is_sent_is_carried_out_or_refused(seed):
     walk = hostile.Walk(seed)
-    for _ in range(3):
+    for _ in range(4):
         for _ in range(100):
             walk.step()
         values = standing_values(walk.world)
