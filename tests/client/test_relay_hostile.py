@@ -326,3 +326,24 @@ def test_packets_that_are_too_many_bytes_for_one_request_go_in_several(monkeypat
     world.settle()
     route.round()
     assert len(received) == count
+
+
+def test_a_request_holds_so_many_transactions_and_one_refusal_keeps_back_no_other_request(monkeypatch):
+    monkeypatch.setattr("ledger.limits.SUBMIT_TRANSACTIONS_MAX", 2)
+    world = World()
+    sent(world, 6)
+    route = route_over(world)
+    route.forth.together_max = 1
+    submit, counts = route.second.submit, []
+
+    def submitted(groups):
+        counts.append(len(groups))
+        results = submit(groups)
+        if len(counts) == 2:
+            results[0] = Result(reason=Reason.NOT_LIVE)
+        return results
+
+    route.second.submit = submitted
+    world.settle()
+    route.round()
+    assert counts == [1, 2, 2, 2]  # the headers first
