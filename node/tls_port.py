@@ -34,6 +34,8 @@ def options(unread_bytes_max: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_allowed_incoming_connections", open_files.connections_max()),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS_MAX),
         ("grpc.max_connection_idle_ms", IDLE_MS_MAX),
+        # Nobody here compresses; a request of 8 kB would be one of 8 MB.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", unread_bytes_max),
         ("grpc.so_reuseport", 0),

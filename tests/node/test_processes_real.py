@@ -271,6 +271,14 @@ def test_odd_headers_do_not_fill_the_log(chain, odd):
     assert len(told) <= 1, told[:3]
 
 
+def test_what_is_small_only_because_it_is_compressed_is_refused(chain):
+    request = SubmitRequest(transactions=[bytes(1_000_000)])
+    with pytest.raises(grpc.RpcError) as error:
+        chain.stub(FIRST).Submit(request, compression=grpc.Compression.Gzip, timeout=10)
+    assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert chain.stub(FIRST).Submit(request, timeout=10).outcomes[0].reason == Reason.OVERSIZE
+
+
 def test_who_reads_nothing_keeps_no_node_from_ending(chain):
     context = ssl.create_default_context(cafile=chain.chain.ca)
     context.load_cert_chain(chain.identity.certificate, chain.identity.tls_key)
