@@ -1,7 +1,6 @@
 """Commands that record: capture, ship, receive, return, attest, resume."""
 
 import hashlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -310,8 +309,11 @@ def resume(
     if as_json:
         print_json({"resumed": rows})
     else:
-        for row in rows:
-            OUT.print(plain(json.dumps(row)))
+        for path, outcome in outcomes:
+            if isinstance(outcome, Recorded):
+                tell(outcome, path.name, as_json=False)
+            else:
+                ERR.print(f"[red]refused[/] {plain(path.name)}: {_why(outcome)}")
         OUT.print(f"{len(rows)} transactions were waiting")
     if any(not row["ok"] for row in rows):
         raise typer.Exit(1)

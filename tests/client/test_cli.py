@@ -3,6 +3,9 @@
 import io
 import json
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -10,7 +13,10 @@ from typer.testing import CliRunner
 
 from client import cli_audit, cli_crossing, cli_epcis, cli_parts, cli_recall, cli_rights, console, keys, trust
 from client.session import ChainSession
+from client.submit import Recorded
 from client.trust import ChainTrust, Identity, Trust
+from ledger.errors import Refused
+from proto.chiptrace.v1.ledger_pb2 import Reason
 from tests.bridge.two_chains import World
 from tests.client.direct import DirectStub, verified
 from tests.client.test_audit import Forging
@@ -299,3 +305,30 @@ def test_a_part_is_shown_and_exported(chains):
     assert problem(
         run(("part", "show"), "urn:epc:id:sgtin:9521234.000001.7", "--chain", "b", file=file), "UNKNOWN_PART"
     )
+
+
+def test_what_was_resumed_and_what_was_done_before_is_told_in_words(monkeypatch):
+    first = Recorded(b"\x01" * 32, 7, 0, Reason.REASON_UNSPECIFIED)
+    outcomes = [
+        (Path("one"), first),
+        (Path("two"), replace(first, finding=Reason.REPEATED, repeated=True)),
+        (Path("three"), Refused("the part is gone", Reason.NOT_LIVE)),
+    ]
+
+    @contextmanager
+    def open_chain(*_):
+        yield SimpleNamespace(submitter=lambda: SimpleNamespace(resume=lambda: outcomes))
+
+    monkeypatch.setattr(cli_parts, "open_chain", open_chain)
+    result = run(("resume",), *AS, as_json=False)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert "final one: height 7, 0101010101010101" in lines
+    assert any(
+        line.startswith("REPEATED final before now: two: height 7") and "nothing new" in line
+        for line in lines
+    )
+    assert "refused three: NOT_LIVE the part is gone" in lines
+    assert "3 transactions were waiting" in lines
+    told = json.loads(run(("resume",), *AS).stdout)["resumed"]
+    assert [(row["file"], row["ok"]) for row in told] == [("one", True), ("two", True), ("three", False)]
