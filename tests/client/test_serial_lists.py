@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -151,9 +151,8 @@ def test_a_range_tells_of_its_serials_and_of_no_other(first, more, asked):
     )
     lot = canonical(LOT)
     serials = read_range(lot, first, last)
-    record = PartRecord(
-        id=interval_text(LOT, 1, max(2, serials.count)), lot=LOT, start=1, end=max(2, serials.count)
-    )
+    assume(serials.count > 1)  # else nothing lies behind its first serial
+    record = PartRecord(id=interval_text(LOT, 1, serials.count), lot=LOT, start=1, end=serials.count)
     record.serials.CopyFrom(serials)
     names = [serial_text(serials, place) for place in range(record.start, record.end)]
     name = f"{CLASS}/21/{asked}"
