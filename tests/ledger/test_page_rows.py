@@ -215,3 +215,21 @@ def test_rows_that_changed_places_or_are_too_many_are_found_as_soon_as_they_are_
             read()
         keeper.kv.write([(row, table.get(row)) for row in changed])
     read()
+
+
+def test_pages_that_go_leave_no_row_and_come_back_without_what_they_were():
+    keeper = changed_after(behind(bound=1, heights=0, keys=600, whole_depths=1))
+    kept = {b"%d" % number: b"kept" for number in range(0, 600, 40)}
+    before = dict(keeper.state)
+    keeper.height_with({key: kept.get(key) for key in before})
+    assert keeper.pages_on_disk() == keeper.pages() == naive_tree.pages(leaves_of(keeper.state), RUN_MAX)
+    assert slots_on(keeper) == {}
+    keeper.height_with(before)
+    keeper.open_again()
+    assert keeper.pages_on_disk() == naive_tree.pages(leaves_of(before), RUN_MAX)
+    keeper.height_with(dict.fromkeys(before))
+    assert keeper.table(rows.PAGE) == {}
+
+
+def leaves_of(state):
+    return naive_tree.leaves(CHAIN, state)
