@@ -1,7 +1,7 @@
 """A step of a long route, shown to a chain that is to know it: where a part went on to from another chain.
 
-That chain shows the part's record and, where it left inside something, what is around it, up to the filling that was
-exported (`bridge/following.py` says what is proven). One step in one transaction; if the client here knows no header
+That chain shows the part's record and, where it left inside something, what is around it, outwards (`bridge/following.py`
+says what is proven). One step in one transaction; if the client here knows no header
 recent enough to prove it under, the same transaction brings it one.
 """
 
@@ -11,7 +11,7 @@ from ledger import codec, state
 from ledger.errors import Refused
 from ledger.limits import CONTAINER_DEPTH_MAX
 from proto.chiptrace.v1.bridge_pb2 import FollowPart, ProvenRecord
-from proto.chiptrace.v1.ledger_pb2 import ClosedBy, GenerationRecord, Operation, PartRecord, Reason
+from proto.chiptrace.v1.ledger_pb2 import Operation, PartRecord, Reason
 
 
 def operations(here: VerifiedChain, there: VerifiedChain, part: str) -> list[Operation]:
@@ -50,10 +50,7 @@ def _path(there: VerifiedChain, part: str) -> tuple[list[bytes], PartRecord]:
     for _ in range(CONTAINER_DEPTH_MAX):
         if not record.container:
             break
-        key = state.generation_key(record.container, record.generation)
-        filling = there.record(key, GenerationRecord) or GenerationRecord()
-        record = there.record(state.part_key(record.container), PartRecord) or PartRecord()
-        keys += [key, state.part_key(record.id)]
-        if filling.closed_by == ClosedBy.EXPORT:
-            break
+        around = state.part_key(record.container)
+        keys += [state.generation_key(record.container, record.generation), around]
+        record = there.record(around, PartRecord) or PartRecord()
     return keys, record
