@@ -168,7 +168,7 @@ QUESTIONS = {
     "log leaves beyond the log": ("GetLogLeaves", LogLeavesRequest(heights=[U64], size=U64), "NOT_FOUND"),
     "log leaves of a log too long": ("GetLogLeaves", LogLeavesRequest(heights=[1], size=U64), "NOT_FOUND"),
     "far too many log leaves": ("GetLogLeaves", LogLeavesRequest(heights=[1] * 100_000, size=1), "OVERSIZE"),
-    "packets of no client": ("GetPackets", PacketsRequest(client="\0" * 10_000, limit=2**32 - 1), None),
+    "packets of no client": ("GetPackets", PacketsRequest(client="\0" * 10_000, limit=2**32 - 1), "OVERSIZE"),
     "packets after the last": ("GetPackets", PacketsRequest(client="chipmaker", from_sequence=U64), ANSWERED),
     "no transactions": ("Submit", SubmitRequest(wait=True), ANSWERED),
     "far too many transactions": ("Submit", SubmitRequest(transactions=[b""] * 100_000), "OVERSIZE"),
