@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests.bridge.guards_of_claims import CLAIMS
 from tests.bridge.guards_of_custody import CUSTODY
+from tests.bridge.guards_of_serials import SERIALS
 
 CLIENTS = "tests/bridge/test_clients.py::test_"
 PROOFS = "tests/bridge/test_attack_proofs.py::test_attack_"
@@ -384,4 +385,4 @@ ATTACKS = [
     ),
 ]
 
-GUARDS = ATTACKS + [Guard(*row) for row in CLAIMS] + [Guard(*row) for row in CUSTODY]
+GUARDS = ATTACKS + [Guard(*row) for row in (*CLAIMS, *CUSTODY, *SERIALS)]
