@@ -25,6 +25,7 @@ AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 NAME_BYTES_MAX: Final = 64  # of a common name, by X.520
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_BEGINNING: Final = b"-----BEGIN CERTIFICATE-----"
 _BACKDATED: Final = dt.timedelta(minutes=10)  # for a reader whose clock is behind
 
 
@@ -94,11 +95,14 @@ def read_pem(path: Path) -> bytes:
 
 
 def parsed(data: bytes, path: Path) -> list[x509.Certificate]:
-    """All certificates in what stands in a file, one at least. Raises Malformed naming the file."""
+    """All certificates in what stands in a file, one at least and none torn. Raises Malformed naming the file."""
     try:
-        return x509.load_pem_x509_certificates(data)
+        found = x509.load_pem_x509_certificates(data)
     except ValueError as error:
         raise Malformed(f"{path} is not a certificate in PEM: {error}") from None
+    if len(found) < data.count(_BEGINNING):  # one without its end is passed over in silence
+        raise Malformed(f"{path} is not whole: a certificate in it has no end")
+    return found
 
 
 def pin(certificate: bytes) -> str:
@@ -131,6 +135,16 @@ def names(path: Path) -> list[str]:
 def expires_ms(certificate: x509.Certificate) -> int:
     """When it ends, in milliseconds since 1970."""
     return int(certificate.not_valid_after_utc.timestamp()) * 1_000
+
+
+def untimely(certificate: x509.Certificate, now_ms: int) -> str:
+    """What is wrong with its time, or nothing."""
+    begins = certificate.not_valid_before_utc
+    if now_ms < int(begins.timestamp()) * 1_000:
+        return f"is not valid before {begins:%Y-%m-%d %H:%M} UTC"
+    if now_ms >= expires_ms(certificate):
+        return f"has ended on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 def _name(common_name: str) -> x509.Name:

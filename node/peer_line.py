@@ -16,7 +16,7 @@ import grpc
 
 from ledger.errors import Malformed
 from ledger.limits import PEER_MESSAGE_BYTES_MAX
-from node import certificates
+from node import certificates, tls_port
 from node.config import ConsensusPortConfig, PeerConfig, TlsConfig, split_address
 from node.peer_outbox import Outbox
 from proto.chiptrace.v1 import node_pb2_grpc
@@ -41,6 +41,7 @@ OPTIONS: Final = (
 
 async def pinned_certificate(peer: PeerConfig, tls: TlsConfig) -> bytes:
     """The validator's certificate (PEM), checked: authority, host, dates, pin. Raises OSError, Malformed."""
+    tls_port.checked(tls)  # ssl would not say which of our own files is wrong, and how
     host, port = split_address(peer.address)
     context = ssl.create_default_context(cafile=str(tls.ca))
     context.load_cert_chain(tls.certificate, tls.private_key)

@@ -318,12 +318,15 @@ def describe(path: Path) -> list[tuple[str, str]]:
         role = f"validator of {members[key]}" if key in members else "not in the genesis' set"
         role += f"; it must not vote: {state.trouble}. {signer.ROTATE}" if state.trouble else ""
     tls = tls_port.checked(config.tls)
-    over = "ended" if certificates.expires_ms(tls.own) < now_ms() else "ends"
+    untimely = certificates.untimely(tls.own, now_ms())
     return [
         ("node", config.name),
         ("chain", f"{document.name} {genesis.chain_id(genesis_bytes).hex()}"),
         ("key", f"{key.hex() if key else '-'} ({role})"),
-        ("certificate", f"{config.tls.certificate}, {over} {tls.own.not_valid_after_utc:%Y-%m-%d}"),
+        (
+            "certificate",
+            f"{config.tls.certificate}, {untimely or f'ends {tls.own.not_valid_after_utc:%Y-%m-%d}'}",
+        ),
         ("pin", certificates.pin(tls.certificate)),
         ("clients", config.clients.listen),
         ("validators", config.consensus_port.listen),

@@ -1,4 +1,4 @@
-"""A mutual-TLS port whose certificate may be renewed while it is open, and what strangers may take of it."""
+"""A mutual-TLS port whose files may be renewed while it is open, and what strangers may take of it."""
 
 import logging
 import socket
@@ -9,16 +9,19 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from client.clock import now_ms
 from ledger.errors import Malformed
 from node import certificates, open_files
 from node.config import TlsConfig, split_address
-from node.logs import Seldom
 
 _LOG: Final = logging.getLogger("chiptrace.tls")
 DAY_MS: Final = 86_400_000
 WARNING_DAYS: Final = 30
 _ISSUE: Final = (
     "put the files that belong together there, or issue the certificate anew (`chiptrace node certificate`)"
+)
+_IN_TIME: Final = (
+    "put one there that counts today (`chiptrace node certificate`), or set this machine's clock"
 )
 # Of a connection: who has shown no certificate by then is hung up on. gRPC's own is two minutes.
 HANDSHAKE_MS_MAX: Final = 5_000
@@ -43,7 +46,7 @@ def options(unread_bytes_max: int) -> tuple[tuple[str, int], ...]:
 
 
 def bind(server: grpc.aio.Server, listen: str, tls: TlsConfig) -> None:
-    """Open a mutual-TLS port; a certificate that is renewed in its file is shown from then on, without a restart.
+    """Open a mutual-TLS port; files that are renewed in their places count from the next connection on, without a restart.
 
     Raises OSError naming the address when it is taken, Malformed without files.
     """
@@ -73,34 +76,47 @@ def _why_not(listen: str) -> str:
 
 
 class _Served:
-    """The certificate a port shows, read again when its file has changed."""
+    """What a port shows and whom it believes, read again when one of the three files has changed."""
 
     def __init__(self, tls: TlsConfig) -> None:
         self._tls = tls
-        self._seldom = Seldom(_LOG)  # every handshake asks
-        self._read_at_ns = tls.certificate.stat().st_mtime_ns if tls.certificate.exists() else 0
-        self.current = self._read()
+        self._seen = _state(tls)  # before they are read: what changes meanwhile is read once more
+        self._trouble = ""
+        self.current = _configuration(checked(tls))
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The new configuration, or None while nothing has changed. Called by gRPC for every handshake."""
-        try:
-            changed_ns = self._tls.certificate.stat().st_mtime_ns
-            if changed_ns == self._read_at_ns:
-                return None
-            fresh = self._read()
-        except (OSError, Malformed) as error:
-            self._seldom.warning(
-                "the renewed certificate is not taken; the old one is shown", {"cause": str(error)}
-            )
+        """The new configuration, or None while there is no good one. Called by gRPC for every handshake."""
+        state = _state(self._tls)
+        if state == self._seen:
             return None
-        self._read_at_ns = changed_ns
-        self.current = fresh
-        _LOG.info("certificate renewed", extra={"file": str(self._tls.certificate)})
+        try:
+            fresh = _configuration(usable(self._tls, now_ms()))
+        except Malformed as error:  # said once per cause; looked at again at the next handshake
+            if str(error) != self._trouble:
+                _LOG.warning(
+                    "the renewed TLS files are not taken; the old ones go on", extra={"cause": str(error)}
+                )
+            self._trouble = str(error)
+            return None
+        self._seen, self._trouble, self.current = state, "", fresh
+        _LOG.info("TLS files read anew", extra={"file": str(self._tls.certificate)})
         return fresh
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
-        found = checked(self._tls)
-        return grpc.ssl_server_certificate_configuration([(found.key, found.certificate)], found.ca)
+
+def _state(tls: TlsConfig) -> list[tuple[int, int, int] | None]:
+    """By what a change of a file is noticed. The time of its change, as no copy can set that one back."""
+    state: list[tuple[int, int, int] | None] = []
+    for path in (tls.ca, tls.certificate, tls.private_key):
+        try:
+            found = path.stat()
+            state.append((found.st_ino, found.st_size, found.st_ctime_ns))
+        except OSError:  # whoever reads it says so
+            state.append(None)
+    return state
+
+
+def _configuration(found: "Checked") -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(found.key, found.certificate)], found.ca)
 
 
 class Checked(NamedTuple):
@@ -110,6 +126,7 @@ class Checked(NamedTuple):
     certificate: bytes
     ca: bytes
     own: x509.Certificate  # the first in `certificate`
+    issuers: list[x509.Certificate]  # of `own`, one at least
 
 
 def checked(tls: TlsConfig) -> Checked:
@@ -134,19 +151,38 @@ def checked(tls: TlsConfig) -> Checked:
         raise Malformed(f"{tls.private_key} is no private key in PEM: {error}; {_ISSUE}") from None
     if public_key != own.public_key():
         raise Malformed(f"the certificate {tls.certificate} is not of the key {tls.private_key}; {_ISSUE}")
-    if not any(_issued(own, issuer) for issuer in (*above, *authorities)):
+    issuers = [issuer for issuer in (*above, *authorities) if _issued(own, issuer)]
+    if not issuers:
         raise Malformed(f"the certificate {tls.certificate} is not from the authority {tls.ca}; {_ISSUE}")
-    return Checked(key, certificate, ca, own)
+    return Checked(key, certificate, ca, own, issuers)
+
+
+def usable(tls: TlsConfig, now_ms: int) -> Checked:
+    """The files, if others speak with who shows them now. Raises Malformed naming the file.
+
+    1. They fit, as `checked` says.
+    2. The time of the certificate has begun and is not over.
+    3. So is that of an authority that issued it.
+    """
+    found = checked(tls)
+    untimely = certificates.untimely(found.own, now_ms)
+    if untimely:
+        raise Malformed(f"the certificate {tls.certificate} {untimely}; {_IN_TIME}")
+    of_issuers = [certificates.untimely(issuer, now_ms) for issuer in found.issuers]
+    if all(of_issuers):
+        raise Malformed(f"the authority of {tls.certificate} {of_issuers[0]}; {_IN_TIME}")
+    return found
 
 
 def ending(tls: TlsConfig, now_ms: int) -> str:
-    """What is to be said of the end of the certificate, if it is near or past. Raises Malformed as `checked` does."""
-    left_ms = certificates.expires_ms(checked(tls).own) - now_ms
-    if left_ms >= WARNING_DAYS * DAY_MS:
+    """What is to be said of the time of the certificate, if it is near its end or outside. Raises Malformed as `checked` does."""
+    own = checked(tls).own
+    untimely = certificates.untimely(own, now_ms)
+    left_ms = certificates.expires_ms(own) - now_ms
+    if not untimely and left_ms >= WARNING_DAYS * DAY_MS:
         return ""
-    when = (
-        f"ends in {left_ms // DAY_MS} days" if left_ms > 0 else "has ended, and nobody speaks with this node"
-    )
+    when = f"{untimely}, and nobody speaks with a node that shows it" if untimely else ""
+    when = when or f"ends in {left_ms // DAY_MS} days"
     return f"{tls.certificate} {when}; put a new one for the same key in its place (`chiptrace node certificate`)"
 
 
