@@ -28,7 +28,10 @@ REFUSED_MS_MAX: Final = 600_000
 REFUSALS_KEPT_MAX: Final = 20_000
 SCAN_PAGES: Final = 4  # of the clearing lane, in one round
 PAGES_MAX: Final = 80  # of new packets, and of answers, in one round: as many as an outbox holds
-SCAN_TIMES: Final = 10  # a scan that took long is not repeated before so many times as long
+SCAN_TIMES: Final = 10  # a scan is not repeated before so many times as long as it took,
+SCAN_REST_MS_MAX: Final = (
+    600_000  # or so long, whatever it took: what a node kept back waits for the next one
+)
 VOICES: Final = 2  # nodes that have to say so before an action is given up
 # Of no packet that is refused for these does another try help: only another packet, another key or other rules would.
 TERMINAL: Final = frozenset(
@@ -93,7 +96,7 @@ class _Scans:
     due_ms: int = 0
     turn: int = -1  # whose it is to answer, in rounds
     asked: str = ""  # the node of this round; empty: no scan is due
-    began_ms: dict[str, int] = field(default_factory=dict)  # by node
+    spent_ms: int = 0  # on the scan that is due, whoever was asked
 
 
 class Route:
@@ -185,7 +188,6 @@ class Route:
             scans.turn += 1
             end.ask(scans.turn // scans.rounds_each)
             scans.asked = end.connection.endpoint
-            scans.began_ms.setdefault(scans.asked, end.now_ms())
 
     def _find(self, end: RelayEnd) -> None:
         """What is new, first: what a scan finds is in the clearing lane."""
@@ -197,12 +199,16 @@ class Route:
                 if len(items) < limits.PACKETS_PER_REPLY_MAX:
                     break
             for _ in range(SCAN_PAGES if scans.asked else 0):
+                began_ms = end.now_ms()
                 items = end.packets(outbox.scan_from(scans.asked))
+                scans.spent_ms += end.now_ms() - began_ms
                 if end.connection.endpoint != scans.asked:
                     return  # it did not answer, and what another one tells is not its word
                 if outbox.see_scanned(items, scans.asked):
-                    took = end.now_ms() - scans.began_ms.pop(scans.asked)
-                    scans.due_ms = end.now_ms() + max(self._clear_ms, SCAN_TIMES * took)
+                    # Not of the time since this node was asked first: one that ends no scan for a day would put off the
+                    # next for ten, and a chain that was away likewise.
+                    rest = min(SCAN_REST_MS_MAX, SCAN_TIMES * scans.spent_ms)
+                    scans.due_ms, scans.spent_ms = end.now_ms() + max(self._clear_ms, rest), 0
                     return
         except Invalid as error:
             raise end.lied(error) from error

@@ -14,7 +14,9 @@ from client.relay_route import Direction, Refusal
 from ledger.errors import StoreError
 from proto.chiptrace.v1.consensus_pb2 import SignedHeader
 
-VERSION: Final = 1
+VERSION: Final = 2
+# The version of which headers alone are taken over: one lying node could move a cursor too far, or give an action up.
+HEADERS_ALONE: Final = 1
 HEADERS_KEPT: Final = 4_096  # of each chain
 # What SQLite holds; a higher one, which a corrupt chain may certify, is not remembered.
 HEIGHT_MAX: Final = 2**63 - 1
@@ -38,12 +40,17 @@ class RelayTable:
         try:
             self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, VERSION):
+            if version not in (0, HEADERS_ALONE, VERSION):
                 raise StoreError(f"{path} is the table of another version; delete it, a rescan replaces it")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript(_TABLES)
+            self._connection.execute("BEGIN IMMEDIATE")
+            if version == HEADERS_ALONE:
+                self._connection.execute("DELETE FROM cursors")
+                self._connection.execute("DELETE FROM refusals")
             self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

@@ -22,7 +22,7 @@ from tests.client.hostile_nodes import altered, one_lies, parallel
 from tests.client.relaying import NODES, Line, RelayStub, route_over
 from tests.client.test_relay_route import over, sent
 
-ROUNDS_MAX = 240
+ROUNDS_MAX = 40  # a packet that a node keeps back waits for the next scan, here three rounds off, and for an honest pair
 
 
 def through(world, parts):
@@ -42,7 +42,7 @@ def rounds(route, world, count, step_ms):
 # ---- whatever a node writes into its answers -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 233, 365, 389])
 def test_no_answer_of_one_node_ends_a_relayer_or_keeps_anything_from_being_carried(seed, tmp_path):
     """As the process does it (node/relay.py): what is no ChiptraceError would end it."""
     toss = random.Random(seed)

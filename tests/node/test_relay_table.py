@@ -50,6 +50,31 @@ def test_cursors_and_refusals_are_there_again_and_go_with_what_they_were_of(tmp_
     assert RelayTable(tmp_path / "relay.db").low(A, "b-1") == 20
 
 
+def test_of_a_table_of_before_headers_alone_are_taken_over_and_once(tmp_path):
+    """In the first version one lying node could move a cursor too far, or have an action given up for good."""
+    first, second = end(A, "b-1", 17), end(B, "a-1")
+    forth = Direction(first, second)
+    forth.refusals = {b"k": Refusal(1, NEVER_MS, Reason.MALFORMED)}
+    header = signed_header(5, KEYS)
+    path = tmp_path / "relay.db"
+
+    def fill(table):
+        table.save((forth,))
+        table.keep_headers(A, {5: header})
+        table.close()
+
+    fill(RelayTable(path))
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 1")
+    again = RelayTable(path)
+    assert again.low(A, "b-1") == 1
+    assert again.refusals(B, "a-1") == {}
+    assert again.header(A, 5) == header
+    fill(again)
+    assert RelayTable(path).low(A, "b-1") == 17
+    assert RelayTable(path).refusals(B, "a-1") == forth.refusals
+
+
 def test_nothing_is_written_where_nothing_changed(tmp_path, monkeypatch):
     forth = Direction(end(A, "b-1", 2), end(B, "a-1"))
     forth.refusals = {b"k": Refusal(1, 9, Reason.POOL_FULL)}
