@@ -51,6 +51,17 @@ def test_a_genesis_that_is_none_is_named_before_anything_is_opened(tmp_path, spo
         server.describe(network.config_file(network.nodes[0].name))
 
 
+@pytest.mark.parametrize(
+    ("days", "said"), [(0, "ends 2"), (-366, "has ended on"), (1, "is not valid before")]
+)
+def test_what_a_node_would_be_says_whether_its_certificate_counts_today(tmp_path, days, said):
+    network = testnet_layout.create(tmp_path / "net", None, (), one_chain(1))
+    path = network.config_file(network.nodes[0].name)
+    tls = config.read(path, config.NodeConfig).tls
+    certificates.issue(tls.ca.parent, tls.certificate, "a", ["127.0.0.1"], now_ms() + days * 86_400_000)
+    assert f"{tls.certificate}, {said}" in dict(server.describe(path))["certificate"]
+
+
 @pytest.mark.parametrize("which", ["data_dir", "key_dir"])
 def test_a_directory_that_is_a_file_is_told_with_what_it_is_for(tmp_path, which, run, caplog):
     network = testnet_layout.create(tmp_path / "net", None, (), one_chain(1))

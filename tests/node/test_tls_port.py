@@ -26,10 +26,15 @@ def made(tmp_path_factory):
     return directory
 
 
+def a_tick_later():
+    """A file system tells changes apart that are a tick of its clock apart."""
+    time.sleep(0.02)
+
+
 @pytest.fixture
 def files(made, tmp_path):
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    time.sleep(0.02)  # a file system tells changes apart that are a tick of its clock apart
+    a_tick_later()
     return TlsConfig(
         ca=tmp_path / "ca.pem", certificate=tmp_path / "a.pem", private_key=tmp_path / "a-key.pem"
     )
@@ -135,6 +140,15 @@ def test_what_does_not_count_today_is_not_taken_told_once_and_the_next_good_one_
     shutil.copytree(made, files.ca.parent, dirs_exist_ok=True)
     assert served.renewed() is not None
     assert served.renewed() is None
+    caplog.clear()
+    for _ in range(2):
+        a_tick_later()
+        shutil.copy(files.ca.parent / "b.pem", files.certificate)
+        assert served.renewed() is None
+        shutil.copytree(made, files.ca.parent, dirs_exist_ok=True)
+        assert served.renewed() is not None
+    told = [record for record in caplog.records if "the old ones go on" in record.message]
+    assert len(told) == 2  # the same fault once more, after a good one
 
 
 def test_a_certificate_that_was_put_there_early_is_taken_when_its_time_begins(files, monkeypatch):
