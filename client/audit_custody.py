@@ -64,6 +64,10 @@ class Custody:
         self.status: PartStatus.ValueType = NOBODY
         self.holder = ""
         self._offered_to = ("", 0)  # an identifier, and the height at which it was shipped to whom that named
+        self._perhaps_to = (
+            "",
+            0,
+        )  # the same, while that named the shipper, and perhaps another in the same block
         self.container = ""
         self.generation = 0
         self._arrived = False  # the open offer came over the bridge
@@ -87,6 +91,8 @@ class Custody:
 
     def compare(self, record: PartRecord) -> list[str]:
         """In what a proven record differs from what its history says; empty where they agree."""
+        if record.status == PartStatus.OFFERED:
+            self._settle(record.offered_to)
         said: list[tuple[str, object, object]] = [("status", record.status, self.status)]
         if not self._unsure:
             said.append(("container", record.container, self.container))
@@ -169,11 +175,22 @@ class Custody:
         identifier, height = self._offered_to
         return self.status == PartStatus.OFFERED and self._named(identifier, member, height)
 
+    def _settle(self, member: str) -> None:
+        """What was shipped by a name that went from the shipper to this member in the same block was offered to it."""
+        identifier, height = self._perhaps_to
+        if (
+            self.status == PartStatus.LIVE
+            and member != self.holder
+            and self._named(identifier, member, height)
+        ):
+            self.status, self._offered_to = PartStatus.OFFERED, self._perhaps_to
+
     def _impossible(self, reading: Reading) -> None:
         self._wrong(reading, "CONTRADICTION", f"it was {name_of(PartStatus, self.status)} at that time")
 
     def _possess(self, reading: Reading, *, free: bool = False) -> None:
         """The signer's member has it, live. Inside a container, the container's own history tells who had it."""
+        self._perhaps_to = "", 0
         if self.status != PartStatus.LIVE:
             self._impossible(reading)
         elif self.container and free:
@@ -223,6 +240,8 @@ class Custody:
         if view is None:
             return
         receiving = _is(view, "ObjectEvent", "OBSERVE", "receiving", "accepting")
+        if receiving:
+            self._settle(reading.step.member)
         if receiving and self._is_offered_to(reading.step.member):
             self.status, self.holder, self._arrived = PartStatus.LIVE, reading.step.member, False
             self._pass_on(reading)
@@ -262,9 +281,11 @@ class Custody:
             to = view.destination("possessing_party")
             if to is None or reading.entry.finding == Reason.PARTY_NOT_A_MEMBER:
                 return
-            if not self._named(to.text, reading.step.member, reading.entry.height):
-                self._possess(reading, free=True)
-                self.status, self._offered_to = PartStatus.OFFERED, (to.text, reading.entry.height)
+            if self._named(to.text, reading.step.member, reading.entry.height):
+                self._perhaps_to = to.text, reading.entry.height
+                return
+            self._possess(reading, free=True)
+            self.status, self._offered_to = PartStatus.OFFERED, (to.text, reading.entry.height)
 
     def _undo(self, reading: Reading) -> None:
         """An event declared wrong was taken back: what began with it is void, what it consumed lives again."""
@@ -340,7 +361,7 @@ class Custody:
     def _end(self, reading: Reading) -> None:
         """DEPARTED_FOR_GOOD and RETURNED: of a packet, or of an offer on this chain."""
         if reading.carried is None:
-            if self.status != PartStatus.OFFERED or self._arrived:
+            if not self._perhaps_to[0] and (self.status != PartStatus.OFFERED or self._arrived):
                 self._impossible(reading)
             elif reading.view is not None and reading.step.member != self.holder:
                 text = f"{reading.step.member} took back what {self.holder or 'nobody'} had shipped"

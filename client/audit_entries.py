@@ -156,6 +156,8 @@ class EntryReader:
         """Entries of a subject's history, in order. Raises NotVerifiable."""
         readings: list[Reading] = []
         for proven in entries:
+            if proven.entry.finding == Reason.PARTY_NOT_A_MEMBER:
+                self._check_outsider(name, proven, entries)
             reading = self._read.get((name, proven.n))
             if reading is None:
                 height = proven.entry.height
@@ -166,13 +168,10 @@ class EntryReader:
         return readings
 
     def _reading(self, name: str, proven: ProvenEntry, time_ms: int) -> Reading:
-        entry, body = proven.entry, proven.transaction.body
-        kind, place, operations = entry.kind, entry.operation, body.operations
-        if place >= len(operations):
-            raise self._broken(name, proven, "its transaction has no such operation")
+        entry, body, kind = proven.entry, proven.transaction.body, proven.entry.kind
         if not time_ms <= body.valid_until_ms <= time_ms + TRANSACTION_VALIDITY_MS_MAX:
             raise self._broken(name, proven, "its transaction was not valid at that time")
-        said, facts = self._checked_operation(name, proven, operations[place])
+        said, facts = self._checked_operation(name, proven)
         view = said.view
         member = self._signer(name, proven, said.operation, time_ms)
         if entry.finding:
@@ -205,11 +204,23 @@ class EntryReader:
         taken_by = self._rehomed.holder(name, proven, said.operation) if kind == EntryKind.REHOMED else ""
         return Reading(proven.n, entry, said.operation, view, said.packet, step, name, taken_by)
 
-    def _checked_operation(self, name: str, proven: ProvenEntry, operation: Operation) -> tuple[Said, Facts]:
+    def _check_outsider(self, name: str, proven: ProvenEntry, entries: Sequence[ProvenEntry]) -> None:
+        """Who a chain says was no member, when a thing was shipped to him, was none; else who received it would be accused."""
+        view = self._checked_operation(name, proven)[0].view
+        to = None if view is None else view.destination("possessing_party")
+        signers = {one.transaction.body.signer for one in entries}
+        members = {key.member for key in map(self._key, signers) if key is not None}
+        was = None if to is None else self._vouching.whom(to.text, proven.entry.height, members)
+        if was or to is None:
+            raise self._broken(name, proven, f"it was shipped to {was or 'nobody'}, and no outsider")
+
+    def _checked_operation(self, name: str, proven: ProvenEntry) -> tuple[Said, Facts]:
         """Step 3, first half: the operation is the one whose digest stands in the entry, and speaks of the subject."""
-        entry = proven.entry
+        entry, operations = proven.entry, proven.transaction.body.operations
+        if entry.operation >= len(operations):
+            raise self._broken(name, proven, "its transaction has no such operation")
         try:
-            said, facts = self._meaning(proven.transaction.id, entry.operation, operation)
+            said, facts = self._meaning(proven.transaction.id, entry.operation, operations[entry.operation])
             why_not = mismatch(name, entry, said)
         except ChiptraceError as error:
             raise self._broken(name, proven, f"its operation cannot be read: {error}") from error
@@ -257,9 +268,7 @@ class EntryReader:
     def _signer(self, name: str, proven: ProvenEntry, operation: Operation, time_ms: int) -> str:
         """Step 3, second half: the key's member, if it might sign this then."""
         key = proven.transaction.body.signer
-        if key not in self._keys:
-            self._keys[key] = self._signing_key(key)
-        record = self._keys[key]
+        record = self._key(key)
         if record is None:
             raise self._broken(
                 name, proven, f"it is signed by key {key.hex()}, which is proven not to be registered"
@@ -292,6 +301,11 @@ class EntryReader:
             )
         return record.member
 
+    def _key(self, key: bytes) -> _SigningKey | None:
+        if key not in self._keys:
+            self._keys[key] = self._signing_key(key)
+        return self._keys[key]
+
     def _signing_key(self, key: bytes) -> _SigningKey | None:
         record = self._chain.record(state.signer_key(key), KeyRecord)
         if record is None:
@@ -320,7 +334,7 @@ class EntryReader:
 
     def named(self, identifier: str, member: str, height: int) -> bool:
         """Whether an identifier named a member in events of a height; a finding where only the chain says so."""
-        has, is_approved = self._vouching.named(identifier, member, height)
+        has, is_approved, _ = self._vouching.named(identifier, member, height)
         if has and not is_approved:
             text = f"neither the genesis nor enough admin keys vouch that {identifier} named {member} at height {height}"
             self._find(self._chain, "", "PARTY_NOT_APPROVED", text, ())

@@ -7,6 +7,7 @@ key that is in the genesis itself or was put by such a proposal before, and carr
 for the end of a key, and for the identifiers that name a member in events.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from client.histories import ProvenEntry
@@ -14,7 +15,7 @@ from client.verified import VerifiedChain
 from ledger import codec, hashes, state
 from ledger.errors import ChiptraceError
 from ledger.limits import APPROVALS_PER_PROPOSAL_MAX, PROPOSAL_EXPIRY_MS_MAX, TRANSACTION_BYTES_MAX
-from ledger.members import MEMBER_URN, admin_key_key
+from ledger.members import MEMBER_URN, admin_key_key, member_for
 from proto.chiptrace.v1.ledger_pb2 import (
     Change,
     Govern,
@@ -33,6 +34,15 @@ class _Naming(NamedTuple):
     since: int
     has: bool
     is_approved: bool
+
+
+class Named(NamedTuple):
+    """Whether an identifier named a member in events of a height. has: by what the chain shows; is_approved: by more than
+    its word; surely: by what members approved, at whatever place of the block the event stood."""
+
+    has: bool
+    is_approved: bool
+    surely: bool
 
 
 class Vouching:
@@ -63,32 +73,45 @@ class Vouching:
                 compromised_ms = min(since_ms or compromised_ms, compromised_ms or since_ms)
         return (revoked_ms, compromised_ms) == (record.revoked_at_ms, record.compromised_since_ms)
 
-    def named(self, identifier: str, member: str, height: int) -> tuple[bool, bool]:
-        """Whether an identifier named a member in events of a height, and whether more than the chain says so.
+    def named(self, identifier: str, member: str, height: int) -> Named:
+        """Whether an identifier named a member in events of a height, and who says so.
 
         At the very height at which that changed it counts as both. Raises NotVerifiable."""
-        if identifier.startswith(MEMBER_URN):
-            return identifier == f"{MEMBER_URN}{member}", True
+        if identifier.startswith(MEMBER_URN) and identifier != f"{MEMBER_URN}{member}":
+            return Named(has=False, is_approved=False, surely=False)
         place = identifier, member
         if place not in self._named:
             self._named[place] = self._naming(identifier, member)
         told = self._named[place]
-        then = [one for one in told if one.since < height][-1:] + [one for one in told if one.since == height]
-        has = [one for one in then if one.has]
-        return bool(has), any(one.is_approved for one in has)
+        has = [one for one in _of_height(told, height) if one.has]
+        approved = [one for one in told if one.is_approved]
+        surely = any(one.since < height for one in approved) and all(
+            one.has for one in _of_height(approved, height)
+        )
+        return Named(bool(has), any(one.is_approved for one in has), surely)
 
-    def _naming(self, identifier: str, member: str) -> list["_Naming"]:
-        """Each time that it was said whether the identifier is the member's, in order."""
-        genesis = self._chain.genesis
+    def whom(self, identifier: str, height: int, perhaps: Iterable[str]) -> str | None:
+        """The member that an identifier surely named in events of a height: one of these, of the genesis, or whom it names
+        now; None where none of them is it. Raises NotVerifiable."""
+        first = [] if self._chain.genesis is None else [put.id for put in self._chain.genesis.members]
+        now = member_for(self._chain, identifier) or ""
+        known = sorted({*first, *perhaps, now})
+        return next((member for member in known if self.named(identifier, member, height).surely), None)
+
+    def _naming(self, identifier: str, member: str) -> list[_Naming]:
+        """Each time that it was said whether the identifier is the member's, in order; a member's own URN always is."""
+        genesis, own = self._chain.genesis, identifier.startswith(MEMBER_URN)
         first = [put for put in genesis.members if put.id == member] if genesis is not None else []
-        told = [_Naming(0, identifier in put.identifiers, is_approved=True) for put in first]
+        told = [_Naming(0, own or identifier in put.identifiers, is_approved=True) for put in first]
+        if told and own:
+            return told
         record = self._chain.record(state.member_key(member), MemberRecord)
         if record is None or (told and record.history.n == 1):
             return told
         for proven in self._chain.history(state.member_key(member), record.history):
             changes, is_approved = self._proposed(proven, 0)
             told += [
-                _Naming(proven.entry.height, identifier in change.put_member.identifiers, is_approved)
+                _Naming(proven.entry.height, own or identifier in change.put_member.identifiers, is_approved)
                 for change in changes
                 if change.WhichOneof("kind") == "put_member" and change.put_member.id == member
             ]
@@ -158,9 +181,10 @@ class Vouching:
         return found
 
     def _member_of(self, key: bytes, height: int, depth: int) -> str | None:
-        """Whose admin key it was by a height: of a member of the genesis, or put there by approval before."""
+        """Whose admin key it was by a height: of a member of the genesis, or put there by approval, perhaps in the same block."""
         place = (key, height)
         if place not in self._admins:
+            self._admins[place] = None  # while it is looked for: no key vouches for itself
             self._admins[place] = self._of_genesis(key) or self._of_later(key, height, depth + 1)
         return self._admins[place]
 
@@ -176,7 +200,7 @@ class Vouching:
         if record is None:
             return None
         for proven in self._chain.history(state.member_key(row.member), record.history):
-            if not 0 < proven.entry.height < height:
+            if not 0 < proven.entry.height <= height:
                 continue
             for change in self._approved(proven, depth):
                 put = change.put_member
@@ -187,3 +211,8 @@ class Vouching:
                 ):
                     return row.member
         return None
+
+
+def _of_height(told: list[_Naming], height: int) -> list[_Naming]:
+    """What was in force when a height began, and what was said at it."""
+    return [one for one in told if one.since < height][-1:] + [one for one in told if one.since == height]
