@@ -32,6 +32,14 @@ SERIALS = [
     ),
     (
         0,
+        "what came in a box is marked apart, too",
+        "bridge/arrivals",
+        "        note_single(ctx.overlay, canonical(part.id), begins=False)\n",
+        "        note_single(ctx.overlay, canonical(part.id))\n",
+        RANGE,
+    ),
+    (
+        0,
         "no range begins over what came one by one",
         "ledger/ranges",
         "    if begins:\n        keys.append(",

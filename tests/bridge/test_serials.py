@@ -226,13 +226,20 @@ def test_nothing_of_a_lot_arrives_that_never_left():
         corrupt.nothing_comes_of(corrupt.packet(name), Reason.MALFORMED)
 
 
-def test_a_range_comes_after_serials_that_came_one_by_one():
+@pytest.mark.parametrize("boxed", [False, True])
+def test_a_range_comes_after_serials_that_came_one_by_one(boxed):
     """Of the same class and with as many digits: they mark what is free, which where both began was known to be."""
     world = World("a", "b")
     single = f"{canonical(LOT).class_text}/21/X0042"
     for number, event in enumerate((serials_of(LOT, "W0000", "W4999", 5_000), add([single]))):
         assert world["a"].operate("ada", captured(world, event, number)).ok
-    carry(world, "a", single, "bob")
+    if boxed:
+        box = world.commission("a", "ada")
+        pack(world, "a", box, single)
+        carry(world, "a", box, "bob")
+        assert materialise(world, "b", single).ok
+    else:
+        carry(world, "a", single, "bob")
     assert world.send("a", interval_text(LOT, 0, 10), "bob", member="ada").ok
     world.relay()
     assert world.part("b", interval_text(LOT, 0, 10)).status == PartStatus.OFFERED
