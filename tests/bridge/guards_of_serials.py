@@ -40,6 +40,14 @@ SERIALS = [
     ),
     (
         0,
+        "what is followed is marked apart, too",
+        "bridge/following",
+        "        note_single(ctx.overlay, identifier, begins=False)\n",
+        "        note_single(ctx.overlay, identifier)\n",
+        "tests/bridge/test_custody_traces.py::test_a_range_comes_after_a_serial_that_was_followed",
+    ),
+    (
+        0,
         "no range begins over what came one by one",
         "ledger/ranges",
         "    if begins:\n        keys.append(",

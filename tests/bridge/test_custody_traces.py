@@ -38,7 +38,7 @@ from tests.bridge.crossing import (
 from tests.bridge.test_containers import refused, status
 from tests.bridge.test_serials import captured
 from tests.bridge.two_chains import MEMBERS, PREFIX, World
-from tests.ledger.rules_world import serials_of
+from tests.ledger.rules_world import add, serials_of
 
 
 def live(world, part):
@@ -375,6 +375,20 @@ def test_nobody_keeps_a_lot_away_by_following_one_of_its_serials():
     assert follow(world, "b", one, "a").ok
     carry(world, "c", one, "bob", to="b")
     assert world.live_copies(one) == 1
+
+
+def test_a_range_comes_after_a_serial_that_was_followed():
+    """What was commissioned one by one on the home, of the same class, is marked as what came."""
+    world = routed("a", "b", "c", joined=(("b", "c"),))
+    lot = canonical("urn:epc:class:lgtin:4012345.012345.W1").text
+    one, some = f"{canonical(lot).class_text}/21/X0042", interval_text(lot, 0, 10)
+    for number, event in enumerate((serials_of(lot, "W0000", "W4999", 5_000), add([one]))):
+        assert world["a"].operate("ada", captured(world, event, number)).ok
+    carry(world, "a", one, "cyd", member="ada", to="c")
+    assert follow(world, "b", one, "a").ok
+    assert world.send("a", some, "bob", to="b", member="ada").ok
+    world.relay()
+    assert world.part("b", some).status == OFFERED
 
 
 def test_without_a_grant_for_long_routes_every_crossing_touches_the_home():
