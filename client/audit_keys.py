@@ -184,7 +184,6 @@ class Vouching:
         """Whose admin key it was by a height: of a member of the genesis, or put there by approval, perhaps in the same block."""
         place = (key, height)
         if place not in self._admins:
-            self._admins[place] = None  # while it is looked for: no key vouches for itself
             self._admins[place] = self._of_genesis(key) or self._of_later(key, height, depth + 1)
         return self._admins[place]
 

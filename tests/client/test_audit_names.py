@@ -230,6 +230,18 @@ def test_own_names_offer_nothing(world, lie):
     assert codes(report) == {"CONTRADICTION"}, report.problem
 
 
+def test_what_was_perhaps_offered_is_not_once_its_shipper_works_on_it(world, lie):
+    part = world.commission("a", "ada")
+    assert world.govern("a", named("ada", GLN)).ok
+    changes = world["a"].govern(named("ada"), named("abe", GLN))
+    assert block(world, ("ada", shipped_to(part, GLN), None), ("ann", changes, None)) == [True, True]
+    assert world["a"].operate("ada", object_event("OBSERVE", "inspecting", part)).ok
+    clean(world, part)
+    taken = lie.entry(part, lie.signed("abe", received(part)), EVENT)
+    lie.part(part, [*lie.real(part), taken], status=LIVE, holder="abe")
+    assert codes(told(world, lie, part)) == {"NOT_IN_CUSTODY", "CONTRADICTION"}
+
+
 def approved_until(chain, expires_ms, *changes):
     proposal = codec.encode(
         GovernanceProposal(
@@ -262,20 +274,20 @@ def test_an_admin_key_approves_in_the_block_that_put_it(world):
     clean(world, part)
 
 
-def test_keys_of_one_block_do_not_vouch_for_each_other(world, lie):
-    """Two members that a chain makes up, each put by a proposal that only the other approved."""
+@pytest.mark.parametrize("others", [1, 6])
+def test_keys_of_one_block_do_not_vouch_for_each_other(world, lie, others):
+    """Members that a chain makes up, each put by a proposal that only the others approved."""
     chain, made = world["a"], []
-    for member, other in (("zed", "zoe"), ("zoe", "zed")):
-        key, row = state.member_key(member), IdentifierRecord(member=member)
-        signed = lie.signed(
-            "amy", chain.govern(named(member, *([GLN] if member == "zed" else [])), approvers=[other])
-        )
-        made.append((member, key, lie.entry("", signed, GOVERNED, key=key)))
-        lie.put(admin_key_key(key_of(member, "admin")), row)
+    members = ["zed", *(f"zoe-{number}" for number in range(others))]
+    for member in members:
+        key = state.member_key(member)
+        proposal = chain.govern(named(member, GLN), approvers=[one for one in members if one != member])
+        made.append((member, key, lie.entry("", lie.signed("amy", proposal), GOVERNED, key=key)))
     for member, key, entry in made:
-        record = MemberRecord(id=member)
-        lie.histories[key] = [append_entry(chain.chain_id, record.history, entry)[1]]
-        lie.put(key, record)
+        made_up = MemberRecord(id=member)
+        lie.histories[key] = [append_entry(chain.chain_id, made_up.history, entry)[1]]
+        lie.put(key, made_up)
+        lie.put(admin_key_key(key_of(member, "admin")), IdentifierRecord(member=member))
     lie.put(state.identifier_key(GLN), IdentifierRecord(member="zed"))
     chain.produce()
     shipped = lie.entry(PART, lie.signed("ada", shipped_to(PART, GLN)), EVENT)
