@@ -378,7 +378,8 @@ class Reach:
             head = {"chain": chain.trust.name, "height": pinned.height, "time_ms": pinned.time_ms}
             report.heads.append({**head, "stale": age_ms > 0})
             if age_ms > 0:
-                text = f"the newest head of chain {chain.trust.name} is {age_ms // 1000} s older than three heartbeats"
+                age_s = -(-age_ms // 1000)
+                text = f"the newest head of chain {chain.trust.name} is {age_s} s older than three heartbeats"
                 self._walk.gap(f"{text}: it may hide what came after; ask another node")
 
     def _path(self, chain: VerifiedChain) -> Paths:

@@ -216,7 +216,7 @@ class VerifiedChain:
     def stale(self, time_ms: int) -> str:
         """Why a head of this time is too old to tell what is true now; empty: it is not."""
         late_ms = self.stale_by_ms(time_ms)
-        return "" if late_ms <= 0 else self._why_stale(late_ms // 1000)
+        return "" if late_ms <= 0 else self._why_stale(-(-late_ms // 1000))
 
     def _why_stale(self, late_s: int) -> str:
         return (

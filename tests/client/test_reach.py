@@ -409,9 +409,11 @@ def test_what_nobody_knows(factory):
 
 def test_an_old_head_may_hide_more(factory):
     factory.event("ada", add([CHIP]))
-    report = factory.reach(CHIP, late_ms=600_000)
-    assert len(report.gaps) == 1
-    assert "older than three heartbeats" in report.gaps[0]
+    for late_ms, told in ((30_001, " 1 s older"), (600_000, " 570 s older")):
+        report = factory.reach(CHIP, late_ms=late_ms)
+        assert len(report.gaps) == 1
+        assert f"{told} than three heartbeats" in report.gaps[0]
+    assert factory.reach(CHIP, late_ms=30_000).gaps == []
 
 
 def test_so_many_and_no_more(factory, monkeypatch):
