@@ -24,9 +24,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Reason,
 )
 
-Signed = Callable[
-    [VerifiedChain, str], AttestationRecord | None
-]  # of a chain, a claim as its issuer signed it
+# Of a chain, a claim as its issuer signed it.
+Signed = Callable[[VerifiedChain, str], AttestationRecord | None]
 Find = Callable[[VerifiedChain, str, str, str, tuple[bytes, ...]], None]
 
 

@@ -64,10 +64,8 @@ class Custody:
         self.status: PartStatus.ValueType = NOBODY
         self.holder = ""
         self._offered_to = ("", 0)  # an identifier, and the height at which it was shipped to whom that named
-        self._perhaps_to = (
-            "",
-            0,
-        )  # the same, while that named the shipper, and perhaps another in the same block
+        # The same, while that named the shipper, and perhaps another in the same block.
+        self._perhaps_to = ("", 0)
         self.container = ""
         self.generation = 0
         self._arrived = False  # the open offer came over the bridge
@@ -76,9 +74,8 @@ class Custody:
         self._sent = b""  # commitment of the packet that carries it away
         self._had: list[tuple[str, int, bool]] = []  # holder, since (ms), whether anything was done with it
         self._seen: set[tuple[bytes, int, int]] = set()
-        self._events: dict[
-            tuple[bytes, str], bytes
-        ] = {}  # by digest and, of declarations, member: transaction
+        # By digest and, of declarations, member: transaction.
+        self._events: dict[tuple[bytes, str], bytes] = {}
         self._declared: set[tuple[bytes, str]] = set()  # events said to be wrong, and by whom
         self._unsure = False  # it was freed in the very block of an entry of its own
 

@@ -120,9 +120,8 @@ class RelayEnd:
         self.connection = connection
         self.now_ms = now_ms
         self.record: ClientRecord | None = None  # of the other chain, as this one keeps it
-        self.stale = (
-            False  # the head last looked at: the round goes on with it, the next one asks another node
-        )
+        # The head last looked at: the round goes on with it, the next one asks another node.
+        self.stale = False
         self.lies = 0
         self._seed = seed
         self._times: dict[int, int] = {}

@@ -26,9 +26,10 @@ finalization. The rules, by the numbers that the code cites:
     have a quarter of it in the first views of a height: local hints that fail open (presence.py).
  8. Empty blocks. The height's clock starts on waiting transactions, on a proposal or certificate for the height, on
     valid votes of more than may be dishonest, or when a block is due. Votes of fewer make one due a first view's length
-    after the height opened: who voted after waiting in vain loses nothing, and a liar gets few blocks. Before that view 1 does not time out. Once it runs, the leader may propose an
-    empty block. One that only certifies the height before is held back for as long as that took, a quarter of a
-    second at most: what comes meanwhile goes into it, and need not wait behind it.
+    after the height opened: who voted after waiting in vain loses nothing, and a liar gets few blocks. Before that
+    view 1 does not time out. Once it runs, the leader may propose an empty block. One that only certifies the height
+    before is held back for as long as that took, a quarter of a second at most: what comes meanwhile goes into it, and
+    need not wait behind it.
  9. Evidence. Conflicting notarizes, conflicting finalizes, or nullify and finalize of one view are reported, one
     fault of each signer and height.
 10. Validator changes. Only the set in force at H signs for H; `Executed` brings the set of the next height.

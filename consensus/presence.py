@@ -1,10 +1,10 @@
 """Who is not waited for, or not for long: local hints about leaders (rules 4 and 7). They convince nobody else and are no
 evidence.
 
-*The dead* have gone silent, and are skipped. Time counts only while a quorum was heard: a view adds its length to the silence of those who said nothing in it,
-if a quorum did. So an idle chain makes nobody dead, nor does a network that failed for us alone (the hint fails
-open), and it never names oneself. One long view is not enough: a network that heals brings back one validator
-before the other.
+*The dead* have gone silent, and are skipped. Time counts only while a quorum was heard: a view adds its length to the
+silence of those who said nothing in it, if a quorum did. So an idle chain makes nobody dead, nor does a network that
+failed for us alone (the hint fails open), and it never names oneself. One long view is not enough: a network that heals
+brings back one validator before the other.
 
 *The idle* are heard and vote, and let their turns pass: their last views ended without a notarization. Their views are
 a quarter as long, which an honest leader on a common line still makes, and one notarization clears them. That is all

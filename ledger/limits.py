@@ -37,9 +37,8 @@ RECORDS_PER_TRANSACTION_MAX: Final = 16_384
 RECORDS_PER_BLOCK_MAX: Final = 65_536
 IDENTIFIERS_PER_EVENT_MAX: Final = 1_000
 EVENT_FIELDS_MAX: Final = 64
-PREFIXES_MAX: Final = (
-    32  # under which an identifier can lie, from the outermost: no namespace is granted deeper
-)
+# Under which an identifier can lie, from the outermost: no namespace is granted deeper.
+PREFIXES_MAX: Final = 32
 CANDIDATES_MAX: Final = 64  # of what may have gone into one transformation
 VALUE_NODES_MAX: Final = 10_000
 VALUE_DEPTH_MAX: Final = 16

@@ -77,8 +77,8 @@ class Kind(IntEnum):
 def state_key(kind: Kind, *components: str | bytes | int) -> bytes:
     """The key of the state tree for these components.
 
-    Raises Refused(OVERSIZE) for a component longer than an identifier or a key of 2^16 bytes or more, Refused(MALFORMED) for text that is not UTF-8 or
-    an integer outside 0..2^64 - 1.
+    Raises Refused(OVERSIZE) for a component longer than an identifier or a key of 2^16 bytes or more, Refused(MALFORMED)
+    for text that is not UTF-8 or an integer outside 0..2^64 - 1.
     """
     parts = [bytes((kind,))]
     for component in components:

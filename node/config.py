@@ -253,10 +253,8 @@ def read(path: Path, kind: type[Section]) -> Section:
         raise Malformed(f"configuration {path} is larger than {_FILE_BYTES_MAX} bytes")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also a number of 5,000 digits, and lists in lists in lists
+    # Also for a number of 5,000 digits, and for lists in lists in lists.
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"configuration {path} is not TOML: {error}") from None
     try:
         return _section(kind, table, "top level", path.parent.resolve())

@@ -108,8 +108,8 @@ def network(
     verifiers: int | None = None,
 ) -> Iterator[Loaded]:
     """A chain with so many parts to begin with, fresh each time. `folder`: where chains that were filled once are kept and
-    copied from; they fit the code that filled them. `among`: how many of the parts are observed; all, unless it is said. `following`: nodes that are no validators. `verifiers`: processes
-    beside each node, unless this machine is to decide."""
+    copied from; they fit the code that filled them. `among`: how many of the parts are observed; all, unless it is said.
+    `following`: nodes that are no validators. `verifiers`: processes beside each node, unless this machine is to decide."""
     environment = {**os.environ, VARIABLE: "1" if traced else ""}
     with tempfile.TemporaryDirectory(prefix="chiptrace-bench-", dir=folder) as temporary:
         home = Path(temporary) / "net"

@@ -616,13 +616,19 @@ class Journey:
         for key in balances:
             assert key[1] not in kept or key in amounts, key
 
-    def check(self):
+    def conserved(self):
+        """By unit, how much of RESIN is on each other chain: with what is here it comes to what was made."""
+        found = {}
         for unit in set(UNITS):
             here = sum(
                 value for (lot, _, of), value in self.balances("a").items() if (lot, of) == (RESIN, unit)
             )
-            away = [self.abroad(unit, to) for to in self.world.chains if to != "a"]
+            found[unit] = away = [self.abroad(unit, to) for to in self.world.chains if to != "a"]
             assert here + sum(away) == MADE, (unit, here, away)
+        return found
+
+    def check(self):
+        for unit, away in self.conserved().items():
             assert min(away) >= 0, (unit, away)
         assert all(len(found) <= 1 for found in self.places().values()), self.places()
         for name in self.honest:

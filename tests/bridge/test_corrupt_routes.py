@@ -49,7 +49,7 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Signature,
     ThawClient,
 )
-from tests.bridge.corrupt_journey import COUNT, MADE, RESIN, UNITS, WAFER, Journey
+from tests.bridge.corrupt_journey import COUNT, WAFER, Journey
 from tests.bridge.crossing import follow_operation, materialise_operation, update
 from tests.bridge.test_clients import forge
 from tests.bridge.test_corrupt_contents import write
@@ -367,12 +367,7 @@ class Routes(Journey):
     # ---- what must hold
 
     def check(self):
-        for unit in set(UNITS):
-            here = sum(
-                value for (lot, _, of), value in self.balances("a").items() if (lot, of) == (RESIN, unit)
-            )
-            away = [self.abroad(unit, to) for to in self.world.chains if to != "a"]
-            assert here + sum(away) == MADE, (unit, here, away)
+        self.conserved()
         for what, found in self.places().items():
             assert len(found) <= 1 or (self.long and what in self.passed), (what, found)
 

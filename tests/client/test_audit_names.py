@@ -32,7 +32,8 @@ from proto.chiptrace.v1.ledger_pb2 import (
 from tests.bridge.two_chains import World, object_event, shipping_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
-from tests.client.test_audit_word import GLN, KEY, PART, SEED, begun, named, shipped_to, told
+from tests.client.test_audit_corrupt import PART, begun, told
+from tests.client.test_audit_word import GLN, KEY, SEED, named, shipped_to
 from tests.ledger.chain_fixture import key_of, seed_of
 
 URN = "urn:chiptrace:member:"

@@ -60,13 +60,13 @@ from proto.chiptrace.v1.ledger_pb2 import (
     Value,
 )
 from tests.bridge.test_attest_port import send
-from tests.bridge.two_chains import World, object_event, serial, shipping_event
+from tests.bridge.two_chains import World, object_event, shipping_event
 from tests.client.corrupt import Forged
 from tests.client.test_audit import audited, codes
+from tests.client.test_audit_corrupt import PART, begun, told
 from tests.ledger.chain_fixture import key_of
 from tests.ledger.test_corrections import wrong
 
-PART = serial(7001)
 GLN = "https://id.gs1.org/417/4012345000009"
 SEED = bytes(range(32))
 KEY = hashes.public_key(SEED)
@@ -83,14 +83,6 @@ def world():
 def lie(world):
     world["a"].produce()
     return Forged(world["a"])
-
-
-def begun(lie, part=PART, member="ada"):
-    return lie.entry(part, lie.signed(member, object_event("ADD", "commissioning", part)), EVENT)
-
-
-def told(world, lie, part=PART, name="a"):
-    return audited(world, part, name, stubs={"a": lie})
 
 
 # ---- findings that an entry has -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.bridge import two_chains
 from tests.bridge.two_chains import MEMBERS, PREFIX, BridgedChain, World
 from tests.client.hostile_nodes import altered, one_lies, parallel
 from tests.client.relaying import NODES, Line, RelayStub, route_over
-from tests.client.test_relay_route import over, sent
+from tests.client.test_relay_route import SaysClosed, over, sent
 
 ROUNDS_MAX = 40  # a packet that a node keeps back waits for the next scan, here three rounds off, and for an honest pair
 
@@ -248,16 +248,6 @@ def test_lists_that_do_not_hold_keep_nothing_from_being_brought_that_is_known():
     with pytest.raises(NodeLied):
         route.round()
     assert all(world.part("b", part).status == OFFERED for part in parts)
-
-
-class SaysClosed(RelayStub):
-    """It says that nothing is open."""
-
-    def GetPackets(self, request):
-        reply = super().GetPackets(request)
-        for item in reply.items:
-            item.open = False
-        return reply
 
 
 def test_a_node_that_answers_in_another_ones_place_speaks_for_itself_alone():

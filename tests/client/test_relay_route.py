@@ -296,6 +296,8 @@ class KeepsBack(RelayStub):
 
 
 class SaysClosed(RelayStub):
+    """It says that nothing is open."""
+
     def GetPackets(self, request):
         reply = super().GetPackets(request)
         for item in reply.items:
